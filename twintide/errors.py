@@ -1,0 +1,40 @@
+"""The errors of Twintide: the type says who must act, the hint says what to type next.
+
+    TwintideError          exit code 1
+    ├── Retryable          try again later: Kafka away, disk full, another run holds the lock
+    ├── Refused            an operator must decide: wrong config, gap in offsets, gate failed  (exit code 2)
+    ├── Corrupt            this file must not be used: its hash or its shape differs
+    └── Unknown            we cannot tell if it took effect: look before retrying
+"""
+
+
+class TwintideError(Exception):
+    """Something went wrong that a person can act on. `hint` is what to do or to type next."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message} ({self.hint})" if self.hint else self.message
+
+
+class Retryable(TwintideError):
+    """It may work later, without anybody doing anything here."""
+
+
+class Refused(TwintideError):
+    """It would be wrong to go on; an operator must decide."""
+
+    exit_code = 2
+
+
+class Corrupt(TwintideError):
+    """A file is not what its name, hash or manifest says; nothing of it was used."""
+
+
+class Unknown(TwintideError):
+    """It may or may not have taken effect: look before trying again."""

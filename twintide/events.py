@@ -1,0 +1,113 @@
+"""Events: the columns of one message, and the role that some of them play.
+
+The schema is declared in YAML. A message is a JSON object; a shard is these columns in this order,
+plus the Kafka coordinates of each row.
+"""
+
+import hashlib
+import json
+from typing import Literal, Self
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from pydantic import BaseModel, ConfigDict, model_validator
+
+ColumnType = Literal["string", "int64", "float64", "bool", "timestamp_ms", "list<string>", "list<int64>"]
+"""`timestamp_ms` is Unix milliseconds in the message and a UTC timestamp in the shard."""
+
+_ARROW_TYPES: dict[str, pa.DataType] = {
+    "string": pa.string(),
+    "int64": pa.int64(),
+    "float64": pa.float64(),
+    "bool": pa.bool_(),
+    "timestamp_ms": pa.timestamp("ms", tz="UTC"),
+    "list<string>": pa.list_(pa.string()),
+    "list<int64>": pa.list_(pa.int64()),
+}
+
+PARTITION_COLUMN = "kafka_partition"
+OFFSET_COLUMN = "kafka_offset"
+BROKER_TIME_COLUMN = "broker_at"
+
+
+class Positive(BaseModel):
+    """Which events are clicks: those whose `column` holds the value `equals`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    column: str
+    equals: bool | int | str = True
+
+
+class EventSchema(BaseModel):
+    """What one message holds."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    columns: dict[str, ColumnType]
+    """Name -> type. User, item and time are described below; every other column may be missing or null."""
+
+    user: str
+    """Column of the user's id, string or int64. A null user is an anonymous event."""
+
+    item: str
+    """Column of the item's id, string or int64; never null."""
+
+    time: str
+    """Column of the event time, timestamp_ms; never null."""
+
+    positive: Positive | None = None
+    """Which events are clicks. Without it every event is one. Only clicks are learnt: an item that was
+    shown and not clicked never becomes a negative (FIELD: it was a very good match)."""
+
+    @model_validator(mode="after")
+    def _roles_fit(self) -> Self:
+        for role, name, types in (
+            ("user", self.user, {"string", "int64"}),
+            ("item", self.item, {"string", "int64"}),
+            ("time", self.time, {"timestamp_ms"}),
+        ):
+            if name not in self.columns:
+                raise ValueError(f"{role}: events have no column {name!r}; they have {sorted(self.columns)}")
+            if self.columns[name] not in types:
+                raise ValueError(f"{role}: column {name!r} is {self.columns[name]}, not one of {sorted(types)}")
+        if self.positive and self.positive.column not in self.columns:
+            raise ValueError(f"positive: events have no column {self.positive.column!r}")
+        for reserved in (PARTITION_COLUMN, OFFSET_COLUMN, BROKER_TIME_COLUMN):
+            if reserved in self.columns:
+                raise ValueError(f"the column name {reserved!r} is taken by the shard format")
+        return self
+
+    def required(self) -> tuple[str, ...]:
+        """Columns that are never null."""
+        return (self.item, self.time)
+
+    def arrow_schema(self) -> pa.Schema:
+        """The event columns as they stand in a shard, without the Kafka coordinates."""
+        return pa.schema(
+            [
+                pa.field(name, _ARROW_TYPES[kind], nullable=name not in self.required())
+                for name, kind in self.columns.items()
+            ]
+        )
+
+    def shard_schema(self) -> pa.Schema:
+        """The columns of a shard: the event's, then partition, offset and broker time of each message."""
+        coordinates = [
+            pa.field(PARTITION_COLUMN, pa.int32(), nullable=False),
+            pa.field(OFFSET_COLUMN, pa.int64(), nullable=False),
+            pa.field(BROKER_TIME_COLUMN, pa.timestamp("ms", tz="UTC"), nullable=False),
+        ]
+        return pa.schema([*self.arrow_schema(), *coordinates])
+
+    def fingerprint(self) -> str:
+        """16 hex digits that change when a column, a type or a role does."""
+        return hashlib.sha256(json.dumps(self.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()[:16]
+
+    def is_click(self, events: pa.Table) -> pa.Array:
+        """Which rows are clicks: one non-null bool a row."""
+        if self.positive is None:
+            return pa.repeat(pa.scalar(value=True), len(events))
+        column = events[self.positive.column].combine_chunks()
+        wanted = pa.scalar(self.positive.equals).cast(column.type)
+        return pc.fill_null(pc.equal(column, wanted), False)

@@ -1,0 +1,330 @@
+"""Features: what each tower sees, declared in YAML, and how an event's columns become its inputs.
+
+    declared (ModelSpec) -> encoded (`encode`: an event, a catalogue row or a request) -> pooled (twintide.model)
+
+Two features depend on what happened before an event and not on the event alone: `history` and
+`item_statistics`. The trainer's ordered pass writes those; the others are encoded here.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Annotated, Literal, Self
+from zoneinfo import ZoneInfo
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, field_validator
+
+from twintide.events import EventSchema
+from twintide.keys import Keys, keys_of
+
+
+class _Declared(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class Sparse(_Declared):
+    """One id, looked up in an embedding table; an unknown or missing id is the table's default row."""
+
+    kind: Literal["sparse"]
+    name: str
+    column: str
+    table: str
+
+
+class Varlen(_Declared):
+    """A list of ids, pooled; an empty list is the zero vector."""
+
+    kind: Literal["varlen"]
+    name: str
+    column: str
+    table: str
+    pooling: Literal["mean", "sum"] = "mean"
+
+
+class Dense(_Declared):
+    """A number, scaled by a declared transform; a missing one is 0."""
+
+    kind: Literal["dense"]
+    name: str
+    column: str
+    transform: Literal["none", "log1p"] = "none"
+    divided_by: PositiveFloat = 1.0
+
+
+class HourOfDay(_Declared):
+    """The hour of the event, 0 to 23, as an id: tastes change between morning, noon and evening."""
+
+    kind: Literal["hour_of_day"]
+    name: str
+    table: str
+    time_zone: str = "UTC"
+
+    @field_validator("time_zone")
+    @classmethod
+    def _zone_exists(cls, name: str) -> str:
+        try:
+            ZoneInfo(name)
+        except (KeyError, ValueError, OSError):
+            raise ValueError(f"{name!r} is not a time zone of the IANA list") from None
+        return name
+
+
+class History(_Declared):
+    """The items that the user clicked last, before this event, pooled; derived from the stream."""
+
+    kind: Literal["history"]
+    name: str
+    table: str
+    length: PositiveInt = 20
+    pooling: Literal["mean", "sum"] = "mean"
+
+
+class ItemStatistics(_Declared):
+    """How the item fares: log share of all clicks in each window, trend, age; derived from the stream.
+
+    They are as of the start of the event's `refresh_minutes`, since that is what a server has.
+    """
+
+    kind: Literal["item_statistics"]
+    name: str
+    windows_minutes: tuple[PositiveInt, ...] = (10, 60, 180, 1440)
+    refresh_minutes: PositiveInt = 60
+
+    @property
+    def width(self) -> int:
+        return len(self.windows_minutes) + 3
+
+
+Feature = Annotated[
+    Sparse | Varlen | Dense | HourOfDay | History | ItemStatistics, Field(discriminator="kind")
+]
+Looked = (Sparse, Varlen, HourOfDay, History)
+"""Kinds that read an embedding table."""
+
+Side = Literal["query", "candidate"]
+
+
+class ModelSpec(_Declared):
+    """A two-tower model: its features, its tables, its towers, its loss."""
+
+    embedding_width: PositiveInt = 64
+    query: tuple[Feature, ...]
+    candidate: tuple[Feature, ...]
+    hidden: tuple[PositiveInt, ...] = (256, 128)
+    """Widths of the hidden layers of both towers."""
+
+    output_width: PositiveInt = 64
+    temperature: PositiveFloat = 0.05
+    """What cosines are divided by; learnt from here on by the nightly retrain."""
+
+    popularity_bias: bool = True
+    """Add a learnt number per item to the score: on news-like streams popularity is signal."""
+
+    logq: bool = True
+    """Correct the sampled softmax for how often an item is drawn as a candidate."""
+
+    def features(self, side: Side) -> tuple[Feature, ...]:
+        return self.query if side == "query" else self.candidate
+
+    def table_names(self, side: Side) -> tuple[str, ...]:
+        """Tables that a side reads, in order of first use."""
+        return tuple(dict.fromkeys(f.table for f in self.features(side) if isinstance(f, Looked)))
+
+    def all_table_names(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys((*self.table_names("query"), *self.table_names("candidate"))))
+
+    def id_tables(self, events: EventSchema) -> tuple[str, ...]:
+        """Tables whose rows are looked up by user or item id: all that an hourly pass may change."""
+        return tuple(
+            dict.fromkeys(
+                feature.table
+                for feature in (*self.query, *self.candidate)
+                if isinstance(feature, History)
+                or (isinstance(feature, Sparse) and feature.column in {events.user, events.item})
+            )
+        )
+
+    def item_table(self, events: EventSchema) -> str:
+        """The table of the candidate's item id: its vocabulary is the catalogue."""
+        return next(
+            f.table for f in self.candidate if isinstance(f, Sparse) and f.column == events.item
+        )
+
+    def history(self) -> History | None:
+        return next((f for f in self.query if isinstance(f, History)), None)
+
+    def item_statistics(self) -> ItemStatistics | None:
+        return next((f for f in self.candidate if isinstance(f, ItemStatistics)), None)
+
+    def fingerprint(self) -> str:
+        """16 hex digits that change when a feature does; slices made for other features are refused."""
+        features = self.model_dump(mode="json", include={"query", "candidate"})
+        return hashlib.sha256(json.dumps(features, sort_keys=True).encode()).hexdigest()[:16]
+
+    def check_against(self, events: EventSchema) -> Self:
+        """Raises ValueError where a feature asks for what the events do not have."""
+        for side in ("query", "candidate"):
+            names = [feature.name for feature in self.features(side)]
+            if len(set(names)) != len(names):
+                raise ValueError(f"model.{side}: two features have the same name, among {names}")
+            for feature in self.features(side):
+                _check_feature(side, feature, events)
+        if not any(isinstance(f, Sparse) and f.column == events.item for f in self.candidate):
+            raise ValueError(f"model.candidate: one sparse feature must read the item column {events.item!r}")
+        return self
+
+
+_ID_TYPES = {"string", "int64", "bool"}
+_NUMBER_TYPES = {"int64", "float64", "bool"}
+
+
+def _check_feature(side: str, feature: Feature, events: EventSchema) -> None:
+    where = f"model.{side}.{feature.name}"
+    if isinstance(feature, History) and side != "query":
+        raise ValueError(f"{where}: a history belongs to the user, so to the query tower")
+    if isinstance(feature, ItemStatistics) and side != "candidate":
+        raise ValueError(f"{where}: item statistics belong to the candidate tower")
+    column = getattr(feature, "column", None)
+    if column is None:
+        return
+    if column not in events.columns:
+        raise ValueError(f"{where}: events have no column {column!r}; they have {sorted(events.columns)}")
+    kind = events.columns[column]
+    fits = {
+        "sparse": kind in _ID_TYPES,
+        "varlen": kind.startswith("list<"),
+        "dense": kind in _NUMBER_TYPES,
+    }[feature.kind]
+    if not fits:
+        raise ValueError(f"{where}: column {column!r} is {kind}, which a {feature.kind} feature cannot read")
+
+
+@dataclass(frozen=True)
+class Ids:
+    """An id feature of B rows: row i holds keys[offsets[i]:offsets[i + 1]]."""
+
+    keys: Keys
+    offsets: npt.NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def take(self, rows: npt.NDArray[np.int64]) -> "Ids":
+        """The rows with these numbers, in this order."""
+        lengths = np.diff(self.offsets)[rows]
+        offsets = np.concatenate(([0], np.cumsum(lengths)))
+        within = np.arange(offsets[-1]) - np.repeat(offsets[:-1], lengths)
+        return Ids(self.keys[np.repeat(self.offsets[rows], lengths) + within], offsets)
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """A number feature of B rows, float32 [B, width]."""
+
+    values: npt.NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def take(self, rows: npt.NDArray[np.int64]) -> "Numbers":
+        return Numbers(self.values[rows])
+
+
+Encoded = dict[str, Ids | Numbers]
+"""Feature name -> its rows: what a tower is given."""
+
+
+def take(encoded: Encoded, rows: npt.NDArray[np.int64]) -> Encoded:
+    return {name: feature.take(rows) for name, feature in encoded.items()}
+
+
+def encode(events: pa.Table, features: tuple[Feature, ...], *, time_column: str) -> Encoded:
+    """The features that an event's own columns give; history and item statistics are left out."""
+    encoded: Encoded = {}
+    for feature in features:
+        match feature:
+            case Sparse():
+                encoded[feature.name] = one_id_each(keys_of(events[feature.column]))
+            case Varlen():
+                encoded[feature.name] = lists_of_ids(events[feature.column])
+            case Dense():
+                encoded[feature.name] = Numbers(_scaled(events[feature.column], feature)[:, None])
+            case HourOfDay():
+                local = events[time_column].cast(pa.timestamp("ms", tz=feature.time_zone))
+                encoded[feature.name] = one_id_each(keys_of(pc.hour(local)))
+            case History() | ItemStatistics():
+                continue
+    return encoded
+
+
+def one_id_each(keys: Keys) -> Ids:
+    return Ids(keys, np.arange(len(keys) + 1))
+
+
+def lists_of_ids(lists: pa.ChunkedArray) -> Ids:
+    """A list column; a null list is an empty one, a null inside a list is dropped."""
+    array = lists.combine_chunks() if isinstance(lists, pa.ChunkedArray) else lists
+    keys = keys_of(array.flatten())
+    lengths = pc.fill_null(pc.list_value_length(array), 0).to_numpy(zero_copy_only=False).astype(np.int64)
+    return drop_missing(Ids(keys, np.concatenate(([0], np.cumsum(lengths)))))
+
+
+def drop_missing(ids: Ids) -> Ids:
+    """Without key 0, which would pool the default row into a list."""
+    present = ids.keys != 0
+    if present.all():
+        return ids
+    kept_before = np.concatenate(([0], np.cumsum(present)))
+    return Ids(ids.keys[present], kept_before[ids.offsets])
+
+
+def _scaled(column: pa.ChunkedArray, feature: Dense) -> npt.NDArray[np.float32]:
+    numbers = pc.fill_null(column.cast(pa.float64()), 0.0).to_numpy()
+    numbers = np.nan_to_num(numbers, posinf=0.0, neginf=0.0)
+    if feature.transform == "log1p":
+        numbers = np.sign(numbers) * np.log1p(np.abs(numbers))
+    return (numbers / feature.divided_by).astype(np.float32)
+
+
+def column_name(side: Side, feature_name: str) -> str:
+    """How a feature's column is called in slices and catalogues."""
+    return f"{side}.{feature_name}"
+
+
+def to_columns(encoded: Encoded, features: tuple[Feature, ...], side: Side) -> dict[str, pa.Array]:
+    """Encoded features as Arrow columns: uint64, list<uint64> or fixed-size lists of float32."""
+    columns: dict[str, pa.Array] = {}
+    for feature in features:
+        rows = encoded[feature.name]
+        if isinstance(rows, Numbers):
+            width = rows.values.shape[1]
+            flat = pa.array(np.ascontiguousarray(rows.values, np.float32).reshape(-1))
+            array: pa.Array = pa.FixedSizeListArray.from_arrays(flat, width)
+        elif isinstance(feature, Sparse | HourOfDay):
+            array = pa.array(rows.keys)
+        else:
+            array = pa.LargeListArray.from_arrays(pa.array(rows.offsets), pa.array(rows.keys))
+        columns[column_name(side, feature.name)] = array
+    return columns
+
+
+def from_columns(table: pa.Table, features: tuple[Feature, ...], side: Side) -> Encoded:
+    """What `to_columns` wrote."""
+    encoded: Encoded = {}
+    for feature in features:
+        array = table[column_name(side, feature.name)].combine_chunks()
+        if isinstance(array, pa.ChunkedArray):
+            array = array.chunk(0) if array.num_chunks else pa.array([], array.type)
+        if isinstance(feature, Dense | ItemStatistics):
+            width = array.type.list_size
+            encoded[feature.name] = Numbers(array.flatten().to_numpy().reshape(-1, width))
+        elif isinstance(feature, Sparse | HourOfDay):
+            encoded[feature.name] = one_id_each(array.to_numpy())
+        else:
+            offsets = array.offsets.to_numpy().astype(np.int64)
+            encoded[feature.name] = Ids(array.values.to_numpy()[offsets[0] : offsets[-1]], offsets - offsets[0])
+    return encoded

@@ -1,0 +1,190 @@
+"""The only module that changes the disk for artifacts.
+
+What it makes is visible whole or not at all: write to a hidden temporary name, fsync, one atomic
+step to the final name, fsync of the folder. Whoever calls may say "done" only when the call returns.
+"""
+
+import errno
+import fcntl
+import hashlib
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from uuid import uuid4
+
+from twintide.clock import SystemClock, monotonic_seconds
+from twintide.errors import Retryable
+
+TEMPORARY_SUFFIX = ".tmp"
+
+
+def publish_file(path: Path, data: bytes) -> None:
+    """Make `data` visible at `path`, replacing what is there: a reader finds the old or the new, never half."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = _temporary_beside(path)
+    with _tidied(temporary):
+        write_and_fsync(temporary, data)  # 1. crash here: a hidden file, swept at start
+        os.replace(temporary, path)  # 2. crash here: the old or the new content, never half
+        fsync_dir(path.parent)  # 3. only now may a caller say "done"
+
+
+def publish_file_once(path: Path, data: bytes) -> None:
+    """Make `data` visible at a `path` that nobody has taken yet; the name is the lock.
+
+    Raises FileExistsError where somebody was first, and leaves theirs as it is.
+    """
+    make_folder(path.parent)
+    temporary = _temporary_beside(path)
+    with _tidied(temporary):
+        write_and_fsync(temporary, data)  # 1. crash here: a hidden file, swept at start
+        os.link(temporary, path)  # 2. a rename would overwrite a rival's file, a link refuses
+        os.unlink(temporary)  # 3. crash before: a hidden second name of a whole file, swept at start
+        fsync_dir(path.parent)  # 4. only now may a caller say "done"
+
+
+@contextmanager
+def publish_folder_once(path: Path) -> Iterator[Path]:
+    """Give a hidden folder to fill; when the block ends without an error it is visible at `path`, whole.
+
+    Raises FileExistsError where `path` is already there. A block that fails leaves nothing.
+    """
+    make_folder(path.parent)
+    temporary = _temporary_beside(path)
+    with _tidied(temporary):
+        temporary.mkdir()
+        yield temporary  # 1. crash here: a hidden folder, swept at start
+        _fsync_tree(temporary)
+        if path.exists():
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
+        try:
+            os.rename(temporary, path)  # 2. refuses a folder that has something in it
+        except OSError as error:
+            if error.errno == errno.ENOTEMPTY:
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from error
+            raise
+        fsync_dir(path.parent)  # 3. only now may a caller say "done"
+
+
+def remove_folder(path: Path) -> None:
+    """Take a folder away: gone from its name in one step, then from the disk. Safe to repeat."""
+    gone = _temporary_beside(path)
+    os.rename(path, gone)  # crash after: a hidden folder, swept at start
+    fsync_dir(path.parent)
+    shutil.rmtree(gone)
+
+
+def remove_file(path: Path) -> None:
+    """Take a file away, durably. Safe to repeat."""
+    path.unlink(missing_ok=True)
+    fsync_dir(path.parent)
+
+
+def sweep_temporaries(root: Path, *, older_than_seconds: float = 3600.0) -> int:
+    """Remove hidden leftovers of crashed writers below `root`; returns how many.
+
+    Young ones may belong to a writer at work and stay.
+    """
+    swept = 0
+    newest_kept = SystemClock().now().timestamp() - older_than_seconds
+    for path in sorted(root.rglob(f".*{TEMPORARY_SUFFIX}")) if root.is_dir() else []:
+        try:
+            if path.stat().st_mtime > newest_kept:
+                continue
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+            swept += 1
+        except FileNotFoundError:
+            continue
+    return swept
+
+
+@contextmanager
+def exclusive_lock(path: Path, *, who: str, wait_seconds: float = 0.0) -> Iterator[None]:
+    """Hold the lock file `path` while the block runs; the kernel frees it when the holder dies.
+
+    Raises Retryable when somebody else holds it for longer than `wait_seconds`.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    give_up_at = monotonic_seconds() + wait_seconds
+    try:
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if monotonic_seconds() >= give_up_at:
+                    raise Retryable(
+                        f"another process holds {path}, so {who} cannot run now",
+                        hint="wait until it has finished; the lock goes by itself when its holder ends",
+                    ) from None
+                time.sleep(0.02)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def sha256_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_and_fsync(path: Path, data: bytes) -> None:
+    """Write a new file and wait until the disk has it."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+    try:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(descriptor, view) :]
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and its parents, so that they outlive a power cut."""
+    missing = []
+    while not path.is_dir():
+        missing.append(path)
+        path = path.parent
+    for folder in reversed(missing):
+        folder.mkdir(exist_ok=True)
+        fsync_dir(folder.parent)
+
+
+def fsync_dir(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _fsync_tree(folder: Path) -> None:
+    for path in sorted(folder.rglob("*")):
+        if path.is_dir():
+            fsync_dir(path)
+        else:
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+    fsync_dir(folder)
+
+
+def _temporary_beside(path: Path) -> Path:
+    """Hidden, and unique to one attempt, so that two writers never share a temporary file."""
+    return path.with_name(f".{path.name}.{uuid4().hex[:12]}{TEMPORARY_SUFFIX}")
+
+
+@contextmanager
+def _tidied(temporary: Path) -> Iterator[None]:
+    """An attempt that fails (a full disk, say) takes its hidden leftovers along."""
+    try:
+        yield
+    except BaseException:
+        if temporary.is_dir():
+            shutil.rmtree(temporary, ignore_errors=True)
+        else:
+            temporary.unlink(missing_ok=True)
+        raise

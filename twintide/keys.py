@@ -1,0 +1,61 @@
+"""Ids to keys: a stable 64-bit hash, the same on every machine and in every version.
+
+Everything behind a slice speaks keys: one user, item or category is one uint64. Key 0 means "no id".
+Integers map one to one; strings collide with odds of 3e-6 at ten million ids.
+"""
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+Keys = npt.NDArray[np.uint64]
+
+NO_KEY = np.uint64(0)
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+
+
+def keys_of(ids: pa.Array | pa.ChunkedArray) -> Keys:
+    """One key for each string, integer or boolean of `ids`, shape [n]; null is key 0."""
+    if isinstance(ids, pa.ChunkedArray):
+        ids = ids.combine_chunks()
+    if pa.types.is_string(ids.type) or pa.types.is_large_string(ids.type):
+        keys = _hash_strings(ids.cast(pa.large_string()))
+    else:
+        numbers = pc.fill_null(ids.cast(pa.int64()), 0).to_numpy(zero_copy_only=False)
+        keys = mixed(numbers.view(np.uint64) + _GOLDEN)
+    keys[keys == NO_KEY] = 1
+    if ids.null_count:
+        keys[np.asarray(ids.is_null())] = NO_KEY
+    return keys
+
+
+def mixed(values: Keys) -> Keys:
+    """splitmix64's finaliser (Steele et al., OOPSLA 2014): a bijection that spreads every bit."""
+    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return values ^ (values >> np.uint64(31))
+
+
+def _hash_strings(strings: pa.LargeStringArray) -> Keys:
+    """Hash the UTF-8 bytes, eight at a time, all strings in step: no Python object is made."""
+    _, offset_buffer, data_buffer = strings.buffers()
+    begin, count = strings.offset, len(strings)
+    if count == 0:
+        return np.zeros(0, np.uint64)
+    offsets = np.frombuffer(offset_buffer, np.int64)[begin : begin + count + 1]
+    data = np.frombuffer(data_buffer, np.uint8) if data_buffer else np.zeros(0, np.uint8)
+    first, last = int(offsets[0]), int(offsets[-1])
+    padded = np.zeros(last - first + 8, np.uint8)
+    padded[: last - first] = data[first:last]
+    words = np.ndarray((last - first + 1,), np.dtype("<u8"), padded.data, strides=(1,))
+
+    starts, lengths = offsets[:-1] - first, np.diff(offsets)
+    keys = mixed(lengths.astype(np.uint64) + _GOLDEN)
+    active = np.flatnonzero(lengths > 0)
+    for done in range(0, int(lengths.max()), 8):
+        active = active[lengths[active] > done]
+        left = np.minimum(lengths[active] - done, 8).astype(np.uint64)
+        kept_bits = np.uint64(0xFFFFFFFFFFFFFFFF) >> (np.uint64(64) - np.uint64(8) * left)
+        keys[active] = mixed((keys[active] ^ (words[starts[active] + done] & kept_bits)) + _GOLDEN)
+    return keys

@@ -1,0 +1,54 @@
+"""The dense part of the model: a query tower, a candidate tower, and how their outputs make a score."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from twintide.features import Dense, Feature, ItemStatistics, ModelSpec
+
+
+def input_width(features: tuple[Feature, ...], embedding_width: int) -> int:
+    """Numbers that a tower is given: one embedding per id feature, the values of number features."""
+    return sum(
+        feature.width if isinstance(feature, ItemStatistics) else 1 if isinstance(feature, Dense) else embedding_width
+        for feature in features
+    )
+
+
+class Towers(nn.Module):
+    """Both towers and what joins them: score = cos(query, candidate) / temperature + popularity bias.
+
+    Shapes: B queries, U candidates, D output width.
+    """
+
+    def __init__(self, spec: ModelSpec) -> None:
+        super().__init__()
+        self.query = _tower(input_width(spec.query, spec.embedding_width), spec)
+        candidate_width = input_width(spec.candidate, spec.embedding_width)
+        self.candidate = _tower(candidate_width, spec)
+        self.bias = nn.Linear(candidate_width, 1) if spec.popularity_bias else None
+        if self.bias is not None:
+            nn.init.zeros_(self.bias.weight)
+            nn.init.zeros_(self.bias.bias)
+        self.log_scale = nn.Parameter(torch.tensor(-math.log(spec.temperature)))
+
+    def query_vectors(self, inputs_BX: Tensor) -> Tensor:
+        """[B, D], length 1."""
+        return F.normalize(self.query(inputs_BX), dim=-1)
+
+    def candidate_vectors(self, inputs_UX: Tensor) -> tuple[Tensor, Tensor]:
+        """[U, D] of length 1, and the popularity bias [U]."""
+        vectors_UD = F.normalize(self.candidate(inputs_UX), dim=-1)
+        if self.bias is None:
+            return vectors_UD, vectors_UD.new_zeros(len(vectors_UD))
+        return vectors_UD, self.bias(inputs_UX).squeeze(-1)
+
+
+def _tower(width: int, spec: ModelSpec) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for hidden in spec.hidden:
+        layers += [nn.Linear(width, hidden), nn.ReLU()]
+        width = hidden
+    return nn.Sequential(*layers, nn.Linear(width, spec.output_width))

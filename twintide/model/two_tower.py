@@ -1,0 +1,173 @@
+"""A two-tower model that can be applied: encoded features in, vectors out.
+
+The vectors that leave here are made for an inner-product index: a candidate is (v, bias · temperature)
+and a query is (q, 1), so that one product orders items as the training score does.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from twintide.errors import Corrupt
+from twintide.features import (
+    Encoded,
+    Feature,
+    History,
+    Ids,
+    ModelSpec,
+    Numbers,
+    Side,
+    Varlen,
+)
+from twintide.model.table import Table
+from twintide.model.towers import Towers
+from twintide.model.vocabulary import Rows, Vocabulary
+
+Arrays = dict[str, npt.NDArray[np.generic]]
+
+
+@dataclass(frozen=True)
+class PooledRows:
+    """One id feature of a batch, as table rows: bag i pools rows[offsets[i]:offsets[i + 1]]."""
+
+    rows: Rows
+    offsets: npt.NDArray[np.int64]
+    pooling: str
+
+
+def best_device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+class TwoTower:
+    """Tables and towers together."""
+
+    def __init__(self, spec: ModelSpec, tables: dict[str, Table], towers: Towers) -> None:
+        self.spec = spec
+        self.tables = tables
+        self.towers = towers
+
+    @classmethod
+    def untrained(cls, spec: ModelSpec, *, seed: int, device: torch.device) -> "TwoTower":
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            towers = Towers(spec).to(device)
+        tables = {name: Table.empty(spec.embedding_width, device=device) for name in spec.all_table_names()}
+        return cls(spec, tables, towers)
+
+    @property
+    def device(self) -> torch.device:
+        return self.towers.log_scale.device
+
+    def rows_of(self, encoded: Encoded, side: Side) -> dict[str, PooledRows]:
+        """Each id feature's keys as rows of its table; ids that the table does not know are row 0."""
+        return {
+            feature.name: PooledRows(
+                rows=self.tables[feature.table].vocabulary.rows_of(encoded[feature.name].keys),
+                offsets=encoded[feature.name].offsets,
+                pooling=_pooling(feature),
+            )
+            for feature in self.spec.features(side)
+            if isinstance(encoded[feature.name], Ids)
+        }
+
+    def pooled(self, encoded: Encoded, rows: dict[str, PooledRows], side: Side) -> Tensor:
+        """[B, X]: the inputs of a tower, without gradient into the tables."""
+        parts = []
+        with torch.no_grad():
+            for feature in self.spec.features(side):
+                values = encoded[feature.name]
+                if isinstance(values, Numbers):
+                    parts.append(torch.from_numpy(np.ascontiguousarray(values.values)).to(self.device))
+                else:
+                    parts.append(self._bags(self.tables[feature.table], rows[feature.name]))
+            return torch.cat(parts, dim=1)
+
+    def _bags(self, table: Table, pooled: PooledRows) -> Tensor:
+        rows = torch.from_numpy(pooled.rows).to(self.device)
+        if len(pooled.rows) == len(pooled.offsets) - 1 == int(pooled.offsets[-1]) and _is_one_each(pooled):
+            return F.embedding(rows, table.weights)
+        offsets = torch.from_numpy(pooled.offsets[:-1]).to(self.device)
+        return F.embedding_bag(rows, table.weights, offsets, mode=pooled.pooling)
+
+    def query_vectors(self, encoded: Encoded) -> npt.NDArray[np.float32]:
+        """float32 [B, D + 1]: what is searched with."""
+        with torch.inference_mode():
+            vectors = self.towers.query_vectors(self.pooled(encoded, self.rows_of(encoded, "query"), "query"))
+            return torch.cat((vectors, vectors.new_ones(len(vectors), 1)), dim=1).cpu().numpy()
+
+    def candidate_vectors(self, encoded: Encoded, *, rows_at_once: int = 65_536) -> npt.NDArray[np.float32]:
+        """float32 [U, D + 1]: what is indexed."""
+        count = len(next(iter(encoded.values())))
+        found = [np.zeros((0, self.spec.output_width + 1), np.float32)]
+        with torch.inference_mode():
+            for begin in range(0, count, rows_at_once):
+                some = {
+                    name: feature.take(np.arange(begin, min(begin + rows_at_once, count)))
+                    for name, feature in encoded.items()
+                }
+                inputs = self.pooled(some, self.rows_of(some, "candidate"), "candidate")
+                vectors, bias = self.towers.candidate_vectors(inputs)
+                scaled = (bias * torch.exp(-self.towers.log_scale))[:, None]
+                found.append(torch.cat((vectors, scaled), dim=1).cpu().numpy())
+        return np.concatenate(found)
+
+    def arrays(self, sides: tuple[Side, ...] = ("query", "candidate")) -> Arrays:
+        """All weights by name, as they are written to disk: `dense.…`, `table.<name>.weights|keys`.
+
+        With one side only: what that tower needs, as a version carries it for the server.
+        """
+        found: Arrays = {}
+        for name, tensor in self.towers.state_dict().items():
+            if _belongs_to(name, sides):
+                found[f"dense.{name}"] = tensor.detach().cpu().numpy()
+        for name in dict.fromkeys(table for side in sides for table in self.spec.table_names(side)):
+            found[f"table.{name}.weights"] = self.tables[name].weights.detach().cpu().numpy()
+            found[f"table.{name}.keys"] = self.tables[name].vocabulary.keys
+        return found
+
+    @classmethod
+    def from_arrays(cls, spec: ModelSpec, arrays: Arrays, *, device: torch.device) -> "TwoTower":
+        """What `arrays` gave; tables and towers of a side that is not there stay untrained.
+
+        Raises Corrupt where names or shapes do not fit the spec.
+        """
+        model = cls.untrained(spec, seed=0, device=device)
+        try:
+            dense = {
+                name.removeprefix("dense."): torch.from_numpy(array.copy())
+                for name, array in arrays.items()
+                if name.startswith("dense.")
+            }
+            unexpected = model.towers.load_state_dict(dense, strict=False).unexpected_keys
+            if unexpected:
+                raise Corrupt(f"the weights hold {unexpected}, which the declared model does not have")
+            for name in spec.all_table_names():
+                if f"table.{name}.keys" in arrays:
+                    keys, weights = arrays[f"table.{name}.keys"], arrays[f"table.{name}.weights"]
+                    if weights.shape != (len(keys), spec.embedding_width):
+                        raise Corrupt(f"table {name} has {len(keys)} ids and weights of shape {weights.shape}")
+                    model.tables[name] = Table(
+                        Vocabulary(keys.astype(np.uint64)), torch.from_numpy(weights.copy()).to(device)
+                    )
+        except RuntimeError as error:
+            raise Corrupt(f"the weights do not fit the declared model: {error}") from error
+        model.towers.requires_grad_(requires_grad=False)
+        return model
+
+
+def _pooling(feature: Feature) -> str:
+    return feature.pooling if isinstance(feature, Varlen | History) else "sum"
+
+
+def _is_one_each(pooled: PooledRows) -> bool:
+    return bool((np.diff(pooled.offsets) == 1).all())
+
+
+def _belongs_to(name: str, sides: tuple[Side, ...]) -> bool:
+    """`log_scale` and the bias shape candidate vectors only; a query is searched without them."""
+    return name.startswith("query.") if sides == ("query",) else True

@@ -1,0 +1,43 @@
+"""What stands in the manifests and footers of artifacts: small frozen records, written as JSON.
+
+A record that does not parse is Corrupt: its file is not used, and nothing is guessed.
+"""
+
+from datetime import UTC, datetime
+from typing import Annotated, Self
+
+from pydantic import BaseModel, ConfigDict, PlainSerializer, ValidationError
+from pydantic.functional_validators import AfterValidator
+
+from twintide.clock import iso
+from twintide.errors import Corrupt
+
+
+def _utc(at: datetime) -> datetime:
+    if at.tzinfo is None:
+        raise ValueError("an instant without a time zone")
+    return at.astimezone(UTC)
+
+
+Instant = Annotated[datetime, AfterValidator(_utc), PlainSerializer(iso, when_used="json")]
+"""A moment in UTC with whole seconds in JSON, such as 2022-05-01T00:00:00Z."""
+
+Position = dict[int, int]
+"""Partition -> next offset to take."""
+
+
+class Record(BaseModel):
+    """Frozen and strict: a manifest with an unknown key was written by something else."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    def to_json(self) -> bytes:
+        return (self.model_dump_json(indent=1) + "\n").encode()
+
+    @classmethod
+    def from_json(cls, data: bytes | str, *, name: str) -> Self:
+        """Raises Corrupt, naming `name`, where `data` is no such record."""
+        try:
+            return cls.model_validate_json(data)
+        except ValidationError as error:
+            raise Corrupt(f"{name} is damaged or of another format: {error.errors()[0]['msg']}") from None
