@@ -59,7 +59,9 @@ class KafkaConfig(Config):
     @model_validator(mode="after")
     def _security_fits(self) -> Self:
         uses_sasl = self.security_protocol.startswith("SASL")
-        if uses_sasl and not (self.sasl_mechanism and self.sasl_username and self.sasl_password_env):
+        if uses_sasl and not (
+            self.sasl_mechanism and self.sasl_username and self.sasl_password_env
+        ):
             raise ValueError("SASL needs sasl_mechanism, sasl_username and sasl_password_env")
         if self.security_protocol == "SASL_PLAINTEXT" and not self.allow_password_over_plaintext:
             raise ValueError(
@@ -154,7 +156,9 @@ class TrainingConfig(Config):
         try:
             ZoneInfo(name)
         except (KeyError, ValueError, OSError):
-            raise ValueError(f"{name!r} is not a time zone of the IANA list, such as Europe/Vienna") from None
+            raise ValueError(
+                f"{name!r} is not a time zone of the IANA list, such as Europe/Vienna"
+            ) from None
         return name
 
 
@@ -207,7 +211,9 @@ class ServingConfig(Config):
     @model_validator(mode="after")
     def _beyond_loopback_needs_a_token(self) -> Self:
         if self.host not in {"127.0.0.1", "::1", "localhost"} and self.token_env is None:
-            raise ValueError(f"host {self.host} is reachable from other machines: set token_env as well")
+            raise ValueError(
+                f"host {self.host} is reachable from other machines: set token_env as well"
+            )
         return self
 
 
@@ -265,7 +271,9 @@ def load(path: Path) -> Deployment:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise Refused(f"there is no file {path}", hint="`configs/quickstart.yaml` is a file to start from") from None
+        raise Refused(
+            f"there is no file {path}", hint="`configs/quickstart.yaml` is a file to start from"
+        ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise Refused(f"{path} cannot be read: {error}") from error
     deployment = parse(yaml12.parse(text, name=str(path)), name=str(path))
@@ -280,7 +288,8 @@ def parse(values: dict[str, Any], *, name: str) -> Deployment:
         return Deployment.model_validate_json(json.dumps(values))
     except ValidationError as error:
         problems = "; ".join(
-            f"{'.'.join(str(part) for part in problem['loc']) or 'file'}: {problem['msg']}" for problem in error.errors()
+            f"{'.'.join(str(part) for part in problem['loc']) or 'file'}: {problem['msg']}"
+            for problem in error.errors()
         )
         raise Refused(
             f"{name} is not a valid configuration: {problems}",
@@ -290,11 +299,15 @@ def parse(values: dict[str, Any], *, name: str) -> Deployment:
 
 def fill_in(deployment: Deployment, changes: dict[str, Any]) -> Deployment:
     """A copy with some values changed, checked like a file: {"kafka": {"topic": "x"}} changes one key."""
-    return parse(_merged(deployment.model_dump(mode="json"), changes), name="the changed configuration")
+    return parse(
+        _merged(deployment.model_dump(mode="json"), changes), name="the changed configuration"
+    )
 
 
 def _merged(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     return values | {
-        key: _merged(values[key], change) if isinstance(change, dict) and isinstance(values.get(key), dict) else change
+        key: _merged(values[key], change)
+        if isinstance(change, dict) and isinstance(values.get(key), dict)
+        else change
         for key, change in changes.items()
     }

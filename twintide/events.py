@@ -12,7 +12,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict, model_validator
 
-ColumnType = Literal["string", "int64", "float64", "bool", "timestamp_ms", "list<string>", "list<int64>"]
+ColumnType = Literal[
+    "string", "int64", "float64", "bool", "timestamp_ms", "list<string>", "list<int64>"
+]
 """`timestamp_ms` is Unix milliseconds in the message and a UTC timestamp in the shard."""
 
 _ARROW_TYPES: dict[str, pa.DataType] = {
@@ -68,9 +70,13 @@ class EventSchema(BaseModel):
             ("time", self.time, {"timestamp_ms"}),
         ):
             if name not in self.columns:
-                raise ValueError(f"{role}: events have no column {name!r}; they have {sorted(self.columns)}")
+                raise ValueError(
+                    f"{role}: events have no column {name!r}; they have {sorted(self.columns)}"
+                )
             if self.columns[name] not in types:
-                raise ValueError(f"{role}: column {name!r} is {self.columns[name]}, not one of {sorted(types)}")
+                raise ValueError(
+                    f"{role}: column {name!r} is {self.columns[name]}, not one of {sorted(types)}"
+                )
         if self.positive and self.positive.column not in self.columns:
             raise ValueError(f"positive: events have no column {self.positive.column!r}")
         for reserved in (PARTITION_COLUMN, OFFSET_COLUMN, BROKER_TIME_COLUMN):
@@ -102,7 +108,9 @@ class EventSchema(BaseModel):
 
     def fingerprint(self) -> str:
         """16 hex digits that change when a column, a type or a role does."""
-        return hashlib.sha256(json.dumps(self.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()[:16]
+        return hashlib.sha256(
+            json.dumps(self.model_dump(mode="json"), sort_keys=True).encode()
+        ).hexdigest()[:16]
 
     def is_click(self, events: pa.Table) -> pa.Array:
         """Which rows are clicks: one non-null bool a row."""

@@ -174,7 +174,9 @@ class ModelSpec(_Declared):
             for feature in self.features(side):
                 _check_feature(side, feature, events)
         if not any(isinstance(f, Sparse) and f.column == events.item for f in self.candidate):
-            raise ValueError(f"model.candidate: one sparse feature must read the item column {events.item!r}")
+            raise ValueError(
+                f"model.candidate: one sparse feature must read the item column {events.item!r}"
+            )
         return self
 
 
@@ -192,7 +194,9 @@ def _check_feature(side: str, feature: Feature, events: EventSchema) -> None:
     if column is None:
         return
     if column not in events.columns:
-        raise ValueError(f"{where}: events have no column {column!r}; they have {sorted(events.columns)}")
+        raise ValueError(
+            f"{where}: events have no column {column!r}; they have {sorted(events.columns)}"
+        )
     kind = events.columns[column]
     fits = {
         "sparse": kind in _ID_TYPES,
@@ -200,7 +204,9 @@ def _check_feature(side: str, feature: Feature, events: EventSchema) -> None:
         "dense": kind in _NUMBER_TYPES,
     }[feature.kind]
     if not fits:
-        raise ValueError(f"{where}: column {column!r} is {kind}, which a {feature.kind} feature cannot read")
+        raise ValueError(
+            f"{where}: column {column!r} is {kind}, which a {feature.kind} feature cannot read"
+        )
 
 
 @dataclass(frozen=True)
@@ -269,7 +275,9 @@ def lists_of_ids(lists: pa.ChunkedArray) -> Ids:
     """A list column; a null list is an empty one, a null inside a list is dropped."""
     array = lists.combine_chunks() if isinstance(lists, pa.ChunkedArray) else lists
     keys = keys_of(array.flatten())
-    lengths = pc.fill_null(pc.list_value_length(array), 0).to_numpy(zero_copy_only=False).astype(np.int64)
+    lengths = (
+        pc.fill_null(pc.list_value_length(array), 0).to_numpy(zero_copy_only=False).astype(np.int64)
+    )
     return drop_missing(Ids(keys, np.concatenate(([0], np.cumsum(lengths)))))
 
 
@@ -326,5 +334,7 @@ def from_columns(table: pa.Table, features: tuple[Feature, ...], side: Side) -> 
             encoded[feature.name] = one_id_each(array.to_numpy())
         else:
             offsets = array.offsets.to_numpy().astype(np.int64)
-            encoded[feature.name] = Ids(array.values.to_numpy()[offsets[0] : offsets[-1]], offsets - offsets[0])
+            encoded[feature.name] = Ids(
+                array.values.to_numpy()[offsets[0] : offsets[-1]], offsets - offsets[0]
+            )
     return encoded

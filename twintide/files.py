@@ -41,7 +41,9 @@ def publish_file_once(path: Path, data: bytes) -> None:
     with _tidied(temporary):
         write_and_fsync(temporary, data)  # 1. crash here: a hidden file, swept at start
         os.link(temporary, path)  # 2. a rename would overwrite a rival's file, a link refuses
-        os.unlink(temporary)  # 3. crash before: a hidden second name of a whole file, swept at start
+        os.unlink(
+            temporary
+        )  # 3. crash before: a hidden second name of a whole file, swept at start
         fsync_dir(path.parent)  # 4. only now may a caller say "done"
 
 

@@ -40,4 +40,6 @@ class Record(BaseModel):
         try:
             return cls.model_validate_json(data)
         except ValidationError as error:
-            raise Corrupt(f"{name} is damaged or of another format: {error.errors()[0]['msg']}") from None
+            raise Corrupt(
+                f"{name} is damaged or of another format: {error.errors()[0]['msg']}"
+            ) from None

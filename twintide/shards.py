@@ -93,7 +93,12 @@ class Watermark(Record):
 
 def shard_path(root: Path, *, topic: str, partition: int, first: int, minute_at: datetime) -> Path:
     at = minute_at.astimezone(UTC)
-    return root / f"date={at:%Y-%m-%d}" / f"hour={at:%H}" / f"{topic}-{partition:05d}-{first:020d}.parquet"
+    return (
+        root
+        / f"date={at:%Y-%m-%d}"
+        / f"hour={at:%H}"
+        / f"{topic}-{partition:05d}-{first:020d}.parquet"
+    )
 
 
 def minute_of(previous: ShardFooter | None, first_broker_at: datetime, *, minutes: int) -> datetime:
@@ -105,7 +110,11 @@ def minute_of(previous: ShardFooter | None, first_broker_at: datetime, *, minute
 def publish_shard(root: Path, footer: ShardFooter, events: pa.Table) -> Path:
     """Commit one shard. Raises FileExistsError where a rival has committed this range's start."""
     path = shard_path(
-        root, topic=footer.topic, partition=footer.partition, first=footer.first, minute_at=footer.minute_at
+        root,
+        topic=footer.topic,
+        partition=footer.partition,
+        first=footer.first,
+        minute_at=footer.minute_at,
     )
     sink = pa.BufferOutputStream()
     metadata = {FOOTER_KEY: footer.model_dump_json().encode()}
@@ -125,10 +134,16 @@ def read_footer(path: Path) -> ShardFooter:
     try:
         metadata = pq.read_metadata(path)
     except (pa.ArrowException, OSError) as error:
-        raise Corrupt(f"shard {path} cannot be read: {error}", hint="restore it, or `twintide verify`") from error
-    footer = ShardFooter.from_json((metadata.metadata or {}).get(FOOTER_KEY, b""), name=f"the footer of shard {path}")
+        raise Corrupt(
+            f"shard {path} cannot be read: {error}", hint="restore it, or `twintide verify`"
+        ) from error
+    footer = ShardFooter.from_json(
+        (metadata.metadata or {}).get(FOOTER_KEY, b""), name=f"the footer of shard {path}"
+    )
     if path.name != f"{footer.topic}-{footer.partition:05d}-{footer.first:020d}.parquet":
-        raise Corrupt(f"shard {path} says that it is partition {footer.partition}, offset {footer.first}")
+        raise Corrupt(
+            f"shard {path} says that it is partition {footer.partition}, offset {footer.first}"
+        )
     if metadata.num_rows != footer.rows:
         raise Corrupt(f"shard {path} holds {metadata.num_rows} rows, its footer says {footer.rows}")
     return footer
@@ -170,7 +185,9 @@ class Ledger:
     def newest(self, partition: int) -> ShardFooter | None:
         """The last shard of a partition: where ingest resumes. None where there is none."""
         for hour in reversed(self.hours()):
-            names = [name for name in self._names_in(hour, _hour_at(hour)) if name.partition == partition]
+            names = [
+                name for name in self._names_in(hour, _hour_at(hour)) if name.partition == partition
+            ]
             if names:
                 return max(names).footer()
         return None
@@ -204,9 +221,13 @@ class Ledger:
             expected = before.next + footer.gap_before if before else footer.first
             if footer.first != expected:
                 what = "overlaps" if footer.first < expected else "leaves a gap behind"
-                breaches.append(f"shard {name.path} starts at {footer.first} and {what} offset {expected}")
+                breaches.append(
+                    f"shard {name.path} starts at {footer.first} and {what} offset {expected}"
+                )
             if before and footer.minute_at < before.minute_at:
-                breaches.append(f"shard {name.path} belongs to an earlier minute than the shard before it")
+                breaches.append(
+                    f"shard {name.path} belongs to an earlier minute than the shard before it"
+                )
             newest[footer.partition] = footer
         return breaches
 
@@ -214,5 +235,7 @@ class Ledger:
 def _hour_at(folder: Path) -> datetime:
     match = _FOLDER.match(f"{folder.parent.name}/{folder.name}")
     if match is None:
-        raise Corrupt(f"{folder} is no folder of shards", hint="nothing else may be put below shards/")
+        raise Corrupt(
+            f"{folder} is no folder of shards", hint="nothing else may be put below shards/"
+        )
     return datetime.strptime(f"{match[1]} {match[2]}", "%Y-%m-%d %H").replace(tzinfo=UTC)

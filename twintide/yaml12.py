@@ -19,7 +19,10 @@ class _Loader(yaml.SafeLoader):
         for index, key in enumerate(keys):
             if not isinstance(key, str):
                 raise yaml.constructor.ConstructorError(
-                    None, None, f"key {key!r} is not a string: put it in quotes", node.value[index][0].start_mark
+                    None,
+                    None,
+                    f"key {key!r} is not a string: put it in quotes",
+                    node.value[index][0].start_mark,
                 )
             if key in keys[:index]:
                 raise yaml.constructor.ConstructorError(
@@ -32,7 +35,11 @@ _Loader.yaml_implicit_resolvers = {}
 for _tag, _pattern, _first in (
     ("bool", r"^(?:true|false)$", "tf"),
     ("int", r"^[-+]?(?:0|[1-9][0-9]*)$", "-+0123456789"),
-    ("float", r"^[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+|[0-9]+(?=[eE]))(?:[eE][-+]?[0-9]+)?$", "-+.0123456789"),
+    (
+        "float",
+        r"^[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+|[0-9]+(?=[eE]))(?:[eE][-+]?[0-9]+)?$",
+        "-+.0123456789",
+    ),
     ("null", r"^(?:null|~|)$", ["n", "~", ""]),
 ):
     _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(_pattern), list(_first))
@@ -50,7 +57,11 @@ def parse(text: str, *, name: str) -> dict[str, Any]:
     try:
         value = yaml.load(text, Loader=_Loader)  # noqa: S506  the loader above is a SafeLoader
     except yaml.YAMLError as error:
-        raise Refused(f"{name} is not valid YAML: {error}", hint="mend the line that it names") from error
+        raise Refused(
+            f"{name} is not valid YAML: {error}", hint="mend the line that it names"
+        ) from error
     if not isinstance(value, dict):
-        raise Refused(f"{name} holds no mapping of sections", hint="start from a file of `configs/`")
+        raise Refused(
+            f"{name} holds no mapping of sections", hint="start from a file of `configs/`"
+        )
     return value

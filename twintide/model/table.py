@@ -42,7 +42,9 @@ class Table:
                 spare = torch.zeros(len(self), self.width, device=self._weights.device)
                 self._weights = torch.cat((self._weights, spare))
             first = first_values(self.vocabulary.keys[rows], self.width)
-            self._weights[int(rows[0]) : int(rows[-1]) + 1] = torch.from_numpy(first).to(self._weights.device)
+            self._weights[int(rows[0]) : int(rows[-1]) + 1] = torch.from_numpy(first).to(
+                self._weights.device
+            )
         return rows
 
 

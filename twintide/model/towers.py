@@ -12,7 +12,11 @@ from twintide.features import Dense, Feature, ItemStatistics, ModelSpec
 def input_width(features: tuple[Feature, ...], embedding_width: int) -> int:
     """Numbers that a tower is given: one embedding per id feature, the values of number features."""
     return sum(
-        feature.width if isinstance(feature, ItemStatistics) else 1 if isinstance(feature, Dense) else embedding_width
+        feature.width
+        if isinstance(feature, ItemStatistics)
+        else 1
+        if isinstance(feature, Dense)
+        else embedding_width
         for feature in features
     )
 

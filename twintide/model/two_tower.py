@@ -56,7 +56,10 @@ class TwoTower:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             towers = Towers(spec).to(device)
-        tables = {name: Table.empty(spec.embedding_width, device=device) for name in spec.all_table_names()}
+        tables = {
+            name: Table.empty(spec.embedding_width, device=device)
+            for name in spec.all_table_names()
+        }
         return cls(spec, tables, towers)
 
     @property
@@ -82,14 +85,18 @@ class TwoTower:
             for feature in self.spec.features(side):
                 values = encoded[feature.name]
                 if isinstance(values, Numbers):
-                    parts.append(torch.from_numpy(np.ascontiguousarray(values.values)).to(self.device))
+                    parts.append(
+                        torch.from_numpy(np.ascontiguousarray(values.values)).to(self.device)
+                    )
                 else:
                     parts.append(self._bags(self.tables[feature.table], rows[feature.name]))
             return torch.cat(parts, dim=1)
 
     def _bags(self, table: Table, pooled: PooledRows) -> Tensor:
         rows = torch.from_numpy(pooled.rows).to(self.device)
-        if len(pooled.rows) == len(pooled.offsets) - 1 == int(pooled.offsets[-1]) and _is_one_each(pooled):
+        if len(pooled.rows) == len(pooled.offsets) - 1 == int(pooled.offsets[-1]) and _is_one_each(
+            pooled
+        ):
             return F.embedding(rows, table.weights)
         offsets = torch.from_numpy(pooled.offsets[:-1]).to(self.device)
         return F.embedding_bag(rows, table.weights, offsets, mode=pooled.pooling)
@@ -97,10 +104,14 @@ class TwoTower:
     def query_vectors(self, encoded: Encoded) -> npt.NDArray[np.float32]:
         """float32 [B, D + 1]: what is searched with."""
         with torch.inference_mode():
-            vectors = self.towers.query_vectors(self.pooled(encoded, self.rows_of(encoded, "query"), "query"))
+            vectors = self.towers.query_vectors(
+                self.pooled(encoded, self.rows_of(encoded, "query"), "query")
+            )
             return torch.cat((vectors, vectors.new_ones(len(vectors), 1)), dim=1).cpu().numpy()
 
-    def candidate_vectors(self, encoded: Encoded, *, rows_at_once: int = 65_536) -> npt.NDArray[np.float32]:
+    def candidate_vectors(
+        self, encoded: Encoded, *, rows_at_once: int = 65_536
+    ) -> npt.NDArray[np.float32]:
         """float32 [U, D + 1]: what is indexed."""
         count = len(next(iter(encoded.values())))
         found = [np.zeros((0, self.spec.output_width + 1), np.float32)]
@@ -145,14 +156,19 @@ class TwoTower:
             }
             unexpected = model.towers.load_state_dict(dense, strict=False).unexpected_keys
             if unexpected:
-                raise Corrupt(f"the weights hold {unexpected}, which the declared model does not have")
+                raise Corrupt(
+                    f"the weights hold {unexpected}, which the declared model does not have"
+                )
             for name in spec.all_table_names():
                 if f"table.{name}.keys" in arrays:
                     keys, weights = arrays[f"table.{name}.keys"], arrays[f"table.{name}.weights"]
                     if weights.shape != (len(keys), spec.embedding_width):
-                        raise Corrupt(f"table {name} has {len(keys)} ids and weights of shape {weights.shape}")
+                        raise Corrupt(
+                            f"table {name} has {len(keys)} ids and weights of shape {weights.shape}"
+                        )
                     model.tables[name] = Table(
-                        Vocabulary(keys.astype(np.uint64)), torch.from_numpy(weights.copy()).to(device)
+                        Vocabulary(keys.astype(np.uint64)),
+                        torch.from_numpy(weights.copy()).to(device),
                     )
         except RuntimeError as error:
             raise Corrupt(f"the weights do not fit the declared model: {error}") from error

@@ -19,7 +19,9 @@ class Vocabulary:
 
     def __init__(self, keys: Keys | None = None) -> None:
         """With `keys`: a saved vocabulary, in row order, row 0 included."""
-        self._keys = np.zeros(1, np.uint64) if keys is None else np.ascontiguousarray(keys, np.uint64)
+        self._keys = (
+            np.zeros(1, np.uint64) if keys is None else np.ascontiguousarray(keys, np.uint64)
+        )
         self._size = len(self._keys)
         self._rebuild(self._size)
 
@@ -79,7 +81,9 @@ class Vocabulary:
         slots = (self._keys[rows] & self._mask).astype(np.int64)
         while len(rows):
             free = self._slots[slots] == DEFAULT_ROW
-            self._slots[slots[free]] = rows[free]  # several may want one slot: the last one written has it
+            self._slots[slots[free]] = rows[
+                free
+            ]  # several may want one slot: the last one written has it
             onward = self._slots[slots] != rows
             rows = rows[onward]
             slots = (slots[onward] + 1) & int(self._mask)

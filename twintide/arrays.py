@@ -1,0 +1,108 @@
+"""Folders of arrays: how checkpoints and versions lie on the disk.
+
+One `.npy` file per array, never pickled. The manifest beside them lists each file's size and sha256;
+a reader hashes a file before anything parses it, and opens no name that leaves the folder.
+"""
+
+import hashlib
+import io
+import re
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from twintide.errors import Corrupt
+from twintide.files import write_and_fsync
+from twintide.records import Record
+
+MANIFEST = "manifest.json"
+Arrays = dict[str, npt.NDArray[np.generic]]
+_PLAIN_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+
+
+class FileEntry(Record):
+    """One file of an artifact, as its manifest knows it."""
+
+    bytes: int
+    sha256: str
+
+
+Files = dict[str, FileEntry]
+"""File name -> entry; everything that belongs to the artifact, the manifest itself left out."""
+
+
+def write_file(folder: Path, name: str, data: bytes) -> FileEntry:
+    write_and_fsync(folder / name, data)
+    return FileEntry(bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
+
+
+def write_arrays(folder: Path, arrays: Arrays) -> Files:
+    """Write each array to `<name>.npy`; returns their entries for the manifest."""
+    files: Files = {}
+    for name in sorted(arrays):
+        buffer = io.BytesIO()
+        np.save(buffer, np.ascontiguousarray(arrays[name]), allow_pickle=False)
+        files[f"{name}.npy"] = write_file(folder, f"{name}.npy", buffer.getvalue())
+    return files
+
+
+def write_table(folder: Path, name: str, table: pa.Table) -> Files:
+    """Write one Parquet file; returns its entry for the manifest."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd", compression_level=1)
+    return {name: write_file(folder, name, sink.getvalue().to_pybytes())}
+
+
+def read_verified(folder: Path, files: Files) -> dict[str, bytes]:
+    """The bytes of every file, each as its manifest describes it. Raises Corrupt, naming the file."""
+    return {name: _read_verified_file(folder, name, entry) for name, entry in sorted(files.items())}
+
+
+def verify(folder: Path, files: Files) -> None:
+    """Raises Corrupt where a file is missing, changed, or there without being listed."""
+    read_verified(folder, files)
+    strangers = {path.name for path in folder.iterdir()} - set(files) - {MANIFEST}
+    if strangers:
+        raise Corrupt(f"{folder} holds files that its manifest does not list: {sorted(strangers)}")
+
+
+def parse_arrays(contents: dict[str, bytes]) -> Arrays:
+    """The arrays among verified files, by name without `.npy`."""
+    return {
+        name.removesuffix(".npy"): _parse_array(name, data)
+        for name, data in contents.items()
+        if name.endswith(".npy")
+    }
+
+
+def parse_table(contents: dict[str, bytes], name: str) -> pa.Table:
+    try:
+        return pq.read_table(pa.BufferReader(contents[name]))
+    except (KeyError, pa.ArrowException) as error:
+        raise Corrupt(f"{name} is missing or no table: {error}") from error
+
+
+def _read_verified_file(folder: Path, name: str, entry: FileEntry) -> bytes:
+    if not _PLAIN_NAME.match(name):
+        raise Corrupt(f"the manifest of {folder} names {name!r}, which is no plain file name")
+    path = folder / name
+    try:
+        if path.is_symlink():
+            raise Corrupt(f"{path} is a symbolic link, not a file of this artifact")
+        data = path.read_bytes()
+    except OSError as error:
+        raise Corrupt(f"{path} cannot be read: {error}") from error
+    if len(data) != entry.bytes or hashlib.sha256(data).hexdigest() != entry.sha256:
+        raise Corrupt(f"{path} is not what its manifest says: size or sha256 differs")
+    return data
+
+
+def _parse_array(name: str, data: bytes) -> npt.NDArray[np.generic]:
+    try:
+        array: npt.NDArray[np.generic] = np.load(io.BytesIO(data), allow_pickle=False)
+    except (ValueError, EOFError, OSError) as error:
+        raise Corrupt(f"{name} is no array: {error}") from error
+    return array

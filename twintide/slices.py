@@ -1,0 +1,137 @@
+"""The slice format: what a learner reads.
+
+A slice is one Parquet file: the clicks of the newest shards of one hour, in event order, with every
+feature encoded as of the click's own time. Slices form one chain, numbered from 1; the number is the
+lock, since a slice is published where nobody has published yet. All of a slice belongs to one
+training day.
+"""
+
+import re
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from twintide import __version__
+from twintide.errors import Corrupt
+from twintide.files import publish_file_once
+from twintide.records import Instant, Position, Record
+
+FOOTER_KEY = b"twintide.slice"
+EVENT_TIME = "event_at"
+ITEM_ID = "item_id"
+USER_KEY = "user"
+ITEM_KEY = "item"
+PARTITION = "kafka_partition"
+OFFSET = "kafka_offset"
+_NAME = re.compile(r"^(\d{8})\.parquet$")
+
+
+class SliceFooter(Record):
+    """Key-value metadata of the Parquet file, under `twintide.slice`."""
+
+    format: int = 1
+    sequence: int
+    day: date
+    """The training day whose nightly epoch learns these rows."""
+
+    hour_at: Instant
+    """The hour that the shards belong to."""
+
+    until: Instant
+    """Every shard read starts its minute before this instant."""
+
+    ranges: dict[int, tuple[int, int]]
+    """Partition -> offset range [first, next) that was read."""
+
+    events: int
+    """Rows of the shards; of these, the clicks are the rows of the slice."""
+
+    rows: int
+    newest_event_at: Instant | None
+    """Event time of the newest click; None where there is none."""
+
+    fingerprint: str
+    """Of events and features: slices of another declaration are not learnt from."""
+
+    code_version: str = __version__
+
+
+@dataclass(frozen=True)
+class Slice:
+    """A slice whose footer was read."""
+
+    path: Path
+    footer: SliceFooter
+
+    @property
+    def name(self) -> str:
+        return f"{self.footer.sequence:08d}"
+
+    def read(self) -> pa.Table:
+        """The rows, page checksums verified. Raises Corrupt."""
+        try:
+            with pq.ParquetFile(self.path, page_checksum_verification=True) as file:
+                return file.read()
+        except (pa.ArrowException, OSError) as error:
+            raise Corrupt(
+                f"slice {self.path} is damaged: {error}",
+                hint="remove it and all later ones: the next run makes them anew from the shards",
+            ) from error
+
+    def is_covered_by(self, position: Position) -> bool:
+        """Whether a checkpoint at `position` has learnt it. A slice is learnt whole or not at all."""
+        covered = {next_ <= position.get(partition, 0) for partition, (_, next_) in self.footer.ranges.items()}
+        if len(covered) == 2:  # noqa: PLR2004  both True and False
+            raise Corrupt(f"slice {self.name} lies partly behind position {position}")
+        return covered != {False}
+
+
+def slice_path(root: Path, *, day: date, sequence: int) -> Path:
+    return root / f"day={day.isoformat()}" / f"{sequence:08d}.parquet"
+
+
+def publish_slice(root: Path, footer: SliceFooter, rows: pa.Table) -> Slice:
+    """Make the next slice of the chain visible. Raises FileExistsError where another run has made it."""
+    path = slice_path(root, day=footer.day, sequence=footer.sequence)
+    sink = pa.BufferOutputStream()
+    pq.write_table(
+        rows.replace_schema_metadata({FOOTER_KEY: footer.model_dump_json().encode()}),
+        sink,
+        compression="zstd",
+        compression_level=1,
+        write_page_checksum=True,
+    )
+    publish_file_once(path, sink.getvalue().to_pybytes())
+    return Slice(path, footer)
+
+
+def read_slice(path: Path) -> Slice:
+    """Its footer. Raises Corrupt where the file is not what its name says."""
+    try:
+        metadata = pq.read_metadata(path)
+    except (pa.ArrowException, OSError) as error:
+        raise Corrupt(f"slice {path} cannot be read: {error}") from error
+    footer = SliceFooter.from_json(
+        (metadata.metadata or {}).get(FOOTER_KEY, b""), name=f"the footer of slice {path}"
+    )
+    if f"{footer.sequence:08d}" != path.stem or metadata.num_rows != footer.rows:
+        raise Corrupt(f"slice {path} is not the one that its footer describes")
+    return Slice(path, footer)
+
+
+def read_chain(root: Path, *, after: int = 0) -> list[Slice]:
+    """All slices with a number above `after`, in order. Raises Corrupt where one is missing."""
+    paths = {
+        int(match[1]): path
+        for path in root.glob("day=*/*.parquet")
+        if (match := _NAME.match(path.name)) and int(match[1]) > after
+    }
+    if paths and sorted(paths) != list(range(after + 1, after + 1 + len(paths))):
+        raise Corrupt(
+            f"the slices below {root} are not numbered without a gap",
+            hint="remove those after the gap: the next run makes them anew from the shards",
+        )
+    return [read_slice(paths[sequence]) for sequence in sorted(paths)]
