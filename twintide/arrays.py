@@ -1,7 +1,7 @@
 """Folders of arrays: how checkpoints and versions lie on the disk.
 
-One `.npy` file per array, never pickled. The manifest beside them lists each file's size and sha256;
-a reader hashes a file before anything parses it, and opens no name that leaves the folder.
+One `.npy` file per array, never pickled. The manifest beside them lists each file's size and
+sha256; a reader hashes a file before anything parses it, and opens no name that leaves the folder.
 """
 
 import hashlib
@@ -35,6 +35,7 @@ Files = dict[str, FileEntry]
 
 
 def write_file(folder: Path, name: str, data: bytes) -> FileEntry:
+    """Write one file of an artifact, durably; what its manifest says of it."""
     write_and_fsync(folder / name, data)
     return FileEntry(bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
 
@@ -57,7 +58,7 @@ def write_table(folder: Path, name: str, table: pa.Table) -> Files:
 
 
 def read_verified(folder: Path, files: Files) -> dict[str, bytes]:
-    """The bytes of every file, each as its manifest describes it. Raises Corrupt, naming the file."""
+    """The bytes of every file, each as its manifest has it. Raises Corrupt, naming the file."""
     return {name: _read_verified_file(folder, name, entry) for name, entry in sorted(files.items())}
 
 
@@ -79,6 +80,7 @@ def parse_arrays(contents: dict[str, bytes]) -> Arrays:
 
 
 def parse_table(contents: dict[str, bytes], name: str) -> pa.Table:
+    """The Parquet file `name` among the verified bytes. Raises Corrupt where it is none."""
     try:
         return pq.read_table(pa.BufferReader(contents[name]))
     except (KeyError, pa.ArrowException) as error:

@@ -1,9 +1,9 @@
 """The checkpoint format: what training resumes from, and what a version is made of.
 
-A checkpoint is an immutable folder: weights, optimizer rows, vocabularies, frequency estimator, derived
-state, catalogue, and the position up to which all of that has learnt. `hourly-000042` and
-`nightly-000043` share one numbering; the newest number is the head of training. Nothing in it depends
-on when it was written, so the same inputs give the same bytes.
+A checkpoint is an immutable folder: weights, optimizer rows, vocabularies, frequency estimator,
+derived state, catalogue, and the position up to which all of that has learnt. `hourly-000042` and
+`nightly-000043` share one numbering; the newest number is the head of training. Nothing in it
+depends on when it was written, so the same inputs give the same bytes.
 """
 
 import re
@@ -32,8 +32,9 @@ from twintide.files import publish_folder_once, write_and_fsync
 from twintide.records import Instant, Position, Record
 
 CATALOGUE = "catalogue.parquet"
-"""One row per item of the item table, in row order from row 1: `item_id` and the candidate features as of
-the checkpoint, under the names of `features.column_name`."""
+"""One row per item of the item table, in row order from row 1: `item_id` and the candidate features
+as of the checkpoint, under the names of `features.column_name`.
+"""
 
 _NAME = re.compile(r"^(nightly|hourly)-(\d{6})$")
 
@@ -48,7 +49,9 @@ class CheckpointManifest(Record):
     """The checkpoint whose weights it began with."""
 
     base: str | None
-    """The nightly checkpoint that its line stands on: itself for a nightly one; None for a line without."""
+    """The nightly checkpoint that its line stands on: itself for a nightly one; None for a line
+    without.
+    """
 
     day: date | None
     """The newest training day that the base has learnt in a nightly epoch."""
@@ -83,6 +86,7 @@ class CheckpointManifest(Record):
 
     @property
     def sequence(self) -> int:
+        """The number in its name; both lines count together."""
         return int(self.name.rpartition("-")[2])
 
 
@@ -98,6 +102,7 @@ class Checkpoint:
 
 
 def checkpoint_name(kind: Literal["nightly", "hourly"], sequence: int) -> str:
+    """Such as nightly-000012: how a checkpoint's folder is called."""
     return f"{kind}-{sequence:06d}"
 
 
@@ -114,14 +119,20 @@ def publish_checkpoint(
 
 def list_checkpoints(root: Path) -> list[CheckpointManifest]:
     """All checkpoints by number. Their files are not verified here."""
-    names = [path.name for path in root.iterdir() if _NAME.match(path.name)] if root.is_dir() else []
-    return sorted((read_manifest(root, name) for name in names), key=lambda manifest: manifest.sequence)
+    if not root.is_dir():
+        return []
+    names = [path.name for path in root.iterdir() if _NAME.match(path.name)]
+    return sorted((read_manifest(root, name) for name in names), key=lambda made: made.sequence)
 
 
 def read_manifest(root: Path, name: str) -> CheckpointManifest:
-    """Raises Refused where there is no checkpoint of that name, Corrupt where its manifest is damaged."""
+    """Raises Refused where there is no checkpoint of that name, Corrupt where its manifest is
+    damaged.
+    """
     if not _NAME.match(name) or not (root / name).is_dir():
-        raise Refused(f"there is no checkpoint {name!r} in {root}", hint="`twintide status` lists them")
+        raise Refused(
+            f"there is no checkpoint {name!r} in {root}", hint="`twintide status` lists them"
+        )
     path = root / name / MANIFEST
     try:
         manifest = CheckpointManifest.from_json(path.read_bytes(), name=str(path))

@@ -17,6 +17,7 @@ class SystemClock:
     """The machine's clock."""
 
     def now(self) -> datetime:
+        """The current instant, UTC and timezone-aware."""
         return datetime.now(UTC)
 
 
@@ -27,12 +28,15 @@ class HeldClock:
         self._at = at
 
     def now(self) -> datetime:
+        """The current instant, UTC and timezone-aware."""
         return self._at
 
     def move_to(self, at: datetime) -> None:
+        """Stand at `at` from now on."""
         self._at = at
 
     def advance(self, seconds: float) -> None:
+        """Move on by that many seconds."""
         self._at += timedelta(seconds=seconds)
 
 
@@ -42,15 +46,19 @@ def monotonic_seconds() -> float:
 
 
 def from_unix_ms(ms: int) -> datetime:
+    """The UTC instant of Unix milliseconds."""
     return datetime.fromtimestamp(ms / 1000, UTC)
 
 
 def to_unix_ms(at: datetime) -> int:
+    """Unix milliseconds of an instant, rounded."""
     return round(at.timestamp() * 1000)
 
 
 def floor_to_minutes(at: datetime, minutes: int) -> datetime:
-    """The start of the window of that many minutes, counted from the Unix epoch, in which `at` lies."""
+    """The start of the window of that many minutes, counted from the Unix epoch, in which `at`
+    lies.
+    """
     seconds = minutes * 60
     return datetime.fromtimestamp(at.timestamp() // seconds * seconds, UTC)
 

@@ -50,7 +50,9 @@ class KafkaConfig(Config):
     sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = None
     sasl_username: str | None = None
     sasl_password_env: str | None = None
-    """Name of the environment variable that holds the password; the password itself is never written down."""
+    """Name of the environment variable that holds the password; the password itself is never
+    written down.
+    """
 
     ssl_cafile: Path | None = None
     allow_password_over_plaintext: bool = False
@@ -65,7 +67,8 @@ class KafkaConfig(Config):
             raise ValueError("SASL needs sasl_mechanism, sasl_username and sasl_password_env")
         if self.security_protocol == "SASL_PLAINTEXT" and not self.allow_password_over_plaintext:
             raise ValueError(
-                "SASL_PLAINTEXT sends the password readably: use SASL_SSL, or set allow_password_over_plaintext: true"
+                "SASL_PLAINTEXT sends the password readably: use SASL_SSL, "
+                "or set allow_password_over_plaintext: true"
             )
         return self
 
@@ -95,31 +98,39 @@ class ShardsConfig(Config):
     """Message bytes after which a shard is cut early."""
 
     allowed_lateness_seconds: NonNegativeFloat = 2.0
-    """How long after its minute is over (by the wall clock) an idle partition's shard stays open."""
+    """How long after its minute is over (by the wall clock) an idle partition's shard stays open.
+    """
 
     max_rejected_ratio: float = Field(default=0.05, gt=0, le=1)
     """Share of bad messages, over the last 10,000 of a partition, above which the daemon stops."""
 
     accept_gap: bool = False
-    """Go on where Kafka's retention has deleted messages that were never read; the gap is recorded."""
+    """Go on where Kafka's retention has deleted messages that were never read; the gap is recorded.
+    """
 
 
 class HourlyConfig(Config):
     """The ordered pass over the newest slices."""
+
+    every_minutes: PositiveInt = 60
+    """How often the scheduler rings, counted from the full hour."""
 
     batch_rows: PositiveInt = 512
     """Clicks in one step; small batches follow the hour better than large ones."""
 
     row_learning_rate: PositiveFloat = 0.1
     learns: Literal["id_tables", "everything"] = "id_tables"
-    """What the pass may change. `everything` lets dense weights and side tables learn too, and may begin
-    without a nightly checkpoint."""
+    """What the pass may change. `everything` lets dense weights and side tables learn too, and may
+    begin without a nightly checkpoint.
+    """
 
     dense_learning_rate: PositiveFloat = 1e-3
     """Used only where `learns` is `everything`."""
 
     holdback_minutes: NonNegativeInt = 2
-    """The newest minutes are sliced but left for the next run to learn: the gate judges a version on them."""
+    """The newest minutes are sliced but left for the next run to learn: the gate judges a version
+    on them.
+    """
 
 
 class NightlyConfig(Config):
@@ -202,7 +213,9 @@ class ServingConfig(Config):
     host: str = "127.0.0.1"
     port: int = Field(default=8080, ge=0, le=65535)
     token_env: str | None = None
-    """Name of the environment variable that holds the bearer token. Needed when `host` is not loopback."""
+    """Name of the environment variable that holds the bearer token. Needed when `host` is not
+    loopback.
+    """
 
     max_k: PositiveInt = 1000
     poll_seconds: PositiveFloat = 0.2
@@ -224,12 +237,22 @@ class DataFileConfig(Config):
     """Event column -> column of the file, where the names differ."""
 
 
+class FoldersConfig(Config):
+    """Where each kind of artifact lies, where that is not its folder below `data_dir`."""
+
+    shards: Path | None = None
+    slices: Path | None = None
+    checkpoints: Path | None = None
+    versions: Path | None = None
+
+
 class Deployment(Config):
     """All of it. `data_dir` holds shards/, slices/, checkpoints/ and versions/."""
 
     data_dir: Path = Path("data")
     """Relative paths start at the folder of the configuration file."""
 
+    folders: FoldersConfig = FoldersConfig()
     kafka: KafkaConfig = KafkaConfig()
     events: EventSchema
     shards: ShardsConfig = ShardsConfig()
@@ -246,19 +269,23 @@ class Deployment(Config):
 
     @property
     def shards_dir(self) -> Path:
-        return self.data_dir / "shards"
+        """Folder of shards, quarantine files and watermarks; owned by streaming."""
+        return self.folders.shards or self.data_dir / "shards"
 
     @property
     def slices_dir(self) -> Path:
-        return self.data_dir / "slices"
+        """Folder of slices; owned by the trainer."""
+        return self.folders.slices or self.data_dir / "slices"
 
     @property
     def checkpoints_dir(self) -> Path:
-        return self.data_dir / "checkpoints"
+        """Folder of checkpoints; owned by the trainer."""
+        return self.folders.checkpoints or self.data_dir / "checkpoints"
 
     @property
     def versions_dir(self) -> Path:
-        return self.data_dir / "versions"
+        """Folder of versions and the state of what is live; owned by the publisher."""
+        return self.folders.versions or self.data_dir / "versions"
 
     def learning_hash(self) -> str:
         """sha256 of all that shapes what is learnt: events, model, training. Part of a lineage."""
@@ -277,14 +304,13 @@ def load(path: Path) -> Deployment:
     except (OSError, UnicodeDecodeError) as error:
         raise Refused(f"{path} cannot be read: {error}") from error
     deployment = parse(yaml12.parse(text, name=str(path)), name=str(path))
-    data_dir = (path.parent / deployment.data_dir).resolve()
-    return deployment.model_copy(update={"data_dir": data_dir})
+    return _beside(deployment, path.parent.resolve())
 
 
 def parse(values: dict[str, Any], *, name: str) -> Deployment:
     """Check values as they come out of YAML. Raises Refused, naming each wrong key."""
     try:
-        # Through JSON, since strict pydantic takes a list for a tuple, a string for a path only from there.
+        # Only from JSON does strict pydantic take a list for a tuple and a string for a path.
         return Deployment.model_validate_json(json.dumps(values))
     except ValidationError as error:
         problems = "; ".join(
@@ -297,8 +323,25 @@ def parse(values: dict[str, Any], *, name: str) -> Deployment:
         ) from None
 
 
+def _beside(deployment: Deployment, folder: Path) -> Deployment:
+    """Relative paths count from the folder of the configuration file."""
+    folders = {
+        name: folder / path
+        for name, path in deployment.folders.model_dump().items()
+        if path is not None
+    }
+    return deployment.model_copy(
+        update={
+            "data_dir": (folder / deployment.data_dir).resolve(),
+            "folders": deployment.folders.model_copy(update=folders),
+        }
+    )
+
+
 def fill_in(deployment: Deployment, changes: dict[str, Any]) -> Deployment:
-    """A copy with some values changed, checked like a file: {"kafka": {"topic": "x"}} changes one key."""
+    """A copy with some values changed, checked like a file: {"kafka": {"topic": "x"}} changes one
+    key.
+    """
     return parse(
         _merged(deployment.model_dump(mode="json"), changes), name="the changed configuration"
     )

@@ -47,7 +47,9 @@ class EventSchema(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     columns: dict[str, ColumnType]
-    """Name -> type. User, item and time are described below; every other column may be missing or null."""
+    """Name -> type. User, item and time are described below; every other column may be missing or
+    null.
+    """
 
     user: str
     """Column of the user's id, string or int64. A null user is an anonymous event."""
@@ -59,8 +61,9 @@ class EventSchema(BaseModel):
     """Column of the event time, timestamp_ms; never null."""
 
     positive: Positive | None = None
-    """Which events are clicks. Without it every event is one. Only clicks are learnt: an item that was
-    shown and not clicked never becomes a negative (FIELD: it was a very good match)."""
+    """Which events are clicks. Without it every event is one. Only clicks are learnt: an item that
+    was shown and not clicked never becomes a negative (FIELD: it was a very good match).
+    """
 
     @model_validator(mode="after")
     def _roles_fit(self) -> Self:
@@ -98,7 +101,9 @@ class EventSchema(BaseModel):
         )
 
     def shard_schema(self) -> pa.Schema:
-        """The columns of a shard: the event's, then partition, offset and broker time of each message."""
+        """The columns of a shard: the event's, then partition, offset and broker time of each
+        message.
+        """
         coordinates = [
             pa.field(PARTITION_COLUMN, pa.int32(), nullable=False),
             pa.field(OFFSET_COLUMN, pa.int64(), nullable=False),
@@ -118,4 +123,4 @@ class EventSchema(BaseModel):
             return pa.repeat(pa.scalar(value=True), len(events))
         column = events[self.positive.column].combine_chunks()
         wanted = pa.scalar(self.positive.equals).cast(column.type)
-        return pc.fill_null(pc.equal(column, wanted), False)
+        return pc.fill_null(pc.equal(column, wanted), pa.scalar(value=False))

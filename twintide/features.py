@@ -1,6 +1,8 @@
 """Features: what each tower sees, declared in YAML, and how an event's columns become its inputs.
 
-    declared (ModelSpec) -> encoded (`encode`: an event, a catalogue row or a request) -> pooled (twintide.model)
+    declared    ModelSpec
+    -> encoded  `encode`: an event, a catalogue row or a request
+    -> pooled   twintide.model
 
 Two features depend on what happened before an event and not on the event alone: `history` and
 `item_statistics`. The trainer's ordered pass writes those; the others are encoded here.
@@ -27,7 +29,7 @@ class _Declared(BaseModel):
 
 
 class Sparse(_Declared):
-    """One id, looked up in an embedding table; an unknown or missing id is the table's default row."""
+    """One id, looked up in an embedding table; an unknown or missing id is its default row."""
 
     kind: Literal["sparse"]
     name: str
@@ -84,7 +86,8 @@ class History(_Declared):
 
 
 class ItemStatistics(_Declared):
-    """How the item fares: log share of all clicks in each window, trend, age; derived from the stream.
+    """How the item fares: log share of all clicks in each window, trend, age; derived from the
+    stream.
 
     They are as of the start of the event's `refresh_minutes`, since that is what a server has.
     """
@@ -96,6 +99,7 @@ class ItemStatistics(_Declared):
 
     @property
     def width(self) -> int:
+        """Numbers that it gives for one item."""
         return len(self.windows_minutes) + 3
 
 
@@ -128,6 +132,7 @@ class ModelSpec(_Declared):
     """Correct the sampled softmax for how often an item is drawn as a candidate."""
 
     def features(self, side: Side) -> tuple[Feature, ...]:
+        """What the tower of that side sees, in the order of its inputs."""
         return self.query if side == "query" else self.candidate
 
     def table_names(self, side: Side) -> tuple[str, ...]:
@@ -135,10 +140,11 @@ class ModelSpec(_Declared):
         return tuple(dict.fromkeys(f.table for f in self.features(side) if isinstance(f, Looked)))
 
     def all_table_names(self) -> tuple[str, ...]:
+        """Tables that either side reads, in order of first use."""
         return tuple(dict.fromkeys((*self.table_names("query"), *self.table_names("candidate"))))
 
     def id_tables(self, events: EventSchema) -> tuple[str, ...]:
-        """Tables whose rows are looked up by user or item id: all that an hourly pass may change."""
+        """Tables looked up by user or item id: all that an hourly pass may change."""
         return tuple(
             dict.fromkeys(
                 feature.table
@@ -155,13 +161,17 @@ class ModelSpec(_Declared):
         )
 
     def history(self) -> History | None:
+        """The history feature, where the model declares one."""
         return next((f for f in self.query if isinstance(f, History)), None)
 
     def item_statistics(self) -> ItemStatistics | None:
+        """The item statistics, where the model declares them."""
         return next((f for f in self.candidate if isinstance(f, ItemStatistics)), None)
 
     def fingerprint(self) -> str:
-        """16 hex digits that change when a feature does; slices made for other features are refused."""
+        """16 hex digits that change when a feature does; slices made for other features are
+        refused.
+        """
         features = self.model_dump(mode="json", include={"query", "candidate"})
         return hashlib.sha256(json.dumps(features, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -237,6 +247,7 @@ class Numbers:
         return len(self.values)
 
     def take(self, rows: npt.NDArray[np.int64]) -> "Numbers":
+        """The rows with these numbers, in this order."""
         return Numbers(self.values[rows])
 
 
@@ -245,6 +256,7 @@ Encoded = dict[str, Ids | Numbers]
 
 
 def take(encoded: Encoded, rows: npt.NDArray[np.int64]) -> Encoded:
+    """The rows with these numbers, in this order."""
     return {name: feature.take(rows) for name, feature in encoded.items()}
 
 
@@ -268,6 +280,7 @@ def encode(events: pa.Table, features: tuple[Feature, ...], *, time_column: str)
 
 
 def one_id_each(keys: Keys) -> Ids:
+    """A feature whose row i holds exactly keys[i]."""
     return Ids(keys, np.arange(len(keys) + 1))
 
 
@@ -295,7 +308,7 @@ def _scaled(column: pa.ChunkedArray, feature: Dense) -> npt.NDArray[np.float32]:
     numbers = np.nan_to_num(numbers, posinf=0.0, neginf=0.0)
     if feature.transform == "log1p":
         numbers = np.sign(numbers) * np.log1p(np.abs(numbers))
-    return (numbers / feature.divided_by).astype(np.float32)
+    return np.asarray(numbers / feature.divided_by, np.float32)
 
 
 def column_name(side: Side, feature_name: str) -> str:

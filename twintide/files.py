@@ -1,7 +1,8 @@
 """The only module that changes the disk for artifacts.
 
 What it makes is visible whole or not at all: write to a hidden temporary name, fsync, one atomic
-step to the final name, fsync of the folder. Whoever calls may say "done" only when the call returns.
+step to the final name, fsync of the folder. Whoever calls may say "done" only when the call
+returns.
 """
 
 import errno
@@ -22,7 +23,9 @@ TEMPORARY_SUFFIX = ".tmp"
 
 
 def publish_file(path: Path, data: bytes) -> None:
-    """Make `data` visible at `path`, replacing what is there: a reader finds the old or the new, never half."""
+    """Make `data` visible at `path`, replacing what is there: a reader finds the old or the new,
+    never half.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = _temporary_beside(path)
     with _tidied(temporary):
@@ -49,7 +52,8 @@ def publish_file_once(path: Path, data: bytes) -> None:
 
 @contextmanager
 def publish_folder_once(path: Path) -> Iterator[Path]:
-    """Give a hidden folder to fill; when the block ends without an error it is visible at `path`, whole.
+    """Give a hidden folder to fill; when the block ends without an error it is visible at `path`,
+    whole.
 
     Raises FileExistsError where `path` is already there. A block that fails leaves nothing.
     """
@@ -129,6 +133,7 @@ def exclusive_lock(path: Path, *, who: str, wait_seconds: float = 0.0) -> Iterat
 
 
 def sha256_of(path: Path) -> str:
+    """64 hex digits of the file's content, read in blocks."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -157,6 +162,7 @@ def make_folder(path: Path) -> None:
 
 
 def fsync_dir(path: Path) -> None:
+    """Wait until the disk has the names in a folder."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)

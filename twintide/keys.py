@@ -1,7 +1,7 @@
 """Ids to keys: a stable 64-bit hash, the same on every machine and in every version.
 
-Everything behind a slice speaks keys: one user, item or category is one uint64. Key 0 means "no id".
-Integers map one to one; strings collide with odds of 3e-6 at ten million ids.
+Everything behind a slice speaks keys: one user, item or category is one uint64. Key 0 means "no
+id". Integers map one to one; strings collide with odds of 3e-6 at ten million ids.
 """
 
 import numpy as np

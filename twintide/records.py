@@ -32,6 +32,7 @@ class Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     def to_json(self) -> bytes:
+        """UTF-8 JSON that ends with a newline."""
         return (self.model_dump_json(indent=1) + "\n").encode()
 
     @classmethod

@@ -3,8 +3,8 @@
 A shard is one Parquet file: the events of one contiguous offset range `[first, next)` of one
 partition, mostly one minute of it. Its name is a function of topic, partition and first offset, and
 its folder one of the ledger before it, so that two rivals reach for the same path and the exclusive
-publish lets one of them win. The footers of a partition, in order, are its ledger: the only record of
-how far ingest has come.
+publish lets one of them win. The footers of a partition, in order, are its ledger: the only record
+of how far ingest has come.
 """
 
 import re
@@ -37,10 +37,13 @@ class ShardFooter(Record):
     """Offset of the first message."""
 
     next: int
-    """The consumer's position after the last message; more than last + 1 behind a transaction marker."""
+    """The consumer's position after the last message; more than last + 1 behind a transaction
+    marker.
+    """
 
     minute_at: Instant
-    """Start of the window that the shard belongs to; never smaller than that of the shard before."""
+    """Start of the window that the shard belongs to; never smaller than that of the shard before.
+    """
 
     rows: int
     rejected: int = 0
@@ -92,6 +95,7 @@ class Watermark(Record):
 
 
 def shard_path(root: Path, *, topic: str, partition: int, first: int, minute_at: datetime) -> Path:
+    """Where the shard goes that begins with offset `first`."""
     at = minute_at.astimezone(UTC)
     return (
         root
@@ -131,6 +135,7 @@ def publish_shard(root: Path, footer: ShardFooter, events: pa.Table) -> Path:
 
 
 def read_footer(path: Path) -> ShardFooter:
+    """What a shard says of itself. Raises Corrupt where name, footer and rows disagree."""
     try:
         metadata = pq.read_metadata(path)
     except (pa.ArrowException, OSError) as error:
@@ -170,7 +175,9 @@ class Ledger:
         return sorted(self.root.glob("date=*/hour=*"))
 
     def names(self, *, since: datetime | None = None) -> Iterator[ShardName]:
-        """Shards by hour, then partition, then offset; with `since`, only those of that hour or later."""
+        """Shards by hour, then partition, then offset; with `since`, only those of that hour or
+        later.
+        """
         for hour in self.hours():
             hour_at = _hour_at(hour)
             if since is None or hour_at >= floor_to_minutes(since, 60):
@@ -193,9 +200,11 @@ class Ledger:
         return None
 
     def watermark_path(self, partition: int) -> Path:
+        """Where a partition's watermark is."""
         return self.root / "watermarks" / f"{self.topic}-{partition:05d}.json"
 
     def publish_watermark(self, watermark: Watermark) -> None:
+        """Replace a partition's watermark."""
         publish_file(self.watermark_path(watermark.partition), watermark.to_json())
 
     def watermarks(self) -> dict[int, Watermark]:
@@ -207,7 +216,9 @@ class Ledger:
         return found
 
     def check(self) -> list[str]:
-        """Every breach of the ledger: gap, overlap, damage, minutes that run backwards; [] if sound."""
+        """Every breach of the ledger: gap, overlap, damage, minutes that run backwards; [] if
+        sound.
+        """
         breaches = []
         newest: dict[int, ShardFooter] = {}
         for name in self.names():

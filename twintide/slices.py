@@ -1,8 +1,8 @@
 """The slice format: what a learner reads.
 
 A slice is one Parquet file: the clicks of the newest shards of one hour, in event order, with every
-feature encoded as of the click's own time. Slices form one chain, numbered from 1; the number is the
-lock, since a slice is published where nobody has published yet. All of a slice belongs to one
+feature encoded as of the click's own time. Slices form one chain, numbered from 1; the number is
+the lock, since a slice is published where nobody has published yet. All of a slice belongs to one
 training day.
 """
 
@@ -68,6 +68,7 @@ class Slice:
 
     @property
     def name(self) -> str:
+        """Its number, as it stands in the file's name."""
         return f"{self.footer.sequence:08d}"
 
     def read(self) -> pa.Table:
@@ -82,19 +83,25 @@ class Slice:
             ) from error
 
     def is_covered_by(self, position: Position) -> bool:
-        """Whether a checkpoint at `position` has learnt it. A slice is learnt whole or not at all."""
-        covered = {next_ <= position.get(partition, 0) for partition, (_, next_) in self.footer.ranges.items()}
+        """Whether a checkpoint at `position` has learnt it: whole or not at all."""
+        covered = {
+            next_ <= position.get(partition, 0)
+            for partition, (_, next_) in self.footer.ranges.items()
+        }
         if len(covered) == 2:  # noqa: PLR2004  both True and False
             raise Corrupt(f"slice {self.name} lies partly behind position {position}")
         return covered != {False}
 
 
 def slice_path(root: Path, *, day: date, sequence: int) -> Path:
+    """Where slice number `sequence` of a day goes."""
     return root / f"day={day.isoformat()}" / f"{sequence:08d}.parquet"
 
 
 def publish_slice(root: Path, footer: SliceFooter, rows: pa.Table) -> Slice:
-    """Make the next slice of the chain visible. Raises FileExistsError where another run has made it."""
+    """Make the next slice of the chain visible. Raises FileExistsError where another run has made
+    it.
+    """
     path = slice_path(root, day=footer.day, sequence=footer.sequence)
     sink = pa.BufferOutputStream()
     pq.write_table(

@@ -1,6 +1,7 @@
 """How programs are seen from outside: logs as JSON events on stderr, metrics for Prometheus.
 
-A log line is one decision, named in the past tense, with fields: `log.info("shard_committed", rows=n)`.
+A log line is one decision, named in the past tense, with fields: `log.info("shard_committed",
+rows=n)`.
 """
 
 import logging
@@ -26,6 +27,7 @@ def configure_logging(*, as_json: bool = True, level: int = logging.INFO) -> Non
 
 
 def get_log(stage: str) -> structlog.typing.FilteringBoundLogger:
+    """A logger whose every line names the stage."""
     log: structlog.typing.FilteringBoundLogger = structlog.get_logger(stage=stage)
     return log
 

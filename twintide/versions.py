@@ -1,8 +1,8 @@
 """The version format and the serving state: what the publisher writes and the server reads.
 
-A version is an immutable folder `v000001`, all of one checkpoint: query tower, tables that the query
-tower reads, users' histories, item index, item ids, sample queries, and a manifest with the sha256 of
-each. What is served is named by one small file, `state.json`; never by the newest folder.
+A version is an immutable folder `v000001`, all of one checkpoint: query tower, tables that the
+query tower reads, users' histories, item index, item ids, sample queries, and a manifest with the
+sha256 of each. What is served is named by one small file, `state.json`; never by the newest folder.
 """
 
 import re
@@ -26,7 +26,9 @@ _NAME = re.compile(r"^v\d{6}$")
 
 
 class GateReport(Record):
-    """What the gate found. A version that did not pass is kept for a look, and never promoted by itself."""
+    """What the gate found. A version that did not pass is kept for a look, and never promoted by
+    itself.
+    """
 
     passed: bool
     reasons: tuple[str, ...] = ()
@@ -113,18 +115,22 @@ def read_state(root: Path) -> ServingState:
 
 
 def is_version_name(name: str) -> bool:
+    """Whether it looks like v000123."""
     return bool(_NAME.match(name))
 
 
 def version_names(root: Path) -> list[str]:
     """Every visible version, oldest first."""
-    return sorted(path.name for path in root.iterdir() if is_version_name(path.name)) if root.is_dir() else []
+    names = (path.name for path in root.iterdir()) if root.is_dir() else iter(())
+    return sorted(filter(is_version_name, names))
 
 
 def read_version_manifest(root: Path, name: str) -> VersionManifest:
     """Raises Refused where there is no such version, Corrupt where its manifest is damaged."""
     if not is_version_name(name) or not (root / name).is_dir():
-        raise Refused(f"there is no version {name!r} in {root}", hint="`twintide versions` lists them")
+        raise Refused(
+            f"there is no version {name!r} in {root}", hint="`twintide versions` lists them"
+        )
     path = root / name / MANIFEST
     try:
         manifest = VersionManifest.from_json(path.read_bytes(), name=str(path))

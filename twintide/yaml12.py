@@ -14,7 +14,11 @@ from twintide.errors import Refused
 class _Loader(yaml.SafeLoader):
     """SafeLoader with the implicit types of YAML 1.2's core schema, and no duplicate keys."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+    def construct_mapping(
+        self,
+        node: yaml.MappingNode,
+        deep: bool = False,  # noqa: FBT001, FBT002  as PyYAML has it
+    ) -> dict[Any, Any]:
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
         for index, key in enumerate(keys):
             if not isinstance(key, str):
@@ -53,7 +57,7 @@ _Loader.add_constructor("tag:yaml.org,2002:float", _construct_float)
 
 
 def parse(text: str, *, name: str) -> dict[str, Any]:
-    """The mapping that `text` holds. Raises Refused with line and column where it is no such thing."""
+    """The mapping that `text` holds. Raises Refused, with line and column, where it is none."""
     try:
         value = yaml.load(text, Loader=_Loader)  # noqa: S506  the loader above is a SafeLoader
     except yaml.YAMLError as error:

@@ -20,6 +20,7 @@ class Table:
 
     @classmethod
     def empty(cls, width: int, *, device: torch.device) -> "Table":
+        """A table that knows no id yet: the default row alone, all zeros."""
         return cls(Vocabulary(), torch.zeros(1, width, device=device))
 
     def __len__(self) -> int:
@@ -27,6 +28,7 @@ class Table:
 
     @property
     def width(self) -> int:
+        """Numbers in one row."""
         return self._weights.shape[1]
 
     @property
@@ -49,8 +51,9 @@ class Table:
 
 
 def first_values(keys: Keys, width: int) -> np.ndarray:
-    """float32 [n, width], uniform in ±0.4/√width: a function of the id alone, so that neither the order
-    of arrival nor a restart changes what a row begins with."""
+    """float32 [n, width], uniform in ±0.4/√width: a function of the id alone, so that neither the
+    order of arrival nor a restart changes what a row begins with.
+    """
     counters = np.arange(1, width + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
     bits = mixed(keys[:, None] + counters[None, :]) >> np.uint64(40)
     return ((bits.astype(np.float32) / (1 << 23)) - 1.0) * np.float32(0.4 / math.sqrt(width))

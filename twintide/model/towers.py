@@ -1,4 +1,6 @@
-"""The dense part of the model: a query tower, a candidate tower, and how their outputs make a score."""
+"""The dense part of the model: a query tower, a candidate tower, and how their outputs make a
+score.
+"""
 
 import math
 
@@ -10,7 +12,7 @@ from twintide.features import Dense, Feature, ItemStatistics, ModelSpec
 
 
 def input_width(features: tuple[Feature, ...], embedding_width: int) -> int:
-    """Numbers that a tower is given: one embedding per id feature, the values of number features."""
+    """Numbers that a tower is given: embeddings of id features, values of number features."""
     return sum(
         feature.width
         if isinstance(feature, ItemStatistics)
@@ -22,7 +24,8 @@ def input_width(features: tuple[Feature, ...], embedding_width: int) -> int:
 
 
 class Towers(nn.Module):
-    """Both towers and what joins them: score = cos(query, candidate) / temperature + popularity bias.
+    """Both towers and what joins them: score = cos(query, candidate) / temperature + popularity
+    bias.
 
     Shapes: B queries, U candidates, D output width.
     """

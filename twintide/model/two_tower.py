@@ -1,7 +1,7 @@
 """A two-tower model that can be applied: encoded features in, vectors out.
 
-The vectors that leave here are made for an inner-product index: a candidate is (v, bias · temperature)
-and a query is (q, 1), so that one product orders items as the training score does.
+The vectors that leave here are made for an inner-product index: a candidate is (v, bias ·
+temperature) and a query is (q, 1), so that one product orders items as the training score does.
 """
 
 from dataclasses import dataclass
@@ -40,6 +40,7 @@ class PooledRows:
 
 
 def best_device() -> torch.device:
+    """The GPU where there is one, else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
@@ -53,6 +54,7 @@ class TwoTower:
 
     @classmethod
     def untrained(cls, spec: ModelSpec, *, seed: int, device: torch.device) -> "TwoTower":
+        """Empty tables, and towers whose first weights are a function of the seed."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             towers = Towers(spec).to(device)
@@ -64,18 +66,19 @@ class TwoTower:
 
     @property
     def device(self) -> torch.device:
+        """Where the weights are."""
         return self.towers.log_scale.device
 
     def rows_of(self, encoded: Encoded, side: Side) -> dict[str, PooledRows]:
-        """Each id feature's keys as rows of its table; ids that the table does not know are row 0."""
+        """Each id feature's keys as rows of its table; ids that it does not know are row 0."""
         return {
             feature.name: PooledRows(
-                rows=self.tables[feature.table].vocabulary.rows_of(encoded[feature.name].keys),
-                offsets=encoded[feature.name].offsets,
+                rows=self.tables[feature.table].vocabulary.rows_of(ids.keys),
+                offsets=ids.offsets,
                 pooling=_pooling(feature),
             )
             for feature in self.spec.features(side)
-            if isinstance(encoded[feature.name], Ids)
+            if isinstance(feature, Looked) and isinstance(ids := encoded[feature.name], Ids)
         }
 
     def pooled(self, encoded: Encoded, rows: dict[str, PooledRows], side: Side) -> Tensor:
@@ -84,19 +87,16 @@ class TwoTower:
         with torch.no_grad():
             for feature in self.spec.features(side):
                 values = encoded[feature.name]
-                if isinstance(values, Numbers):
-                    parts.append(
-                        torch.from_numpy(np.ascontiguousarray(values.values)).to(self.device)
-                    )
-                else:
+                if isinstance(feature, Looked):
                     parts.append(self._bags(self.tables[feature.table], rows[feature.name]))
+                elif isinstance(values, Numbers):
+                    numbers = torch.from_numpy(np.ascontiguousarray(values.values))
+                    parts.append(numbers.to(self.device))
             return torch.cat(parts, dim=1)
 
     def _bags(self, table: Table, pooled: PooledRows) -> Tensor:
         rows = torch.from_numpy(pooled.rows).to(self.device)
-        if len(pooled.rows) == len(pooled.offsets) - 1 == int(pooled.offsets[-1]) and _is_one_each(
-            pooled
-        ):
+        if _is_one_each(pooled):
             return F.embedding(rows, table.weights)
         offsets = torch.from_numpy(pooled.offsets[:-1]).to(self.device)
         return F.embedding_bag(rows, table.weights, offsets, mode=pooled.pooling)

@@ -50,7 +50,9 @@ class Vocabulary:
         return found
 
     def add(self, keys: Keys) -> Rows:
-        """Give a row to each key that has none, in order of first appearance; the new rows' numbers."""
+        """Give a row to each key that has none, in order of first appearance; the new rows'
+        numbers.
+        """
         unknown = keys[(self.rows_of(keys) == DEFAULT_ROW) & (keys != NO_KEY)]
         if not len(unknown):
             return np.zeros(0, np.int64)
@@ -72,7 +74,7 @@ class Vocabulary:
         self._size = needed
 
     def _rebuild(self, rows: int) -> None:
-        """Slots for four times the rows: at least two more doublings of ids until the next rebuild."""
+        """Slots for four times the rows: ids may double at least once until the next rebuild."""
         self._slots = np.zeros(1 << max(10, (4 * rows - 1).bit_length()), np.int64)
         self._mask = np.uint64(len(self._slots) - 1)
         self._insert(np.arange(1, rows))
