@@ -82,7 +82,7 @@ class CheckpointManifest(Record):
     events: EventSchema
     model: ModelSpec
     code_version: str = __version__
-    files: Files = {}
+    files: Files = {}  # noqa: RUF012  pydantic gives each record its own
 
     @property
     def sequence(self) -> int:

@@ -124,7 +124,7 @@ def exclusive_lock(path: Path, *, who: str, wait_seconds: float = 0.0) -> Iterat
                 if monotonic_seconds() >= give_up_at:
                     raise Retryable(
                         f"another process holds {path}, so {who} cannot run now",
-                        hint="wait until it has finished; the lock goes by itself when its holder ends",
+                        hint="wait until it has finished: the lock goes when its holder ends",
                     ) from None
                 time.sleep(0.02)
         yield

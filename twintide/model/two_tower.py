@@ -18,6 +18,7 @@ from twintide.features import (
     Feature,
     History,
     Ids,
+    Looked,
     ModelSpec,
     Numbers,
     Side,
