@@ -3,6 +3,8 @@
 A record that does not parse is Corrupt: its file is not used, and nothing is guessed.
 """
 
+import hashlib
+import re
 from datetime import UTC, datetime
 from typing import Annotated, Self
 
@@ -25,6 +27,9 @@ Instant = Annotated[datetime, AfterValidator(_utc), PlainSerializer(iso, when_us
 Position = dict[int, int]
 """Partition -> next offset to take."""
 
+_OPEN_SEAL = b'"seal": ""'
+_SEAL = re.compile(rb'"seal": "([0-9a-f]{64})"')
+
 
 class Record(BaseModel):
     """Frozen and strict: a manifest with an unknown key was written by something else."""
@@ -44,3 +49,27 @@ class Record(BaseModel):
             raise Corrupt(
                 f"{name} is damaged or of another format: {error.errors()[0]['msg']}"
             ) from None
+
+
+class Sealed(Record):
+    """A record that carries the sha256 of its own JSON, so that no changed byte goes unnoticed."""
+
+    seal: str = ""
+    """Set by `to_json`, checked by `from_json`; empty in memory."""
+
+    def to_json(self) -> bytes:
+        """UTF-8 JSON with the seal filled in."""
+        open_ = self.model_copy(update={"seal": ""}).model_dump_json(indent=1).encode() + b"\n"
+        digest = hashlib.sha256(open_).hexdigest().encode()
+        return open_.replace(_OPEN_SEAL, b'"seal": "' + digest + b'"')
+
+    @classmethod
+    def from_json(cls, data: bytes | str, *, name: str) -> Self:
+        """Raises Corrupt where `data` is no such record, or was changed since it was sealed."""
+        written = data.encode() if isinstance(data, str) else data
+        seals = _SEAL.findall(written)
+        digest = hashlib.sha256(_SEAL.sub(_OPEN_SEAL, written)).hexdigest().encode()
+        if seals != [digest]:
+            raise Corrupt(f"{name} was changed after it was written: its seal does not fit")
+        record = super().from_json(written, name=name)
+        return record.model_copy(update={"seal": ""})

@@ -15,7 +15,7 @@ from twintide.arrays import MANIFEST, Files
 from twintide.errors import Corrupt, Refused
 from twintide.events import EventSchema
 from twintide.features import ModelSpec
-from twintide.records import Instant, Position, Record
+from twintide.records import Instant, Position, Record, Sealed
 
 INDEX = "index.faiss"
 ITEM_IDS = "items.parquet"
@@ -46,7 +46,7 @@ class GateReport(Record):
     live: str | None = None
 
 
-class VersionManifest(Record):
+class VersionManifest(Sealed):
     """manifest.json of a version; with its lineage."""
 
     format: int = 1
