@@ -1,0 +1,1 @@
+"""Kafka click stream -> minute shards. The only stage that speaks Kafka."""
