@@ -1,0 +1,156 @@
+"""The click world itself: hour after hour of impressions, and the truth behind them.
+
+What happens in an hour is a function of the configuration, the start and the hour alone. The truth
+(`affinity`, `best_items`) may be asked about any moment that the simulation has reached.
+"""
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+
+import numpy as np
+import pyarrow as pa
+
+from clickworld.catalogue import Items, newborn
+from clickworld.config import WorldConfig
+from clickworld.daytime import HOUR_MS, Floats, share_of_day
+from clickworld.funnel import Requests, Shelf, candidates, click_logits, rank
+from clickworld.population import Ids, make_population, make_topics
+from clickworld.tables import SCHEMA, chance, event_table
+from twintide.clock import floor_to_minutes, to_unix_ms
+from twintide.errors import Refused
+
+BLOCK_MINUTES = 10
+"""How often the shelf is filled anew: an item is shown within that time of its birth."""
+
+_BLOCK_MS = BLOCK_MINUTES * 60_000
+_LEAD_HOURS = 32
+"""Hours of births before the start, so that the first hour finds a shelf as full as later ones."""
+
+_MADE_FIRST, _EVERGREENS, _BIRTHS, _TRAFFIC = range(4)
+"""What random numbers are for: each purpose has its own stream."""
+
+
+class ClickWorld:
+    """A world at some hour. It only moves forward."""
+
+    def __init__(self, config: WorldConfig) -> None:
+        self.config = config
+        rng = self._rng(_MADE_FIRST)
+        self.topics = make_topics(config, rng)
+        self.population = make_population(config, self.topics, rng)
+        self.items = self._evergreens()
+        self._next_hour_at: datetime | None = None
+        self._events = 0
+
+    def hours(self, start_at: datetime, hours: int) -> Iterator[pa.Table]:
+        """The next `hours` hours, one table each, rows in order of time.
+
+        Raises Refused where `start_at` is no full hour, or not the one the world has come to.
+        """
+        self._move_to(start_at)
+        for hour in range(hours):
+            yield self._hour(start_at + timedelta(hours=hour))
+
+    def affinity(self, user_ids: Ids, item_ids: Ids, at: datetime) -> Floats:
+        """The true probability that each user clicks on the item, shown at `at`; 0 if not alive.
+
+        Two arrays of n ids in, n probabilities out.
+        """
+        users, items = np.broadcast_arrays(user_ids, item_ids)
+        times = np.full(len(users), to_unix_ms(at))
+        found = chance(
+            click_logits(
+                self.config,
+                self.population,
+                self.items,
+                requests=Requests(users, times),
+                items_RM=items[:, None],
+            )[:, 0]
+        )
+        return np.where(self.items.is_living(items, times), found, 0.0)
+
+    def best_items(self, user_id: int, at: datetime, k: int) -> Ids:
+        """The k living items with the largest affinity to the user at `at`, best first."""
+        living = self.items.living(to_unix_ms(at))
+        affinity = self.affinity(np.full(len(living), user_id), living, at)
+        return living[np.argsort(-affinity, kind="stable")[:k]]
+
+    def _move_to(self, start_at: datetime) -> None:
+        if start_at.tzinfo is None or start_at != floor_to_minutes(start_at, 60):
+            raise Refused(f"{start_at} is not the start of an hour in UTC", hint="give a full hour")
+        if self._next_hour_at is None:
+            for hour in range(_LEAD_HOURS, 0, -1):
+                self._give_birth(to_unix_ms(start_at) - hour * HOUR_MS)
+        elif start_at != self._next_hour_at:
+            raise Refused(
+                f"the world has come to {self._next_hour_at}, so it cannot go on at {start_at}",
+                hint="make a new ClickWorld",
+            )
+        self._next_hour_at = start_at
+
+    def _hour(self, hour_at: datetime) -> pa.Table:
+        begin_ms = to_unix_ms(hour_at)
+        self._give_birth(begin_ms)
+        rng = self._rng(_TRAFFIC, begin_ms // HOUR_MS)
+        blocks = [
+            self._block(at_ms, rng) for at_ms in range(begin_ms, begin_ms + HOUR_MS, _BLOCK_MS)
+        ]
+        self._next_hour_at = hour_at + timedelta(hours=1)
+        return pa.concat_tables([SCHEMA.empty_table(), *blocks]).combine_chunks()
+
+    def _block(self, at_ms: int, rng: np.random.Generator) -> pa.Table:
+        shelf = Shelf(self.items, at_ms, topics=self.config.topics)
+        requests = self._requests(at_ms, rng)
+        items_RM = candidates(self.config, self.population, shelf, requests=requests, rng=rng)
+        logits_RM = click_logits(
+            self.config, self.population, self.items, requests=requests, items_RM=items_RM
+        )
+        table = event_table(
+            self.config,
+            self.population,
+            self.items,
+            requests=requests,
+            ranked=rank(self.config, items_RM, logits_RM, rng),
+            first_event_id=self._events,
+            rng=rng,
+        )
+        self._events += len(table)
+        return table
+
+    def _requests(self, at_ms: int, rng: np.random.Generator) -> Requests:
+        expected = self._rate(self.config.impressions_per_hour, at_ms) / self.config.shown
+        count = rng.poisson(expected * _BLOCK_MS / HOUR_MS)
+        times = np.sort(rng.integers(at_ms, at_ms + _BLOCK_MS, size=count))
+        return Requests(self.population.visitors(count, rng), times)
+
+    def _give_birth(self, begin_ms: int) -> None:
+        """Add the items of one hour."""
+        rng = self._rng(_BIRTHS, begin_ms // HOUR_MS)
+        count = rng.poisson(self._rate(self.config.items_per_hour, begin_ms))
+        born_at = np.sort(rng.integers(begin_ms, begin_ms + HOUR_MS, size=count))
+        is_evergreen = rng.random(count) < self.config.evergreen_births_ratio
+        self.items = self.items.joined(
+            newborn(self.config, self.topics, born_at=born_at, is_evergreen=is_evergreen, rng=rng)
+        )
+
+    def _evergreens(self) -> Items:
+        count = self.config.evergreen_items
+        return newborn(
+            self.config,
+            self.topics,
+            born_at=np.zeros(count, np.int64),
+            is_evergreen=np.ones(count, np.bool_),
+            rng=self._rng(_EVERGREENS),
+        )
+
+    @staticmethod
+    def _rate(mean_per_hour: float, at_ms: int) -> float:
+        return mean_per_hour * 24 * share_of_day(at_ms // HOUR_MS % 24)
+
+    def _rng(self, *purpose: int) -> np.random.Generator:
+        return np.random.default_rng([self.config.seed, *purpose])
+
+
+def simulate(config: WorldConfig, start_at: datetime, hours: int) -> pa.Table:
+    """All impressions of a new world's first `hours` hours, in order of time."""
+    return pa.concat_tables(ClickWorld(config).hours(start_at, hours)).combine_chunks()
