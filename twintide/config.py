@@ -46,6 +46,13 @@ class KafkaConfig(Config):
     group: str = "twintide"
     """Consumer group; several ingest daemons with one group share the partitions."""
 
+    assignment: Literal["group", "all"] = "group"
+    """`group`: the ingest daemons of one group share the partitions. `all`: this daemon takes every
+    one, and is back at once after a crash, since no group waits for a dead member."""
+
+    session_timeout_seconds: PositiveFloat = 6.0
+    """How long a group waits for a member that says nothing before others take its partitions."""
+
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
     sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = None
     sasl_username: str | None = None
