@@ -45,7 +45,7 @@ def write_arrays(folder: Path, arrays: Arrays) -> Files:
     files: Files = {}
     for name in sorted(arrays):
         buffer = io.BytesIO()
-        np.save(buffer, np.ascontiguousarray(arrays[name]), allow_pickle=False)
+        np.save(buffer, np.asarray(arrays[name], order="C"), allow_pickle=False)
         files[f"{name}.npy"] = write_file(folder, f"{name}.npy", buffer.getvalue())
     return files
 

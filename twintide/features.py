@@ -260,6 +260,20 @@ def take(encoded: Encoded, rows: npt.NDArray[np.int64]) -> Encoded:
     return {name: feature.take(rows) for name, feature in encoded.items()}
 
 
+def joined(first: Encoded, second: Encoded) -> Encoded:
+    """The rows of both, one after the other; both hold the same features."""
+    return {name: _joined(rows, second[name]) for name, rows in first.items()}
+
+
+def _joined(first: Ids | Numbers, second: Ids | Numbers) -> Ids | Numbers:
+    if isinstance(first, Ids) and isinstance(second, Ids):
+        offsets = np.concatenate((first.offsets, second.offsets[1:] + first.offsets[-1]))
+        return Ids(np.concatenate((first.keys, second.keys)), offsets)
+    if isinstance(first, Numbers) and isinstance(second, Numbers):
+        return Numbers(np.concatenate((first.values, second.values)))
+    raise TypeError("ids and numbers cannot be joined")
+
+
 def encode(events: pa.Table, features: tuple[Feature, ...], *, time_column: str) -> Encoded:
     """The features that an event's own columns give; history and item statistics are left out."""
     encoded: Encoded = {}

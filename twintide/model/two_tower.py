@@ -25,7 +25,7 @@ from twintide.features import (
     Varlen,
 )
 from twintide.model.table import Table
-from twintide.model.towers import Towers
+from twintide.model.towers import Towers, input_width
 from twintide.model.vocabulary import Rows, Vocabulary
 
 Arrays = dict[str, npt.NDArray[np.generic]]
@@ -94,6 +94,13 @@ class TwoTower:
                     numbers = torch.from_numpy(np.ascontiguousarray(values.values))
                     parts.append(numbers.to(self.device))
             return torch.cat(parts, dim=1)
+
+    def place_of(self, side: Side, name: str) -> tuple[int, int]:
+        """First column and width of a feature among the inputs of its tower."""
+        features = self.spec.features(side)
+        at = next(number for number, feature in enumerate(features) if feature.name == name)
+        width = self.spec.embedding_width
+        return input_width(features[:at], width), input_width(features[at : at + 1], width)
 
     def _bags(self, table: Table, pooled: PooledRows) -> Tensor:
         rows = torch.from_numpy(pooled.rows).to(self.device)

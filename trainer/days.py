@@ -1,0 +1,54 @@
+"""Which training day an instant belongs to, and which days are complete.
+
+A day begins at a configured hour of a configured time zone. It is complete when the ledger of every
+partition has passed its end, or stands at the end of its log after it.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from zoneinfo import ZoneInfo
+
+from twintide.config import TrainingConfig
+from twintide.shards import Ledger
+
+
+@dataclass(frozen=True)
+class Calendar:
+    """Where days begin."""
+
+    starts_at: time
+    zone: ZoneInfo
+
+    @classmethod
+    def of(cls, training: TrainingConfig) -> "Calendar":
+        return cls(time.fromisoformat(training.day_starts_at), ZoneInfo(training.time_zone))
+
+    def day_of(self, at: datetime) -> date:
+        """The training day in which `at` lies."""
+        day = at.astimezone(self.zone).date()
+        return day if at >= self.start_of(day) else day - timedelta(days=1)
+
+    def start_of(self, day: date) -> datetime:
+        return datetime.combine(day, self.starts_at, self.zone).astimezone(UTC)
+
+    def end_of(self, day: date) -> datetime:
+        """The first instant after it; 23 or 25 hours after its start where clocks change."""
+        return self.start_of(day + timedelta(days=1))
+
+
+def complete_until(ledger: Ledger) -> datetime | None:
+    """Before this instant no more shards will come, for any partition; None while that is not known."""
+    watermarks = ledger.watermarks()
+    partitions = {mark.partitions for mark in watermarks.values()}
+    known = range(max(partitions, default=0))
+    ends = []
+    for partition in known:
+        newest = ledger.newest(partition)
+        mark = watermarks.get(partition)
+        passed = [newest.minute_at] if newest else []
+        if mark and mark.next == (newest.next if newest else mark.next):
+            passed.append(mark.complete_until)
+        if not passed:
+            return None
+        ends.append(max(passed))
+    return min(ends, default=None)

@@ -1,0 +1,114 @@
+"""In which order the clicks of a run are learnt, and what one batch of them is.
+
+The hourly pass takes them in time order. The nightly epoch takes every click of the day exactly once,
+shuffled by a recorded seed. Where the model uses item statistics, the clicks of a nightly batch come
+from one refresh window (an item is one column of a batch and has one value of its statistics there);
+they are shuffled within the window, and the batches over the day.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from twintide.features import Encoded, ModelSpec, from_columns, take
+from twintide.keys import Keys
+from twintide.slices import EVENT_TIME, ITEM_KEY
+
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Clicks, encoded: N of them."""
+
+    name: str
+    """For error messages: the slices that they come from."""
+
+    at_ms: Ints
+    item_keys: Keys
+    query: Encoded
+    candidate: Encoded
+
+    def __len__(self) -> int:
+        return len(self.item_keys)
+
+    @classmethod
+    def of(cls, rows: pa.Table, model: ModelSpec, *, name: str) -> "Rows":
+        return cls(
+            name=name,
+            at_ms=rows[EVENT_TIME].cast(pa.int64()).to_numpy(),
+            item_keys=rows[ITEM_KEY].to_numpy(),
+            query=from_columns(rows, model.query, "query"),
+            candidate=from_columns(rows, model.candidate, "candidate"),
+        )
+
+    def batch(self, rows: Ints) -> "Batch":
+        """These clicks as one step: one candidate column per distinct item."""
+        keys, first, column = np.unique(
+            self.item_keys[rows], return_index=True, return_inverse=True
+        )
+        return Batch(
+            name=f"{self.name}, clicks {rows.min()} to {rows.max()}",
+            query=take(self.query, rows),
+            candidate=take(self.candidate, rows[first]),
+            target=column.astype(np.int64),
+            item_keys=keys,
+        )
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One step. B clicks, U distinct items."""
+
+    name: str
+    query: Encoded
+    """B rows."""
+
+    candidate: Encoded
+    """U rows."""
+
+    target: Ints
+    """[B]: the column of each click's item."""
+
+    item_keys: Keys
+    """[U], distinct."""
+
+
+def in_order(count: int, *, batch_rows: int) -> Iterator[Ints]:
+    """Row numbers of each batch, first to last."""
+    yield from _evenly(np.arange(count), batch_rows)
+
+
+def shuffled(count: int, *, batch_rows: int, seed: int) -> Iterator[Ints]:
+    """Every row once, in an order drawn uniformly from all orders."""
+    yield from _evenly(np.random.default_rng(seed).permutation(count), batch_rows)
+
+
+def shuffled_by_window(windows: Ints, *, batch_rows: int, seed: int) -> list[Ints]:
+    """Every row once; a batch stays within one window, rows and batches are shuffled."""
+    generator = np.random.default_rng(seed)
+    batches = [
+        batch
+        for window in np.unique(windows)
+        for batch in _evenly(generator.permutation(np.flatnonzero(windows == window)), batch_rows)
+    ]
+    return [batches[number] for number in generator.permutation(len(batches))]
+
+
+def nightly_order(rows: Rows, model: ModelSpec, *, batch_rows: int, seed: int) -> list[Ints]:
+    """The batches of a nightly epoch, in order."""
+    statistics = model.item_statistics()
+    if statistics is None:
+        return list(shuffled(len(rows), batch_rows=batch_rows, seed=seed))
+    windows = rows.at_ms // (statistics.refresh_minutes * 60_000)
+    return shuffled_by_window(windows, batch_rows=batch_rows, seed=seed)
+
+
+def _evenly(rows: Ints, batch_rows: int) -> list[Ints]:
+    """Batches of nearly equal size: a tiny last one would learn from hardly any negatives."""
+    if not len(rows):
+        return []
+    return np.array_split(rows, -(-len(rows) // batch_rows))

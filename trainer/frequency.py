@@ -1,0 +1,75 @@
+"""What Q is: how probable it is that an item is a candidate of a batch, estimated from the stream.
+
+Streaming frequency estimation (Yi et al., RecSys 2019, algorithms 2 and 3). A batch has one column per
+distinct item, so Q is the probability that the item appears in a batch at all: 1 / mean gap between the
+batches that held it. It follows popularity as that changes.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from twintide.arrays import Arrays
+from twintide.keys import Keys, mixed
+
+SLOTS = 1 << 17
+SALTS = (np.uint64(0xA0761D6478BD642F), np.uint64(0xE7037ED1A0B428DB))
+"""One hash function for each."""
+
+
+@dataclass
+class FrequencyEstimator:
+    """Arrays A (last step that held the slot) and B (running mean gap), one pair per hash function."""
+
+    learning_rate: float
+    step: int
+    last_step: npt.NDArray[np.int64]
+    """A, [hashes, slots]; 0 for a slot never seen."""
+
+    mean_gap: npt.NDArray[np.float32]
+    """B, [hashes, slots]."""
+
+    @classmethod
+    def fresh(cls, *, learning_rate: float = 0.02, slots: int = SLOTS) -> "FrequencyEstimator":
+        """`slots` is a power of two, some times the number of items."""
+        shape = (len(SALTS), slots)
+        return cls(learning_rate, 0, np.zeros(shape, np.int64), np.zeros(shape, np.float32))
+
+    def observe(self, item_keys: Keys) -> npt.NDArray[np.float32]:
+        """Take the distinct items of the next batch; returns log Q of each, float32 [U].
+
+        An item never seen before gets the number of steps so far as its gap.
+        """
+        self.step += 1
+        widest = np.zeros(len(item_keys), np.float32)
+        for hash_number in range(len(SALTS)):
+            slots = self._slots(item_keys, hash_number)
+            gap = (self.step - self.last_step[hash_number, slots]).astype(np.float32)
+            before = self.mean_gap[hash_number, slots]
+            mean = np.where(before == 0, gap, before + self.learning_rate * (gap - before))
+            self.mean_gap[hash_number, slots] = mean
+            self.last_step[hash_number, slots] = self.step
+            # A collision can only shrink a gap, so the widest of the hashes is the nearest to the truth.
+            widest = np.maximum(widest, mean)
+        return -np.log(np.maximum(widest, 1.0))
+
+    def _slots(self, item_keys: Keys, hash_number: int) -> npt.NDArray[np.int64]:
+        slots = mixed(item_keys ^ SALTS[hash_number]) & np.uint64(self.mean_gap.shape[1] - 1)
+        return slots.astype(np.int64)
+
+    def arrays(self) -> Arrays:
+        return {
+            "estimator.step": np.array([self.step]),
+            "estimator.last_step": self.last_step,
+            "estimator.mean_gap": self.mean_gap,
+        }
+
+    @classmethod
+    def from_arrays(cls, arrays: Arrays, *, learning_rate: float = 0.02) -> "FrequencyEstimator":
+        return cls(
+            learning_rate,
+            int(arrays["estimator.step"][0]),
+            arrays["estimator.last_step"].astype(np.int64),
+            arrays["estimator.mean_gap"].astype(np.float32),
+        )

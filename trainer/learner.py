@@ -1,0 +1,207 @@
+"""One training step, and what it may change.
+
+The leaves of autograd are the pooled inputs of the towers, not the tables: forward and backward run on
+them, then their gradients go to the rows of this batch and to nothing else. With `Trains.ID_TABLES` no
+dense weight and no side table is touched: they are not even in reach of an optimizer.
+"""
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from trainer.frequency import FrequencyEstimator
+from trainer.rows import Incidence, RowOptimizer, incidence_of
+from trainer.softmax import sampled_softmax_loss
+from twintide.arrays import Arrays
+from twintide.errors import Refused
+from twintide.features import Encoded, Ids, Looked, ModelSpec, Side
+from twintide.model.two_tower import PooledRows, TwoTower, best_device
+from trainer.epoch import Batch, Ints, Rows
+
+READ_AHEAD = 4
+SIDES: tuple[Side, Side] = ("query", "candidate")
+
+
+@dataclass(frozen=True)
+class Rates:
+    """What a run may change, and how fast."""
+
+    tables: tuple[str, ...]
+    """Tables whose rows learn."""
+
+    row_learning_rate: float
+    dense_learning_rate: float | None
+    """None: dense weights are frozen."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A batch whose ids are rows. B clicks, U distinct candidates."""
+
+    batch: Batch
+    rows: dict[Side, dict[str, PooledRows]]
+    incidences: dict[str, Incidence]
+
+
+class Learner:
+    """A model with what it needs to learn: row accumulators, Adam's moments, the frequency estimator."""
+
+    def __init__(
+        self, model: TwoTower, estimator: FrequencyEstimator, row_optimizers: dict[str, RowOptimizer],
+        adam_state: Arrays,
+    ) -> None:
+        self.model = model
+        self.estimator = estimator
+        self._rows = row_optimizers
+        self._adam_state = adam_state
+
+    @classmethod
+    def untrained(cls, spec: ModelSpec, *, seed: int) -> "Learner":
+        model = TwoTower.untrained(spec, seed=seed, device=best_device())
+        optimizers = {name: RowOptimizer(table) for name, table in model.tables.items()}
+        return cls(model, FrequencyEstimator.fresh(), optimizers, {})
+
+    def learn(self, rows: Rows, order: Sequence[Ints], rates: Rates) -> Iterator[float]:
+        """One step for each batch of row numbers, in order; yields each step's mean loss.
+
+        A second thread looks rows up for the next batches meanwhile. Raises Refused, naming the batch,
+        before a loss that is not finite changes anything.
+        """
+        adam = self._begin(rates)
+        with ThreadPoolExecutor(max_workers=1) as reader:
+            ahead = iter(order)
+            pending = deque(
+                reader.submit(self._prepare, rows, numbers, rates) for numbers in islice(ahead, READ_AHEAD)
+            )
+            while pending:
+                prepared = pending.popleft().result()
+                for numbers in islice(ahead, 1):
+                    pending.append(reader.submit(self._prepare, rows, numbers, rates))
+                yield self._step(prepared, rates, adam)
+        if adam is not None:
+            self._adam_state = _state_of(adam)
+        self.model.towers.requires_grad_(requires_grad=False)
+
+    def grow(self, encoded: Encoded, side: Side, rates: Rates) -> None:
+        """Give every id of these rows a row in the tables that learn, before any batch is prepared.
+
+        From then on look-ups only read, so that the reading thread may run ahead.
+        """
+        for feature in self.model.spec.features(side):
+            values = encoded[feature.name]
+            if isinstance(values, Ids) and isinstance(feature, Looked) and feature.table in rates.tables:
+                self.model.tables[feature.table].grow(values.keys)
+
+    def _begin(self, rates: Rates) -> torch.optim.Adam | None:
+        trains_dense = rates.dense_learning_rate is not None
+        self.model.towers.requires_grad_(requires_grad=trains_dense)
+        if rates.dense_learning_rate is None:
+            return None
+        adam = torch.optim.Adam(self.model.towers.parameters(), lr=rates.dense_learning_rate)
+        if self._adam_state:
+            _restore(adam, self._adam_state)
+        return adam
+
+    def _prepare(self, all_rows: Rows, numbers: Ints, rates: Rates) -> Prepared:
+        batch = all_rows.batch(numbers)
+        encoded: dict[Side, Encoded] = {"query": batch.query, "candidate": batch.candidate}
+        rows = {side: self.model.rows_of(encoded[side], side) for side in SIDES}
+        incidences = {
+            table: incidence_of([rows[side][name] for side, name in self._readers_of(table)])
+            for table in rates.tables
+        }
+        return Prepared(batch, rows, incidences)
+
+    def _step(self, prepared: Prepared, rates: Rates, adam: torch.optim.Adam | None) -> float:
+        batch, device = prepared.batch, self.model.device
+        inputs = {
+            "query": self.model.pooled(batch.query, prepared.rows["query"], "query").requires_grad_(),
+            "candidate": self.model.pooled(
+                batch.candidate, prepared.rows["candidate"], "candidate"
+            ).requires_grad_(),
+        }
+        log_q = self.estimator.observe(batch.item_keys)
+        towers = self.model.towers
+        candidate_UD, bias_U = towers.candidate_vectors(inputs["candidate"])
+        loss = sampled_softmax_loss(
+            towers.query_vectors(inputs["query"]),
+            candidate_UD,
+            bias_U=bias_U,
+            log_scale=towers.log_scale,
+            target_B=torch.from_numpy(batch.target).to(device),
+            log_q_U=torch.from_numpy(log_q).to(device) if self.model.spec.logq else None,
+        )
+        value = float(loss.detach())
+        if not np.isfinite(value):
+            raise Refused(
+                f"the loss of {batch.name} is {value}; nothing of it was learnt",
+                hint="look for extreme numbers in the dense features of those clicks",
+            )
+        loss.backward()
+        self._update_rows(prepared, inputs, rates)
+        if adam is not None:
+            adam.step()
+            adam.zero_grad()
+        return value
+
+    def _update_rows(self, prepared: Prepared, inputs: dict[str, Tensor], rates: Rates) -> None:
+        for table, incidence in prepared.incidences.items():
+            grads = torch.cat([self._grad_of(inputs[side], side, name) for side, name in self._readers_of(table)])
+            self._rows[table].step(incidence, grads, learning_rate=rates.row_learning_rate)
+
+    def _readers_of(self, table: str) -> list[tuple[Side, str]]:
+        return [
+            (side, feature.name)
+            for side in SIDES
+            for feature in self.model.spec.features(side)
+            if isinstance(feature, Looked) and feature.table == table
+        ]
+
+    def _grad_of(self, inputs: Tensor, side: Side, name: str) -> Tensor:
+        begin, width = self.model.place_of(side, name)
+        if inputs.grad is None:
+            raise RuntimeError("backward has not run")
+        return inputs.grad[:, begin : begin + width]
+
+    def arrays(self) -> Arrays:
+        """Weights, row accumulators, Adam's moments, estimator: all that learning goes on from."""
+        accumulators = {
+            f"optimizer.rows.{name}": optimizer.accumulators.cpu().numpy()
+            for name, optimizer in self._rows.items()
+        }
+        return self.model.arrays() | accumulators | self._adam_state | self.estimator.arrays()
+
+    @classmethod
+    def from_arrays(cls, spec: ModelSpec, arrays: Arrays) -> "Learner":
+        """What `arrays` gave. Raises Corrupt where it does not fit the spec."""
+        model = TwoTower.from_arrays(spec, arrays, device=best_device())
+        optimizers = {
+            name: RowOptimizer(
+                table, torch.from_numpy(arrays[f"optimizer.rows.{name}"].copy()).to(model.device)
+            )
+            for name, table in model.tables.items()
+        }
+        adam = {name: array for name, array in arrays.items() if name.startswith("optimizer.adam.")}
+        return cls(model, FrequencyEstimator.from_arrays(arrays), optimizers, adam)
+
+
+def _state_of(adam: torch.optim.Adam) -> Arrays:
+    found: Arrays = {}
+    for number, state in adam.state_dict()["state"].items():
+        for name, value in state.items():
+            found[f"optimizer.adam.{number}.{name}"] = torch.as_tensor(value).cpu().numpy()
+    return found
+
+
+def _restore(adam: torch.optim.Adam, arrays: Arrays) -> None:
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, array in arrays.items():
+        number, name = key.removeprefix("optimizer.adam.").split(".")
+        state.setdefault(int(number), {})[name] = torch.from_numpy(array.copy())
+    adam.load_state_dict({"state": state, "param_groups": adam.state_dict()["param_groups"]})

@@ -1,0 +1,37 @@
+"""The two lines of training, and which checkpoint a run begins with.
+
+    nightly:  N(1) ── N(2) ── N(3)        each on yesterday's N
+                \\        \\
+    hourly:      h h h h   h h h          on the newest N, thrown away when the next N is there
+
+These are pure functions over manifests: the checkpoints on the disk say what is due.
+"""
+
+from collections.abc import Sequence
+
+from twintide.checkpoints import CheckpointManifest
+
+
+def newest_nightly(checkpoints: Sequence[CheckpointManifest]) -> CheckpointManifest | None:
+    return next((each for each in reversed(checkpoints) if each.kind == "nightly"), None)
+
+
+def hourly_parent(checkpoints: Sequence[CheckpointManifest]) -> CheckpointManifest | None:
+    """The newest hourly if it stands on the newest nightly; else that nightly: the hand-over.
+
+    What came after the nightly's day is then replayed on it, since its position says so.
+    """
+    nightly = newest_nightly(checkpoints)
+    hourly = next((each for each in reversed(checkpoints) if each.kind == "hourly"), None)
+    if hourly and hourly.base == (nightly.name if nightly else None):
+        return hourly
+    return nightly
+
+
+def head(checkpoints: Sequence[CheckpointManifest]) -> CheckpointManifest | None:
+    """What is to be published: the newest of all."""
+    return checkpoints[-1] if checkpoints else None
+
+
+def next_sequence(checkpoints: Sequence[CheckpointManifest]) -> int:
+    return checkpoints[-1].sequence + 1 if checkpoints else 1

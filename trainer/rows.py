@@ -1,0 +1,100 @@
+"""How a table row learns: one gradient per distinct row, one row-wise Adagrad step in place.
+
+Cost follows the rows of the batch, never the size of the table. The gradient of a pooled input goes
+back to rows by a second embedding_bag, over the transposed incidence: for each row, the bags that it
+is in.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from twintide.model.table import Table
+from twintide.model.two_tower import PooledRows
+
+EPSILON = 1e-10
+
+
+@dataclass(frozen=True)
+class Incidence:
+    """Which bags each distinct row of one table is in. R distinct rows, N entries."""
+
+    rows: npt.NDArray[np.int64]
+    """[R], distinct."""
+
+    starts: npt.NDArray[np.int64]
+    """[R]: where each row's entries begin."""
+
+    bags: npt.NDArray[np.int64]
+    """[N]: bag of each entry; bags of several features are numbered one after the other."""
+
+    weights: npt.NDArray[np.float32]
+    """[N]: what the row counts in that bag: 1, or 1 / length where the bag is a mean."""
+
+
+def incidence_of(features: list[PooledRows]) -> Incidence:
+    """All features that read one table, together: a row in several of them gets one summed gradient."""
+    rows, bags, weights, first_bag = [], [], [], 0
+    for feature in features:
+        lengths = np.diff(feature.offsets)
+        rows.append(feature.rows)
+        bags.append(np.repeat(np.arange(first_bag, first_bag + len(lengths)), lengths))
+        share = 1.0 / np.maximum(lengths, 1) if feature.pooling == "mean" else np.ones(len(lengths))
+        weights.append(np.repeat(share, lengths).astype(np.float32))
+        first_bag += len(lengths)
+    return _grouped(np.concatenate(rows), np.concatenate(bags), np.concatenate(weights))
+
+
+def _grouped(
+    rows: npt.NDArray[np.int64], bags: npt.NDArray[np.int64], weights: npt.NDArray[np.float32]
+) -> Incidence:
+    """Group entries by row: row and entry number packed into one integer sort fastest."""
+    bits = max(len(rows).bit_length(), 1)
+    packed = (rows << bits) | np.arange(len(rows))
+    packed.sort()
+    order = packed & ((1 << bits) - 1)
+    sorted_rows = packed >> bits
+    starts = np.flatnonzero(np.concatenate(([True], sorted_rows[1:] != sorted_rows[:-1])))
+    starts = starts[: len(sorted_rows)]
+    return Incidence(sorted_rows[starts], starts, bags[order], weights[order])
+
+
+class RowOptimizer:
+    """Row-wise Adagrad of one table: one accumulator per row (as FBGEMM's EXACT_ROWWISE_ADAGRAD)."""
+
+    def __init__(self, table: Table, accumulators: Tensor | None = None) -> None:
+        self.table = table
+        self._accumulators = table.weights.new_zeros(len(table)) if accumulators is None else accumulators
+
+    @property
+    def accumulators(self) -> Tensor:
+        """[rows]: sum of each row's mean squared gradients."""
+        if len(self._accumulators) < len(self.table):
+            missing = len(self.table) - len(self._accumulators)
+            spare = self._accumulators.new_zeros(max(missing, len(self._accumulators)))
+            self._accumulators = torch.cat((self._accumulators, spare))
+        return self._accumulators[: len(self.table)]
+
+    def step(self, incidence: Incidence, grad_bags: Tensor, *, learning_rate: float) -> None:
+        """`grad_bags` [bags, width]: the gradient of each pooled input, in the incidence's numbering."""
+        if not len(incidence.rows):
+            return
+        device = grad_bags.device
+        rows = torch.from_numpy(incidence.rows).to(device)
+        grad = F.embedding_bag(
+            torch.from_numpy(incidence.bags).to(device),
+            grad_bags,
+            torch.from_numpy(incidence.starts).to(device),
+            mode="sum",
+            per_sample_weights=torch.from_numpy(incidence.weights).to(device),
+        )
+        accumulators = self.accumulators
+        sums = accumulators.index_select(0, rows) + grad.square().mean(dim=1)
+        accumulators[rows] = sums
+        self.table.weights.index_add_(
+            0, rows, grad * (-learning_rate / (sums.sqrt() + EPSILON))[:, None]
+        )

@@ -1,0 +1,404 @@
+"""One run of a line: what is due is read off the files, learnt, and published as a checkpoint.
+
+A run that dies leaves slices (which the next one takes up) and hidden leftovers (which it sweeps); the
+checkpoint is the one atomic step, and progress lies inside it. Two runs of one line never overlap.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from trainer import line
+from trainer.days import Calendar, complete_until
+from trainer.epoch import Rows, in_order, nightly_order
+from trainer.learner import Learner, Rates
+from trainer.slicing import Slicer
+from trainer.state import DerivedState
+from twintide.arrays import Arrays
+from twintide.checkpoints import (
+    Checkpoint,
+    CheckpointManifest,
+    checkpoint_name,
+    list_checkpoints,
+    load_checkpoint,
+    publish_checkpoint,
+)
+from twintide.clock import Clock, floor_to_minutes, iso
+from twintide.config import Deployment
+from twintide.errors import Refused
+from twintide.files import exclusive_lock, sweep_temporaries
+from twintide.records import Position
+from twintide.shards import Ledger
+from twintide.slices import Slice
+from twintide.telemetry import get_log
+
+log = get_log("trainer")
+
+OnStep = Callable[[int, int, float], None]
+"""Called after each step with clicks learnt, clicks to learn, loss."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run did. Without a checkpoint there was nothing to learn, and `why` says so."""
+
+    checkpoint: CheckpointManifest | None
+    why: str
+
+
+@dataclass
+class _Begun:
+    """What a run goes on from."""
+
+    parent: CheckpointManifest | None
+    learner: Learner
+    state: DerivedState
+    position: Position
+
+
+def hourly(deployment: Deployment, *, clock: Clock, on_step: OnStep | None = None) -> Outcome:
+    """One ordered pass over everything that is sealed and not yet learnt.
+
+    The newest `holdback_minutes` are sliced and left to the next run: the gate judges a version on them.
+    Raises Refused where there is nothing to begin with, Retryable where an hourly run is at work.
+    """
+    hourly_config = deployment.training.hourly
+    with _line_lock(deployment, "hourly"):
+        checkpoints = list_checkpoints(deployment.checkpoints_dir)
+        parent = line.hourly_parent(checkpoints)
+        if parent is None and hourly_config.learns != "everything":
+            raise Refused(
+                "there is no nightly checkpoint yet, and the hourly pass changes only ID-embedding tables",
+                hint="run `twintide train nightly -c FILE` once a day is complete, "
+                "or set training.hourly.learns: everything",
+            )
+        begun = _begin(deployment, parent)
+        now = clock.now()
+        learn_until = floor_to_minutes(now, 1) - timedelta(minutes=hourly_config.holdback_minutes)
+        slicer = Slicer(deployment, begun.state, begun.position)
+        slicer.extend(learn_until)
+        slicer.extend(now)
+        due = [
+            each
+            for each in slicer.chain
+            if each.footer.until <= learn_until and not each.is_covered_by(begun.position)
+        ]
+        if not due and (parent is None or parent.kind == "hourly"):
+            return Outcome(None, f"nothing new before {iso(learn_until)}")
+        losses = _learn_in_order(deployment, begun, due, on_step)
+        manifest = _manifest(
+            deployment,
+            begun,
+            kind="hourly",
+            base=parent.base if parent else None,
+            day=parent.day if parent else None,
+            learnt=due,
+            losses=losses,
+            seed=deployment.training.seed,
+        )
+        return Outcome(_publish(deployment, begun, manifest), "learnt what was new")
+
+
+def nightly(
+    deployment: Deployment,
+    *,
+    clock: Clock,
+    day: date | None = None,
+    on_step: OnStep | None = None,
+    on_day: Callable[[date], None] | None = None,
+) -> list[Outcome]:
+    """Make up every complete day that no nightly has learnt, in order, up to yesterday (or `day`).
+
+    Raises Refused where the day asked for is not complete, has no clicks or is learnt already.
+    """
+    calendar = Calendar.of(deployment.training)
+    with _line_lock(deployment, "nightly"):
+        parent = line.newest_nightly(list_checkpoints(deployment.checkpoints_dir))
+        last_day = day or calendar.day_of(clock.now()) - timedelta(days=1)
+        last_day = _last_complete(deployment, calendar, last_day, asked=day is not None)
+        begun = _begin(deployment, parent)
+        slicer = Slicer(deployment, begun.state, begun.position)
+        slicer.extend(calendar.end_of(last_day))
+        due = [
+            each
+            for each in slicer.chain
+            if each.footer.day <= last_day and not each.is_covered_by(begun.position)
+        ]
+        _check_clicks(due, day, parent)
+        outcomes = []
+        for due_day in sorted({each.footer.day for each in due if each.footer.rows}):
+            if on_day:
+                on_day(due_day)
+            outcomes.append(_one_night(deployment, begun, due, due_day, on_step))
+        return outcomes or [Outcome(None, f"no complete day up to {last_day} is waiting")]
+
+
+def _one_night(
+    deployment: Deployment,
+    begun: _Begun,
+    due: list[Slice],
+    day: date,
+    on_step: OnStep | None,
+) -> Outcome:
+    """One shuffled epoch over what is due up to `day`, on the weights that `begun` holds."""
+    today = [
+        each
+        for each in due
+        if each.footer.day <= day and not each.is_covered_by(begun.position)
+    ]
+    seed = deployment.training.seed * 1_000_003 + day.toordinal()
+    losses = _learn_shuffled(
+        deployment, begun, today, day=day, seed=seed, on_step=on_step
+    )
+    manifest = _manifest(
+        deployment, begun, kind="nightly", base=None, day=day, learnt=today, losses=losses, seed=seed
+    )
+    begun.parent = _publish(deployment, begun, manifest)
+    return Outcome(begun.parent, f"learnt {day}")
+
+
+def rewind(deployment: Deployment, to: str) -> CheckpointManifest:
+    """Make the lines go on from an older checkpoint: it is published anew, as the newest.
+
+    An hourly one brings its nightly base along, so that the next hourly run stays on it. Nothing is
+    removed. Raises Refused where there is no such checkpoint.
+    """
+    with _line_lock(deployment, "hourly"), _line_lock(deployment, "nightly"):
+        target = load_checkpoint(deployment.checkpoints_dir, to)
+        base = target.manifest.base
+        if target.manifest.kind == "hourly" and base is not None:
+            base = _again(deployment, load_checkpoint(deployment.checkpoints_dir, base), base=None).name
+        return _again(deployment, target, base=base)
+
+
+def _again(deployment: Deployment, checkpoint: Checkpoint, *, base: str | None) -> CheckpointManifest:
+    old = checkpoint.manifest
+    name = _next_name(deployment, old.kind)
+    manifest = old.model_copy(
+        update={
+            "name": name,
+            "parent": old.name,
+            "base": name if old.kind == "nightly" else base,
+            "slices": (),
+            "rows": 0,
+        }
+    )
+    return publish_checkpoint(
+        deployment.checkpoints_dir, manifest, arrays=checkpoint.arrays, catalogue=checkpoint.catalogue
+    )
+
+
+def _begin(deployment: Deployment, parent: CheckpointManifest | None) -> _Begun:
+    """Weights and state of the parent, or fresh ones."""
+    torch.set_num_threads(deployment.training.threads)
+    if parent is None:
+        learner = Learner.untrained(deployment.model, seed=deployment.training.seed)
+        return _Begun(None, learner, DerivedState.empty(deployment), {})
+    if (parent.model, parent.events) != (deployment.model, deployment.events):
+        raise Refused(
+            f"checkpoint {parent.name} was trained for other events or another model",
+            hint="give the new declaration a data_dir of its own; shards may be shared by folders.shards",
+        )
+    checkpoint = load_checkpoint(deployment.checkpoints_dir, parent.name)
+    return _Begun(
+        parent,
+        Learner.from_arrays(deployment.model, checkpoint.arrays),
+        DerivedState.from_arrays(deployment.model, checkpoint.arrays, checkpoint.catalogue),
+        dict(parent.position),
+    )
+
+
+def _learn_in_order(
+    deployment: Deployment, begun: _Begun, due: list[Slice], on_step: OnStep | None
+) -> list[float]:
+    """Slice by slice, first click to last. What is in memory is one slice."""
+    config = deployment.training.hourly
+    everything = config.learns == "everything"
+    tables = deployment.model.all_table_names() if everything else _id_tables(deployment)
+    rates = Rates(
+        tables, config.row_learning_rate, config.dense_learning_rate if everything else None
+    )
+    to_learn = sum(each.footer.rows for each in due)
+    losses: list[float] = []
+    learnt = 0
+    for each in due:
+        table = each.read()
+        rows = Rows.of(table, deployment.model, name=f"slice {each.name}")
+        order = list(in_order(len(rows), batch_rows=config.batch_rows))
+        losses += _steps(begun.learner, rows, order, rates, _counted(on_step, learnt, to_learn))
+        learnt += len(rows)
+        begun.state = begun.state.with_slice(table)
+        begun.position |= {p: next_ for p, (_, next_) in each.footer.ranges.items()}
+    return losses
+
+
+def _learn_shuffled(
+    deployment: Deployment,
+    begun: _Begun,
+    due: list[Slice],
+    *,
+    day: date,
+    seed: int,
+    on_step: OnStep | None,
+) -> list[float]:
+    """Every click of the slices once, in an order given by the seed."""
+    config = deployment.training.nightly
+    tables = [each.read() for each in due]
+    rows = Rows.of(pa.concat_tables(tables), deployment.model, name=f"day {day}")
+    order = nightly_order(rows, deployment.model, batch_rows=config.batch_rows, seed=seed)
+    rates = Rates(
+        deployment.model.all_table_names(), config.row_learning_rate, config.dense_learning_rate
+    )
+    losses = _steps(begun.learner, rows, order, rates, _counted(on_step, 0, len(rows)))
+    for table, each in zip(tables, due, strict=True):
+        begun.state = begun.state.with_slice(table)
+        begun.position |= {p: next_ for p, (_, next_) in each.footer.ranges.items()}
+    return losses
+
+
+def _steps(
+    learner: Learner,
+    rows: Rows,
+    order: list[np.ndarray],
+    rates: Rates,
+    on_step: Callable[[int, float], None],
+) -> list[float]:
+    learner.grow(rows.query, "query", rates)
+    learner.grow(rows.candidate, "candidate", rates)
+    losses: list[float] = []
+    learnt = 0
+    for numbers, loss in zip(order, learner.learn(rows, order, rates), strict=True):
+        learnt += len(numbers)
+        losses.append(loss * len(numbers))
+        on_step(learnt, loss)
+    return losses
+
+
+def _counted(on_step: OnStep | None, before: int, to_learn: int) -> Callable[[int, float], None]:
+    def step(learnt: int, loss: float) -> None:
+        if on_step:
+            on_step(before + learnt, to_learn, loss)
+
+    return step
+
+
+def _manifest(
+    deployment: Deployment,
+    begun: _Begun,
+    *,
+    kind: Literal["nightly", "hourly"],
+    base: str | None,
+    day: date | None,
+    learnt: list[Slice],
+    losses: list[float],
+    seed: int,
+) -> CheckpointManifest:
+    parent = begun.parent
+    rows = sum(each.footer.rows for each in learnt)
+    newest = [each.footer.newest_event_at for each in learnt if each.footer.newest_event_at]
+    newest += [parent.newest_event_at] if parent and parent.newest_event_at else []
+    ends = [each.footer.until for each in learnt] + ([parent.as_of] if parent and parent.as_of else [])
+    return CheckpointManifest(
+        name="",
+        kind=kind,
+        parent=parent.name if parent else None,
+        base=base,
+        day=day,
+        position=begun.position,
+        slices=tuple(each.name for each in learnt),
+        rows=rows,
+        newest_event_at=max(newest, default=None),
+        as_of=begun.state.statistics_instant(max(ends)) if ends else None,
+        loss=sum(losses) / rows if rows else None,
+        seed=seed,
+        threads=deployment.training.threads,
+        learning_hash=deployment.learning_hash(),
+        events=deployment.events,
+        model=deployment.model,
+    )
+
+
+def _publish(
+    deployment: Deployment, begun: _Begun, unnamed: CheckpointManifest
+) -> CheckpointManifest:
+    """Under the next free number; the other line may take one at the same moment."""
+    arrays = begun.learner.arrays() | begun.state.arrays()
+    _check_finite(arrays)
+    as_of = unnamed.as_of or datetime.fromtimestamp(0, UTC)
+    catalogue = begun.state.catalogue_table(as_of)
+    while True:
+        name = _next_name(deployment, unnamed.kind)
+        base = name if unnamed.kind == "nightly" else unnamed.base
+        manifest = unnamed.model_copy(update={"name": name, "base": base})
+        try:
+            published = publish_checkpoint(
+                deployment.checkpoints_dir, manifest, arrays=arrays, catalogue=catalogue
+            )
+        except FileExistsError:
+            continue
+        log.info(
+            "checkpoint_published", checkpoint=name, parent=published.parent, rows=published.rows,
+            loss=published.loss,
+        )
+        return published
+
+
+def _next_name(deployment: Deployment, kind: Literal["nightly", "hourly"]) -> str:
+    return checkpoint_name(kind, line.next_sequence(list_checkpoints(deployment.checkpoints_dir)))
+
+
+def _check_finite(arrays: Arrays) -> None:
+    for name, array in arrays.items():
+        if np.issubdtype(array.dtype, np.floating) and not np.isfinite(array).all():
+            raise Refused(
+                f"{name} holds numbers that are not finite; no checkpoint was written",
+                hint="lower the learning rates, or look for extreme numbers in the newest clicks",
+            )
+
+
+def _id_tables(deployment: Deployment) -> tuple[str, ...]:
+    return deployment.model.id_tables(deployment.events)
+
+
+def _last_complete(deployment: Deployment, calendar: Calendar, day: date, *, asked: bool) -> date:
+    """`day`, or the newest complete day before it. Raises Refused where `day` was asked for by name."""
+    until = complete_until(Ledger(deployment.shards_dir, deployment.kafka.topic))
+    if until is None:
+        raise Refused(
+            f"no day is complete: ingest has not yet looked at every partition of {deployment.kafka.topic!r}",
+            hint="start `twintide ingest -c FILE`, and look at `twintide status -c FILE`",
+        )
+    if calendar.end_of(day) <= until:
+        return day
+    if asked:
+        raise Refused(
+            f"day {day} is not complete: shards are known to be complete until {iso(until)} only, "
+            f"and the day ends at {iso(calendar.end_of(day))}",
+            hint="wait until ingest has passed its end",
+        )
+    return calendar.day_of(until) - timedelta(days=1)
+
+
+def _check_clicks(due: list[Slice], asked: date | None, parent: CheckpointManifest | None) -> None:
+    if asked is None or any(each.footer.rows and each.footer.day == asked for each in due):
+        return
+    if parent and parent.day and asked <= parent.day:
+        raise Refused(
+            f"day {asked} is learnt already: {parent.name} stands at {parent.day}",
+            hint="`twintide rewind --to CHECKPOINT` goes back",
+        )
+    raise Refused(f"there are no clicks on day {asked}", hint="`twintide status` shows the days of the shards")
+
+
+@contextmanager
+def _line_lock(deployment: Deployment, kind: str) -> Iterator[None]:
+    folder = deployment.checkpoints_dir
+    with exclusive_lock(folder / f".{kind}.lock", who=f"this {kind} run"):
+        sweep_temporaries(folder)
+        yield

@@ -1,0 +1,231 @@
+"""The derived state as a whole: histories, item clicks, and the catalogue of every item ever clicked.
+
+It is a function of the slices folded in, so it needs no file of its own: a checkpoint carries it, and
+the slices after the checkpoint bring it up to date.
+"""
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Self
+
+import numpy as np
+import pyarrow as pa
+
+from trainer.derived import (
+    Clicks,
+    Floats,
+    Histories,
+    Ints,
+    ItemClicks,
+    bucket_minutes,
+    statistics_at,
+)
+from twintide.arrays import Arrays
+from twintide.clock import floor_to_minutes, from_unix_ms
+from twintide.config import Deployment
+from twintide.features import (
+    Dense,
+    Encoded,
+    Feature,
+    History,
+    Ids,
+    ItemStatistics,
+    ModelSpec,
+    Numbers,
+    from_columns,
+    joined,
+    one_id_each,
+    take,
+    to_columns,
+)
+from twintide.keys import Keys, keys_of
+from twintide.slices import EVENT_TIME, ITEM_ID, ITEM_KEY, USER_KEY
+
+FIRST_SEEN = "first_seen_at"
+
+
+def stateless(features: tuple[Feature, ...]) -> tuple[Feature, ...]:
+    """Features that an event's own columns give."""
+    return tuple(f for f in features if not isinstance(f, History | ItemStatistics))
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """Every item, in order of its first click, with the candidate features that its last click named."""
+
+    keys: Keys
+    ids: pa.Array
+    first_seen_ms: Ints
+    attributes: Encoded
+
+    @classmethod
+    def empty(cls, id_type: pa.DataType, features: tuple[Feature, ...]) -> Self:
+        nothing: Encoded = {
+            feature.name: Numbers(np.zeros((0, 1), np.float32))
+            if isinstance(feature, Dense)
+            else one_id_each(np.zeros(0, np.uint64))
+            for feature in features
+        }
+        return cls(np.zeros(0, np.uint64), pa.array([], id_type), np.zeros(0, np.int64), nothing)
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def rows_of(self, keys: Keys) -> Ints:
+        """int64 [n]: row of each key, all of which must be in the catalogue."""
+        order = np.argsort(self.keys)
+        found: Ints = order[np.searchsorted(self.keys, keys, sorter=order)]
+        return found
+
+    def with_clicks(self, clicks: Clicks, *, ids: pa.Array, attributes: Encoded) -> "Catalogue":
+        """New items behind the old ones; attributes as of the last of these clicks."""
+        distinct, first_at = np.unique(clicks.items, return_index=True)
+        last_at = len(clicks) - 1 - np.unique(clicks.items[::-1], return_index=True)[1]
+        is_new = ~np.isin(distinct, self.keys)
+        by_arrival = np.argsort(first_at[is_new])
+        new_first = first_at[is_new][by_arrival]
+
+        keys = np.concatenate((self.keys, clicks.items[new_first]))
+        grown = replace(
+            self,
+            keys=keys,
+            ids=pa.concat_arrays([self.ids, ids.take(pa.array(new_first))]),
+            first_seen_ms=np.concatenate((self.first_seen_ms, clicks.at_ms[new_first])),
+        )
+        # Row i of the attributes comes from the old catalogue (i) or from a click (len(self) + click).
+        source = np.concatenate((np.arange(len(self)), np.zeros(len(new_first), np.int64)))
+        source[grown.rows_of(distinct)] = len(self) + last_at
+        return replace(grown, attributes=take(joined(self.attributes, attributes), source))
+
+
+@dataclass(frozen=True)
+class DerivedState:
+    """What the ordered pass knows after the slices folded in so far."""
+
+    model: ModelSpec
+    histories: Histories | None
+    item_clicks: ItemClicks
+    catalogue: Catalogue
+
+    @classmethod
+    def empty(cls, deployment: Deployment) -> "DerivedState":
+        model, events = deployment.model, deployment.events
+        history = model.history()
+        return cls(
+            model=model,
+            histories=Histories.empty(history.length) if history else None,
+            item_clicks=ItemClicks.empty(),
+            catalogue=Catalogue.empty(
+                events.arrow_schema().field(events.item).type, stateless(model.candidate)
+            ),
+        )
+
+    def with_slice(self, rows: pa.Table) -> "DerivedState":
+        clicks = Clicks(
+            users=rows[USER_KEY].to_numpy(),
+            items=rows[ITEM_KEY].to_numpy(),
+            at_ms=rows[EVENT_TIME].cast(pa.int64()).to_numpy(),
+        )
+        attributes = from_columns(rows, stateless(self.model.candidate), "candidate")
+        return self.with_clicks(clicks, ids=rows[ITEM_ID].combine_chunks(), attributes=attributes)
+
+    def with_clicks(self, clicks: Clicks, *, ids: pa.Array, attributes: Encoded) -> "DerivedState":
+        """`ids` and `attributes` have one row per click."""
+        if not len(clicks):
+            return self
+        catalogue = self.catalogue.with_clicks(clicks, ids=ids, attributes=attributes)
+        statistics = self.model.item_statistics()
+        return replace(
+            self,
+            histories=self.histories.with_clicks(clicks) if self.histories else None,
+            item_clicks=self.item_clicks.with_clicks(
+                catalogue.rows_of(clicks.items), clicks.at_ms, statistics
+            )
+            if statistics
+            else self.item_clicks,
+            catalogue=catalogue,
+        )
+
+    def histories_before(self, clicks: Clicks) -> Ids:
+        """What each click's user had clicked before it; needs a model that declares a history."""
+        if self.histories is None:
+            raise ValueError("the model declares no history")
+        return self.histories.before(clicks)
+
+    def statistics_of(self, clicks: Clicks, spec: ItemStatistics) -> Numbers:
+        """Of each click's item, as of the start of the click's refresh window, [N, spec.width].
+
+        The clicks are folded in already; only buckets before that start count.
+        """
+        refresh_ms = spec.refresh_minutes * 60_000
+        windows, window_of = np.unique(clicks.at_ms // refresh_ms, return_inverse=True)
+        rows = self.catalogue.rows_of(clicks.items)
+        values = np.zeros((len(clicks), spec.width), np.float32)
+        for number, window in enumerate(windows):
+            inside = window_of == number
+            values[inside] = self._statistics(from_unix_ms(int(window) * refresh_ms), spec)[rows[inside]]
+        return Numbers(values)
+
+    def _statistics(self, at: datetime, spec: ItemStatistics) -> Floats:
+        return statistics_at(self.item_clicks, self.catalogue.first_seen_ms, at, spec)
+
+    def statistics_instant(self, until: datetime) -> datetime:
+        """The first bucket boundary that is not before `until`: what a version's statistics are as of."""
+        spec = self.model.item_statistics()
+        minutes = bucket_minutes(spec) if spec else 1
+        floor = floor_to_minutes(until, minutes)
+        return floor if floor == until else floor + timedelta(minutes=minutes)
+
+    def catalogue_table(self, as_of: datetime) -> pa.Table:
+        """The catalogue as a checkpoint carries it: ids, and every candidate feature as of that instant."""
+        candidate = dict(self.catalogue.attributes)
+        spec = self.model.item_statistics()
+        if spec:
+            candidate[spec.name] = Numbers(self._statistics(as_of, spec))
+        columns = to_columns(candidate, self.model.candidate, "candidate")
+        first_seen = pa.array(self.catalogue.first_seen_ms).cast(pa.timestamp("ms", tz="UTC"))
+        return pa.table({ITEM_ID: self.catalogue.ids, FIRST_SEEN: first_seen, **columns})
+
+    def arrays(self) -> Arrays:
+        found: Arrays = {
+            "state.clicks.items": self.item_clicks.items,
+            "state.clicks.buckets": self.item_clicks.buckets,
+            "state.clicks.counts": self.item_clicks.counts,
+        }
+        if self.histories:
+            found |= {
+                "state.history.users": self.histories.users,
+                "state.history.offsets": self.histories.offsets,
+                "state.history.items": self.histories.items,
+                "state.history.at_ms": self.histories.at_ms,
+            }
+        return found
+
+    @classmethod
+    def from_arrays(cls, model: ModelSpec, arrays: Arrays, catalogue: pa.Table) -> "DerivedState":
+        """What `arrays` and `catalogue_table` gave."""
+        history = model.history()
+        ids = catalogue[ITEM_ID].combine_chunks()
+        return cls(
+            model=model,
+            histories=Histories(
+                history.length,
+                arrays["state.history.users"].astype(np.uint64),
+                arrays["state.history.offsets"].astype(np.int64),
+                arrays["state.history.items"].astype(np.uint64),
+                arrays["state.history.at_ms"].astype(np.int64),
+            )
+            if history
+            else None,
+            item_clicks=ItemClicks(
+                arrays["state.clicks.items"].astype(np.int64),
+                arrays["state.clicks.buckets"].astype(np.int64),
+                arrays["state.clicks.counts"].astype(np.int64),
+            ),
+            catalogue=Catalogue(
+                keys_of(ids),
+                ids,
+                catalogue[FIRST_SEEN].cast(pa.int64()).to_numpy(),
+                from_columns(catalogue, stateless(model.candidate), "candidate"),
+            ),
+        )
