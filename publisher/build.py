@@ -1,0 +1,148 @@
+"""Make a version from a checkpoint: all item vectors anew, their index, and what a query needs.
+
+A draft is a version in memory, not judged yet; publishing writes it to a hidden folder and gives
+that its name in one step. The same checkpoint gives the same bytes.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from publisher import index as item_index
+from publisher import samples
+from publisher.histories import Histories
+from publisher.index import ItemIndex, Positions, Scores, Vectors
+from publisher.reader import HISTORY_PREFIX, ITEM_COLUMN
+from twintide.arrays import MANIFEST, Arrays, write_arrays, write_file, write_table
+from twintide.checkpoints import Checkpoint, CheckpointManifest
+from twintide.config import PublishingConfig
+from twintide.errors import Refused
+from twintide.features import Encoded, from_columns
+from twintide.files import publish_folder_once, write_and_fsync
+from twintide.keys import Keys, keys_of
+from twintide.model.two_tower import TwoTower
+from twintide.versions import (
+    INDEX,
+    ITEM_IDS,
+    GateReport,
+    ServingState,
+    VersionManifest,
+    is_version_name,
+    version_names,
+)
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A version that is not written yet."""
+
+    checkpoint: CheckpointManifest
+    model: TwoTower
+    """Both sides."""
+
+    candidates: Encoded
+    """The catalogue's encoded features, in index order."""
+
+    vectors: Vectors
+    """float32 [items, D + 1]."""
+
+    index: ItemIndex
+    item_ids: pa.Array
+    item_keys: Keys
+    histories: Histories
+
+    def search(self, encoded: Encoded, k: int) -> tuple[Scores, Positions]:
+        """As LoadedVersion.search."""
+        return self.index.search(self.model.query_vectors(encoded), k)
+
+
+def draft_of(checkpoint: Checkpoint, config: PublishingConfig) -> Draft:
+    """Build a version in memory. Raises Refused where the checkpoint knows no items, Corrupt where
+    its parts do not fit.
+    """
+    manifest, spec = checkpoint.manifest, checkpoint.manifest.model
+    if not len(checkpoint.catalogue):
+        raise Refused(
+            f"checkpoint {manifest.name} knows no item, so there is nothing to publish",
+            hint="ingest clicks and train first: `twintide train nightly -c FILE`",
+        )
+    model = TwoTower.from_arrays(spec, _weights(checkpoint.arrays), device=torch.device("cpu"))
+    candidates = from_columns(checkpoint.catalogue, spec.candidate, "candidate")
+    vectors = model.candidate_vectors(candidates)
+    item_ids = checkpoint.catalogue[ITEM_COLUMN].combine_chunks()
+    return Draft(
+        checkpoint=manifest,
+        model=model,
+        candidates=candidates,
+        vectors=vectors,
+        index=_indexed(vectors, config),
+        item_ids=item_ids,
+        item_keys=keys_of(item_ids),
+        histories=_histories(checkpoint),
+    )
+
+
+def publish_version(root: Path, name: str, draft: Draft, *, gate: GateReport) -> VersionManifest:
+    """Make a version visible, whole; a crash leaves a hidden folder at most.
+
+    Raises FileExistsError where the name is taken.
+    """
+    with publish_folder_once(root / name) as folder:
+        files = write_arrays(folder, _arrays(draft))
+        files |= write_table(folder, ITEM_IDS, pa.table({ITEM_COLUMN: draft.item_ids}))
+        files |= {INDEX: write_file(folder, INDEX, draft.index.to_bytes())}
+        checkpoint = draft.checkpoint
+        manifest = VersionManifest(
+            name=name,
+            checkpoint=checkpoint.name,
+            kind=checkpoint.kind,
+            base=checkpoint.base,
+            day=checkpoint.day,
+            position=checkpoint.position,
+            newest_event_at=checkpoint.newest_event_at,
+            items=draft.index.items,
+            dimension=draft.index.dimension,
+            index=draft.index.kind,
+            events=checkpoint.events,
+            model=checkpoint.model,
+            learning_hash=checkpoint.learning_hash,
+            gate=gate,
+            files=files,
+        )
+        write_and_fsync(folder / MANIFEST, manifest.to_json())
+    return manifest
+
+
+def next_name(root: Path, state: ServingState) -> str:
+    """The next free number. One that was ever live or is on the disk is not used again."""
+    named = [*version_names(root), *(change.current for change in state.history)]
+    numbers = [int(name[1:]) for name in named if name is not None and is_version_name(name)]
+    return f"v{max(numbers, default=0) + 1:06d}"
+
+
+def _weights(arrays: Arrays) -> Arrays:
+    return {name: array for name, array in arrays.items() if name.startswith(("dense.", "table."))}
+
+
+def _indexed(vectors: Vectors, config: PublishingConfig) -> ItemIndex:
+    # k-means stops at NaN. The gate refuses such a version; a flat one can be kept for a look.
+    kind = config.index if np.isfinite(vectors).all() else "flat"
+    return item_index.build(vectors, kind=kind, nprobe=config.nprobe)
+
+
+def _histories(checkpoint: Checkpoint) -> Histories:
+    if checkpoint.manifest.model.history() is None:
+        return Histories.empty()
+    return Histories.from_arrays(checkpoint.arrays, prefix="state.history")
+
+
+def _arrays(draft: Draft) -> Arrays:
+    encoded = samples.queries(draft.model, draft.checkpoint.events, draft.histories)
+    answers = samples.answer(draft.model, draft.index, draft.item_keys, encoded)
+    histories = (
+        draft.histories.to_arrays(prefix=HISTORY_PREFIX) if draft.checkpoint.model.history() else {}
+    )
+    return draft.model.arrays(("query",)) | histories | answers.to_arrays()

@@ -1,0 +1,211 @@
+"""The gate: what a version must show before it may be promoted.
+
+First the mechanics, which need no clicks: sound vectors, an index that says what the towers say,
+enough items, no step back in time. Then recall, candidate beside live, on the newest clicks that
+neither of them has learnt. What could not be judged is said, never guessed.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from publisher import samples
+from publisher.build import Draft
+from publisher.reader import LoadedVersion
+from twintide.config import GateConfig
+from twintide.features import from_columns
+from twintide.keys import Keys
+from twintide.slices import ITEM_KEY
+from twintide.versions import GateReport, VersionManifest
+
+MIN_DISTINCT_RATIO = 0.5
+"""Share of items that must have a vector of their own."""
+
+MIN_SPREAD = 1e-4
+"""1 minus the length of the mean direction of all items: 0 where they all point the same way."""
+
+CHANCE_Z = 2.0
+"""Differences of fewer standard errors than this may be chance."""
+
+
+@dataclass(frozen=True)
+class Recall:
+    """How two versions found the same clicks."""
+
+    events: int
+    candidate: float
+    live: float
+    z: float
+    """How many standard errors the candidate lies below the live version; paired by click."""
+
+
+def judge(
+    draft: Draft, live: LoadedVersion | None, clicks: pa.Table | None, config: GateConfig
+) -> GateReport:
+    """Judge a draft. `clicks` are rows of slices that neither the draft nor `live` has learnt,
+    newest last; None where there are none.
+    """
+    reasons = mechanics(draft, live.manifest if live else None, config)
+    notes: list[str] = []
+    if live is None:
+        notes.append("recall was not compared: no version is live")
+    if clicks is None or len(clicks) < config.min_events:
+        seen = 0 if clicks is None else len(clicks)
+        notes.append(
+            f"recall was not judged: {seen} clicks that neither has learnt, "
+            f"of {config.min_events} needed"
+        )
+        return _report(reasons, notes, live)
+    if reasons:
+        notes.append("recall was not judged: the mechanics failed")
+        return _report(reasons, notes, live)
+    newest = clicks.slice(max(0, len(clicks) - config.max_events))
+    recall = compare(draft, live, newest, k=config.k)
+    reasons += recall_reasons(recall, config) if live else []
+    return _report(reasons, notes, live, recall=recall, k=config.k)
+
+
+def mechanics(draft: Draft, live: VersionManifest | None, config: GateConfig) -> list[str]:
+    """Why the draft cannot be right, whatever users click; [] where nothing was found."""
+    found = _unsound_tables(draft) + _unsound_vectors(draft.vectors)
+    if not found:
+        found = _disparities(draft)
+    return found + (_steps_back(draft, live, config) if live else [])
+
+
+def compare(draft: Draft, live: LoadedVersion | None, clicks: pa.Table, *, k: int) -> Recall:
+    """Recall@k of both on the same clicks, each with the history as of the click."""
+    items = clicks[ITEM_KEY].to_numpy()
+    candidate_hits = hits(draft, clicks, items, k=k)
+    live_hits = candidate_hits if live is None else hits(live, clicks, items, k=k)
+    return Recall(
+        events=len(clicks),
+        candidate=float(candidate_hits.mean()),
+        live=float(live_hits.mean()),
+        z=paired_z(candidate_hits, live_hits),
+    )
+
+
+def hits(
+    version: Draft | LoadedVersion, clicks: pa.Table, items: Keys, *, k: int
+) -> npt.NDArray[np.bool_]:
+    """Bool [clicks]: whether the clicked item is among the k best."""
+    spec = version.model.spec
+    encoded = from_columns(clicks, spec.query, "query")
+    _, positions = version.search(encoded, min(k, version.index.items))
+    found: npt.NDArray[np.bool_] = (
+        samples.keys_at(version.item_keys, positions) == items[:, None]
+    ).any(axis=1)
+    return found
+
+
+def paired_z(candidate: npt.NDArray[np.bool_], live: npt.NDArray[np.bool_]) -> float:
+    """McNemar's z: clicks that only the live version found against those that only the candidate
+    found. Clicks that both or neither found say nothing about which is better.
+    """
+    lost, won = int((live & ~candidate).sum()), int((candidate & ~live).sum())
+    return (lost - won) / math.sqrt(lost + won) if lost + won else 0.0
+
+
+def recall_reasons(recall: Recall, config: GateConfig) -> list[str]:
+    """A drop must be both larger than allowed and beyond chance."""
+    least = recall.live * (1 - config.max_recall_drop_ratio)
+    if recall.candidate >= least or recall.z <= CHANCE_Z:
+        return []
+    fall = f"recall@{config.k} falls from {recall.live:.4f} to {recall.candidate:.4f}"
+    seen = f"{recall.events} clicks (z = {recall.z:.1f})"
+    return [f"{fall} on {seen}; {least:.4f} is the least allowed"]
+
+
+def _unsound_tables(draft: Draft) -> list[str]:
+    reasons = []
+    for name, table in draft.model.tables.items():
+        weights = table.weights.numpy()
+        if not np.isfinite(weights).all():
+            rows = np.flatnonzero(~np.isfinite(weights).all(axis=1))
+            reasons.append(
+                f"table {name} has {len(rows)} rows that are not finite, first {rows[0]}"
+            )
+        elif len(weights) > 1 and not weights[1:].any():
+            reasons.append(f"table {name} holds only zeros")
+    return reasons
+
+
+def _unsound_vectors(vectors: npt.NDArray[np.float32]) -> list[str]:
+    if not np.isfinite(vectors).all():
+        broken = int((~np.isfinite(vectors).all(axis=1)).sum())
+        return [f"{broken} of {len(vectors)} item vectors are not finite"]
+    if len(vectors) == 1:
+        return []
+    distinct = len(np.unique(vectors.round(6), axis=0))
+    if distinct < MIN_DISTINCT_RATIO * len(vectors):
+        return [f"the {len(vectors)} items have only {distinct} different vectors"]
+    spread = 1 - float(np.linalg.norm(vectors[:, :-1].mean(axis=0)))
+    if spread < MIN_SPREAD:
+        return [f"all item vectors point the same way (spread {spread:.1e})"]
+    return []
+
+
+def _disparities(draft: Draft) -> list[str]:
+    """Whether index, item ids and towers are of one model."""
+    events, spec = draft.checkpoint.events, draft.checkpoint.model
+    if not np.array_equal(
+        draft.item_keys, draft.model.tables[spec.item_table(events)].vocabulary.keys[1:]
+    ):
+        return ["the catalogue's item ids are not those of the item table, in its order"]
+    if draft.index.items != len(draft.item_keys):
+        return [f"the index has {draft.index.items} items, the catalogue {len(draft.item_keys)}"]
+    encoded = samples.queries(draft.model, events, draft.histories)
+    queries = draft.model.query_vectors(encoded)
+    if not np.isfinite(queries).all():
+        return ["the sample queries have vectors that are not finite"]
+    scores, positions = draft.index.search(queries, min(samples.K, draft.index.items))
+    products = np.einsum("qd,qkd->qk", queries, draft.vectors[positions])
+    gap = float(np.abs(np.where(positions >= 0, scores - products, 0.0)).max())
+    if gap > _parity_tolerance(draft.index.kind):
+        return [f"index scores differ from the towers' products by up to {gap:.4f}"]
+    return []
+
+
+def _parity_tolerance(kind: str) -> float:
+    """An inverted file keeps half-precision vectors: 11 bits for numbers of about 1."""
+    return samples.TOLERANCE if kind == "flat" else 5e-3
+
+
+def _steps_back(draft: Draft, live: VersionManifest, config: GateConfig) -> list[str]:
+    reasons = []
+    least = config.min_items_ratio * live.items
+    if draft.index.items < least:
+        reasons.append(
+            f"it has {draft.index.items} items, the live version {live.items}; "
+            f"{math.ceil(least)} is the least allowed"
+        )
+    newest, live_newest = draft.checkpoint.newest_event_at, live.newest_event_at
+    if live_newest and (newest is None or newest < live_newest):
+        reasons.append(
+            f"its newest click is of {newest}, that of the live version of {live_newest}"
+        )
+    return reasons
+
+
+def _report(
+    reasons: list[str],
+    notes: list[str],
+    live: LoadedVersion | None,
+    *,
+    recall: Recall | None = None,
+    k: int = 0,
+) -> GateReport:
+    return GateReport(
+        passed=not reasons,
+        reasons=tuple(reasons),
+        notes=tuple(notes),
+        events=recall.events if recall else 0,
+        k=k,
+        recall=recall.candidate if recall else None,
+        live_recall=recall.live if recall and live else None,
+        live=live.name if live else None,
+    )

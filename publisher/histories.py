@@ -1,0 +1,77 @@
+"""Users' histories as a version carries them: the last items of each user, oldest first."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from twintide.arrays import Arrays
+from twintide.errors import Corrupt
+from twintide.features import Ids
+from twintide.keys import Keys
+
+
+@dataclass(frozen=True)
+class Histories:
+    """User i of `users` clicked items[offsets[i]:offsets[i + 1]], the newest one last."""
+
+    users: Keys
+    """uint64 [U], ascending."""
+
+    offsets: npt.NDArray[np.int64]
+    """int64 [U + 1]."""
+
+    items: Keys
+
+    @classmethod
+    def empty(cls) -> "Histories":
+        """Nobody has clicked anything yet."""
+        return cls(np.zeros(0, np.uint64), np.zeros(1, np.int64), np.zeros(0, np.uint64))
+
+    @classmethod
+    def from_arrays(cls, arrays: Arrays, *, prefix: str) -> "Histories":
+        """`<prefix>.users`, `.offsets` and `.items`. Raises Corrupt where they do not fit."""
+        try:
+            users, offsets, items = (
+                arrays[f"{prefix}.{part}"] for part in ("users", "offsets", "items")
+            )
+        except KeyError as error:
+            raise Corrupt(f"there is no array {error.args[0]}") from error
+        for array, kind in ((users, np.uint64), (offsets, np.int64), (items, np.uint64)):
+            if array.dtype != kind or array.ndim != 1:
+                raise Corrupt(f"{prefix}: an array of {array.dtype} where {kind.__name__} belongs")
+        found = cls(users.astype(np.uint64), offsets.astype(np.int64), items.astype(np.uint64))
+        found._check(prefix)
+        return found
+
+    def to_arrays(self, *, prefix: str) -> Arrays:
+        """What `from_arrays` reads."""
+        return {
+            f"{prefix}.users": self.users,
+            f"{prefix}.offsets": self.offsets,
+            f"{prefix}.items": self.items,
+        }
+
+    def of(self, users: Keys, *, length: int) -> Ids:
+        """The newest `length` items of each of these users; none for an unknown user."""
+        if not len(self.users):
+            return Ids(self.items, np.zeros(len(users) + 1, np.int64))
+        places = np.minimum(np.searchsorted(self.users, users), len(self.users) - 1)
+        is_known = self.users[places] == users
+        ends = np.where(is_known, self.offsets[places + 1], 0)
+        starts = np.maximum(np.where(is_known, self.offsets[places], 0), ends - length)
+        lengths = ends - starts
+        offsets = np.concatenate(([0], np.cumsum(lengths)))
+        within = np.arange(offsets[-1]) - np.repeat(offsets[:-1], lengths)
+        return Ids(self.items[np.repeat(starts, lengths) + within], offsets)
+
+    def _check(self, name: str) -> None:
+        fits = (
+            len(self.offsets) == len(self.users) + 1
+            and self.offsets[0] == 0
+            and self.offsets[-1] == len(self.items)
+            and bool((np.diff(self.offsets) >= 0).all())
+            and bool((self.users[1:] > self.users[:-1]).all())
+        )
+        if not fits:
+            raise Corrupt(f"{name}: users, offsets and items do not fit together")

@@ -1,0 +1,174 @@
+"""Publish: build a version from a checkpoint, judge it, and make it live.
+
+The steps are in the order that lets any of them be the last one: what a crash leaves behind is
+swept or taken up by the next publish, and servers see nothing before the pointer moves.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from publisher import gate, registry
+from publisher.build import Draft, draft_of, next_name, publish_version
+from publisher.reader import LoadedVersion, load_version
+from publisher.unlearnt import newest_clicks
+from twintide.checkpoints import list_checkpoints, load_checkpoint
+from twintide.clock import Clock
+from twintide.config import Deployment
+from twintide.errors import Corrupt, Refused
+from twintide.files import exclusive_lock, make_folder, sweep_temporaries
+from twintide.telemetry import get_log
+from twintide.versions import (
+    GateReport,
+    ServingState,
+    VersionManifest,
+    read_state,
+    read_version_manifest,
+    version_names,
+)
+
+LOCK = ".publisher.lock"
+
+log = get_log("publisher")
+
+
+@dataclass(frozen=True)
+class Published:
+    """What a publish came to."""
+
+    version: str
+    promoted: bool
+    """Whether this call made it live."""
+
+    why: str
+    """In words, for a person."""
+
+    gate: GateReport
+
+
+def publish(
+    deployment: Deployment, *, checkpoint: str | None = None, clock: Clock, judge: bool = True
+) -> Published:
+    """Make the newest checkpoint, or the named one, live, if the gate lets it and nothing is on
+    hold. A version that is refused or on hold is built and kept, and not promoted.
+
+    Without `judge` the gate is left out: an operator answers for it. Raises Refused where there is
+    no checkpoint, Corrupt where it is damaged, Retryable while another publish or gc is at work.
+    """
+    root = deployment.versions_dir
+    make_folder(root)
+    with exclusive_lock(root / LOCK, who="publish"):
+        sweep(root)  # 1. hidden leftovers of a publish that was killed
+        chosen = checkpoint or _head(deployment)
+        state = read_state(root)
+        manifest = _built_before(root, chosen, judge=judge)
+        if manifest is None:
+            manifest = _build(deployment, chosen, state, judge=judge)  # 2. a version, not live yet
+        asked_for = checkpoint is not None
+        return _promote(root, manifest, clock=clock, asked_for=asked_for)  # 3. the pointer moves
+
+
+def sweep(root: Path) -> int:
+    """Remove what killed writers left; the caller holds the publisher's lock."""
+    with exclusive_lock(root / registry.LOCK, who="sweep", wait_seconds=30.0):
+        return sweep_temporaries(root, older_than_seconds=0)
+
+
+def _head(deployment: Deployment) -> str:
+    checkpoints = list_checkpoints(deployment.checkpoints_dir)
+    if not checkpoints:
+        raise Refused(
+            f"there is no checkpoint in {deployment.checkpoints_dir}, so nothing to publish",
+            hint="`twintide train nightly -c FILE` makes one",
+        )
+    return checkpoints[-1].name
+
+
+def _built_before(root: Path, checkpoint: str, *, judge: bool) -> VersionManifest | None:
+    """The newest sound version of a checkpoint. Without `judge`, one that was refused is built
+    anew, since what the gate found is part of a version.
+    """
+    for name in reversed(version_names(root)):
+        try:
+            if read_version_manifest(root, name).checkpoint != checkpoint:
+                continue
+            manifest = registry.check_files(root, name)
+        except Corrupt as error:
+            log.warning("damaged_version_passed_over", version=name, reason=error.message)
+            continue
+        return manifest if manifest.gate.passed or judge else None
+    return None
+
+
+def _build(
+    deployment: Deployment, checkpoint: str, state: ServingState, *, judge: bool
+) -> VersionManifest:
+    root = deployment.versions_dir
+    loaded = load_checkpoint(deployment.checkpoints_dir, checkpoint)
+    draft = draft_of(loaded, deployment.publishing)
+    report = _judged(deployment, draft, state) if judge else _not_judged()
+    name = next_name(root, state)
+    manifest = publish_version(root, name, draft, gate=report)
+    log.info("version_built", version=name, checkpoint=checkpoint, items=manifest.items)
+    return manifest
+
+
+def _judged(deployment: Deployment, draft: Draft, state: ServingState) -> GateReport:
+    live, note = _live_version(deployment.versions_dir, state)
+    config, own = deployment.publishing.gate, draft.checkpoint
+    clicks = newest_clicks(
+        deployment.slices_dir,
+        positions=[own.position, live.manifest.position] if live else [own.position],
+        specs=[own.model, live.manifest.model] if live else [own.model],
+        limit=config.max_events,
+    )
+    report = gate.judge(draft, live, clicks, config)
+    return report.model_copy(update={"notes": (*note, *report.notes)})
+
+
+def _live_version(root: Path, state: ServingState) -> tuple[LoadedVersion | None, tuple[str, ...]]:
+    """The live version to compare with, or why there is none."""
+    if state.current is None:
+        return None, ()
+    try:
+        return load_version(root, state.current), ()
+    except (Corrupt, Refused) as error:
+        return None, (f"the live version {state.current} cannot be read: {error.message}",)
+
+
+def _not_judged() -> GateReport:
+    return GateReport(passed=True, notes=("not judged: the operator asked for it",))
+
+
+def _promote(root: Path, manifest: VersionManifest, *, clock: Clock, asked_for: bool) -> Published:
+    name = manifest.name
+    state = read_state(root)
+    obstacle = _obstacle(state, manifest, asked_for=asked_for)
+    if obstacle is None:
+        load_version(root, name)  # what was written is what servers will read, and it answers
+        try:
+            registry.promote(root, name, clock=clock, reason=f"checkpoint {manifest.checkpoint}")
+        except Refused as error:
+            obstacle = error.message  # a hold that came in between
+    if obstacle is not None:
+        log.info("version_not_promoted", version=name, reason=obstacle)
+        return Published(name, promoted=False, why=obstacle, gate=manifest.gate)
+    log.info("version_promoted", version=name, checkpoint=manifest.checkpoint)
+    why = f"version {name} of checkpoint {manifest.checkpoint} is live"
+    return Published(name, promoted=True, why=why, gate=manifest.gate)
+
+
+def _obstacle(state: ServingState, manifest: VersionManifest, *, asked_for: bool) -> str | None:
+    """Why a version must not be promoted now; None where nothing is against it."""
+    name = manifest.name
+    if name == state.current:
+        return f"nothing new: version {name} of checkpoint {manifest.checkpoint} is live already"
+    if not manifest.gate.passed:
+        return f"the gate refused version {name}: {'; '.join(manifest.gate.reasons)}"
+    if state.hold is not None:
+        return f"version {name} is built and kept, but promotion is on hold: {state.hold.reason}"
+    if registry.was_rolled_back_from(state, name) and not asked_for:
+        return (
+            f"nothing new: version {name} was rolled back from; "
+            f"naming its checkpoint {manifest.checkpoint} promotes it again"
+        )
+    return None

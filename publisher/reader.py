@@ -1,0 +1,129 @@
+"""Read a version: hash every file, then parse, then see that the parts belong together.
+
+This is the half of the publisher that servers use. It changes nothing on the disk; what it returns
+answers queries by itself, and what it cannot vouch for it refuses as Corrupt.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import torch
+
+from publisher import samples
+from publisher.histories import Histories
+from publisher.index import ItemIndex, Positions, Scores, parse
+from twintide.arrays import Arrays, parse_arrays, parse_table, read_verified
+from twintide.errors import Corrupt
+from twintide.features import Encoded, Ids
+from twintide.keys import Keys, keys_of
+from twintide.model.two_tower import TwoTower
+from twintide.versions import INDEX, ITEM_IDS, VersionManifest, read_version_manifest
+
+HISTORY_PREFIX = "history"
+ITEM_COLUMN = "item_id"
+
+
+@dataclass(frozen=True)
+class LoadedVersion:
+    """A version in memory, verified; nothing of it changes any more."""
+
+    manifest: VersionManifest
+    model: TwoTower
+    """The query side only."""
+
+    index: ItemIndex
+    item_ids: pa.Array
+    """In index order."""
+
+    item_keys: Keys
+    """uint64 [items], in index order."""
+
+    histories: Histories
+
+    @property
+    def name(self) -> str:
+        """Such as v000001."""
+        return self.manifest.name
+
+    def history_of(self, user_keys: Keys) -> Ids:
+        """The last items of each user, the newest one last, as the model's history takes them."""
+        history = self.manifest.model.history()
+        return self.histories.of(user_keys, length=history.length if history else 0)
+
+    def search(self, encoded: Encoded, k: int) -> tuple[Scores, Positions]:
+        """The k best items for each encoded query: scores and positions [B, k], best first."""
+        return self.index.search(self.model.query_vectors(encoded), k)
+
+
+def load_version(root: Path, name: str) -> LoadedVersion:
+    """Read, verify and try a version. Raises Refused where there is none of that name, Corrupt
+    where any byte, count or sample answer of it is wrong.
+    """
+    manifest = read_version_manifest(root, name)  # 1. its seal fits
+    if (root / name).is_symlink():
+        raise Corrupt(f"{root / name} is a symbolic link, not a version")
+    contents = read_verified(root / name, manifest.files)  # 2. every file is as it was written
+    version = _parsed(manifest, contents)  # 3. the parts are what they should be
+    _check_counts(version)  # 4. they fit together
+    _replay_samples(version, parse_arrays(contents))  # 5. and answer as they did
+    return version
+
+
+def _parsed(manifest: VersionManifest, contents: dict[str, bytes]) -> LoadedVersion:
+    arrays = parse_arrays(contents)
+    item_ids = _item_ids(parse_table(contents, ITEM_IDS))
+    if INDEX not in contents:
+        raise Corrupt(f"version {manifest.name} has no file {INDEX}")
+    return LoadedVersion(
+        manifest=manifest,
+        model=_query_side(manifest, arrays),
+        index=parse(contents[INDEX]),
+        item_ids=item_ids,
+        item_keys=keys_of(item_ids),
+        histories=_histories(manifest, arrays),
+    )
+
+
+def _item_ids(table: pa.Table) -> pa.Array:
+    if table.column_names != [ITEM_COLUMN] or table[ITEM_COLUMN].null_count:
+        raise Corrupt(f"{ITEM_IDS} must have one column {ITEM_COLUMN} without nulls")
+    combined = table[ITEM_COLUMN].combine_chunks()
+    return combined.chunk(0) if isinstance(combined, pa.ChunkedArray) else combined
+
+
+def _query_side(manifest: VersionManifest, arrays: Arrays) -> TwoTower:
+    model = TwoTower.from_arrays(
+        manifest.model,
+        {name: array for name, array in arrays.items() if name.startswith(("dense.", "table."))},
+        device=torch.device("cpu"),
+    )
+    missing = sorted(set(model.arrays(("query",))) - set(arrays))
+    if missing:
+        raise Corrupt(f"version {manifest.name} lacks {missing}")
+    return model
+
+
+def _histories(manifest: VersionManifest, arrays: Arrays) -> Histories:
+    if manifest.model.history() is None:
+        return Histories.empty()
+    return Histories.from_arrays(arrays, prefix=HISTORY_PREFIX)
+
+
+def _check_counts(version: LoadedVersion) -> None:
+    manifest = version.manifest
+    items = {manifest.items, version.index.items, len(version.item_ids)}
+    widths = {manifest.dimension, version.index.dimension, manifest.model.output_width + 1}
+    if len(items) != 1 or len(widths) != 1:
+        raise Corrupt(
+            f"version {version.name}: manifest, index and item ids disagree on the number of items "
+            f"{sorted(items)} or on the width of vectors {sorted(widths)}"
+        )
+
+
+def _replay_samples(version: LoadedVersion, arrays: Arrays) -> None:
+    expected = samples.Answers.from_arrays(arrays)
+    encoded = samples.queries(version.model, version.manifest.events, version.histories)
+    samples.compare(
+        expected, samples.answer(version.model, version.index, version.item_keys, encoded)
+    )

@@ -1,0 +1,222 @@
+"""What is live: promote, rollback, hold, release.
+
+Each is a pure step from one serving state to the next; `change` applies a step under a lock and
+moves the pointer file last. Rolling back needs no trainer, no Kafka and no rebuild, and holds
+automatic promotion until `release`.
+"""
+
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+
+from twintide import arrays
+from twintide.clock import Clock
+from twintide.errors import Corrupt, Refused, TwintideError
+from twintide.files import exclusive_lock, publish_file
+from twintide.versions import (
+    STATE,
+    Change,
+    Hold,
+    ServingState,
+    VersionManifest,
+    read_state,
+    read_version_manifest,
+)
+
+LOCK = ".state.lock"
+KEPT_CHANGES = 1_000
+"""Changes that the state file remembers; servers read it at every change."""
+
+_LOCK_WAIT_SECONDS = 30.0
+
+Step = Callable[[ServingState], ServingState]
+
+
+def promote(root: Path, name: str, *, clock: Clock, reason: str = "") -> ServingState:
+    """Make a version live. Raises Refused on hold, and where it is unknown or did not pass its
+    gate; Corrupt where it is damaged.
+    """
+
+    def step(state: ServingState) -> ServingState:
+        after = promoted(state, name, at=clock.now(), reason=reason)
+        check_servable(root, name)
+        return after
+
+    return change(root, step, who="promote")
+
+
+def rollback(root: Path, *, to: str | None = None, reason: str, clock: Clock) -> ServingState:
+    """Serve an earlier version again, and hold automatic promotion.
+
+    Without `to`: what was live before the live version was promoted; a second rollback goes one
+    further back, never forth. Raises Refused where there is nothing to go back to, or where the
+    version is unknown, damaged or already live; then nothing changes.
+    """
+
+    def step(state: ServingState) -> ServingState:
+        target = to or rollback_target(state)
+        after = rolled_back(state, target, at=clock.now(), reason=reason)
+        _check_target(root, after.current or "")
+        return after
+
+    return change(root, step, who="rollback")
+
+
+def hold(root: Path, *, reason: str, clock: Clock) -> ServingState:
+    """Stop automatic promotion. Versions are still built, judged and kept."""
+    return change(root, lambda state: held(state, at=clock.now(), reason=reason), who="hold")
+
+
+def release(root: Path, *, clock: Clock, reason: str = "") -> ServingState:
+    """Allow automatic promotion again; the next publish promotes. Raises Refused without a hold."""
+    return change(root, lambda state: released(state, at=clock.now(), reason=reason), who="release")
+
+
+def promoted(state: ServingState, name: str, *, at: datetime, reason: str = "") -> ServingState:
+    """Raises Refused on hold, and where it is live already."""
+    if state.hold is not None:
+        raise Refused(
+            f"promotion is on hold since {state.hold.since}: {state.hold.reason}",
+            hint="`twintide release -c FILE` lifts the hold",
+        )
+    if name == state.current:
+        raise Refused(f"version {name} is live already", hint="`twintide versions` lists them all")
+    moved = state.model_copy(update={"current": name, "previous": state.current})
+    return _recorded(moved, "promote", at=at, reason=reason)
+
+
+def rolled_back(
+    state: ServingState, target: str | None, *, at: datetime, reason: str
+) -> ServingState:
+    """Raises Refused where there is no target, or where it is live already."""
+    if target is None:
+        raise Refused(
+            "there is nothing to go back to: no version was live before this one"
+            if state.current
+            else "there is nothing to go back to: no version was ever live",
+            hint="`twintide versions -c FILE` lists them; `rollback --to VERSION` names one",
+        )
+    if target == state.current:
+        raise Refused(
+            f"version {target} is live already, so there is nothing to roll back",
+            hint="`twintide hold -c FILE` stops automatic promotion without a rollback",
+        )
+    moved = state.model_copy(
+        update={
+            "current": target,
+            "previous": state.current,
+            "hold": Hold(reason=f"rolled back from {state.current}: {reason}", since=at),
+        }
+    )
+    return _recorded(moved, "rollback", at=at, reason=reason)
+
+
+def held(state: ServingState, *, at: datetime, reason: str) -> ServingState:
+    """Where it is on hold already, the newer reason stands."""
+    on_hold = state.model_copy(update={"hold": Hold(reason=reason, since=at)})
+    return _recorded(on_hold, "hold", at=at, reason=reason)
+
+
+def released(state: ServingState, *, at: datetime, reason: str = "") -> ServingState:
+    """Raises Refused where nothing is on hold."""
+    if state.hold is None:
+        raise Refused(
+            "promotion is not on hold, so there is nothing to release",
+            hint="`twintide publish -c FILE` promotes the newest checkpoint",
+        )
+    return _recorded(state.model_copy(update={"hold": None}), "release", at=at, reason=reason)
+
+
+def rollback_target(state: ServingState) -> str | None:
+    """What a rollback without `--to` goes back to; None where nothing was live before.
+
+    Promotions pile up; a rollback takes off all that lies above its target. So it is the version
+    below the live one, and a rolled-back version is not come back to.
+    """
+    pile = live_pile(state)
+    return pile[-2] if len(pile) > 1 else None
+
+
+def live_pile(state: ServingState) -> list[str]:
+    """The versions that were live one after the other, without those rolled back from."""
+    pile: list[str] = []
+    for made in state.history:
+        if made.action not in {"promote", "rollback"} or made.current is None:
+            continue
+        if made.action == "rollback" and made.current in pile:
+            del pile[pile.index(made.current) :]
+        pile.append(made.current)
+    return pile
+
+
+def was_rolled_back_from(state: ServingState, name: str) -> bool:
+    """Whether an operator went back from this version, and nothing has made it live since."""
+    live, is_bad = None, False
+    for made in state.history:
+        if made.current == name:
+            is_bad = False
+        elif made.action == "rollback" and live == name:
+            is_bad = True
+        live = made.current
+    return is_bad
+
+
+def change(root: Path, step: Step, *, who: str) -> ServingState:
+    """Apply a step to the state of the moment: one at a time, whoever else wants to.
+
+    A step that raises changes nothing; a crash leaves the state before or the state after.
+    """
+    with exclusive_lock(root / LOCK, who=who, wait_seconds=_LOCK_WAIT_SECONDS):
+        after = step(read_state(root))  # 1. nobody else can change what was read
+        publish_file(root / STATE, after.to_json())  # 2. the pointer moves
+    return after
+
+
+def check_servable(root: Path, name: str) -> VersionManifest:
+    """Every byte of it is as it was written, and its gate let it pass.
+
+    Raises Refused or Corrupt where not.
+    """
+    manifest = check_files(root, name)
+    if not manifest.gate.passed:
+        raise Refused(
+            f"the gate refused version {name}: {'; '.join(manifest.gate.reasons)}",
+            hint=f"`twintide show {name} -c FILE` shows what it found",
+        )
+    return manifest
+
+
+def check_files(root: Path, name: str) -> VersionManifest:
+    """The manifest of a version whose every file is as it was written. Raises Refused where there
+    is no such version, Corrupt where it is damaged.
+    """
+    manifest = read_version_manifest(root, name)
+    if (root / name).is_symlink():
+        raise Corrupt(f"{root / name} is a symbolic link, not a version")
+    arrays.verify(root / name, manifest.files)
+    return manifest
+
+
+def _check_target(root: Path, name: str) -> None:
+    try:
+        check_servable(root, name)
+    except TwintideError as error:
+        raise Refused(
+            f"cannot go back to {name}: {error.message}",
+            hint="`twintide versions -c FILE` lists them; `rollback --to VERSION` names another",
+        ) from error
+
+
+def _recorded(state: ServingState, action: str, *, at: datetime, reason: str) -> ServingState:
+    generation = state.generation + 1
+    made = Change.model_validate(
+        {
+            "generation": generation,
+            "at": at,
+            "action": action,
+            "current": state.current,
+            "reason": reason,
+        }
+    )
+    history = (*state.history, made)[-KEPT_CHANGES:]
+    return state.model_copy(update={"generation": generation, "history": history})

@@ -1,0 +1,34 @@
+"""The newest clicks that no version in question has learnt: all that a gate may measure on."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pyarrow as pa
+
+from twintide.features import ModelSpec, column_name
+from twintide.records import Position
+from twintide.slices import ITEM_KEY, Slice, read_chain
+
+
+def unlearnt_slices(chain: Sequence[Slice], positions: Sequence[Position]) -> list[Slice]:
+    """The slices that lie behind none of the positions. A slice is learnt whole or not at all."""
+    return [one for one in chain if not any(one.is_covered_by(position) for position in positions)]
+
+
+def newest_clicks(
+    root: Path, *, positions: Sequence[Position], specs: Sequence[ModelSpec], limit: int
+) -> pa.Table | None:
+    """Up to `limit` or a few more of the newest unlearnt clicks, newest last, with all columns
+    that the models' queries need; None where there are none. Slices made for other features are
+    left out. Raises Corrupt.
+    """
+    needed = [column_name("query", f.name) for spec in specs for f in spec.query]
+    columns = list(dict.fromkeys([*needed, ITEM_KEY]))
+    tables: list[pa.Table] = []
+    for one in reversed(unlearnt_slices(read_chain(root), positions)):
+        if sum(map(len, tables)) >= limit:
+            break
+        rows = one.read()
+        if set(columns) <= set(rows.column_names):
+            tables.insert(0, rows.select(columns))
+    return pa.concat_tables(tables) if tables else None
