@@ -91,7 +91,7 @@ class TwoTower:
                 if isinstance(feature, Looked):
                     parts.append(self._bags(self.tables[feature.table], rows[feature.name]))
                 elif isinstance(values, Numbers):
-                    numbers = torch.from_numpy(np.ascontiguousarray(values.values))
+                    numbers = torch.from_numpy(np.require(values.values, requirements=["C", "W"]))
                     parts.append(numbers.to(self.device))
             return torch.cat(parts, dim=1)
 
