@@ -30,7 +30,7 @@ class WorldConfig:
     impressions_per_hour: float = 5_600.0
     """Event rows an hour, as the mean over a whole day."""
 
-    items_per_hour: float = 110.0
+    items_per_hour: float = 90.0
     """Items born an hour, as the mean over a whole day."""
 
     half_life_hours: tuple[float, float] = (2.0, 8.0)
@@ -45,7 +45,7 @@ class WorldConfig:
     evergreen_births_ratio: float = 0.02
     """Share of the newborn items that stay for good."""
 
-    evergreen_log_weight: float = -0.5
+    evergreen_log_weight: float = -1.0
     """What an evergreen lacks in popularity to an item just born; natural logarithm."""
 
     popularity_exponent: float = 0.75
@@ -72,7 +72,7 @@ class WorldConfig:
     ranking_noise: float = 1.0
     """Standard deviation of what ranking gets wrong, in logits; pre-ranking gets more wrong."""
 
-    click_bias: float = -2.0
+    click_bias: float = -3.6
     """Logit of a click on an item of mean popularity, just born, that is nothing to the user."""
 
     taste_strength: float = 5.0
