@@ -236,6 +236,18 @@ class ServingConfig(Config):
             )
         return self
 
+    def token(self) -> str | None:
+        """The token out of the environment. Raises Refused where the variable is not set."""
+        if self.token_env is None:
+            return None
+        token = os.environ.get(self.token_env)
+        if not token:
+            raise Refused(
+                f"the environment variable {self.token_env} is not set",
+                hint="serving.token_env names the variable that holds the bearer token",
+            )
+        return token
+
 
 class DataFileConfig(Config):
     """How the columns of a data file (Parquet, CSV, JSONL) map to the columns of events."""

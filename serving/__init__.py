@@ -1,0 +1,1 @@
+"""The live version to answers: load, verify, answer, follow promotions and rollbacks."""

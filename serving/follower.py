@@ -1,0 +1,135 @@
+"""Follow what is live: when the state file names another version, load it whole, then switch.
+
+Requests see one reference, which changes in one step, when the new version has been verified and
+has answered. Whatever goes wrong with a new version, the old one stays and the reason is shown.
+"""
+
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+from publisher.reader import load_version
+from serving.request import RecommendRequest
+from serving.retriever import Retriever
+from twintide.clock import Clock
+from twintide.errors import Retryable, TwintideError
+from twintide.telemetry import get_log
+from twintide.versions import STATE, read_state
+
+LONGEST_WAIT_SECONDS = 60.0
+"""Between two attempts to load a version that could not be loaded."""
+
+log = get_log("serving")
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Where a follower stands: what it serves, and what keeps it from serving what is live."""
+
+    retriever: Retriever | None
+    problem: str | None = "no version was looked for yet"
+    switches: int = 0
+    failures: int = 0
+
+
+class Follower:
+    """Keeps a retriever for the live version. `look` is one look; `run` looks until `stop`."""
+
+    def __init__(self, root: Path, *, clock: Clock, max_k: int, poll_seconds: float) -> None:
+        self.standing = Standing(retriever=None)
+        self._root = root
+        self._clock = clock
+        self._max_k = max_k
+        self._poll_seconds = poll_seconds
+        self._seen: object = None
+        self._looks_to_skip = 0
+        self._attempts = 0
+        self._stopping = threading.Event()
+
+    def retriever(self) -> Retriever:
+        """What to answer with; a request asks once. Raises Retryable before the first version."""
+        retriever = self.standing.retriever
+        if retriever is None:
+            raise Retryable(
+                f"no version is loaded yet: {self.standing.problem}",
+                hint="`twintide publish -c FILE` makes one live",
+            )
+        return retriever
+
+    def run(self) -> None:
+        """Look again and again, until `stop`."""
+        while not self._stopping.is_set():
+            self.look()
+            self._stopping.wait(self._poll_seconds)
+
+    def stop(self) -> None:
+        """End `run` soon."""
+        self._stopping.set()
+
+    def look(self) -> None:
+        """Look at the state file once; load and switch where it names another version."""
+        changed = _stamp(self._root / STATE)  # before it is read: a change in between is seen next
+        if changed == self._seen and not self._is_retry_due():
+            return
+        if changed != self._seen:
+            self._attempts = 0
+        self._seen = changed
+        try:
+            self._follow()
+        except Exception as error:  # noqa: BLE001  no fault of a new version may end the server
+            self._fail(error)
+
+    def _follow(self) -> None:
+        live = read_state(self._root).current
+        serving = self.standing.retriever
+        if live is None:
+            self._stand(serving, problem="no version is live")
+        elif serving is not None and serving.name == live:
+            self._stand(serving, problem=None)
+        else:
+            self._switch(live)
+
+    def _switch(self, live: str) -> None:
+        before = self.standing.retriever
+        version = load_version(self._root, live)  # 1. verified and replayed
+        retriever = Retriever(version, clock=self._clock, max_k=self._max_k)
+        retriever.answer(RecommendRequest(user_id=None, k=1))  # 2. warm, and it answers
+        self._stand(retriever, problem=None, switches=1)  # 3. one reference changes
+        log.info("version_switched", version=live, before=before.name if before else None)
+
+    def _stand(
+        self, retriever: Retriever | None, *, problem: str | None, switches: int = 0
+    ) -> None:
+        self._attempts = self._looks_to_skip = 0
+        now = self.standing
+        self.standing = Standing(retriever, problem, now.switches + switches, now.failures)
+
+    def _fail(self, error: Exception) -> None:
+        """Keep what is served; try again at the next change, or after a wait that doubles."""
+        self._attempts += 1
+        wait_seconds = min(2.0 ** (self._attempts - 1), LONGEST_WAIT_SECONDS)
+        self._looks_to_skip = round(wait_seconds / self._poll_seconds)
+        now = self.standing
+        problem = str(error) if isinstance(error, TwintideError) else repr(error)
+        self.standing = Standing(now.retriever, problem, now.switches, now.failures + 1)
+        log.error(
+            "version_not_loaded",
+            reason=problem,
+            still_serving=now.retriever.name if now.retriever else None,
+            next_try_seconds=wait_seconds,
+        )
+
+    def _is_retry_due(self) -> bool:
+        if not self._attempts:
+            return False
+        self._looks_to_skip -= 1
+        return self._looks_to_skip <= 0
+
+
+def _stamp(path: Path) -> tuple[int, int, int] | None:
+    """What differs when the file was replaced; None where there is none."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_ino, found.st_mtime_ns, found.st_size

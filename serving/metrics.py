@@ -1,0 +1,72 @@
+"""What Prometheus sees of a server: answers, their latency, what is served, how fresh that is."""
+
+from collections.abc import Iterator
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from serving.follower import Follower
+from twintide.clock import Clock
+
+LATENCY_BUCKETS_SECONDS = (
+    0.00025, 0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.512, 1.0,
+)  # fmt: skip
+
+
+class Metrics:
+    """One server's metrics, in a registry of their own."""
+
+    def __init__(self, follower: Follower, *, clock: Clock) -> None:
+        self.registry = CollectorRegistry()
+        self.seconds = Histogram(
+            "twintide_recommend_seconds",
+            "Time from the parsed request to the answer.",
+            buckets=LATENCY_BUCKETS_SECONDS,
+            registry=self.registry,
+        )
+        self.answers = Counter(
+            "twintide_recommend_answers",
+            "Answers to /v1/recommend, by HTTP status.",
+            ["status"],
+            registry=self.registry,
+        )
+        self.registry.register(_Served(follower, clock))
+
+
+class _Served(Collector):
+    """Read from the follower at the moment of the scrape."""
+
+    def __init__(self, follower: Follower, clock: Clock) -> None:
+        self._follower = follower
+        self._clock = clock
+
+    def collect(self) -> Iterator[Metric]:
+        standing = self._follower.standing
+        yield CounterMetricFamily(
+            "twintide_version_switches", "Versions switched to.", value=standing.switches
+        )
+        yield CounterMetricFamily(
+            "twintide_version_failures", "Failed attempts to load.", value=standing.failures
+        )
+        yield GaugeMetricFamily(
+            "twintide_version_problem",
+            "1 while what is served is not what is live.",
+            value=int(standing.problem is not None),
+        )
+        if standing.retriever is None:
+            return
+        manifest = standing.retriever.version.manifest
+        served = GaugeMetricFamily(
+            "twintide_version", "What is served.", labels=["version", "checkpoint"]
+        )
+        served.add_metric([manifest.name, manifest.checkpoint], 1)
+        yield served
+        yield GaugeMetricFamily("twintide_version_items", "Its items.", value=manifest.items)
+        if manifest.newest_event_at is not None:
+            age = self._clock.now() - manifest.newest_event_at
+            yield GaugeMetricFamily(
+                "twintide_newest_click_age_seconds",
+                "Age of the newest click in what is served: its freshness.",
+                value=age.total_seconds(),
+            )

@@ -1,0 +1,128 @@
+"""Answer requests from one version: encode, search, leave out what must not be there.
+
+A retriever holds one version for ever, so an answer can never mix two. It only reads, and any
+number of threads may ask it.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from publisher.reader import LoadedVersion
+from serving.request import Id, RecommendRequest, column_of
+from twintide.clock import Clock
+from twintide.errors import Refused
+from twintide.features import (
+    Encoded,
+    Feature,
+    History,
+    HourOfDay,
+    Ids,
+    encode,
+)
+from twintide.keys import Keys, keys_of
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a version recommends, best first."""
+
+    version: str
+    item_ids: list[Id]
+    scores: list[float]
+    """Cosine of query and candidate plus the scaled popularity bias; comparable within a version.
+    """
+
+    def to_dict(self) -> dict[str, Any]:
+        """As the HTTP answer and `--json` print it."""
+        pairs = zip(self.item_ids, self.scores, strict=True)
+        return {
+            "version": self.version,
+            "items": [{"item_id": item_id, "score": round(score, 6)} for item_id, score in pairs],
+        }
+
+
+class Retriever:
+    """A version that answers."""
+
+    def __init__(self, version: LoadedVersion, *, clock: Clock, max_k: int) -> None:
+        self.version = version
+        self._clock = clock
+        self._max_k = max_k
+        events, spec = version.manifest.events, version.manifest.model
+        self._columns = _columns_read(spec.query, user=events.user, time=events.time)
+        self._needs_time = any(isinstance(feature, HourOfDay) for feature in spec.query)
+
+    @property
+    def name(self) -> str:
+        """Of the version, such as v000001."""
+        return self.version.name
+
+    def answer(self, request: RecommendRequest) -> Answer:
+        """Raises Refused where the request does not fit the events, or asks for too many."""
+        if request.k > self._max_k:
+            raise Refused(
+                f"k is {request.k}; this server gives at most {self._max_k}",
+                hint="ask for fewer, or raise serving.max_k in the configuration",
+            )
+        events = self.version.manifest.events
+        excluded = self._keys(request.exclude, events.item, what="an item of exclude")
+        wanted = min(request.k + len(set(excluded.tolist())), self.version.index.items)
+        scores, positions = self.version.search(self.encode(request), wanted)
+        kept = positions[0] >= 0
+        if len(excluded):
+            kept &= ~np.isin(self.version.item_keys[positions[0]], excluded)
+        chosen = positions[0][kept][: request.k]
+        return Answer(
+            version=self.name,
+            item_ids=self.version.item_ids.take(pa.array(chosen)).to_pylist(),
+            scores=scores[0][kept][: request.k].tolist(),
+        )
+
+    def encode(self, request: RecommendRequest) -> Encoded:
+        """The query tower's inputs for one request: a batch of one."""
+        events, spec = self.version.manifest.events, self.version.manifest.model
+        self._check_features(request.features)
+        user = column_of([request.user_id], events, events.user, what="user_id")
+        columns = {
+            name: column_of([request.features.get(name)], events, name, what=f"features.{name}")
+            for name in self._columns
+        }
+        if self._needs_time:
+            columns[events.time] = pa.array([self._clock.now()], pa.timestamp("ms", tz="UTC"))
+        columns[events.user] = user
+        encoded = encode(pa.table(columns), spec.query, time_column=events.time)
+        for feature in spec.query:
+            if isinstance(feature, History):
+                encoded[feature.name] = self._history(request, keys_of(user), feature)
+        return encoded
+
+    def _history(self, request: RecommendRequest, user: Keys, feature: History) -> Ids:
+        if request.recent is None:
+            return self.version.histories.of(user, length=feature.length)
+        newest = request.recent[-feature.length :]
+        events = self.version.manifest.events
+        keys = self._keys(newest, events.item, what="an item of recent")
+        return Ids(keys, np.array([0, len(keys)]))
+
+    def _keys(self, ids: list[Id], column: str, *, what: str) -> Keys:
+        if not ids:
+            return np.zeros(0, np.uint64)
+        return keys_of(column_of(ids, self.version.manifest.events, column, what=what))
+
+    def _check_features(self, features: dict[str, Any]) -> None:
+        unknown = sorted(set(features) - set(self._columns))
+        if unknown:
+            reads = ", ".join(self._columns) or "none"
+            raise Refused(
+                f"features: version {self.name} reads no {', '.join(map(repr, unknown))}",
+                hint=f"the columns that it reads: {reads}",
+            )
+
+
+def _columns_read(features: tuple[Feature, ...], *, user: str, time: str) -> tuple[str, ...]:
+    """What a request may give: event columns that the query tower reads, without user and time."""
+    read = [getattr(feature, "column", None) for feature in features]
+    return tuple(dict.fromkeys(name for name in read if name and name not in {user, time}))

@@ -1,0 +1,114 @@
+"""Run the server, or answer once.
+
+A server starts before there is a version, says so, and answers as soon as one is live. SIGTERM and
+Ctrl-C let running requests finish.
+"""
+
+import signal
+import socket
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import uvicorn
+
+from publisher.reader import load_version
+from serving.app import create_app
+from serving.follower import Follower
+from serving.request import RecommendRequest, id_from_text
+from serving.retriever import Answer, Retriever
+from twintide.clock import Clock
+from twintide.config import Deployment, ServingConfig
+from twintide.errors import Refused
+from twintide.telemetry import get_log
+from twintide.versions import read_state
+
+GOODBYE_SECONDS = 5
+"""How long running requests may take to finish at the end."""
+
+log = get_log("serving")
+
+
+def serve(deployment: Deployment, *, clock: Clock) -> None:
+    """Answer HTTP requests until SIGTERM. Raises Refused where the address cannot be had."""
+    config = deployment.serving
+    torch.set_num_threads(1)  # one request is too small to be shared between cores
+    listener = _listen(config)
+    token = config.token()
+    follower = Follower(
+        deployment.versions_dir,
+        clock=clock,
+        max_k=config.max_k,
+        poll_seconds=config.poll_seconds,
+    )
+    app = create_app(follower, clock=clock, token=token)
+    server = uvicorn.Server(
+        uvicorn.Config(
+            app,
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            timeout_graceful_shutdown=GOODBYE_SECONDS,
+        )
+    )
+    # uvicorn raises the signal again when it has ended; this handler makes that an exit code 0.
+    signal.signal(signal.SIGTERM, lambda *_: setattr(server, "should_exit", True))
+    follows = threading.Thread(target=follower.run, name="follower", daemon=True)
+    follows.start()
+    log.info("server_started", host=config.host, port=listener.getsockname()[1])
+    try:
+        server.run(sockets=[listener])
+    finally:
+        follower.stop()
+        follows.join()
+    log.info("server_ended")
+
+
+def recommend(
+    deployment: Deployment,
+    *,
+    user_id: str,
+    k: int,
+    clock: Clock,
+    recent: Sequence[str] | None = None,
+    exclude: Sequence[str] = (),
+    features: dict[str, Any] | None = None,
+) -> Answer:
+    """One answer of the live version; ids as a person types them.
+
+    Raises Refused before the first version, and where the request does not fit the events.
+    """
+    live = read_state(deployment.versions_dir).current
+    if live is None:
+        raise Refused(
+            "no version is live yet, so there is nothing to recommend from",
+            hint="`twintide publish -c FILE` makes one live",
+        )
+    if k < 1:
+        raise Refused(f"k is {k}; it must be at least 1", hint="such as -k 10")
+    version = load_version(deployment.versions_dir, live)
+    events = version.manifest.events
+
+    def items(texts: Sequence[str]) -> list[str | int]:
+        return [id_from_text(text, events, events.item, what="an item id") for text in texts]
+
+    request = RecommendRequest(
+        user_id=id_from_text(user_id, events, events.user, what="the user id"),
+        k=k,
+        features=features or {},
+        recent=None if recent is None else items(recent),
+        exclude=items(exclude),
+    )
+    return Retriever(version, clock=clock, max_k=deployment.serving.max_k).answer(request)
+
+
+def _listen(config: ServingConfig) -> socket.socket:
+    family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
+    try:
+        return socket.create_server((config.host, config.port), family=family)
+    except OSError as error:
+        raise Refused(
+            f"cannot listen on {config.host} port {config.port}: {error.strerror or error}",
+            hint="set serving.host and serving.port, or end what holds the port",
+        ) from error
