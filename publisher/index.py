@@ -59,6 +59,13 @@ class ItemIndex:
             scores[positions < 0] = -np.inf
         return scores, positions
 
+    def vectors(self, positions: Positions) -> Vectors:
+        """The vectors at these positions as the index keeps them, [N, D + 1]."""
+        if isinstance(self._faiss, faiss.IndexIVF):
+            self._faiss.make_direct_map()
+        found: Vectors = self._faiss.reconstruct_batch(np.ascontiguousarray(positions))
+        return found
+
     def to_bytes(self) -> bytes:
         """What `parse` reads."""
         data: bytes = faiss.serialize_index(self._faiss).tobytes()

@@ -26,8 +26,6 @@ from twintide.versions import (
     version_names,
 )
 
-LOCK = ".publisher.lock"
-
 log = get_log("publisher")
 
 
@@ -56,7 +54,7 @@ def publish(
     """
     root = deployment.versions_dir
     make_folder(root)
-    with exclusive_lock(root / LOCK, who="publish"):
+    with exclusive_lock(root / registry.PUBLISHER_LOCK, who="publish"):
         sweep(root)  # 1. hidden leftovers of a publish that was killed
         chosen = checkpoint or _head(deployment)
         state = read_state(root)

@@ -24,6 +24,9 @@ from twintide.versions import (
 )
 
 LOCK = ".state.lock"
+PUBLISHER_LOCK = ".publisher.lock"
+"""Held by whoever makes or removes versions; taken before the state's lock."""
+
 KEPT_CHANGES = 1_000
 """Changes that the state file remembers; servers read it at every change."""
 

@@ -1,0 +1,70 @@
+"""The list of versions, and what is known of one: from manifests alone, so it is fast."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from publisher.registry import was_rolled_back_from
+from twintide.config import Deployment
+from twintide.errors import Corrupt
+from twintide.records import Instant
+from twintide.versions import (
+    ServingState,
+    VersionManifest,
+    read_state,
+    read_version_manifest,
+    version_names,
+)
+
+
+@dataclass(frozen=True)
+class VersionRow:
+    """One version, as a list of them shows it."""
+
+    name: str
+    checkpoint: str
+    kind: str
+    items: int
+    newest_event_at: Instant | None
+    recall: float | None
+    """Recall@k that the gate measured; None where it could not."""
+
+    state: str
+    """live, previous, refused (by the gate), rolled back, damaged, or nothing."""
+
+
+def list_versions(deployment: Deployment) -> list[VersionRow]:
+    """Every version, oldest first; a damaged one is listed as such."""
+    root = deployment.versions_dir
+    state = read_state(root)
+    return [_row(root, name, state) for name in version_names(root)]
+
+
+def show(deployment: Deployment, name: str) -> VersionManifest:
+    """All that is known of a version. Raises Refused where there is none of that name."""
+    return read_version_manifest(deployment.versions_dir, name)
+
+
+def _row(root: Path, name: str, state: ServingState) -> VersionRow:
+    try:
+        manifest = read_version_manifest(root, name)
+    except Corrupt:
+        return VersionRow(name, "?", "?", 0, None, recall=None, state="damaged")
+    return VersionRow(
+        name=name,
+        checkpoint=manifest.checkpoint,
+        kind=manifest.kind,
+        items=manifest.items,
+        newest_event_at=manifest.newest_event_at,
+        recall=manifest.gate.recall,
+        state=_standing(name, state, passed=manifest.gate.passed),
+    )
+
+
+def _standing(name: str, state: ServingState, *, passed: bool) -> str:
+    if name == state.current:
+        return "live"
+    if not passed:
+        return "refused"
+    if was_rolled_back_from(state, name):
+        return "rolled back"
+    return "previous" if name == state.previous else ""
