@@ -7,7 +7,6 @@ and everything a broker can hold is answered: nothing here raises because of wha
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Annotated, Any
 
@@ -18,15 +17,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.json as pj
 
-from twintide.clock import to_unix_ms
-from twintide.events import EventSchema
+from twintide.events import EARLIEST_MS, LATEST_MS, EventSchema
 
 BLOCK_BYTES = 1 << 20
 """Arrow is fastest on blocks of about a megabyte."""
-
-EARLIEST_MS = to_unix_ms(datetime(2000, 1, 1, tzinfo=UTC))
-LATEST_MS = to_unix_ms(datetime(2100, 1, 1, tzinfo=UTC))
-"""Event times outside [EARLIEST, LATEST) are mistakes of unit or of clock."""
 
 _LONG_BYTES = 1000
 _MAX_BRACKETS = 1000

@@ -6,11 +6,14 @@ plus the Kafka coordinates of each row.
 
 import hashlib
 import json
+from datetime import UTC, datetime
 from typing import Literal, Self
 
 import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict, model_validator
+
+from twintide.clock import to_unix_ms
 
 ColumnType = Literal[
     "string", "int64", "float64", "bool", "timestamp_ms", "list<string>", "list<int64>"
@@ -26,6 +29,10 @@ _ARROW_TYPES: dict[str, pa.DataType] = {
     "list<string>": pa.list_(pa.string()),
     "list<int64>": pa.list_(pa.int64()),
 }
+
+EARLIEST_MS = to_unix_ms(datetime(2000, 1, 1, tzinfo=UTC))
+LATEST_MS = to_unix_ms(datetime(2100, 1, 1, tzinfo=UTC))
+"""Event times outside [EARLIEST, LATEST) are mistakes of unit or of clock, and refused."""
 
 PARTITION_COLUMN = "kafka_partition"
 OFFSET_COLUMN = "kafka_offset"

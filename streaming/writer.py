@@ -1,0 +1,168 @@
+"""Turn a cut into a committed shard: type its messages, set the bad ones aside, publish.
+
+The quarantine file is written before the shard and named in its footer, so the shard's exclusive
+link commits both; the file of an attempt that lost a race is a harmless orphan.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from uuid import uuid4
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from streaming.cutter import Cut
+from streaming.parse import parse
+from twintide.events import BROKER_TIME_COLUMN, OFFSET_COLUMN, PARTITION_COLUMN, EventSchema
+from twintide.files import exclusive_lock, publish_file_once
+from twintide.shards import Ledger, ShardFooter, publish_shard, shard_path
+
+QUARANTINE_SUFFIX = ".quarantine.arrow"
+QUARANTINE_SCHEMA = pa.schema(
+    [
+        pa.field("reason", pa.string(), nullable=False),
+        pa.field(PARTITION_COLUMN, pa.int32(), nullable=False),
+        pa.field(OFFSET_COLUMN, pa.int64(), nullable=False),
+        pa.field(BROKER_TIME_COLUMN, pa.timestamp("ms", tz="UTC"), nullable=False),
+        pa.field("message", pa.binary(), nullable=False),
+    ]
+)
+"""An Arrow IPC file beside the shard, one row for each message that was rejected."""
+
+
+@dataclass(frozen=True)
+class Content:
+    """What the messages of a cut turned out to be. consumed = rows + rejected + filtered."""
+
+    events: pa.Table
+    """In the schema's `shard_schema()`."""
+
+    rejected: pa.Table
+    """In QUARANTINE_SCHEMA."""
+
+    filtered: int
+    """Messages without a value (tombstones)."""
+
+    is_bad: npt.NDArray[np.bool_]
+    """Shape [consumed]: which of the cut's messages were rejected."""
+
+
+def content_of(cut: Cut, schema: EventSchema) -> Content:
+    """Type every message of a cut; whatever it holds, this does not fail."""
+    offsets = np.concatenate([run.offsets for run in cut.runs])
+    times_ms = np.concatenate([run.times_ms for run in cut.runs])
+    values = [value for run in cut.runs for value in run.values]
+    has_value = np.fromiter((value is not None for value in values), np.bool_, len(values))
+    present = np.flatnonzero(has_value)
+    if len(present) < len(values):
+        values = [value for value in values if value is not None]
+    parsed = parse(values, schema)
+    good = present[parsed.good]
+    bad = present[[index for index, _ in parsed.rejected]]
+    is_bad = np.zeros(len(offsets), np.bool_)
+    is_bad[bad] = True
+    rejected = pa.table(
+        [
+            pa.array([reason for _, reason in parsed.rejected], pa.string()),
+            *_coordinates(cut.partition, offsets[bad], times_ms[bad]),
+            pa.array([values[index] for index, _ in parsed.rejected], pa.binary()),
+        ],
+        schema=QUARANTINE_SCHEMA,
+    )
+    return Content(
+        events=with_coordinates(
+            parsed.events, schema, cut.partition, offsets=offsets[good], times_ms=times_ms[good]
+        ),
+        rejected=rejected,
+        filtered=len(offsets) - len(present),
+        is_bad=is_bad,
+    )
+
+
+def with_coordinates(
+    events: pa.Table,
+    schema: EventSchema,
+    partition: int,
+    *,
+    offsets: npt.NDArray[np.int64],
+    times_ms: npt.NDArray[np.int64],
+) -> pa.Table:
+    """Events in the schema's `shard_schema()`."""
+    columns = [*events.columns, *_coordinates(partition, offsets, times_ms)]
+    return pa.table(columns, schema=schema.shard_schema())
+
+
+def publish(
+    ledger: Ledger, cut: Cut, content: Content, *, partitions: int, fingerprint: str
+) -> ShardFooter:
+    """Commit a cut as the next shard of its partition.
+
+    Raises FileExistsError where a rival has committed a shard from the same position: then nothing
+    of this cut counts, and the partition goes on behind the newest shard.
+    """
+    quarantine = _publish_quarantine(ledger, cut, content)  # 1. crash here: an orphan nobody names
+    footer = ShardFooter(
+        topic=ledger.topic,
+        partition=cut.partition,
+        first=cut.first,
+        next=cut.next,
+        minute_at=cut.minute_at,
+        rows=len(content.events),
+        rejected=len(content.rejected),
+        filtered=content.filtered,
+        quarantine=quarantine,
+        gap_before=cut.gap_before,
+        partitions=partitions,
+        fingerprint=fingerprint,
+    )
+    with _name_is_the_lock(ledger, cut):
+        publish_shard(ledger.root, footer, content.events)  # 2. crash after: all of it counts
+    return footer
+
+
+def _publish_quarantine(ledger: Ledger, cut: Cut, content: Content) -> str | None:
+    if len(content.rejected) == 0:
+        return None
+    shard = shard_path(
+        ledger.root,
+        topic=ledger.topic,
+        partition=cut.partition,
+        first=cut.first,
+        minute_at=cut.minute_at,
+    )
+    # Unique to this attempt; readers of a whole folder leave out what begins with an underscore.
+    path = shard.with_name(f"_{shard.stem}-{uuid4().hex[:12]}{QUARANTINE_SUFFIX}")
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_file(sink, QUARANTINE_SCHEMA) as file:
+        file.write_table(content.rejected)
+    publish_file_once(path, sink.getvalue())
+    return path.name
+
+
+@contextmanager
+def _name_is_the_lock(ledger: Ledger, cut: Cut) -> Iterator[None]:
+    """A shard that follows on another has a name that rivals agree on. One that does not (the
+    first, or one behind a gap) begins where the log happened to begin when its owner looked, and
+    retention may have moved that since: only for such a shard a lock makes the name sure.
+    """
+    if cut.after == cut.first:
+        yield
+        return
+    lock = ledger.root / "_locks" / f"{ledger.topic}-{cut.partition:05d}.lock"
+    with exclusive_lock(lock, who="ingest", wait_seconds=30):
+        newest = ledger.newest(cut.partition)
+        if (None if newest is None else newest.next) != cut.after:
+            raise FileExistsError(f"partition {cut.partition} has a shard that begins elsewhere")
+        yield
+
+
+def _coordinates(
+    partition: int, offsets: npt.NDArray[np.int64], times_ms: npt.NDArray[np.int64]
+) -> list[pa.Array]:
+    return [
+        pa.array(np.full(len(offsets), partition, np.int32)),
+        pa.array(offsets, pa.int64()),
+        pa.array(times_ms, pa.int64()).cast(pa.timestamp("ms", tz="UTC")),
+    ]
