@@ -1,0 +1,49 @@
+# The front door. `make` alone lists what there is.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint faults bench constraints
+
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## Make .venv and install Twintide with all that tests need
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit("Twintide needs Python 3.11 or newer: make PYTHON=python3.11" if sys.version_info < (3, 11) else 0)'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing into $(VENV) (a few minutes the first time: torch is large)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: setup ## The whole line on this machine: Kafka, training, versions, answers, a rollback
+	$(BIN)/twintide demo
+
+test: setup ## The quick suite: what every change must pass
+	$(BIN)/pytest
+
+lint: setup ## ruff, mypy, import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+faults: setup ## The long fault sweeps: kills, full disks, damaged files
+	$(BIN)/pytest -m faults
+
+bench: setup ## Every benchmark, one after the other
+	@set -e; for file in benchmarks/*.py; do \
+		name=$$(basename $$file .py); \
+		case $$name in _*) continue ;; esac; \
+		echo "== $$name"; $(BIN)/python -m benchmarks.$$name; \
+	done
+
+constraints: ## Pin the newest versions that fit in constraints.txt
+	@rm -rf build/venv && $(PYTHON) -m venv build/venv
+	@build/venv/bin/python -m pip install --quiet --disable-pip-version-check '.[dev]'
+	@{ head -1 constraints.txt; build/venv/bin/python -m pip freeze | grep -v '^twintide'; } > build/constraints.txt
+	@mv build/constraints.txt constraints.txt && rm -rf build/venv
