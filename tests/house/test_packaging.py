@@ -1,0 +1,179 @@
+"""What ships Twintide: the image, the composed deployment, the pins. Checked without an engine."""
+
+import os
+import re
+import shutil
+import subprocess
+import tomllib
+from functools import cache
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from twintide import yaml12
+
+ROOT = Path(__file__).parents[2]
+OWN = ("ingest", "scheduler", "server")
+OWNER_OF = {
+    "shards": "ingest",
+    "slices": "scheduler",
+    "checkpoints": "scheduler",
+    "versions": "scheduler",
+}
+
+
+@cache
+def compose_text() -> str:
+    return (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
+
+
+def composed() -> dict[str, Any]:
+    """The file with its one merged anchor written out, as Compose reads it."""
+    tree = yaml12.parse(compose_text().replace("<<:", "merged:"), name="docker-compose.yml")
+    for service in tree["services"].values():
+        merged = service.pop("merged", {})
+        for key, value in merged.items():
+            service.setdefault(key, value)
+    return tree
+
+
+def volumes(service: dict[str, Any]) -> dict[str, str]:
+    """Volume -> "rw" or "ro"."""
+    mounts = [mount.split(":") for mount in service.get("volumes", [])]
+    return {mount[0]: mount[2] if len(mount) > 2 else "rw" for mount in mounts}
+
+
+def test_kafka_ingest_scheduler_and_server_are_composed() -> None:
+    """Each program runs by the command that people type, with the one configuration."""
+    services = composed()["services"]
+
+    assert {"kafka", *OWN} <= set(services)
+    assert {name: services[name]["command"][:-2] for name in OWN} == {
+        "ingest": ["ingest"],
+        "scheduler": ["train", "schedule"],
+        "server": ["serve"],
+    }
+    assert all(
+        services[name]["command"][-2:] == ["-c", "/etc/twintide/compose.yaml"] for name in OWN
+    )
+
+
+def test_every_service_is_watched_restarted_and_nobody_is_root() -> None:
+    """A hung program is seen, a dead one comes back, and a broken-into one owns little."""
+    for name, service in composed()["services"].items():
+        assert service["healthcheck"], name
+        assert service["restart"], name
+        assert service["user"] not in {"root", "0", "0:0"}, name
+        assert not service.get("privileged"), name
+
+
+def test_each_volume_has_one_owner_and_readers_cannot_write() -> None:
+    """Only the owner of a kind of artifact may write to its volume."""
+    tree = composed()
+
+    assert set(tree["volumes"]) == {"kafka", *OWNER_OF}
+    for volume, owner in OWNER_OF.items():
+        modes = {
+            name: volumes(service)[volume]
+            for name, service in tree["services"].items()
+            if volume in volumes(service)
+        }
+        assert modes.pop(owner) == "rw"
+        assert set(modes.values()) <= {"ro"}
+
+
+def test_ports_open_on_this_machine_only() -> None:
+    """Beyond it the operator decides, behind a proxy that ends TLS."""
+    ports = [port for s in composed()["services"].values() for port in s.get("ports", [])]
+
+    assert ports
+    assert all(port.startswith("127.0.0.1:") for port in ports)
+
+
+def test_images_are_pinned_and_secrets_come_from_outside() -> None:
+    """No moving tag; the token is asked for, never written down."""
+    services = composed()["services"]
+
+    images = [service["image"] for service in services.values()]
+    assert all(re.search(r":\d+\.\d+\.\d+$", image) for image in images)
+    assert services["server"]["environment"]["TWINTIDE_TOKEN"].startswith("${TWINTIDE_TOKEN:?")
+
+
+def test_compose_itself_accepts_the_file() -> None:
+    """`docker compose config` finds no mistake."""
+    if compose("version").returncode != 0:
+        pytest.skip("docker compose is not on this machine")
+
+    done = compose("config", "-q")
+
+    assert done.returncode == 0, done.stderr
+
+
+def compose(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [shutil.which("docker") or "false", "compose", *arguments]
+    env = {**os.environ, "TWINTIDE_TOKEN": "x"}
+    return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+
+
+def test_the_image_runs_as_nobody_special_and_carries_every_package() -> None:
+    """A package that the Dockerfile or the context forgets would be missed only at run time."""
+    dockerfile = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+    context = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
+
+    assert re.findall(r"^USER (.*)$", dockerfile, re.MULTILINE) == ["twintide"]
+    assert all(
+        line == "FROM python:3.11-slim" or " AS " in line
+        for line in dockerfile.splitlines()
+        if line.startswith("FROM")
+    )
+    for package in top_packages():
+        assert f"COPY {package} {package}\n" in dockerfile
+        assert f"!{package}" in context
+
+
+def project() -> dict[str, Any]:
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        return tomllib.load(file)
+
+
+def top_packages() -> list[str]:
+    """The packages that pyproject.toml ships."""
+    packages: list[str] = project()["tool"]["setuptools"]["packages"]
+    return [name for name in packages if "." not in name]
+
+
+def test_every_pin_is_exact_and_from_nowhere_special() -> None:
+    """`name==version` and nothing else: no path, no address, no option."""
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+
+    assert lines[0].startswith("# ")
+    assert len(lines) > 50
+    for line in lines[1:]:
+        assert re.fullmatch(r"[A-Za-z0-9._-]+==[A-Za-z0-9.!]+", line), line
+
+
+def test_every_dependency_is_pinned() -> None:
+    """What pyproject.toml allows as a range, constraints.txt decides."""
+    declared = project()["project"]
+    ranges = list(chain(declared["dependencies"], *declared["optional-dependencies"].values()))
+    names = {re.split(r"[<>=\[]", text)[0].lower() for text in ranges} - {"twintide"}
+    pinned = {
+        line.split("==")[0].lower().replace("_", "-")
+        for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()[1:]
+    }
+
+    assert len(names) > 20
+    assert names <= pinned
+
+
+def test_every_package_is_shipped() -> None:
+    """A new sub-package that pyproject.toml forgets would be missing from the wheel."""
+    on_disk = {
+        ".".join(path.parent.relative_to(ROOT).parts)
+        for top in top_packages()
+        for path in (ROOT / top).rglob("__init__.py")
+    }
+
+    assert on_disk <= set(project()["tool"]["setuptools"]["packages"])
