@@ -93,15 +93,15 @@ def _item_ids(table: pa.Table) -> pa.Array:
 
 
 def _query_side(manifest: VersionManifest, arrays: Arrays) -> TwoTower:
-    model = TwoTower.from_arrays(
-        manifest.model,
-        {name: array for name, array in arrays.items() if name.startswith(("dense.", "table."))},
-        device=torch.device("cpu"),
-    )
-    missing = sorted(set(model.arrays(("query",))) - set(arrays))
-    if missing:
-        raise Corrupt(f"version {manifest.name} lacks {missing}")
-    return model
+    device = torch.device("cpu")
+    like = TwoTower.untrained(manifest.model, seed=0, device=device).arrays(("query",))
+    for name, array in like.items():
+        if name not in arrays:
+            raise Corrupt(f"version {manifest.name} lacks {name}")
+        if (arrays[name].dtype, arrays[name].ndim) != (array.dtype, array.ndim):
+            raise Corrupt(f"version {manifest.name}: {name} is {arrays[name].dtype}")
+    weights = {name: one for name, one in arrays.items() if name.startswith(("dense.", "table."))}
+    return TwoTower.from_arrays(manifest.model, weights, device=device)
 
 
 def _histories(manifest: VersionManifest, arrays: Arrays) -> Histories:
