@@ -88,7 +88,6 @@ def producer(config: KafkaConfig) -> Iterator[KafkaProducer]:
             compression_type="lz4",
             batch_size=256 * 1024,
             linger_ms=50,
-            buffer_memory=64 * 1024 * 1024,
         )
         try:
             yield client

@@ -1,0 +1,106 @@
+"""What ingest shows of itself: Prometheus metrics, and whether it lives and is ready."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
+
+from twintide.clock import monotonic_seconds
+from twintide.shards import ShardFooter
+
+_STUCK_SECONDS = 60.0
+
+
+class IngestMetrics:
+    """Counters of one run, and the two questions that a supervisor asks."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._rows = self._counter("rows", "Events committed in shards.")
+        self._rejected = self._counter("rejected", "Messages set aside in quarantine files.")
+        self._filtered = self._counter("filtered", "Messages without a value.")
+        self._shards = self._counter("shards", "Shards committed.")
+        self._lost_races = self._counter("lost_races", "Shards that a rival committed first.")
+        self._lag = self._gauge("lag", "Messages behind the end of the partition's log.")
+        self._lag_seconds = self._gauge("lag_seconds", "Age of what is read, by broker time.")
+        self._turned_at = monotonic_seconds()
+        self.is_ready = False
+        """Whether a broker has answered, and partitions are being read."""
+
+    def turned(self) -> None:
+        """The main loop has come round once more."""
+        self._turned_at = monotonic_seconds()
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the main loop has come round of late."""
+        return monotonic_seconds() - self._turned_at < _STUCK_SECONDS
+
+    def committed(self, footer: ShardFooter) -> None:
+        """One shard more."""
+        partition = str(footer.partition)
+        self._shards.labels(partition).inc()
+        self._rows.labels(partition).inc(footer.rows)
+        self._rejected.labels(partition).inc(footer.rejected)
+        self._filtered.labels(partition).inc(footer.filtered)
+
+    def lost_race(self, partition: int) -> None:
+        """A rival was first."""
+        self._lost_races.labels(str(partition)).inc()
+
+    def lagged(self, partition: int, messages: int, seconds: float) -> None:
+        """How far behind a partition is."""
+        self._lag.labels(str(partition)).set(messages)
+        self._lag_seconds.labels(str(partition)).set(seconds)
+
+    def _counter(self, name: str, help_text: str) -> Counter:
+        full_name = f"twintide_ingest_{name}"
+        return Counter(full_name, help_text, ["partition"], registry=self.registry)
+
+    def _gauge(self, name: str, help_text: str) -> Gauge:
+        full_name = f"twintide_ingest_{name}"
+        return Gauge(full_name, help_text, ["partition"], registry=self.registry)
+
+
+@contextmanager
+def served(metrics: IngestMetrics, port: int | None) -> Iterator[int | None]:
+    """Answer /metrics, /livez and /readyz on 127.0.0.1 while the block runs; gives the port.
+
+    Port 0 takes any free one; without a port nothing is served.
+    """
+    if port is None:
+        yield None
+        return
+    server = ThreadingHTTPServer(("127.0.0.1", port), _handler(metrics))
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1})
+    thread.start()
+    try:
+        yield server.server_address[1]
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def _handler(metrics: IngestMetrics) -> type[BaseHTTPRequestHandler]:
+    answers: dict[str, Callable[[], tuple[int, bytes]]] = {
+        "/metrics": lambda: (200, generate_latest(metrics.registry)),
+        "/livez": lambda: (200, b"alive\n") if metrics.is_alive else (503, b"stuck\n"),
+        "/readyz": lambda: (200, b"ready\n") if metrics.is_ready else (503, b"not ready\n"),
+    }
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            status, body = answers.get(self.path, lambda: (404, b"not here\n"))()
+            self.send_response(status)
+            self.send_header("Content-Type", "text/plain; charset=utf-8")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Say nothing: probes come every second."""
+
+    return Handler
