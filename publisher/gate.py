@@ -129,8 +129,8 @@ def _unsound_tables(draft: Draft) -> list[str]:
             reasons.append(
                 f"table {name} has {len(rows)} rows that are not finite, first {rows[0]}"
             )
-        elif len(weights) > 1 and not weights[1:].any():
-            reasons.append(f"table {name} holds only zeros")
+        elif len(weights) > 2 and (weights[1:] == weights[1]).all():  # noqa: PLR2004  two ids
+            reasons.append(f"every row of table {name} is the same")
     return reasons
 
 

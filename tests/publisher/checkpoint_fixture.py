@@ -114,6 +114,8 @@ def model_of(
 
 def histories_of(items: npt.NDArray[np.int64], *, seed: int = 1) -> Histories:
     """Half of the users have clicked something: 1 to 9 items each."""
+    if not len(items):
+        return Histories.empty()
     rng = np.random.default_rng(seed)
     users = np.sort(keys_of(pa.array(np.arange(0, USERS, 2))))
     offsets = np.concatenate(([0], np.cumsum(rng.integers(1, 10, len(users)))))

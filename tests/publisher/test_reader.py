@@ -1,7 +1,7 @@
 import os
 import random
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -23,10 +23,8 @@ from twintide.versions import read_version_manifest
 
 
 @pytest.fixture
-def version(deployment: Deployment, clock: HeldClock) -> Path:
-    made.add_checkpoint(deployment, 1)
-    publish(deployment, clock=clock)
-    return deployment.versions_dir / "v000001"
+def version(with_versions: Callable[[int], Deployment]) -> Path:
+    return with_versions(1).versions_dir / "v000001"
 
 
 def reseal(folder: Path) -> None:

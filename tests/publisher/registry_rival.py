@@ -1,0 +1,44 @@
+"""A process that changes the serving state at random: ROOT SEED COUNT.
+
+Prints [generation, action, current] for every change that it was told had taken effect.
+"""
+
+import json
+import random
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from publisher import registry
+from twintide.clock import SystemClock
+from twintide.errors import Refused
+from twintide.versions import ServingState
+
+
+def change(root: Path, rng: random.Random) -> ServingState:
+    clock = SystemClock()
+    name = f"v00000{rng.randint(1, 3)}"
+    match rng.randrange(5):
+        case 0:
+            return registry.hold(root, reason="rival", clock=clock)
+        case 1:
+            return registry.rollback(root, to=name, reason="rival", clock=clock)
+        case 2 | 3:
+            return registry.promote(root, name, clock=clock)
+        case _:
+            return registry.release(root, clock=clock)
+
+
+def main() -> None:
+    root, seed, count = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+    rng = random.Random(seed)
+    for _ in range(count):
+        try:
+            state = change(root, rng)
+        except Refused:
+            continue
+        print(json.dumps([state.generation, state.history[-1].action, state.current]))  # noqa: T201
+
+
+main()

@@ -1,0 +1,303 @@
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from publisher import gate
+from publisher.build import Draft, draft_of
+from publisher.publish import publish
+from publisher.reader import LoadedVersion, load_version
+from publisher.unlearnt import newest_clicks
+from tests.publisher import checkpoint_fixture as made
+from tests.publisher.checkpoint_fixture import NOON
+from twintide.checkpoints import load_checkpoint
+from twintide.clock import HeldClock
+from twintide.config import Deployment, GateConfig
+from twintide.features import from_columns
+from twintide.model.two_tower import TwoTower
+
+ITEMS = made.item_range(1000, 300)
+CONFIG = GateConfig(k=20)
+
+
+@pytest.fixture(scope="module")
+def deployment(tmp_path_factory: pytest.TempPathFactory) -> Deployment:
+    deployment = made.deployment_at(tmp_path_factory.mktemp("gate") / "data")
+    made.add_checkpoint(deployment, 1)
+    publish(deployment, clock=made.held_clock())
+    return deployment
+
+
+@pytest.fixture(scope="module")
+def live(deployment: Deployment) -> LoadedVersion:
+    return load_version(deployment.versions_dir, "v000001")
+
+
+@pytest.fixture(scope="module")
+def clicks(live: LoadedVersion, deployment: Deployment) -> pa.Table:
+    return made.clicks_liked_by(live, deployment, 1_000)
+
+
+Drafted = Callable[..., Draft]
+
+
+@pytest.fixture(scope="module")
+def drafted(deployment: Deployment) -> Drafted:
+    """Drafts of checkpoints with what `add_checkpoint` takes; each under the next number."""
+    numbers = iter(range(2, 1_000))
+
+    def draft(**changes: object) -> Draft:
+        manifest = made.add_checkpoint(deployment, next(numbers), **changes)  # type: ignore[arg-type]
+        loaded = load_checkpoint(deployment.checkpoints_dir, manifest.name)
+        return draft_of(loaded, deployment.publishing)
+
+    return draft
+
+
+def changed_model(deployment: Deployment, change: Callable[[TwoTower], None]) -> TwoTower:
+    model = made.model_of(deployment, ITEMS)
+    change(model)
+    return model
+
+
+def poison_rows(model: TwoTower) -> None:
+    model.tables["item"].weights[5:8] = float("nan")
+
+
+def poison_user(model: TwoTower) -> None:
+    model.tables["user"].weights[3] = float("inf")
+
+
+def zero_items(model: TwoTower) -> None:
+    model.tables["item"].weights[:] = 0
+
+
+def zero_users(model: TwoTower) -> None:
+    model.tables["user"].weights[:] = 0
+
+
+def collapse(model: TwoTower) -> None:
+    model.towers.get_parameter(f"candidate.{2 * len(model.spec.hidden)}.weight").data[:] = 0
+
+
+def poison_tower(model: TwoTower) -> None:
+    model.towers.get_parameter("candidate.0.weight").data[0, 0] = float("nan")
+
+
+@pytest.mark.promise("P7")
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (poison_rows, "table item has 3 rows that are not finite, first 5"),
+        (poison_user, "table user has 1 rows that are not finite, first 3"),
+        (zero_items, "every row of table item is the same"),
+        (zero_users, "every row of table user is the same"),
+        (collapse, "all item vectors point the same way"),
+        (poison_tower, "item vectors are not finite"),
+    ],
+)
+def test_a_broken_model_is_blocked_without_any_click(
+    deployment: Deployment, drafted: Drafted, change: Callable[[TwoTower], None], reason: str
+) -> None:
+    """The first version too, which nothing can be compared with."""
+    report = gate.judge(drafted(model=changed_model(deployment, change)), None, None, CONFIG)
+
+    assert not report.passed
+    assert any(reason in found for found in report.reasons), report.reasons
+
+
+@pytest.mark.promise("P7")
+def test_items_without_vectors_of_their_own_are_blocked(drafted: Drafted) -> None:
+    """Where most items have the same vector as another one, nothing can be told apart."""
+    draft = drafted()
+    vectors = draft.vectors.copy()
+    vectors[100:] = vectors[np.arange(200) % 3]
+
+    reasons = gate.mechanics(replace(draft, vectors=vectors), None, CONFIG)
+
+    assert reasons == ["the 300 items have only 100 different vectors"]
+
+
+@pytest.mark.promise("P7")
+def test_parts_that_do_not_belong_together_are_blocked(drafted: Drafted) -> None:
+    """The index of another checkpoint, an index of half the items, item ids in another order."""
+    good, moved, half = drafted(), drafted(noise=0.002), drafted(items=ITEMS[:150])
+    shuffled = np.random.default_rng(1).permutation(300)
+    cases = {
+        "index scores differ": replace(good, index=moved.index),
+        "the index has 150 items": replace(good, index=half.index),
+        "item ids are not those": replace(
+            good, item_keys=good.item_keys[shuffled], item_ids=good.item_ids.take(shuffled)
+        ),
+    }
+
+    for reason, draft in cases.items():
+        (found,) = gate.mechanics(draft, None, CONFIG)
+        assert reason in found
+
+
+@pytest.mark.promise("P7")
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        (
+            {"items": ITEMS[:149]},
+            "it has 149 items, the live version 300; 150 is the least allowed",
+        ),
+        ({"newest_event_at": NOON - timedelta(seconds=1)}, "its newest click is of"),
+        ({"seed": 9}, "recall@20 falls from"),
+        ({"noise": 0.5}, "recall@20 falls from"),
+    ],
+)
+def test_a_step_back_from_the_live_version_is_blocked(
+    drafted: Drafted, live: LoadedVersion, clicks: pa.Table, changes: dict[str, object], reason: str
+) -> None:
+    """Half the items gone, older clicks than the live one's, an untrained tower, noise."""
+    report = gate.judge(drafted(**changes), live, clicks, CONFIG)
+
+    assert not report.passed
+    assert any(reason in found for found in report.reasons), report.reasons
+
+
+@pytest.mark.promise("P7")
+def test_good_candidates_pass(
+    drafted: Drafted, live: LoadedVersion, deployment: Deployment
+) -> None:
+    """At most 1 of 50 equal or slightly different ones is blocked, each on clicks of its own."""
+    drafts = [drafted(), *(drafted(noise=n / 1e4) for n in range(1, 5))]
+    blocked = 0
+    for seed in range(50):
+        clicks = made.clicks_liked_by(live, deployment, 300, share=0.3, seed=seed)
+        draft = drafts[seed % len(drafts)]
+        blocked += bool(gate.recall_reasons(gate.compare(draft, live, clicks, k=20), CONFIG))
+    assert blocked <= 1
+    assert [gate.mechanics(draft, live.manifest, CONFIG) for draft in drafts] == [[]] * len(drafts)
+
+
+def test_recall_is_that_of_a_plain_loop(
+    drafted: Drafted, live: LoadedVersion, clicks: pa.Table
+) -> None:
+    """The share of clicks whose item is among the 20 best of a dot product over all items."""
+    draft = drafted(seed=3)
+    some = clicks.slice(0, 100)
+    report = gate.judge(draft, live, clicks, CONFIG)
+    hits = gate.hits(draft, some, some["item"].to_numpy(), k=20)
+
+    queries = draft.model.query_vectors(from_columns(some, draft.model.spec.query, "query"))
+    for query, item, is_hit in zip(queries, some["item"].to_pylist(), hits, strict=True):
+        ranked = sorted(range(300), key=lambda i: -float(draft.vectors[i] @ query))[:20]
+        assert is_hit == (item in {int(draft.item_keys[i]) for i in ranked})
+    assert (report.events, report.k, report.live) == (1_000, 20, "v000001")
+    assert report.live_recall is not None
+    assert report.live_recall > 0.7
+
+
+def test_a_drop_that_may_be_chance_is_not_held_against_a_candidate() -> None:
+    """Both are needed: a fall by more than the ratio, and more than two standard errors."""
+    few = gate.Recall(events=200, candidate=0.010, live=0.020, z=1.4)
+    small = gate.Recall(events=5_000, candidate=0.50, live=0.55, z=6.0)
+    both = gate.Recall(events=5_000, candidate=0.30, live=0.55, z=12.0)
+
+    assert gate.recall_reasons(few, CONFIG) == []
+    assert gate.recall_reasons(small, CONFIG) == []
+    assert len(gate.recall_reasons(both, CONFIG)) == 1
+
+
+def test_the_paired_difference_counts_only_clicks_that_one_of_the_two_found() -> None:
+    """McNemar: 9 lost and 1 won is (9 - 1) / √10, however many both found."""
+    live = np.array([True] * 9 + [False] + [True] * 500 + [False] * 500)
+    candidate = np.array([False] * 9 + [True] + [True] * 500 + [False] * 500)
+
+    assert gate.paired_z(candidate, live) == pytest.approx(8 / 10**0.5)
+    assert gate.paired_z(live, live) == 0.0
+
+
+@pytest.mark.parametrize("count", [0, 199])
+def test_too_few_clicks_are_said_and_not_judged(
+    drafted: Drafted, live: LoadedVersion, clicks: pa.Table, count: int
+) -> None:
+    """Even an untrained tower passes then, with a note."""
+    report = gate.judge(drafted(seed=9), live, clicks.slice(0, count), CONFIG)
+
+    assert report.passed
+    assert report.recall is None
+    assert report.notes == (
+        f"recall was not judged: {count} clicks that neither has learnt, of 200 needed",
+    )
+
+
+def test_only_the_newest_clicks_are_looked_at(
+    drafted: Drafted, live: LoadedVersion, clicks: pa.Table
+) -> None:
+    """As many as the configuration says."""
+    report = gate.judge(drafted(), live, clicks, GateConfig(k=20, max_events=250))
+
+    assert report.events == 250
+    newest = gate.judge(drafted(), live, clicks.slice(750), GateConfig(k=20))
+    assert report.live_recall == newest.live_recall
+
+
+@pytest.mark.promise("T9")
+def test_recall_is_measured_on_no_click_that_either_version_has_learnt(
+    tmp_path: Path, live: LoadedVersion, clicks: pa.Table
+) -> None:
+    """Slices behind the position of the candidate or of the live version are left out."""
+    deployment = made.deployment_at(tmp_path)
+    for number in range(4):
+        made.add_slice(deployment, number + 1, clicks.slice(number * 10, 10), first=number * 10)
+    spec = deployment.model
+
+    def rows(*positions: int, limit: int = 1_000) -> list[int]:
+        found = newest_clicks(
+            deployment.slices_dir,
+            positions=[{0: position} for position in positions],
+            specs=[spec],
+            limit=limit,
+        )
+        return [] if found is None else found["item"].to_pylist()
+
+    items = clicks["item"].to_pylist()
+    assert rows(0) == items[:40]
+    assert rows(20, 10) == items[20:40]
+    assert rows(10, 30) == items[30:40]
+    assert rows(40, 0) == []
+    assert rows(0, limit=15) == items[20:40]
+
+
+def test_slices_made_for_other_features_are_left_out(
+    tmp_path: Path, clicks: pa.Table, deployment: Deployment
+) -> None:
+    """A model that reads another column cannot be asked about them."""
+    own = made.deployment_at(tmp_path)
+    made.add_slice(own, 1, clicks.slice(0, 10).drop_columns(["query.region"]), first=0)
+    made.add_slice(own, 2, clicks.slice(10, 10), first=10)
+
+    found = newest_clicks(own.slices_dir, positions=[{}], specs=[own.model], limit=100)
+
+    assert found is not None
+    assert len(found) == 10
+
+
+def test_publish_compares_with_the_live_version_on_new_clicks(
+    tmp_path: Path, clock: HeldClock
+) -> None:
+    """From the files: an untrained tower is refused, a slightly different one promoted."""
+    deployment = made.deployment_at(tmp_path)
+    made.add_checkpoint(deployment, 1, position=500)
+    publish(deployment, clock=clock)
+    live = load_version(deployment.versions_dir, "v000001")
+    made.add_slice(deployment, 1, made.clicks_liked_by(live, deployment, 500), first=0)
+    made.add_slice(deployment, 2, made.clicks_liked_by(live, deployment, 400, seed=2), first=500)
+
+    made.add_checkpoint(deployment, 2, position=500, seed=9)
+    bad = publish(deployment, clock=clock)
+    made.add_checkpoint(deployment, 3, position=500, noise=0.0005)
+    good = publish(deployment, clock=clock)
+
+    assert (bad.promoted, bad.gate.events) == (False, 400)
+    assert (good.promoted, good.gate.events) == (True, 400)
+    assert good.gate.live == "v000001"

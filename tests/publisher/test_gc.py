@@ -1,0 +1,182 @@
+import random
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from publisher import gc, registry
+from tests.publisher import checkpoint_fixture as made
+from tests.publisher.checkpoint_fixture import NOON
+from twintide.checkpoints import CheckpointManifest, checkpoint_name, list_checkpoints
+from twintide.clock import HeldClock
+from twintide.config import Deployment, fill_in
+from twintide.errors import Refused, Retryable
+from twintide.files import exclusive_lock
+from twintide.versions import ServingState, version_names
+
+DEPLOYMENT = made.deployment_at(Path("nowhere"))
+
+
+def checkpoint(kind: str, sequence: int, base: str | None) -> CheckpointManifest:
+    return CheckpointManifest(
+        name=checkpoint_name(kind, sequence),  # type: ignore[arg-type]
+        kind=kind,  # type: ignore[arg-type]
+        parent=None,
+        base=base,
+        day=date(2022, 5, 1),
+        position={0: sequence},
+        slices=(),
+        rows=0,
+        newest_event_at=NOON,
+        as_of=NOON,
+        loss=None,
+        seed=1,
+        threads=1,
+        learning_hash="",
+        events=DEPLOYMENT.events,
+        model=DEPLOYMENT.model,
+    )
+
+
+class World:
+    """Versions, checkpoints and a serving state that grow at random."""
+
+    def __init__(self, seed: int) -> None:
+        self.rng = random.Random(seed)
+        self.checkpoints: list[CheckpointManifest] = []
+        self.versions: dict[str, str] = {}
+        self.state = ServingState()
+        self.built = 0
+
+    def step(self) -> None:
+        match self.rng.randrange(8):
+            case 0:
+                self._train("nightly")
+            case 1 | 2 | 3:
+                self._train("hourly")
+            case 4 | 5:
+                self._publish()
+            case 6:
+                self._try(
+                    lambda: registry.rolled_back(self.state, self._target(), at=NOON, reason="")
+                )
+            case _:
+                self._try(lambda: registry.released(self.state, at=NOON))
+
+    def _train(self, kind: str) -> None:
+        sequence = self.checkpoints[-1].sequence + 1 if self.checkpoints else 1
+        bases = [one.name for one in self.checkpoints if one.kind == "nightly"]
+        name = checkpoint_name(kind, sequence)  # type: ignore[arg-type]
+        base = name if kind == "nightly" else (bases[-1] if bases else None)
+        self.checkpoints.append(checkpoint(kind, sequence, base))
+
+    def _publish(self) -> None:
+        if self.checkpoints:
+            self.built += 1
+            self.versions[f"v{self.built:06d}"] = self.checkpoints[-1].name
+            self._try(lambda: registry.promoted(self.state, f"v{self.built:06d}", at=NOON))
+
+    def _target(self) -> str | None:
+        target = registry.rollback_target(self.state)
+        return target if target in self.versions else None
+
+    def _try(self, step: object) -> None:
+        with suppress(Refused):
+            self.state = step()  # type: ignore[operator]
+
+
+def must_stay(world: World, keep: gc.Keep) -> tuple[set[str], set[str]]:
+    """The rules, said once more and plainly."""
+    versions = set(sorted(world.versions)[-keep.versions :])
+    for name in (world.state.current, world.state.previous, registry.rollback_target(world.state)):
+        if name in world.versions:
+            versions.add(str(name))
+    served = {
+        world.versions[name]
+        for name in (world.state.current, world.state.previous)
+        if name in world.versions
+    }
+    checkpoints = set(served)
+    for kind, count in (("hourly", keep.hourly), ("nightly", keep.nightly)):
+        for one in [one for one in world.checkpoints if one.kind == kind][-count:]:
+            checkpoints |= {one.name} | ({one.base} if one.base else set())
+    if world.checkpoints:
+        checkpoints.add(world.checkpoints[-1].name)
+    return versions, checkpoints
+
+
+@pytest.mark.promise("P8")
+@pytest.mark.parametrize("seed", range(20))
+def test_gc_removes_nothing_that_is_needed_and_all_that_is_not(seed: int) -> None:
+    """Over random histories of training, publishing, going back, and gc in between."""
+    world, keep = World(seed), gc.Keep(versions=3, hourly=4, nightly=2)
+    removed = 0
+    for _ in range(150):
+        world.step()
+        used = gc.in_use(world.state) & set(world.versions)
+        plan = gc.plan(
+            sorted(world.versions),
+            world.checkpoints,
+            world.state,
+            served_from={world.versions[name] for name in used},
+            keep=keep,
+        )
+        versions, checkpoints = must_stay(world, keep)
+        held = {world.versions[name] for name in used}
+        assert not versions & set(plan.versions)
+        assert not checkpoints & set(plan.checkpoints)
+        assert set(world.versions) - set(plan.versions) <= versions
+        assert {c.name for c in world.checkpoints} - set(plan.checkpoints) <= checkpoints | held
+        if world.rng.random() < 0.3:
+            removed += len(plan.versions) + len(plan.checkpoints)
+            world.versions = {n: c for n, c in world.versions.items() if n not in plan.versions}
+            world.checkpoints = [c for c in world.checkpoints if c.name not in plan.checkpoints]
+    assert removed > 20
+
+
+@pytest.fixture
+def four_versions(with_versions: Callable[[int], Deployment]) -> Deployment:
+    keep_little = {
+        "publishing": {"keep_versions": 1},
+        "training": {"keep_hourly": 1, "keep_nightly": 1},
+    }
+    return fill_in(with_versions(4), keep_little)
+
+
+def test_gc_removes_folders_and_a_dry_run_only_says_which(
+    four_versions: Deployment, clock: HeldClock
+) -> None:
+    """After a rollback: the live one, the one that was left, and the next to go back to stay."""
+    root = four_versions.versions_dir
+    registry.rollback(root, reason="odd", clock=clock)
+    said = gc.run(four_versions, dry_run=True)
+
+    assert said == gc.Plan(versions=("v000001",), checkpoints=("hourly-000001",))
+    assert len(version_names(root)) == 4
+    assert gc.run(four_versions) == said
+    assert version_names(root) == ["v000002", "v000003", "v000004"]
+    kept = [one.name for one in list_checkpoints(four_versions.checkpoints_dir)]
+    assert kept == ["hourly-000002", "hourly-000003", "hourly-000004"]
+    assert gc.run(four_versions) == gc.Plan((), ())
+
+
+@pytest.mark.promise("P8")
+def test_gc_finishes_what_a_killed_gc_began(four_versions: Deployment) -> None:
+    """A folder that was hidden and not removed yet goes at the next run."""
+    root = four_versions.versions_dir
+    (root / "v000001").rename(root / ".v000001.0123456789ab.tmp")
+
+    gc.run(four_versions)
+
+    assert not list(root.glob(".*.tmp"))
+
+
+def test_gc_does_not_run_beside_a_publish(four_versions: Deployment) -> None:
+    """It is told to try later."""
+    with (
+        exclusive_lock(four_versions.versions_dir / registry.PUBLISHER_LOCK, who="a publish"),
+        pytest.raises(Retryable, match="gc cannot run now"),
+    ):
+        gc.run(four_versions)

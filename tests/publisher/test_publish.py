@@ -1,0 +1,282 @@
+import shutil
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from publisher import registry
+from publisher.build import draft_of, publish_version
+from publisher.publish import Published, publish
+from publisher.reader import load_version
+from tests.publisher import checkpoint_fixture as made
+from tests.publisher.checkpoint_fixture import NOON
+from twintide.checkpoints import load_checkpoint
+from twintide.clock import HeldClock
+from twintide.config import Deployment, fill_in
+from twintide.errors import Corrupt, Refused, Retryable
+from twintide.files import exclusive_lock
+from twintide.versions import GateReport, read_state, read_version_manifest, version_names
+
+
+class Line:
+    """A deployment that checkpoints come into, one after the other."""
+
+    def __init__(self, deployment: Deployment, clock: HeldClock) -> None:
+        self.deployment = deployment
+        self.clock = clock
+        self.root = deployment.versions_dir
+        self._sequence = 0
+
+    def train(self) -> str:
+        self._sequence += 1
+        return made.add_checkpoint(
+            self.deployment,
+            self._sequence,
+            seed=self._sequence,
+            newest_event_at=NOON + timedelta(hours=self._sequence),
+        ).name
+
+    def publish(self, checkpoint: str | None = None, *, judge: bool = True) -> Published:
+        return publish(self.deployment, checkpoint=checkpoint, clock=self.clock, judge=judge)
+
+    @property
+    def live(self) -> str | None:
+        return read_state(self.root).current
+
+
+@pytest.fixture
+def line(deployment: Deployment, clock: HeldClock) -> Line:
+    return Line(deployment, clock)
+
+
+def test_publish_makes_the_newest_checkpoint_live(line: Line) -> None:
+    """The version says which checkpoint it is of, what it holds, and what the gate found."""
+    line.train()
+    newest = line.train()
+
+    published = line.publish()
+
+    manifest = read_version_manifest(line.root, "v000001")
+    assert (published.version, published.promoted, line.live) == ("v000001", True, "v000001")
+    assert (manifest.checkpoint, manifest.items, manifest.dimension) == (newest, 300, 17)
+    assert manifest.index == "flat"
+    assert manifest.newest_event_at == NOON + timedelta(hours=2)
+    assert manifest.gate == published.gate
+    load_version(line.root, "v000001")
+
+
+def test_a_named_checkpoint_is_published_instead(line: Line) -> None:
+    """An older one too, where nothing newer is live."""
+    first = line.train()
+    line.train()
+
+    assert line.publish(first).promoted
+    assert read_version_manifest(line.root, "v000001").checkpoint == first
+
+
+def test_the_same_checkpoint_gives_the_same_bytes(line: Line, tmp_path: Path) -> None:
+    """A version built again, in another place, differs in nothing."""
+    name = line.train()
+    line.publish()
+    elsewhere = fill_in(line.deployment, {"folders": {"versions": str(tmp_path / "elsewhere")}})
+
+    publish(elsewhere, checkpoint=name, clock=line.clock)
+
+    first, second = (
+        made.file_bytes(root / "v000001") for root in (line.root, elsewhere.versions_dir)
+    )
+    assert first == second
+
+
+def test_nothing_new_is_said_and_nothing_is_built(line: Line) -> None:
+    """Publishing twice is publishing once."""
+    line.train()
+    line.publish()
+    state = read_state(line.root)
+
+    again = line.publish()
+
+    assert not again.promoted
+    assert again.why.startswith("nothing new")
+    assert again.gate.passed
+    assert version_names(line.root) == ["v000001"]
+    assert read_state(line.root) == state
+
+
+def test_without_a_checkpoint_publish_is_refused(line: Line) -> None:
+    """The hint says how to make one."""
+    with pytest.raises(Refused, match="no checkpoint") as error:
+        line.publish()
+    assert "twintide train" in error.value.hint
+
+    line.train()
+    for name in ("hourly-000009", "nonsense", "../hourly-000001"):
+        with pytest.raises(Refused, match="no checkpoint"):
+            line.publish(name)
+    assert line.live is None
+
+
+def test_a_checkpoint_without_items_is_refused(deployment: Deployment, clock: HeldClock) -> None:
+    """An index of nothing would answer with nothing."""
+    made.add_checkpoint(deployment, 1, items=made.item_range(0, 0))
+
+    with pytest.raises(Refused, match="knows no item"):
+        publish(deployment, clock=clock)
+
+
+def test_a_damaged_checkpoint_is_not_published(line: Line) -> None:
+    """Nothing is built from it, and what is live stays."""
+    line.train()
+    line.publish()
+    damaged = line.deployment.checkpoints_dir / line.train() / "table.item.weights.npy"
+    damaged.write_bytes(damaged.read_bytes()[:-4])
+
+    with pytest.raises(Corrupt, match=r"table\.item\.weights"):
+        line.publish()
+
+    assert line.live == "v000001"
+    assert version_names(line.root) == ["v000001"]
+
+
+@pytest.mark.promise("P6")
+def test_on_hold_a_version_is_built_and_kept_and_release_lets_the_next_publish_promote_it(
+    line: Line,
+) -> None:
+    """After a rollback no publish changes what is live until release; then the newest one does,
+    without being built again.
+    """
+    for _ in range(2):
+        line.train()
+        line.publish()
+    registry.rollback(line.root, reason="odd", clock=line.clock)
+
+    for number in (3, 4, 5):
+        line.train()
+        held = line.publish()
+        assert not held.promoted
+        assert held.gate.passed
+        assert "on hold" in held.why
+        assert held.version == f"v00000{number}"
+        assert line.live == "v000001"
+    registry.release(line.root, clock=line.clock)
+    released = line.publish()
+
+    assert (released.version, released.promoted, line.live) == ("v000005", True, "v000005")
+    assert len(version_names(line.root)) == 5
+
+
+@pytest.mark.promise("P6")
+def test_a_version_that_was_rolled_back_from_does_not_come_back_by_itself(line: Line) -> None:
+    """Not even after release; only when an operator names its checkpoint."""
+    line.train()
+    line.publish()
+    bad = line.train()
+    line.publish()
+    registry.rollback(line.root, reason="odd", clock=line.clock)
+    registry.release(line.root, clock=line.clock)
+
+    assert "rolled back" in line.publish().why
+    assert line.live == "v000001"
+    assert line.publish(bad).promoted
+    assert line.live == "v000002"
+
+
+def test_a_version_whose_publisher_died_before_promoting_is_taken_up(line: Line) -> None:
+    """It is promoted as it is, not built again."""
+    name = line.train()
+    draft = draft_of(
+        load_checkpoint(line.deployment.checkpoints_dir, name), line.deployment.publishing
+    )
+    publish_version(line.root, "v000001", draft, gate=GateReport(passed=True))
+
+    assert line.publish().promoted
+    assert version_names(line.root) == ["v000001"]
+
+
+def test_a_damaged_version_is_built_anew_under_the_next_number(line: Line) -> None:
+    """A version that lost a byte before it was promoted does not stand in the way."""
+    line.train()
+    registry.hold(line.root, reason="wait", clock=line.clock)
+    line.publish()
+    registry.release(line.root, clock=line.clock)
+    index = line.root / "v000001" / "index.faiss"
+    index.write_bytes(index.read_bytes()[:-1])
+
+    published = line.publish()
+
+    assert (published.version, published.promoted) == ("v000002", True)
+
+
+def test_a_refused_version_is_kept_with_its_report_and_never_promoted(line: Line) -> None:
+    """The next publish says so again, without building; --no-gate is the operator's word."""
+    line.train()
+    line.publish()
+    half = made.add_checkpoint(line.deployment, 9, items=made.item_range(1000, 100)).name
+
+    refused, again = line.publish(), line.publish()
+
+    assert (refused.version, refused.promoted, refused.gate.passed) == ("v000002", False, False)
+    assert read_version_manifest(line.root, "v000002").gate == refused.gate
+    assert again == refused
+    assert line.live == "v000001"
+    forced = line.publish(half, judge=False)
+    assert (forced.version, forced.promoted) == ("v000003", True)
+    assert forced.gate.notes == ("not judged: the operator asked for it",)
+
+
+def test_numbers_are_not_used_again(line: Line) -> None:
+    """Not those of versions that were live and are gone, nor those on the disk."""
+    for _ in range(3):
+        line.train()
+        line.publish()
+    registry.rollback(line.root, to="v000001", reason="odd", clock=line.clock)
+    registry.release(line.root, clock=line.clock)
+    for name in ("v000002", "v000003"):
+        shutil.rmtree(line.root / name)
+
+    line.train()
+
+    assert line.publish().version == "v000004"
+
+
+def test_a_damaged_live_version_does_not_stop_the_next_one(line: Line) -> None:
+    """The gate says that it could not compare."""
+    line.train()
+    line.publish()
+    (line.root / "v000001" / "index.faiss").unlink()
+    line.train()
+
+    published = line.publish()
+
+    assert published.promoted
+    assert "the live version v000001 cannot be read" in published.gate.notes[0]
+
+
+def test_two_publishes_never_run_at_once(line: Line) -> None:
+    """The second one is told to try later, and changes nothing."""
+    line.train()
+    with (
+        exclusive_lock(line.root / registry.PUBLISHER_LOCK, who="another"),
+        pytest.raises(Retryable, match="publish cannot run now"),
+    ):
+        line.publish()
+
+    assert version_names(line.root) == []
+
+
+def test_leftovers_of_a_killed_publish_are_swept(line: Line) -> None:
+    """Hidden folders and files, young or old."""
+    line.train()
+    leftover = line.root / ".v000001.0123456789ab.tmp"
+    leftover.mkdir(parents=True)
+    (leftover / "index.faiss").write_bytes(b"half")
+    (line.root / ".state.json.0123456789ab.tmp").write_bytes(b"half")
+
+    line.publish()
+
+    assert sorted(path.name for path in line.root.iterdir()) == [
+        ".publisher.lock",
+        ".state.lock",
+        "state.json",
+        "v000001",
+    ]

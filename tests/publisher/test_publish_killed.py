@@ -1,0 +1,155 @@
+import json
+import random
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from publisher import registry
+from publisher.reader import load_version
+from tests.publisher import checkpoint_fixture as made
+from twintide.versions import read_state, version_names
+
+RUNNER = Path(__file__).with_name("publish_runner.py")
+LOCKS = {registry.LOCK, registry.PUBLISHER_LOCK}
+
+Publish = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def publish_in_child() -> Iterator[Publish]:
+    """Publish in a child process that may be told when to die."""
+    runner = subprocess.Popen(
+        [sys.executable, str(RUNNER)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    assert runner.stdin is not None
+    assert runner.stdout is not None
+
+    def run(
+        data_dir: Path, *, die_before: int | None = None, die_after_seconds: float | None = None
+    ) -> dict[str, Any]:
+        request = {
+            "data_dir": str(data_dir),
+            "die_before": die_before,
+            "die_after_seconds": die_after_seconds,
+        }
+        assert runner.stdin is not None
+        assert runner.stdout is not None
+        runner.stdin.write(json.dumps(request) + "\n")
+        runner.stdin.flush()
+        answer: dict[str, Any] = json.loads(runner.stdout.readline())
+        return answer
+
+    yield run
+    runner.stdin.close()
+    runner.stdout.close()
+    runner.wait()
+
+
+class Case:
+    """One live version, one newer checkpoint, and what a publish without a kill makes of them."""
+
+    def __init__(self, folder: Path, publish: Publish) -> None:
+        self._before = folder / "before"
+        self._publish = publish
+        self.deployment = made.deployment_at(self._before)
+        made.add_checkpoint(self.deployment, 1)
+        assert publish(self._before)["code"] == 0
+        made.add_checkpoint(self.deployment, 2, seed=2)
+        self.steps: list[str] = publish(self.start(folder / "unkilled"))["steps"]
+        self.expected = everything(folder / "unkilled")
+
+    def start(self, data_dir: Path) -> Path:
+        shutil.copytree(self._before, data_dir)
+        return data_dir
+
+    def check(self, data_dir: Path, **death: Any) -> bool:
+        """Kill a publish, see that servers are safe, publish again, compare. Whether it died."""
+        self.start(data_dir)
+        answer = self._publish(data_dir, **death)
+        assert answer["killed"] or answer["code"] == 0
+        versions = data_dir / "versions"
+        live = read_state(versions).current
+        assert live in {"v000001", "v000002"}
+        for name in version_names(versions):
+            load_version(versions, name)
+
+        assert self._publish(data_dir)["code"] == 0
+        assert everything(data_dir) == self.expected
+        shutil.rmtree(data_dir)
+        return bool(answer["killed"])
+
+
+def everything(data_dir: Path) -> dict[str, bytes]:
+    """Path -> bytes of all that lies below versions/, hidden leftovers included."""
+    return {
+        str(path.relative_to(data_dir)): path.read_bytes()
+        for path in sorted((data_dir / "versions").rglob("*"))
+        if path.is_file() and path.name not in LOCKS
+    }
+
+
+@pytest.fixture(scope="module")
+def case(tmp_path_factory: pytest.TempPathFactory, publish_in_child: Publish) -> Case:
+    return Case(tmp_path_factory.mktemp("killed"), publish_in_child)
+
+
+def test_the_unkilled_publish_takes_the_steps_that_are_killed(case: Case) -> None:
+    """A folder gets its name once, the pointer moves once, and all is fsynced before."""
+    assert case.steps.count("rename") == 1
+    assert case.steps.count("replace") == 1
+    assert case.steps[-2:] == ["replace", "fsync"]
+    assert "versions/v000002/manifest.json" in case.expected
+
+
+@pytest.mark.promise("P1")
+@pytest.mark.promise("P3")
+def test_a_publish_killed_at_any_step_ends_as_if_it_had_not_been(
+    case: Case, tmp_path: Path
+) -> None:
+    """Before and after each rename of the folder and of the pointer, and at a sample of the
+    others: what can be seen is always whole, and publishing again gives the same files, the same
+    numbers and the same pointer, byte for byte.
+    """
+    names = [at for at, step in enumerate(case.steps, start=1) if step != "fsync"]
+    around = {at + offset for at in names for offset in (0, 1)}
+    chosen = sorted(around | set(range(1, len(case.steps) + 1, 9)))
+    chosen = [at for at in chosen if at <= len(case.steps)]
+
+    killed = [case.check(tmp_path / str(at), die_before=at) for at in chosen]
+
+    assert all(killed)
+    assert len(killed) >= 8
+
+
+@pytest.mark.promise("P1")
+def test_a_publish_killed_at_random_moments_ends_as_if_it_had_not_been(
+    case: Case, tmp_path: Path
+) -> None:
+    """The same at any time, in the middle of building or judging too."""
+    rng = random.Random(1)
+
+    for number in range(4):
+        case.check(tmp_path / str(number), die_after_seconds=rng.uniform(0.005, 0.2))
+
+
+@pytest.mark.faults
+@pytest.mark.promise("P1")
+@pytest.mark.timeout(1200)
+def test_a_publish_killed_at_every_step_ends_as_if_it_had_not_been(
+    case: Case, tmp_path: Path
+) -> None:
+    """The full sweep, and a hundred random moments."""
+    rng = random.Random(2)
+    for at in range(1, len(case.steps) + 1):
+        assert case.check(tmp_path / f"step {at}", die_before=at)
+    for number in range(100):
+        case.check(tmp_path / f"random {number}", die_after_seconds=rng.uniform(0.001, 0.3))

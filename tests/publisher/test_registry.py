@@ -1,0 +1,238 @@
+import json
+import random
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from publisher import registry
+from publisher.publish import publish
+from tests.publisher import checkpoint_fixture as made
+from tests.publisher.checkpoint_fixture import NOON
+from twintide.clock import HeldClock
+from twintide.config import Deployment
+from twintide.errors import Corrupt, Refused
+from twintide.versions import STATE, ServingState, read_state
+
+RIVAL = Path(__file__).with_name("registry_rival.py")
+
+
+def after(*steps: str) -> ServingState:
+    """The state after such steps as `promote v1`, `rollback`, `rollback v1`, `hold`, `release`."""
+    state = ServingState()
+    for step in steps:
+        verb, _, name = step.partition(" ")
+        match verb:
+            case "promote":
+                state = registry.promoted(state, name, at=NOON)
+            case "rollback":
+                target = name or registry.rollback_target(state)
+                state = registry.rolled_back(state, target, at=NOON, reason="bad")
+            case "hold":
+                state = registry.held(state, at=NOON, reason="quiet")
+            case "release":
+                state = registry.released(state, at=NOON)
+    return state
+
+
+@pytest.mark.parametrize(
+    ("steps", "current", "previous", "is_held", "next_target"),
+    [
+        (["promote a"], "a", None, False, None),
+        (["promote a", "promote b"], "b", "a", False, "a"),
+        (["promote a", "promote b", "rollback"], "a", "b", True, None),
+        (["promote a", "promote b", "promote c", "rollback"], "b", "c", True, "a"),
+        (["promote a", "promote b", "promote c", "rollback", "rollback"], "a", "b", True, None),
+        (["promote a", "promote b", "promote c", "rollback a"], "a", "c", True, None),
+        (["promote a", "promote b", "rollback", "rollback b"], "b", "a", True, "a"),
+        (["promote a", "promote b", "rollback", "release", "promote c"], "c", "a", False, "a"),
+        (["promote a", "hold"], "a", None, True, None),
+        (["promote a", "hold", "release", "promote b"], "b", "a", False, "a"),
+        (["promote a", "promote b", "hold", "hold", "rollback"], "a", "b", True, None),
+    ],
+)
+def test_each_step_leads_where_an_operator_expects(
+    steps: list[str],
+    current: str,
+    previous: str | None,
+    is_held: bool,  # noqa: FBT001  pytest gives it by name
+    next_target: str | None,
+) -> None:
+    """Going back twice goes further back; what was rolled back from is not come back to."""
+    state = after(*steps)
+
+    assert state.current == current
+    assert state.previous == previous
+    assert (state.hold is not None) == is_held
+    assert registry.rollback_target(state) == next_target
+    assert state.generation == len(steps) == len(state.history)
+
+
+@pytest.mark.promise("P6")
+@pytest.mark.parametrize(
+    ("steps", "refused"),
+    [
+        ([], "rollback"),
+        (["promote a"], "rollback"),
+        (["promote a", "promote b", "rollback"], "rollback"),
+        (["promote a", "promote b"], "rollback b"),
+        (["promote a"], "promote a"),
+        (["promote a", "hold"], "promote b"),
+        (["promote a", "promote b", "rollback"], "promote c"),
+        (["promote a"], "release"),
+        ([], "release"),
+    ],
+)
+def test_a_step_that_makes_no_sense_is_refused_with_a_hint(steps: list[str], refused: str) -> None:
+    """Nothing to go back to, promotion on hold, a release without a hold."""
+    with pytest.raises(Refused) as error:
+        after(*steps, refused)
+
+    assert "twintide" in error.value.hint
+
+
+@pytest.mark.parametrize(
+    ("steps", "rolled_back_from"),
+    [
+        (["promote a", "promote b"], set()),
+        (["promote a", "promote b", "rollback"], {"b"}),
+        (["promote a", "promote b", "rollback", "release", "promote c"], {"b"}),
+        (["promote a", "promote b", "rollback", "rollback b"], {"a"}),
+        (["promote a", "promote b", "promote c", "rollback", "rollback"], {"b", "c"}),
+    ],
+)
+def test_a_version_counts_as_rolled_back_until_it_is_live_again(
+    steps: list[str], rolled_back_from: set[str]
+) -> None:
+    """So that the next publish does not bring it back by itself."""
+    state = after(*steps)
+
+    assert {
+        name for name in "abc" if registry.was_rolled_back_from(state, name)
+    } == rolled_back_from
+
+
+def test_the_state_file_remembers_a_bounded_number_of_changes() -> None:
+    """The generation goes on counting."""
+    state = after(*(["hold"] * (registry.KEPT_CHANGES + 5)))
+
+    assert len(state.history) == registry.KEPT_CHANGES
+    assert state.history[-1].generation == state.generation == registry.KEPT_CHANGES + 5
+
+
+@pytest.fixture
+def three_versions(with_versions: Callable[[int], Deployment]) -> Path:
+    return with_versions(3).versions_dir
+
+
+def test_rollback_moves_the_pointer_and_holds(three_versions: Path, clock: HeldClock) -> None:
+    """The state file names the version before, why, and since when."""
+    registry.rollback(three_versions, reason="odd items", clock=clock)
+
+    state = read_state(three_versions)
+    assert (state.current, state.previous, state.generation) == ("v000002", "v000003", 4)
+    assert state.hold is not None
+    assert state.hold.reason == "rolled back from v000003: odd items"
+    assert state.history[-1].action == "rollback"
+    assert state.history[-1].reason == "odd items"
+
+
+@pytest.mark.promise("P4")
+@pytest.mark.parametrize("to", ["v000009", "../v000001", "nonsense", None])
+def test_rollback_to_an_unknown_or_damaged_version_changes_nothing(
+    three_versions: Path, clock: HeldClock, to: str | None
+) -> None:
+    """The pointer stays, there is no hold, and the hint says how to name another."""
+    index = three_versions / "v000002" / "index.faiss"
+    index.write_bytes(index.read_bytes()[:-1])
+    before = (three_versions / STATE).read_bytes()
+
+    with pytest.raises(Refused, match="cannot go back") as error:
+        registry.rollback(three_versions, to=to, reason="test", clock=clock)
+
+    assert "--to" in error.value.hint
+    assert (three_versions / STATE).read_bytes() == before
+
+
+@pytest.mark.promise("P4")
+def test_a_damaged_or_refused_version_is_not_promoted(
+    three_versions: Path, deployment: Deployment, clock: HeldClock
+) -> None:
+    """Promoting checks every byte and the gate's word first."""
+    index = three_versions / "v000001" / "index.faiss"
+    index.write_bytes(index.read_bytes() + b"!")
+    with pytest.raises(Corrupt):
+        registry.promote(three_versions, "v000001", clock=clock)
+
+    made.add_checkpoint(deployment, 4, items=made.item_range(1000, 20))
+    refused = publish(deployment, clock=clock)
+    with pytest.raises(Refused, match="the gate refused"):
+        registry.promote(three_versions, refused.version, clock=clock)
+
+    assert read_state(three_versions).current == "v000003"
+
+
+@pytest.mark.promise("P9")
+def test_changes_of_several_processes_are_as_if_one_after_the_other(three_versions: Path) -> None:
+    """Every change that a process was told of is in the history, once; each generation counts one
+    up; and the history replayed step by step gives the state at the end.
+    """
+    before = read_state(three_versions)
+    rivals = [
+        subprocess.Popen(
+            [sys.executable, str(RIVAL), str(three_versions), str(seed), "25"],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for seed in range(4)
+    ]
+    told = [json.loads(line) for rival in rivals for line in rival.communicate()[0].splitlines()]
+
+    state = read_state(three_versions)
+    assert [rival.returncode for rival in rivals] == [0] * 4
+    assert sorted(generation for generation, *_ in told) == list(
+        range(before.generation + 1, state.generation + 1)
+    )
+    by_generation = {generation: rest for generation, *rest in told}
+    replayed = before
+    for made_change in state.history[len(before.history) :]:
+        action, current = by_generation[made_change.generation]
+        assert (action, current) == (made_change.action, made_change.current)
+        replayed = replay(replayed, action, current)
+    assert (replayed.current, replayed.previous) == (state.current, state.previous)
+    assert (replayed.hold is None) == (state.hold is None)
+
+
+def replay(state: ServingState, action: str, current: str) -> ServingState:
+    match action:
+        case "promote":
+            return registry.promoted(state, current, at=NOON)
+        case "rollback":
+            return registry.rolled_back(state, current, at=NOON, reason="")
+        case "hold":
+            return registry.held(state, at=NOON, reason="")
+        case _:
+            return registry.released(state, at=NOON)
+
+
+def test_random_steps_never_go_back_to_what_was_rolled_back_from() -> None:
+    """Over random histories: the target of a rollback is never the version that was just left."""
+    rng = random.Random(1)
+    for _ in range(200):
+        state = ServingState()
+        for number in range(20):
+            verb = rng.choice(["promote", "promote", "rollback", "release"])
+            try:
+                if verb == "promote":
+                    state = registry.promoted(state, f"v{number}", at=NOON)
+                elif verb == "release":
+                    state = registry.released(state, at=NOON)
+                else:
+                    target = registry.rollback_target(state)
+                    left = state.current
+                    state = registry.rolled_back(state, target, at=NOON, reason="")
+                    assert registry.rollback_target(state) != left
+            except Refused:
+                continue
