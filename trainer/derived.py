@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from twintide.clock import to_unix_ms
-from twintide.features import Ids, ItemStatistics
+from twintide.features import LOG_SHARE_SCALE, Ids, ItemStatistics
 from twintide.keys import NO_KEY, Keys
 
 Ints = npt.NDArray[np.int64]
@@ -202,7 +202,7 @@ def statistics_at(
 
 def _log_share(counts: Ints) -> npt.NDArray[np.float64]:
     """log(1 + clicks per thousand), so that it does not depend on the traffic."""
-    share: npt.NDArray[np.float64] = np.log1p(1000.0 * counts / max(int(counts.sum()), 1)) / 3.0
+    share: npt.NDArray[np.float64] = np.log1p(1000.0 * counts / max(int(counts.sum()), 1)) / LOG_SHARE_SCALE
     return share
 
 

@@ -2,7 +2,9 @@
 
 Streaming frequency estimation (Yi et al., RecSys 2019, algorithms 2 and 3). A batch has one column per
 distinct item, so Q is the probability that the item appears in a batch at all: 1 / mean gap between the
-batches that held it. It follows popularity as that changes.
+batches that held it. It follows popularity as that changes. One thing is changed: until an item has
+been seen 1 / α times, its gap is the plain mean so far; with a constant α the first gap, which is one
+sample of high variance, would rule the estimate of every rare item.
 """
 
 from dataclasses import dataclass
@@ -30,11 +32,20 @@ class FrequencyEstimator:
     mean_gap: npt.NDArray[np.float32]
     """B, [hashes, slots]."""
 
+    sightings: npt.NDArray[np.int32]
+    """[hashes, slots]: how many gaps the mean is of."""
+
     @classmethod
     def fresh(cls, *, learning_rate: float = 0.02, slots: int = SLOTS) -> "FrequencyEstimator":
         """`slots` is a power of two, some times the number of items."""
         shape = (len(SALTS), slots)
-        return cls(learning_rate, 0, np.zeros(shape, np.int64), np.zeros(shape, np.float32))
+        return cls(
+            learning_rate,
+            step=0,
+            last_step=np.zeros(shape, np.int64),
+            mean_gap=np.zeros(shape, np.float32),
+            sightings=np.zeros(shape, np.int32),
+        )
 
     def observe(self, item_keys: Keys) -> npt.NDArray[np.float32]:
         """Take the distinct items of the next batch; returns log Q of each, float32 [U].
@@ -47,11 +58,13 @@ class FrequencyEstimator:
             slots = self._slots(item_keys, hash_number)
             gap = (self.step - self.last_step[hash_number, slots]).astype(np.float32)
             before = self.mean_gap[hash_number, slots]
-            mean = np.where(before == 0, gap, before + self.learning_rate * (gap - before))
+            seen = self.sightings[hash_number, slots] + 1
+            mean = before + np.maximum(self.learning_rate, 1.0 / seen) * (gap - before)
+            self.sightings[hash_number, slots] = seen
             self.mean_gap[hash_number, slots] = mean
             self.last_step[hash_number, slots] = self.step
             # A collision can only shrink a gap, so the widest of the hashes is the nearest to the truth.
-            widest = np.maximum(widest, mean)
+            widest = np.maximum(widest, mean.astype(np.float32))
         return -np.log(np.maximum(widest, 1.0))
 
     def _slots(self, item_keys: Keys, hash_number: int) -> npt.NDArray[np.int64]:
@@ -63,13 +76,15 @@ class FrequencyEstimator:
             "estimator.step": np.array([self.step]),
             "estimator.last_step": self.last_step,
             "estimator.mean_gap": self.mean_gap,
+            "estimator.sightings": self.sightings,
         }
 
     @classmethod
     def from_arrays(cls, arrays: Arrays, *, learning_rate: float = 0.02) -> "FrequencyEstimator":
         return cls(
             learning_rate,
-            int(arrays["estimator.step"][0]),
-            arrays["estimator.last_step"].astype(np.int64),
-            arrays["estimator.mean_gap"].astype(np.float32),
+            step=int(arrays["estimator.step"][0]),
+            last_step=arrays["estimator.last_step"].astype(np.int64),
+            mean_gap=arrays["estimator.mean_gap"].astype(np.float32),
+            sightings=arrays["estimator.sightings"].astype(np.int32),
         )

@@ -22,6 +22,7 @@ from twintide.arrays import Arrays
 from twintide.errors import Refused
 from twintide.features import Encoded, Ids, Looked, ModelSpec, Side
 from twintide.model.two_tower import PooledRows, TwoTower, best_device
+from trainer.dense import DenseOptimizer
 from trainer.epoch import Batch, Ints, Rows
 
 READ_AHEAD = 4
@@ -53,19 +54,28 @@ class Learner:
     """A model with what it needs to learn: row accumulators, Adam's moments, the frequency estimator."""
 
     def __init__(
-        self, model: TwoTower, estimator: FrequencyEstimator, row_optimizers: dict[str, RowOptimizer],
-        adam_state: Arrays,
+        self,
+        model: TwoTower,
+        *,
+        estimator: FrequencyEstimator,
+        rows: dict[str, RowOptimizer],
+        dense: DenseOptimizer,
     ) -> None:
         self.model = model
         self.estimator = estimator
-        self._rows = row_optimizers
-        self._adam_state = adam_state
+        self._rows = rows
+        self._dense = dense
 
     @classmethod
     def untrained(cls, spec: ModelSpec, *, seed: int) -> "Learner":
         model = TwoTower.untrained(spec, seed=seed, device=best_device())
         optimizers = {name: RowOptimizer(table) for name, table in model.tables.items()}
-        return cls(model, FrequencyEstimator.fresh(), optimizers, {})
+        return cls(
+            model,
+            estimator=FrequencyEstimator.fresh(),
+            rows=optimizers,
+            dense=DenseOptimizer(model.towers, {}),
+        )
 
     def learn(self, rows: Rows, order: Sequence[Ints], rates: Rates) -> Iterator[float]:
         """One step for each batch of row numbers, in order; yields each step's mean loss.
@@ -73,7 +83,7 @@ class Learner:
         A second thread looks rows up for the next batches meanwhile. Raises Refused, naming the batch,
         before a loss that is not finite changes anything.
         """
-        adam = self._begin(rates)
+        self.model.towers.requires_grad_(requires_grad=rates.dense_learning_rate is not None)
         with ThreadPoolExecutor(max_workers=1) as reader:
             ahead = iter(order)
             pending = deque(
@@ -83,9 +93,7 @@ class Learner:
                 prepared = pending.popleft().result()
                 for numbers in islice(ahead, 1):
                     pending.append(reader.submit(self._prepare, rows, numbers, rates))
-                yield self._step(prepared, rates, adam)
-        if adam is not None:
-            self._adam_state = _state_of(adam)
+                yield self._step(prepared, rates)
         self.model.towers.requires_grad_(requires_grad=False)
 
     def grow(self, encoded: Encoded, side: Side, rates: Rates) -> None:
@@ -98,16 +106,6 @@ class Learner:
             if isinstance(values, Ids) and isinstance(feature, Looked) and feature.table in rates.tables:
                 self.model.tables[feature.table].grow(values.keys)
 
-    def _begin(self, rates: Rates) -> torch.optim.Adam | None:
-        trains_dense = rates.dense_learning_rate is not None
-        self.model.towers.requires_grad_(requires_grad=trains_dense)
-        if rates.dense_learning_rate is None:
-            return None
-        adam = torch.optim.Adam(self.model.towers.parameters(), lr=rates.dense_learning_rate)
-        if self._adam_state:
-            _restore(adam, self._adam_state)
-        return adam
-
     def _prepare(self, all_rows: Rows, numbers: Ints, rates: Rates) -> Prepared:
         batch = all_rows.batch(numbers)
         encoded: dict[Side, Encoded] = {"query": batch.query, "candidate": batch.candidate}
@@ -118,7 +116,7 @@ class Learner:
         }
         return Prepared(batch, rows, incidences)
 
-    def _step(self, prepared: Prepared, rates: Rates, adam: torch.optim.Adam | None) -> float:
+    def _step(self, prepared: Prepared, rates: Rates) -> float:
         batch, device = prepared.batch, self.model.device
         inputs = {
             "query": self.model.pooled(batch.query, prepared.rows["query"], "query").requires_grad_(),
@@ -145,9 +143,8 @@ class Learner:
             )
         loss.backward()
         self._update_rows(prepared, inputs, rates)
-        if adam is not None:
-            adam.step()
-            adam.zero_grad()
+        if rates.dense_learning_rate is not None:
+            self._dense.step(learning_rate=rates.dense_learning_rate)
         return value
 
     def _update_rows(self, prepared: Prepared, inputs: dict[str, Tensor], rates: Rates) -> None:
@@ -175,7 +172,7 @@ class Learner:
             f"optimizer.rows.{name}": optimizer.accumulators.cpu().numpy()
             for name, optimizer in self._rows.items()
         }
-        return self.model.arrays() | accumulators | self._adam_state | self.estimator.arrays()
+        return self.model.arrays() | accumulators | self._dense.arrays() | self.estimator.arrays()
 
     @classmethod
     def from_arrays(cls, spec: ModelSpec, arrays: Arrays) -> "Learner":
@@ -187,21 +184,9 @@ class Learner:
             )
             for name, table in model.tables.items()
         }
-        adam = {name: array for name, array in arrays.items() if name.startswith("optimizer.adam.")}
-        return cls(model, FrequencyEstimator.from_arrays(arrays), optimizers, adam)
-
-
-def _state_of(adam: torch.optim.Adam) -> Arrays:
-    found: Arrays = {}
-    for number, state in adam.state_dict()["state"].items():
-        for name, value in state.items():
-            found[f"optimizer.adam.{number}.{name}"] = torch.as_tensor(value).cpu().numpy()
-    return found
-
-
-def _restore(adam: torch.optim.Adam, arrays: Arrays) -> None:
-    state: dict[int, dict[str, Tensor]] = {}
-    for key, array in arrays.items():
-        number, name = key.removeprefix("optimizer.adam.").split(".")
-        state.setdefault(int(number), {})[name] = torch.from_numpy(array.copy())
-    adam.load_state_dict({"state": state, "param_groups": adam.state_dict()["param_groups"]})
+        return cls(
+            model,
+            estimator=FrequencyEstimator.from_arrays(arrays),
+            rows=optimizers,
+            dense=DenseOptimizer(model.towers, arrays),
+        )

@@ -85,6 +85,10 @@ class History(_Declared):
     pooling: Literal["mean", "sum"] = "mean"
 
 
+LOG_SHARE_SCALE = 3.0
+"""What log shares are divided by, to bring them to about 0..2."""
+
+
 class ItemStatistics(_Declared):
     """How the item fares: log share of all clicks in each window, trend, age; derived from the
     stream.

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from twintide.features import Dense, Feature, ItemStatistics, ModelSpec
+from twintide.features import LOG_SHARE_SCALE, Dense, Feature, ItemStatistics, ModelSpec
 
 
 def input_width(features: tuple[Feature, ...], embedding_width: int) -> int:
@@ -37,8 +37,7 @@ class Towers(nn.Module):
         self.candidate = _tower(candidate_width, spec)
         self.bias = nn.Linear(candidate_width, 1) if spec.popularity_bias else None
         if self.bias is not None:
-            nn.init.zeros_(self.bias.weight)
-            nn.init.zeros_(self.bias.bias)
+            _begin_with_popularity(self.bias, spec)
         self.log_scale = nn.Parameter(torch.tensor(-math.log(spec.temperature)))
 
     def query_vectors(self, inputs_BX: Tensor) -> Tensor:
@@ -59,3 +58,16 @@ def _tower(width: int, spec: ModelSpec) -> nn.Sequential:
         layers += [nn.Linear(width, hidden), nn.ReLU()]
         width = hidden
     return nn.Sequential(*layers, nn.Linear(width, spec.output_width))
+
+
+def _begin_with_popularity(bias: nn.Linear, spec: ModelSpec) -> None:
+    """Before anything is learnt, items are ordered by their log share of clicks in the longest window."""
+    nn.init.zeros_(bias.weight)
+    nn.init.zeros_(bias.bias)
+    begin = 0
+    for feature in spec.candidate:
+        if isinstance(feature, ItemStatistics):
+            longest = feature.windows_minutes.index(max(feature.windows_minutes))
+            with torch.no_grad():
+                bias.weight[0, begin + longest] = LOG_SHARE_SCALE
+        begin += input_width((feature,), spec.embedding_width)

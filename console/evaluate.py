@@ -1,0 +1,361 @@
+"""Progressive evaluation: what would each update policy have shown, click by click?
+
+In virtual time, through the real slices, learner, versions and index: at each tick every policy does
+what is due, then the clicks until the next tick are scored by what it has live, and only then may any
+policy learn them. Only Kafka is left out.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import pyarrow as pa
+
+from console.lists import POPULAR_MS, ClickCounts, co_visited
+from console.metrics import DEPTH, Groups, Scoreboard
+from console.policies import Policy
+from publisher import gc
+from publisher.publish import publish
+from publisher.reader import LoadedVersion, load_version
+from trainer import run as trainer_run
+from trainer.days import Calendar
+from trainer.epoch import Rows
+from trainer.slicing import Slicer
+from trainer.state import DerivedState
+from twintide.clock import HeldClock, floor_to_minutes, iso, monotonic_seconds, to_unix_ms
+from twintide.config import Deployment, fill_in
+from twintide.features import Encoded, Ids, ItemStatistics
+from twintide.keys import Keys
+from twintide.slices import USER_KEY, Slice
+from twintide.versions import read_state
+
+History = Literal["as-requested", "as-of-version"]
+HEAD_ITEMS = 100
+
+
+@dataclass(frozen=True)
+class Span:
+    """What is gone through, and which part of it is scored."""
+
+    first_at: datetime
+    last_at: datetime
+    score_from: datetime
+    score_until: datetime
+
+
+@dataclass(frozen=True)
+class Clicked:
+    """The clicks of one slice, to be scored. B of them."""
+
+    rows: Rows
+    users: Keys
+    slice: Slice
+
+    @property
+    def query(self) -> Encoded:
+        return self.rows.query
+
+
+class Runner(Protocol):
+    """One policy at work."""
+
+    policy: Policy
+    board: Scoreboard
+    train_seconds: float
+    versions: int
+
+    def tick(self, now: datetime) -> None:
+        """Do what is due at `now`, with nothing but the clicks before it."""
+
+    def lists(self, clicked: Clicked) -> Keys:
+        """uint64 [B, DEPTH]: the list of each click, best first, 0 where there is nothing more."""
+
+    def learn(self, clicked: Clicked) -> None:
+        """Take note of clicks that were scored."""
+
+
+@dataclass
+class ModelRunner:
+    """A model policy: trains and publishes through the real stages, in a folder of its own."""
+
+    policy: Policy
+    deployment: Deployment
+    span: Span
+    history: History
+    judge: bool
+    board: Scoreboard = field(default_factory=Scoreboard)
+    train_seconds: float = 0.0
+    versions: int = 0
+    _live: LoadedVersion | None = None
+    _next_day_end: datetime | None = None
+
+    def tick(self, now: datetime) -> None:
+        if self.policy.stops_before_scoring and now > self.span.score_from:
+            return
+        clock = HeldClock(now)
+        began = monotonic_seconds()
+        trained = self._night(clock) | self._pass(clock)
+        self.train_seconds += monotonic_seconds() - began
+        if trained:
+            self._publish(clock)
+
+    def _night(self, clock: HeldClock) -> bool:
+        calendar = Calendar.of(self.deployment.training)
+        yesterday = calendar.day_of(clock.now()) - timedelta(days=1)
+        due = self._next_day_end is None or clock.now() >= self._next_day_end
+        if not (self.policy.nightly and due and calendar.end_of(yesterday) > self.span.first_at):
+            return False
+        self._next_day_end = calendar.end_of(calendar.day_of(clock.now()))
+        return any(each.checkpoint for each in trainer_run.nightly(self.deployment, clock=clock))
+
+    def _pass(self, clock: HeldClock) -> bool:
+        begun = self.policy.learns_everything or self._next_day_end is not None
+        if not (self.policy.passes and begun):
+            return False
+        return trainer_run.hourly(self.deployment, clock=clock).checkpoint is not None
+
+    def _publish(self, clock: HeldClock) -> None:
+        publish(self.deployment, clock=clock, judge=self.judge)
+        self.versions += 1
+        current = read_state(self.deployment.versions_dir).current
+        if current and (self._live is None or self._live.name != current):
+            self._live = load_version(self.deployment.versions_dir, current)
+        gc.run(self.deployment)
+
+    def lists(self, clicked: Clicked) -> Keys:
+        found = np.zeros((len(clicked.rows), DEPTH), np.uint64)
+        if self._live is None:
+            return found
+        query = dict(clicked.query)
+        history = self.deployment.model.history()
+        if history and self.history == "as-of-version":
+            query[history.name] = self._live.history_of(clicked.users)
+        _, positions = self._live.search(query, DEPTH)
+        keys = np.append(self._live.item_keys, np.uint64(0))
+        found[:, : positions.shape[1]] = keys[positions]  # position -1 is the 0 at the end
+        return found
+
+    def learn(self, clicked: Clicked) -> None:
+        """It learns from the slices itself, at its next tick."""
+
+
+@dataclass
+class BaselineRunner:
+    """A baseline: its list is frozen at each tick."""
+
+    policy: Policy
+    counts: ClickCounts
+    history_name: str | None
+    board: Scoreboard = field(default_factory=Scoreboard)
+    train_seconds: float = 0.0
+    versions: int = 0
+    _popular: Keys = field(default_factory=lambda: np.zeros(0, np.uint64))
+    _after: dict[int, Keys] = field(default_factory=dict)
+
+    def tick(self, now: datetime) -> None:
+        now_ms = to_unix_ms(now)
+        window = self.policy.name if self.policy.name in POPULAR_MS else "popular-1h"
+        self._popular = self.counts.popular(window, now_ms=now_ms, k=DEPTH)
+        if self.policy.name == "co-visitation":
+            self._after = self.counts.after_each_item(now_ms=now_ms, k=DEPTH)
+        self.versions += 1
+
+    def lists(self, clicked: Clicked) -> Keys:
+        history = clicked.query.get(self.history_name or "")
+        if self.policy.name == "co-visitation" and isinstance(history, Ids):
+            return co_visited(history, self._after, self._popular, k=DEPTH)
+        found = np.zeros((len(clicked.rows), DEPTH), np.uint64)
+        found[:, : len(self._popular)] = self._popular
+        return found
+
+    def learn(self, clicked: Clicked) -> None:
+        """The counts are shared, and kept by whoever drives."""
+
+
+@dataclass
+class Seen:
+    """Who and what has occurred so far, for the groups of the report."""
+
+    counts: ClickCounts = field(default_factory=ClickCounts)
+    _users: Keys = field(default_factory=lambda: np.zeros(0, np.uint64))
+    _items: Keys = field(default_factory=lambda: np.zeros(0, np.uint64))
+    _head: Keys = field(default_factory=lambda: np.zeros(0, np.uint64))
+
+    def tick(self, now: datetime) -> None:
+        self.counts.forget_before(to_unix_ms(now))
+        self._head = self.counts.popular("popular-24h", now_ms=to_unix_ms(now), k=HEAD_ITEMS)
+
+    def groups(self, clicked: Clicked) -> Groups:
+        return Groups(
+            new_user=~np.isin(clicked.users, self._users),
+            new_item=~np.isin(clicked.rows.item_keys, self._items),
+            head=np.isin(clicked.rows.item_keys, self._head),
+        )
+
+    def learn(self, clicked: Clicked, history: Ids | None) -> None:
+        self.counts.add(clicked.rows.item_keys, history, clicked.rows.at_ms)
+        self._users = np.union1d(self._users, clicked.users)
+        self._items = np.union1d(self._items, clicked.rows.item_keys)
+
+
+OnTick = Callable[[datetime, Sequence[Runner]], None]
+
+
+def progressive(
+    deployment: Deployment,
+    policies: Sequence[Policy],
+    span: Span,
+    *,
+    folder: Path,
+    history: History = "as-requested",
+    judge: bool = False,
+    on_tick: OnTick | None = None,
+) -> list[Runner]:
+    """Run the policies over the shards of a deployment; each gets its own folder below `folder`.
+
+    Policies of one cadence share their slices and are driven together, since slices do not depend on
+    who learns them.
+    """
+    runners: list[Runner] = []
+    for cadence in sorted({policy.cadence_minutes for policy in policies}, reverse=True):
+        group = [policy for policy in policies if policy.cadence_minutes == cadence]
+        runners += _drive(
+            deployment, group, span, cadence=cadence, folder=folder, history=history, judge=judge,
+            on_tick=on_tick,
+        )
+    return runners
+
+
+def _drive(
+    deployment: Deployment,
+    policies: Sequence[Policy],
+    span: Span,
+    *,
+    cadence: int,
+    folder: Path,
+    history: History,
+    judge: bool,
+    on_tick: OnTick | None,
+) -> list[Runner]:
+    shared = _with_cadence(deployment, cadence, folder)
+    seen = Seen()
+    runners = [
+        _runner(policy, shared, span, seen.counts, folder=folder, history=history, judge=judge)
+        for policy in policies
+    ]
+    slicer = Slicer(shared, DerivedState.empty(shared), {})
+    holdback = timedelta(minutes=shared.training.hourly.holdback_minutes)
+    step = timedelta(minutes=cadence)
+    now = floor_to_minutes(span.first_at, cadence)
+    while now < min(span.last_at, span.score_until):
+        seen.tick(now)
+        for runner in runners:
+            runner.tick(now)  # 1. learn what lies before now, and go live with it
+        slices = [*slicer.extend(now + step - holdback), *slicer.extend(now + step)]
+        for each in slices:
+            clicked = _clicked(each, shared)
+            if not len(clicked.rows):
+                continue
+            if span.score_from <= now:
+                _score(runners, clicked, seen, now)  # 2. score the clicks after now
+            seen.learn(clicked, _history_of(clicked, shared))  # 3. only then may counts have them
+        if on_tick:
+            on_tick(now, runners)
+        now += step
+    return runners
+
+
+def _score(runners: Sequence[Runner], clicked: Clicked, seen: Seen, now: datetime) -> None:
+    groups = seen.groups(clicked)
+    hour_at = floor_to_minutes(now, 60)
+    for runner in runners:
+        runner.board.add(hour_at, clicked.rows.item_keys, runner.lists(clicked), groups)
+
+
+def _with_cadence(deployment: Deployment, cadence: int, folder: Path) -> Deployment:
+    """Slices end at ticks, and statistics are refreshed at ticks, as a deployment of that cadence would."""
+    candidate = tuple(
+        feature.model_copy(update={"refresh_minutes": cadence})
+        if isinstance(feature, ItemStatistics)
+        else feature
+        for feature in deployment.model.candidate
+    )
+    model = deployment.model.model_copy(update={"candidate": candidate})
+    return fill_in(
+        deployment.model_copy(update={"model": model}),
+        {
+            "folders": {
+                "shards": str(deployment.shards_dir),
+                "slices": str(folder / f"slices-{cadence}min"),
+            },
+            "training": {"hourly": {"every_minutes": cadence}},
+        },
+    )
+
+
+def _runner(
+    policy: Policy,
+    shared: Deployment,
+    span: Span,
+    counts: ClickCounts,
+    *,
+    folder: Path,
+    history: History,
+    judge: bool,
+) -> Runner:
+    feature = shared.model.history()
+    if policy.kind == "baseline":
+        return BaselineRunner(policy, counts, feature.name if feature else None)
+    own = folder / policy.name
+    learns = "everything" if policy.learns_everything else shared.training.hourly.learns
+    deployment = fill_in(
+        shared,
+        {
+            "folders": {"checkpoints": str(own / "checkpoints"), "versions": str(own / "versions")},
+            "training": {"hourly": {"learns": learns}, "keep_hourly": 2, "keep_nightly": 2},
+            "publishing": {"keep_versions": 3},
+        },
+    )
+    return ModelRunner(policy, deployment, span, history, judge)
+
+
+def _clicked(slice_: Slice, deployment: Deployment) -> Clicked:
+    table: pa.Table = slice_.read()
+    rows = Rows.of(table, deployment.model, name=f"slice {slice_.name}")
+    return Clicked(rows, table[USER_KEY].to_numpy(), slice_)
+
+
+def _history_of(clicked: Clicked, deployment: Deployment) -> Ids | None:
+    feature = deployment.model.history()
+    found = clicked.query.get(feature.name) if feature else None
+    return found if isinstance(found, Ids) else None
+
+
+def report(runners: Sequence[Runner], *, data: dict[str, Any]) -> dict[str, Any]:
+    """report.json."""
+    return {
+        "format": 1,
+        "data": data,
+        "policies": [
+            {
+                "name": runner.policy.name,
+                "kind": runner.policy.kind,
+                **runner.board.report(items=data["items"]),
+                "train_seconds": round(runner.train_seconds, 3),
+                "versions": runner.versions,
+            }
+            for runner in runners
+        ],
+    }
+
+
+def default_span(first_at: datetime, last_at: datetime) -> Span:
+    """The first 24 hours are learnt and not scored."""
+    return Span(first_at, last_at, floor_to_minutes(first_at, 60) + timedelta(hours=24), last_at)
+
+
+def span_as_json(span: Span) -> dict[str, str]:
+    return {"first_at": iso(span.first_at), "last_at": iso(span.last_at)}

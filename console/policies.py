@@ -1,0 +1,64 @@
+"""Update policies that `evaluate` runs side by side, each in virtual time on its own folder.
+
+A policy is a way to keep a list fresh: a model with some cadence, or a baseline. Whatever it is, a
+click is scored by what it had live at that moment, which has never learnt that click.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from twintide.errors import Refused
+
+MODEL_NAMES = ("never", "nightly", "hourly", "nightly+hourly")
+BASELINE_NAMES = ("popular-all-time", "popular-24h", "popular-1h", "co-visitation")
+DEFAULT_NAMES = (
+    "nightly+hourly",
+    "nightly",
+    "hourly",
+    "popular-all-time",
+    "popular-24h",
+    "popular-1h",
+    "co-visitation",
+)
+_CADENCE = re.compile(r"^([1-9][0-9]?)min$")
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What is done, and when."""
+
+    name: str
+    kind: Literal["model", "baseline"]
+    nightly: bool = False
+    """Retrain at each day's end. `never` does so until scoring begins."""
+
+    stops_before_scoring: bool = False
+    passes: bool = False
+    """Run an hourly pass at every tick."""
+
+    learns_everything: bool = False
+    """Passes train dense weights too: without a nightly nobody else would."""
+
+    cadence_minutes: int = 60
+    """How often it may change what is live."""
+
+
+def parse_policy(name: str) -> Policy:
+    """The policy of that name. Raises Refused with the names that there are."""
+    if name in BASELINE_NAMES:
+        return Policy(name, "baseline")
+    if name == "never":
+        return Policy(name, "model", nightly=True, stops_before_scoring=True)
+    if name == "nightly":
+        return Policy(name, "model", nightly=True)
+    if name == "hourly":
+        return Policy(name, "model", passes=True, learns_everything=True)
+    if name == "nightly+hourly":
+        return Policy(name, "model", nightly=True, passes=True)
+    if (match := _CADENCE.match(name)) and 60 % int(match[1]) == 0:  # noqa: PLR2004
+        return Policy(name, "model", nightly=True, passes=True, cadence_minutes=int(match[1]))
+    raise Refused(
+        f"there is no policy {name!r}",
+        hint=f"there are {', '.join((*MODEL_NAMES, *BASELINE_NAMES))}, and cadences that divide an hour, such as 10min",
+    )

@@ -1,0 +1,139 @@
+"""Histories and item statistics against plain loops; nothing ever sees the future."""
+
+from datetime import UTC, datetime
+
+import numpy as np
+import pytest
+
+from trainer.derived import (
+    Clicks,
+    Histories,
+    ItemClicks,
+    bucket_minutes,
+    statistics_at,
+)
+from twintide.features import Ids, ItemStatistics
+
+HOUR_MS = 3_600_000
+SPEC = ItemStatistics(kind="item_statistics", name="statistics", windows_minutes=(60, 1440))
+
+
+def random_clicks(count: int, seed: int, *, begin_ms: int = 0, span_ms: int = 2_000) -> Clicks:
+    """Few users and coarse times, so that ties and repeated users abound; user 0 is anonymous."""
+    rng = np.random.default_rng(seed)
+    return Clicks(
+        users=rng.integers(0, 12, count).astype(np.uint64),
+        items=rng.integers(1, 40, count).astype(np.uint64),
+        at_ms=np.sort(begin_ms + rng.integers(0, span_ms, count) // 10 * 10),
+    )
+
+
+def as_lists(ids: Ids) -> list[list[int]]:
+    return [
+        [int(key) for key in ids.keys[begin:end]]
+        for begin, end in zip(ids.offsets[:-1], ids.offsets[1:], strict=True)
+    ]
+
+
+def plain_histories(batches: list[Clicks], length: int) -> list[list[int]]:
+    """For each click of the last batch: a loop over everything before it, kept lists cut to `length`."""
+    kept: dict[int, list[tuple[int, int]]] = {}
+    for batch in batches[:-1]:
+        _keep(kept, batch, length)
+    last = batches[-1]
+    found = []
+    for user, at_ms in zip(last.users, last.at_ms, strict=True):
+        own = kept.get(int(user), []) + [
+            (int(t), int(i))
+            for u, i, t in zip(last.users, last.items, last.at_ms, strict=True)
+            if u == user
+        ]
+        before = [item for t, item in sorted(own, key=lambda entry: entry[0]) if t < at_ms]
+        found.append(before[-length:] if user else [])
+    return found
+
+
+def _keep(kept: dict[int, list[tuple[int, int]]], batch: Clicks, length: int) -> None:
+    for user, item, at_ms in zip(batch.users, batch.items, batch.at_ms, strict=True):
+        if user:
+            kept.setdefault(int(user), []).append((int(at_ms), int(item)))
+    for user, entries in kept.items():
+        kept[user] = sorted(entries, key=lambda entry: entry[0])[-length:]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_histories_equal_a_plain_loop(seed: int) -> None:
+    """Over several batches with ties, anonymous users and late clicks."""
+    batches = [
+        random_clicks(40, seed),
+        random_clicks(25, seed + 100, begin_ms=1_500),  # some of it is late
+        random_clicks(30, seed + 200, begin_ms=1_800),
+    ]
+    state = Histories.empty(5)
+    for number, batch in enumerate(batches):
+        found = as_lists(state.before(batch))
+        assert found == plain_histories(batches[: number + 1], 5)
+        state = state.with_clicks(batch)
+        assert list(state.users) == sorted(state.users)
+
+
+@pytest.mark.promise("T9")
+def test_a_history_never_holds_a_click_of_the_same_or_a_later_moment() -> None:
+    """Moved by one millisecond to the later, a click leaves the history of the click it was before."""
+    user = np.array([7, 7], np.uint64)
+    items = np.array([1, 2], np.uint64)
+
+    def second_history(first_ms: int) -> list[int]:
+        order = np.argsort([first_ms, 1_000], kind="stable")
+        clicks = Clicks(user, items[order], np.array([first_ms, 1_000])[order])
+        return as_lists(Histories.empty(5).before(clicks))[int(np.flatnonzero(order == 1)[0])]
+
+    assert second_history(999) == [1]
+    assert second_history(1_000) == []
+    assert second_history(1_001) == []
+
+
+def test_statistics_equal_a_plain_count() -> None:
+    """Log share of each window before the instant, trend, age, newness; the bucket at the instant is out."""
+    rng = np.random.default_rng(4)
+    items, at_ms = rng.integers(0, 5, 300), np.sort(rng.integers(0, 30 * HOUR_MS, 300))
+    first_seen = np.array([at_ms[items == item].min() for item in range(5)])
+    state = ItemClicks.empty()
+    for begin in range(0, 300, 50):
+        state = state.with_clicks(items[begin : begin + 50], at_ms[begin : begin + 50], SPEC)
+    now_ms = 29 * HOUR_MS
+
+    found = statistics_at(state, first_seen, datetime.fromtimestamp(now_ms / 1000, UTC), SPEC)
+
+    for item in range(5):
+        shares = []
+        for window in (1 * HOUR_MS, 24 * HOUR_MS):
+            inside = (at_ms >= now_ms - window) & (at_ms < now_ms)
+            share = (inside & (items == item)).sum() / inside.sum()
+            shares.append(np.log1p(1000 * share) / 3)
+        age = np.log1p((now_ms - first_seen[item]) / HOUR_MS) / 4
+        np.testing.assert_allclose(found[item], [*shares, shares[0] - shares[1], age, 0], rtol=1e-5)
+
+
+@pytest.mark.promise("T9")
+def test_statistics_never_see_the_bucket_that_they_are_as_of() -> None:
+    """A click one millisecond before the instant counts; at the instant it does not."""
+    width_ms = bucket_minutes(SPEC) * 60_000
+    at = datetime.fromtimestamp(10 * width_ms / 1000, UTC)
+
+    def share(click_ms: int) -> float:
+        state = ItemClicks.empty().with_clicks(np.array([0]), np.array([click_ms]), SPEC)
+        return float(statistics_at(state, np.array([0]), at, SPEC)[0, 0])
+
+    assert share(10 * width_ms - 1) > 0
+    assert share(10 * width_ms) == 0
+
+
+def test_clicks_that_no_window_reaches_are_dropped() -> None:
+    """The state stays as large as the longest window, not as long as the stream."""
+    state = ItemClicks.empty()
+    for day in range(10):
+        at_ms = np.arange(24) * HOUR_MS + day * 24 * HOUR_MS
+        state = state.with_clicks(np.zeros(24, np.int64), at_ms, SPEC)
+
+    assert len(state.counts) <= 24 + 3

@@ -1,0 +1,55 @@
+"""How dense weights learn: Adam (Kingma and Ba, 2015), its moments kept as named arrays.
+
+torch.optim.Adam does the same, and pulls in torch's compiler: two seconds at the start of every run.
+"""
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from twintide.arrays import Arrays
+
+BETAS = (0.9, 0.999)
+EPSILON = 1e-8
+PREFIX = "optimizer.adam."
+
+
+class DenseOptimizer:
+    """Adam over all parameters of a module."""
+
+    def __init__(self, module: nn.Module, arrays: Arrays) -> None:
+        """`arrays`: what `arrays()` gave, or an empty dictionary to begin anew."""
+        self._parameters = dict(module.named_parameters())
+        self._steps = int(arrays.get(f"{PREFIX}steps", np.zeros(1))[0])
+        self._mean = {name: self._moment(arrays, "mean", name) for name in self._parameters}
+        self._square = {name: self._moment(arrays, "square", name) for name in self._parameters}
+
+    def _moment(self, arrays: Arrays, kind: str, name: str) -> Tensor:
+        parameter = self._parameters[name]
+        saved = arrays.get(f"{PREFIX}{kind}.{name}")
+        if saved is None:
+            return torch.zeros_like(parameter, requires_grad=False)
+        return torch.from_numpy(saved.copy()).to(parameter.device)
+
+    @torch.no_grad()
+    def step(self, *, learning_rate: float) -> None:
+        """Move every parameter along its gradient, then forget the gradient."""
+        self._steps += 1
+        mean_share, square_share = (1 - beta for beta in BETAS)
+        rate = learning_rate / (1 - BETAS[0] ** self._steps)
+        correction = (1 - BETAS[1] ** self._steps) ** 0.5
+        for name, parameter in self._parameters.items():
+            if parameter.grad is None:
+                continue
+            self._mean[name].lerp_(parameter.grad, mean_share)
+            self._square[name].lerp_(parameter.grad.square(), square_share)
+            size = (self._square[name].sqrt() / correction).add_(EPSILON)
+            parameter.addcdiv_(self._mean[name], size, value=-rate)
+            parameter.grad = None
+
+    def arrays(self) -> Arrays:
+        found: Arrays = {f"{PREFIX}steps": np.array([self._steps])}
+        for name in self._parameters:
+            found[f"{PREFIX}mean.{name}"] = self._mean[name].cpu().numpy()
+            found[f"{PREFIX}square.{name}"] = self._square[name].cpu().numpy()
+        return found
