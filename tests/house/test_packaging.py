@@ -51,7 +51,7 @@ def test_kafka_ingest_scheduler_and_server_are_composed() -> None:
 
     assert {"kafka", *OWN} <= set(services)
     assert {name: services[name]["command"][:-2] for name in OWN} == {
-        "ingest": ["ingest"],
+        "ingest": ["ingest", "--metrics-port", "9100"],
         "scheduler": ["train", "schedule"],
         "server": ["serve"],
     }
@@ -82,6 +82,16 @@ def test_each_volume_has_one_owner_and_readers_cannot_write() -> None:
         }
         assert modes.pop(owner) == "rw"
         assert set(modes.values()) <= {"ro"}
+
+
+def test_programs_with_http_are_asked_whether_they_are_ready() -> None:
+    """A program that runs but cannot do its work is not healthy."""
+    services = composed()["services"]
+
+    asked = {name: services[name]["healthcheck"]["test"][-1] for name in ("ingest", "server")}
+
+    assert "http://127.0.0.1:9100/readyz" in asked["ingest"]
+    assert "http://127.0.0.1:8080/readyz" in asked["server"]
 
 
 def test_ports_open_on_this_machine_only() -> None:
