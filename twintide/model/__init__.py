@@ -6,6 +6,6 @@ requests with its query tower. Imports torch; the ingest daemon never imports th
 
 import os
 
-# Without this, small operations of torch take 8 ms whenever another process holds a core (measured).
+# Without this, small operations of torch take 8 ms when another process holds a core (measured).
 # It is read once, when torch is first imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

@@ -61,7 +61,7 @@ def _tower(width: int, spec: ModelSpec) -> nn.Sequential:
 
 
 def _begin_with_popularity(bias: nn.Linear, spec: ModelSpec) -> None:
-    """Before anything is learnt, items are ordered by their log share of clicks in the longest window."""
+    """Before anything is learnt, items stand by their log share of clicks in the longest window."""
     nn.init.zeros_(bias.weight)
     nn.init.zeros_(bias.bias)
     begin = 0
