@@ -88,6 +88,7 @@ def producer(config: KafkaConfig) -> Iterator[KafkaProducer]:
             compression_type="lz4",
             batch_size=256 * 1024,
             linger_ms=50,
+            metrics_enabled=False,
         )
         try:
             yield client

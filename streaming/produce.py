@@ -45,7 +45,7 @@ def produce(
 
 @contextmanager
 def sending(kafka: KafkaConfig | str, topic: str, *, schema: EventSchema) -> Iterator[Send]:
-    """Give a function that sends the rows of a table; when the block ends, the broker has them."""
+    """Give a function that sends the rows of a table and returns when the broker has them."""
     config = as_config(kafka)
     partitions = partitions_of(config, topic)
     if partitions == 0:
@@ -59,14 +59,12 @@ def sending(kafka: KafkaConfig | str, topic: str, *, schema: EventSchema) -> Ite
                 client.send(
                     topic, value, key=key, partition=partition, timestamp_ms=at_ms
                 ).add_errback(failures.append)
+            client.flush()  # the client bounds no memory by itself
             if failures:
                 raise Retryable(f"Kafka did not take an event: {failures[0]}")
 
         with translated(config.bootstrap_servers):
             yield send
-            client.flush()
-    if failures:
-        raise Retryable(f"Kafka did not take {len(failures)} events: {failures[0]}")
 
 
 class _Encoder:

@@ -1,0 +1,166 @@
+import json
+import random
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from streaming import parse as parse_module
+from streaming.parse import parse
+from tests.streaming.line import EVENTS, NOON_MS
+from twintide.events import EventSchema
+
+SCHEMA = EventSchema.model_validate(EVENTS)
+GOOD = b'{"id":1,"user":"u","item":"i","at":%d}' % NOON_MS
+
+
+def message(**changes: object) -> bytes:
+    return json.dumps({"id": 1, "user": "u", "item": "i", "at": NOON_MS, **changes}).encode()
+
+
+def raw(fields: str) -> bytes:
+    return GOOD[:-1] + b"," + fields.encode() + b"}"
+
+
+BAD = {
+    "blank": b"",
+    "space": b"  \n",
+    "null": b"null",
+    "number": b"7",
+    "string": b'"x"',
+    "list": b"[]",
+    "list of one": b"[" + GOOD + b"]",
+    "empty object": b"{}",
+    "cut off": GOOD[:-1],
+    "two objects": GOOD + GOOD,
+    "two objects on lines": GOOD + b"\n" + GOOD,
+    "object and null": GOOD + b"null",
+    "trailing zero byte": GOOD + b"\x00",
+    "byte order mark": b"\xef\xbb\xbf" + GOOD,
+    "no item": b'{"id":1,"user":"u","at":%d}' % NOON_MS,
+    "no time": b'{"id":1,"user":"u","item":"i"}',
+    "null item": message(item=None),
+    "null time": message(at=None),
+    "item a number": message(item=5),
+    "item a list": message(item=["i"]),
+    "id a string": message(id="1"),
+    "id a float": message(id=1.5),
+    "id a whole float": raw('"id2":0').replace(b'"id":1', b'"id":1.0'),
+    "id a boolean": message(id=True),
+    "id beyond 64 bits": message(id=2**63),
+    "id far beyond": message(id=10**40),
+    "price a string": message(price="1"),
+    "price a boolean": message(price=True),
+    "price NaN": raw('"price":NaN'),
+    "price infinite": raw('"price":-Infinity'),
+    "price too big": raw('"price":1e999'),
+    "NaN in a field that is ignored": raw('"other":NaN'),
+    "liked a number": message(liked=1),
+    "tags a string": message(tags="a"),
+    "tags of numbers": message(tags=[1]),
+    "codes of strings": message(codes=["1"]),
+    "time a string": message(at="2023-11-15T12:00:00Z"),
+    "time a float": message(at=NOON_MS + 0.5),
+    "time in seconds": message(at=NOON_MS // 1000),
+    "time in microseconds": message(at=NOON_MS * 1000),
+    "time negative": message(at=-1),
+    "column named twice": raw('"id":2'),
+    "bad UTF-8 in a value": GOOD.replace(b'"u"', b'"\xff\xfe"'),
+    "lone surrogate": raw('"other":"\\ud800"'),
+    "raw newline in a string": GOOD.replace(b'"u"', b'"a\nb"'),
+    "deep nesting": raw('"other":' + "[" * 5000 + "]" * 5000),
+    "deep and unclosed": b"[" * 200_000,
+    "ten megabytes, cut off": b'{"item":"' + b"x" * 10_000_000,
+    "single quotes": b"{'id':1}",
+    "trailing comma": GOOD[:-1] + b",}",
+    "leading zero": GOOD.replace(b'"id":1', b'"id":01'),
+}
+
+UNUSUAL = {
+    "null user": message(user=None),
+    "no user": b'{"item":"i","at":%d}' % NOON_MS,
+    "unknown field": message(other={"a": [1, {"b": None}]}),
+    "spaces around": b"  " + GOOD + b" \n",
+    "pretty printed": json.dumps(json.loads(GOOD), indent=2).encode(),
+    "whole number as price": message(price=3),
+    "exponent as price": raw('"price":1e3'),
+    "negative zero": message(id=-0),
+    "smallest id": message(id=-(2**63)),
+    "largest id": message(id=2**63 - 1),
+    "escapes": GOOD.replace(b'"u"', b'"\\u00e9\\n\\u0000\\ud83d\\ude00"'),
+    "UTF-8": message(user="žluťoučký").decode().encode(),
+    "braces in a string": message(user="}\\n{"),
+    "empty lists": message(tags=[], codes=[]),
+    "null in lists": message(tags=["a", None], codes=[1, None]),
+    "the word NaN in a string": message(user="NaN and Infinity"),
+    "unknown field named twice": raw('"other":1,"other":2'),
+    "ten megabytes": message(user="x" * 10_000_000),
+    "many brackets, not deep": message(codes=None, other=[[]] * 2000),
+    "earliest time": message(at=946_684_800_000),
+}
+
+
+@pytest.mark.promise("S8")
+@pytest.mark.parametrize("bad", BAD.values(), ids=BAD.keys())
+def test_a_bad_message_is_rejected_with_a_reason(bad: bytes) -> None:
+    """Alone, and among good ones, which are kept: the verdict does not depend on neighbours."""
+    alone = parse([bad], SCHEMA)
+    among = parse([GOOD, bad, GOOD], SCHEMA)
+
+    assert [index for index, _ in alone.rejected] == [0]
+    assert alone.rejected[0][1]
+    assert len(alone.events) == 0
+    assert [index for index, _ in among.rejected] == [1]
+    assert among.good.tolist() == [0, 2]
+    assert among.events["item"].to_pylist() == ["i", "i"]
+
+
+@pytest.mark.promise("S8")
+@pytest.mark.parametrize("good", UNUSUAL.values(), ids=UNUSUAL.keys())
+def test_an_unusual_message_is_taken_as_it_is(good: bytes) -> None:
+    """Alone, among others, and beside a bad one: always the values that the JSON says."""
+    said = json.loads(good)
+    expected = {name: said.get(name) for name in SCHEMA.columns}
+
+    for neighbours in ([], [GOOD], [b"null"]):
+        parsed = parse([*neighbours, good], SCHEMA)
+        assert parsed.good[-1] == len(neighbours)
+        row = parsed.events.slice(len(parsed.events) - 1)
+        row = row.set_column(3, "at", row["at"].cast(pa.int64()))
+        assert row.to_pylist() == [expected]
+
+
+def test_the_columns_are_those_of_the_schema() -> None:
+    """Whatever comes, even nothing: same names, types and nullability."""
+    for values in ([], [GOOD], [b"null"], [GOOD, b"null"]):
+        parsed = parse(values, SCHEMA)
+        assert parsed.events.schema == SCHEMA.arrow_schema()
+        parsed.events.validate(full=True)
+
+
+@pytest.mark.promise("S8")
+def test_every_message_is_good_or_rejected_once() -> None:
+    """A thousand mixed ones, over several blocks: the indexes are a partition of all."""
+    random_ = random.Random(1)
+    small_bad = [bad for bad in BAD.values() if len(bad) < 1000]
+    values = [
+        random_.choice(small_bad) if random_.random() < 0.05 else message(id=number, pad="x" * 900)
+        for number in range(5000)
+    ]
+
+    parsed = parse(values, SCHEMA)
+
+    rejected = [index for index, _ in parsed.rejected]
+    assert sorted([*parsed.good.tolist(), *rejected]) == list(range(5000))
+    assert rejected == [index for index, value in enumerate(values) if value in small_bad]
+    assert parsed.events["id"].to_pylist() == parsed.good.tolist()
+
+
+def test_blocks_hold_every_message_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the size of a block, the rows are the same."""
+    values = [message(id=number) for number in range(100)]
+    for size in (1, 150, 10**6):
+        monkeypatch.setattr(parse_module, "BLOCK_BYTES", size)
+        parsed = parse(values, SCHEMA)
+        assert parsed.events["id"].to_pylist() == list(range(100))
+        assert np.array_equal(parsed.good, np.arange(100))
