@@ -17,10 +17,11 @@ def main(
 ) -> None:
     """Serve the live version over HTTP. Example: python -m serving -c configs/quickstart.yaml."""
     configure_logging()
-    from serving.server import serve  # noqa: PLC0415  torch loads for seconds; --help must not wait
-
     try:
-        serve(load(config), clock=SystemClock())
+        deployment = load(config)
+        from serving.server import serve  # noqa: PLC0415  torch loads for seconds
+
+        serve(deployment, clock=SystemClock())
     except TwintideError as error:
         typer.echo(f"{error.message}\n{error.hint}".strip(), err=True)
         sys.exit(error.exit_code)

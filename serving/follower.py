@@ -41,7 +41,7 @@ class Follower:
         self._clock = clock
         self._max_k = max_k
         self._poll_seconds = poll_seconds
-        self._seen: object = None
+        self._seen: object = "not looked yet"
         self._looks_to_skip = 0
         self._attempts = 0
         self._stopping = threading.Event()

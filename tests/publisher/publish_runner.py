@@ -46,7 +46,7 @@ class CountingOs:
 
 
 def publish_in_child(request: dict[str, Any], report: int) -> None:
-    files.os = CountingOs(request["die_before"], report)  # type: ignore[attr-defined]
+    files.os = CountingOs(request["die_before"], report)  # type: ignore[attr-defined,assignment]
     if request["die_after_seconds"]:
         signal.setitimer(signal.ITIMER_REAL, request["die_after_seconds"])
         signal.signal(signal.SIGALRM, lambda *_: os.kill(os.getpid(), signal.SIGKILL))

@@ -1,0 +1,137 @@
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from publisher.reader import load_version
+from serving.request import RecommendRequest
+from serving.retriever import Retriever
+from serving.server import recommend
+from tests.publisher import checkpoint_fixture as made
+from tests.publisher.checkpoint_fixture import NOON
+from twintide.clock import HeldClock
+from twintide.config import Deployment
+from twintide.errors import Refused
+from twintide.features import encode
+from twintide.keys import keys_of
+
+
+@pytest.fixture
+def retriever(two_versions: Deployment, clock: HeldClock) -> Retriever:
+    version = load_version(two_versions.versions_dir, "v000001")
+    return Retriever(version, clock=clock, max_k=250)
+
+
+def ids_of(retriever: Retriever, **request: object) -> list[str | int]:
+    return retriever.answer(RecommendRequest.model_validate(request)).item_ids
+
+
+def test_a_request_is_encoded_as_its_event_would_be(retriever: Retriever) -> None:
+    """The same columns as an event of this moment give the same keys and numbers."""
+    features = {"region": "region 2", "age": 33.0, "tags": ["news", "culture"]}
+    event = pa.table(
+        {
+            "user_id": pa.array([4]),
+            "event_at": pa.array([NOON], pa.timestamp("ms", tz="UTC")),
+            "region": pa.array(["region 2"]),
+            "age": pa.array([33.0]),
+            "tags": pa.array([["news", "culture"]]),
+        }
+    )
+    spec = retriever.version.manifest.model
+    expected = encode(event, spec.query, time_column="event_at")
+
+    encoded = retriever.encode(RecommendRequest(user_id=4, features=features, recent=[1001, 1002]))
+
+    assert set(encoded) == {*expected, "history"}
+    for name, values in expected.items():
+        for part, array in vars(values).items():
+            assert np.array_equal(getattr(encoded[name], part), array), name
+    assert np.array_equal(encoded["history"].keys, keys_of(pa.array([1001, 1002])))  # type: ignore[union-attr]
+
+
+def test_the_answer_is_the_best_of_the_whole_catalogue(retriever: Retriever) -> None:
+    """Best first, k of them, with the scores of the towers."""
+    request = RecommendRequest(user_id=4, k=7)
+    queries = retriever.version.model.query_vectors(retriever.encode(request))
+    items, deployment = made.item_range(1000, 300), made.deployment_at(Path("nowhere"))
+    model = made.model_of(deployment, items)
+    candidates = made.candidates_of(deployment, items)
+    products = model.candidate_vectors(candidates) @ queries[0]
+
+    answer = retriever.answer(request)
+
+    best = np.argsort(-products)[:7]
+    assert answer.item_ids == (best + 1000).tolist()
+    assert answer.scores == pytest.approx(products[best].tolist(), abs=1e-5)
+    assert answer.version == "v000001"
+
+
+def test_stored_history_is_used_unless_the_request_brings_its_own(retriever: Retriever) -> None:
+    """Only the newest items count, as many as the model's history takes; [] means none."""
+    stored = retriever.version.history_of(keys_of(pa.array([4])))
+    assert len(stored.keys)
+
+    def history(**request: object) -> list[int]:
+        encoded = retriever.encode(RecommendRequest.model_validate({"user_id": 4, **request}))
+        return list(encoded["history"].keys)  # type: ignore[union-attr]
+
+    assert history() == list(stored.keys)
+    assert history(recent=[]) == []
+    recent = list(range(1000, 1010))
+    assert history(recent=recent) == list(keys_of(pa.array(recent[-5:])))
+
+
+def test_excluded_items_are_left_out_and_k_is_still_met(retriever: Retriever) -> None:
+    """The next best ones take their places; ids that nobody knows do no harm."""
+    best = ids_of(retriever, user_id=4, k=20)
+
+    answer = ids_of(retriever, user_id=4, k=10, exclude=[*best[:5], best[0], 99_999_999])
+
+    assert answer == best[5:15]
+
+
+def test_unknown_and_anonymous_users_are_answered(retriever: Retriever) -> None:
+    """From the rest of the request; both start from the table's default row."""
+    unknown, anonymous = (ids_of(retriever, user_id=user, k=5) for user in (-77, None))
+
+    assert len(unknown) == 5
+    assert unknown == anonymous
+
+
+def test_k_is_bounded_by_the_server_and_by_the_catalogue(retriever: Retriever) -> None:
+    """More than max_k is refused; what the catalogue does not have is not made up."""
+    assert len(set(ids_of(retriever, user_id=1, k=250))) == 250
+    with pytest.raises(Refused, match="at most 250"):
+        ids_of(retriever, user_id=1, k=251)
+
+    everything_but_ten = list(range(1010, 1300))
+    assert sorted(
+        map(int, ids_of(retriever, user_id=1, k=250, exclude=everything_but_ten))
+    ) == list(range(1000, 1010))
+
+
+def test_one_answer_before_the_first_version_is_refused(
+    deployment: Deployment, clock: HeldClock
+) -> None:
+    """The hint says what makes a version live."""
+    with pytest.raises(Refused, match="no version is live") as error:
+        recommend(deployment, user_id="4", k=3, clock=clock)
+
+    assert error.value.hint.startswith("`twintide publish -c FILE`")
+
+
+def test_one_answer_takes_ids_as_a_person_types_them(
+    two_versions: Deployment, clock: HeldClock
+) -> None:
+    """Text becomes a number where the events have numbers, and is refused where it is none."""
+    answer = recommend(
+        two_versions, user_id="4", k=3, clock=clock, recent=["5001"], exclude=["5002"]
+    )
+
+    assert answer.version == "v000002"
+    assert all(5000 <= int(item) < 5300 for item in answer.item_ids)
+    for wrong in ({"user_id": "four"}, {"recent": ["x"]}, {"exclude": [""]}, {"k": 0}):
+        with pytest.raises(Refused):
+            recommend(two_versions, **({"user_id": "4", "k": 3, "clock": clock} | wrong))  # type: ignore[arg-type]
