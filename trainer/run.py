@@ -400,5 +400,5 @@ def _check_clicks(due: list[Slice], asked: date | None, parent: CheckpointManife
 def _line_lock(deployment: Deployment, kind: str) -> Iterator[None]:
     folder = deployment.checkpoints_dir
     with exclusive_lock(folder / f".{kind}.lock", who=f"this {kind} run"):
-        sweep_temporaries(folder)
+        sweep_temporaries(folder, older_than_seconds=0, name=f"{kind}-*")
         yield

@@ -20,7 +20,7 @@ from twintide.config import Deployment
 from twintide.errors import Refused
 from twintide.events import OFFSET_COLUMN, PARTITION_COLUMN
 from twintide.features import encode, to_columns
-from twintide.files import exclusive_lock
+from twintide.files import exclusive_lock, sweep_temporaries
 from twintide.keys import keys_of
 from twintide.records import Position
 from twintide.shards import Ledger, ShardFooter, ShardName, read_shard
@@ -72,6 +72,7 @@ class Slicer:
         with exclusive_lock(
             self._deployment.slices_dir / ".lock", who="slicing", wait_seconds=600
         ):
+            sweep_temporaries(self._deployment.slices_dir, older_than_seconds=0)
             behind = read_chain(self._deployment.slices_dir, after=len(self.chain))
             self._take_up(behind, learnt={})
             groups = self._new_shards_by_hour(until)

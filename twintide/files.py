@@ -88,14 +88,17 @@ def remove_file(path: Path) -> None:
     fsync_dir(path.parent)
 
 
-def sweep_temporaries(root: Path, *, older_than_seconds: float = 3600.0) -> int:
+def sweep_temporaries(
+    root: Path, *, older_than_seconds: float = 3600.0, name: str = "*"
+) -> int:
     """Remove hidden leftovers of crashed writers below `root`; returns how many.
 
-    Young ones may belong to a writer at work and stay.
+    Young ones may belong to a writer at work and stay. Who holds the lock of all that are called
+    `name` (a glob pattern) may sweep those at any age.
     """
     swept = 0
     newest_kept = SystemClock().now().timestamp() - older_than_seconds
-    for path in sorted(root.rglob(f".*{TEMPORARY_SUFFIX}")) if root.is_dir() else []:
+    for path in sorted(root.rglob(f".{name}.*{TEMPORARY_SUFFIX}")) if root.is_dir() else []:
         try:
             if path.stat().st_mtime > newest_kept:
                 continue

@@ -28,7 +28,7 @@ SMALL = {
     "training": {
         "day_starts_at": "00:00",
         "threads": 1,
-        "hourly": {"batch_rows": 64},
+        "hourly": {"batch_rows": 64, "holdback_minutes": 20},
         "nightly": {"batch_rows": 64},
     },
     "model": {"embedding_width": 8, "hidden": [16], "output_width": 8},

@@ -1,0 +1,103 @@
+"""Work in child processes that die when they are told to, for tests of kill -9.
+
+A runner script calls `serve(work)`; a test starts it and talks to it through `Runner`. The child that
+works is forked from a process that has loaded everything and done nothing with it, which saves the
+start of each. It dies before its n-th step on the file system, or after some seconds.
+"""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from twintide import files
+
+STEPS = ("fsync", "replace", "rename", "link", "unlink")
+
+
+class CountingOs:
+    """The os module, whose n-th step on the file system is death instead."""
+
+    def __init__(self, die_before: int | None, report: int) -> None:
+        self._die_before = die_before
+        self._report = report
+        self._steps = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return self._counted(name) if name in STEPS else getattr(os, name)
+
+    def _counted(self, name: str) -> Callable[..., Any]:
+        def step(*arguments: Any) -> Any:
+            self._steps += 1
+            if self._steps == self._die_before:
+                os.kill(os.getpid(), signal.SIGKILL)
+            os.write(self._report, f"{name}\n".encode())
+            return getattr(os, name)(*arguments)
+
+        return step
+
+
+def serve(work: Callable[[dict[str, Any]], None]) -> None:
+    """Answer each request of stdin with what became of a child that did `work(request)`."""
+    for line in sys.stdin:
+        print(json.dumps(_run(work, json.loads(line))), flush=True)  # noqa: T201
+
+
+def _run(work: Callable[[dict[str, Any]], None], request: dict[str, Any]) -> dict[str, Any]:
+    read_end, write_end = os.pipe()
+    child = os.fork()
+    if child == 0:
+        with contextlib.redirect_stdout(sys.stderr):
+            _work(work, request, write_end)
+    os.close(write_end)
+    with os.fdopen(read_end) as steps:
+        names = steps.read().split()
+    _, status = os.waitpid(child, 0)
+    return {"killed": os.WIFSIGNALED(status), "code": status, "steps": names}
+
+
+def _work(work: Callable[[dict[str, Any]], None], request: dict[str, Any], report: int) -> None:
+    files.os = CountingOs(request.get("die_before"), report)  # type: ignore[attr-defined]
+    if request.get("die_after_seconds"):
+        signal.signal(signal.SIGALRM, lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+        signal.setitimer(signal.ITIMER_REAL, request["die_after_seconds"])
+    try:
+        work(request)
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+        os._exit(1)
+    os._exit(0)
+
+
+class Runner:
+    """The test's side: a runner script at work."""
+
+    def __init__(self, script: Path) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, str(script)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+
+    def __call__(self, **request: Any) -> dict[str, Any]:
+        """{"killed": bool, "code": wait status, "steps": names of the file-system steps, in order}."""
+        stdin, stdout = self._process.stdin, self._process.stdout
+        if stdin is None or stdout is None:
+            raise RuntimeError("the runner has no pipes")
+        stdin.write(json.dumps(request) + "\n")
+        stdin.flush()
+        answer: dict[str, Any] = json.loads(stdout.readline())
+        return answer
+
+    def close(self) -> None:
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                pipe.close()
+        self._process.wait()

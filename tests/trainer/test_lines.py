@@ -1,0 +1,334 @@
+"""The two lines of training, as FIELD 1 says: who starts from whom, who changes what, who learns what."""
+
+from collections import Counter
+from collections.abc import Iterable
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from tests.trainer.conftest import DAYS, Line, MakeLine, at
+from trainer import run
+from trainer.epoch import shuffled, shuffled_by_window
+from twintide.checkpoints import Checkpoint, list_checkpoints
+from twintide.clock import HeldClock
+from twintide.errors import Refused
+from twintide.keys import keys_of
+from twintide.shards import Ledger, read_shard
+from twintide.slices import ITEM_KEY, OFFSET, PARTITION, USER_KEY
+
+ID_TABLES = ("user", "item")
+
+
+def learnt_rows(line: Line, slices: Iterable[str]) -> Counter[tuple[int, int]]:
+    """(partition, offset) of every click in these slices, with how often it occurs."""
+    found: Counter[tuple[int, int]] = Counter()
+    for name in slices:
+        table = line.slices()[name].read()
+        found.update(zip(table[PARTITION].to_pylist(), table[OFFSET].to_pylist(), strict=True))
+    return found
+
+
+def clicks_of_days(line: Line, days: range) -> Counter[tuple[int, int]]:
+    """(partition, offset) of every click that the shards hold of these days."""
+    found: Counter[tuple[int, int]] = Counter()
+    for name in Ledger(line.deployment.shards_dir, line.deployment.kafka.topic).names():
+        if at(days.start) <= name.hour_at < at(days.stop):
+            events = read_shard(name.path)
+            clicks = events.filter(events["clicked"])
+            found.update(
+                zip(
+                    clicks["kafka_partition"].to_pylist(),
+                    clicks["kafka_offset"].to_pylist(),
+                    strict=True,
+                )
+            )
+    return found
+
+
+def lineage(line: Line, checkpoint: Checkpoint) -> list[Checkpoint]:
+    """The checkpoint and its ancestors, oldest first."""
+    chain = [checkpoint]
+    while chain[0].manifest.parent:
+        chain.insert(0, line.load(chain[0].manifest.parent))
+    return chain
+
+
+def rows_that_differ(before: Checkpoint, after: Checkpoint, table: str) -> set[int]:
+    """Keys of the rows that both hold and whose weights or accumulators are not the same bits."""
+    known = len(before.arrays[f"table.{table}.keys"])
+    np.testing.assert_array_equal(
+        before.arrays[f"table.{table}.keys"], after.arrays[f"table.{table}.keys"][:known]
+    )
+    differs = np.zeros(known, bool)
+    for name in (f"table.{table}.weights", f"optimizer.rows.{table}"):
+        old, new = before.arrays[name], after.arrays[name][:known]
+        differs |= (old.view(np.uint32) != new.view(np.uint32)).reshape(known, -1).any(axis=1)
+    return set(after.arrays[f"table.{table}.keys"][:known][differs].tolist())
+
+
+@pytest.mark.promise("T3")
+def test_the_hourly_pass_changes_only_rows_that_it_saw(line: Line) -> None:
+    """No dense weight, no moment of its optimizer, no side table, no row outside the slice: not one bit."""
+    before = line.night(0)
+    after = line.hour(1, 1)
+    seen: dict[str, set[int]] = {table: set() for table in ID_TABLES}
+    for name in after.manifest.slices:
+        rows = line.slices()[name].read()
+        seen["user"] |= set(rows[USER_KEY].to_pylist())
+        seen["item"] |= set(rows[ITEM_KEY].to_pylist())
+        seen["item"] |= set(rows["query.history"].combine_chunks().flatten().to_pylist())
+
+    assert after.manifest.rows > 0
+    for name in before.arrays:
+        is_frozen = name.startswith(("dense.", "optimizer.adam.")) or (
+            name.startswith(("table.", "optimizer.rows."))
+            and not any(name.split(".")[-2] == t or name.endswith(f"rows.{t}") for t in ID_TABLES)
+        )
+        if is_frozen:
+            assert before.arrays[name].tobytes() == after.arrays[name].tobytes(), name
+    for table in ID_TABLES:
+        changed = rows_that_differ(before, after, table)
+        assert changed
+        assert changed <= seen[table]
+
+
+def test_an_hourly_pass_over_everything_changes_dense_weights_too(make_line: MakeLine) -> None:
+    """The switch does what it says, so the test above can fail; and it may begin without a nightly."""
+    line = make_line({"training": {"hourly": {"learns": "everything"}}})
+    first = line.hour(0, 6)
+    second = line.hour(0, 7)
+
+    assert first.manifest.parent is None
+    assert (first.arrays["dense.query.0.weight"] != second.arrays["dense.query.0.weight"]).any()
+
+
+@pytest.mark.promise("T4")
+def test_the_nightly_epoch_starts_from_yesterdays_nightly_and_sees_each_click_once(
+    line: Line,
+) -> None:
+    """Also where an hourly line has gone on in the meantime: that is thrown away."""
+    first = line.night(0)
+    line.hour(1, 6)
+    line.hour(1, 12)
+    second = line.night(1)
+
+    assert second.manifest.parent == first.manifest.name
+    assert learnt_rows(line, first.manifest.slices) == clicks_of_days(line, range(0, 1))
+    assert learnt_rows(line, second.manifest.slices) == clicks_of_days(line, range(1, 2))
+    assert max(learnt_rows(line, second.manifest.slices).values()) == 1
+
+
+@pytest.mark.promise("T4")
+def test_a_nightly_run_does_not_depend_on_the_hourly_line(make_line: MakeLine) -> None:
+    """With and without hourly runs beside it: the same weights, to the byte."""
+    alone, beside = make_line(), make_line()
+    alone.night(0)
+    beside.night(0)
+    beside.hour(1, 5)
+    beside.hour(1, 23)
+
+    expected, found = alone.night(1), beside.night(1)
+
+    assert expected.manifest.position == found.manifest.position
+    for name, array in expected.arrays.items():
+        if name.startswith(("dense.", "table.", "optimizer.")):
+            assert array.tobytes() == found.arrays[name].tobytes(), name
+
+
+@pytest.mark.promise("T4")
+def test_the_same_seed_gives_the_same_bytes_and_another_seed_another_order(
+    make_line: MakeLine,
+) -> None:
+    """The seed is recorded in the manifest."""
+    one, two = make_line(), make_line()
+    other = make_line({"training": {"seed": 2}})
+
+    assert one.night(0).manifest.files == two.night(0).manifest.files
+    assert other.night(0).manifest.seed != one.load("nightly-000001").manifest.seed
+
+
+def test_the_epoch_is_shuffled_and_takes_every_row_once() -> None:
+    """Uniformly: no rank correlation with time. By window: batches stay within one, in a mixed order."""
+    uniform = np.concatenate(list(shuffled(5_000, batch_rows=64, seed=1)))
+    windows = np.repeat(np.arange(24), 200)
+    batches = shuffled_by_window(windows, batch_rows=64, seed=1)
+    firsts = np.array([windows[batch[0]] for batch in batches])
+
+    assert sorted(uniform) == list(range(5_000))
+    assert abs(np.corrcoef(uniform, np.arange(5_000))[0, 1]) < 0.05
+    assert sorted(np.concatenate(batches)) == list(range(len(windows)))
+    assert all(len(set(windows[batch])) == 1 for batch in batches)
+    assert abs(np.corrcoef(firsts, np.arange(len(firsts)))[0, 1]) < 0.3
+    within = next(batch for batch in batches if len(batch) > 10)
+    assert list(within) != sorted(within)
+
+
+@pytest.mark.promise("T5")
+def test_after_the_hand_over_no_click_is_lost_or_learnt_twice_on_either_line(line: Line) -> None:
+    """The next hourly run stands on the new nightly and replays all that came after its day."""
+    line.night(0)
+    for hour in (3, 9, 15, 21):
+        line.hour(1, hour)
+    before = line.hour(2, 1)
+    nightly = line.night(1)
+    after = line.hour(2, 2)
+
+    assert before.manifest.base != nightly.manifest.name
+    assert after.manifest.parent == after.manifest.base == nightly.manifest.name
+    for last in (before, after, nightly):
+        learnt = Counter[tuple[int, int]]()
+        for each in lineage(line, last):
+            learnt += learnt_rows(line, each.manifest.slices)
+        assert max(learnt.values()) == 1
+        offsets = {p: sorted(o for q, o in learnt if q == p) for p in (0, 1)}
+        expected = clicks_of_days(line, range(0, DAYS))
+        for partition, taken in offsets.items():
+            wanted = sorted(o for q, o in expected if q == partition and o <= taken[-1])
+            assert taken == wanted
+
+
+@pytest.mark.promise("T5")
+def test_hourly_runs_go_on_from_the_older_nightly_until_the_new_one_is_there(line: Line) -> None:
+    """A late nightly leaves nothing stale; the hand-over comes with the first run after it."""
+    first = line.night(0)
+    late = [line.hour(2, hour) for hour in (1, 2, 3)]
+
+    assert {each.manifest.base for each in late} == {first.manifest.name}
+    assert line.night(1).manifest.name == line.hour(2, 4).manifest.base
+
+
+@pytest.mark.promise("T7")
+def test_missed_nights_are_made_up_in_order(make_line: MakeLine) -> None:
+    """Two days in one run are the same bytes as a run each day."""
+    late, punctual = make_line(), make_line()
+    outcomes = run.nightly(late.deployment, clock=HeldClock(at(2, 0, 5)))
+    punctual.night(0)
+    punctual.night(1)
+
+    assert [each.checkpoint.day for each in outcomes if each.checkpoint] == [
+        at(0).date(),
+        at(1).date(),
+    ]
+    for name in ("nightly-000001", "nightly-000002"):
+        assert late.load(name).manifest.files == punctual.load(name).manifest.files
+
+
+@pytest.mark.promise("T7")
+def test_running_late_or_often_learns_the_same_clicks(make_line: MakeLine) -> None:
+    """Once after five hours or every hour: every click up to the same moment, once."""
+    often, late = make_line(), make_line()
+    for line in (often, late):
+        line.night(0)
+    taken = Counter[tuple[int, int]]()
+    for hour in range(1, 6):
+        taken += learnt_rows(often, often.hour(1, hour).manifest.slices)
+
+    assert learnt_rows(late, late.hour(1, 5).manifest.slices) == taken
+
+
+def test_the_newest_minutes_are_left_for_the_gate(line: Line) -> None:
+    """They are sliced, not learnt, and learnt by the next run."""
+    line.night(0)
+    first = line.hour(1, 2)
+    waiting = [
+        name
+        for name, each in line.slices().items()
+        if not each.is_covered_by(first.manifest.position)
+    ]
+    second = line.hour(1, 3)
+
+    assert waiting
+    assert first.manifest.newest_event_at is not None
+    assert first.manifest.newest_event_at < at(1, 1, 40)
+    assert set(waiting) <= set(second.manifest.slices)
+
+
+def test_the_hourly_line_refuses_to_begin_without_a_nightly(line: Line) -> None:
+    """Random dense weights that never learn would make a version worse than none."""
+    with pytest.raises(Refused, match="no nightly checkpoint") as refusal:
+        run.hourly(line.deployment, clock=HeldClock(at(0, 5)))
+
+    assert "twintide train nightly" in refusal.value.hint
+
+
+def test_an_incomplete_or_empty_or_learnt_day_is_refused_by_name(line: Line) -> None:
+    """Each with what to do next."""
+    line.night(0)
+    clock = HeldClock(at(DAYS + 5))
+
+    with pytest.raises(Refused, match="is not complete"):
+        run.nightly(line.deployment, clock=clock, day=at(DAYS + 1).date())
+    with pytest.raises(Refused, match="is learnt already"):
+        run.nightly(line.deployment, clock=clock, day=at(0).date())
+
+
+def test_a_day_without_clicks_is_refused_by_name(line: Line) -> None:
+    """A day before the first shard, say."""
+    with pytest.raises(Refused, match="no clicks on day 2026-02-26"):
+        run.nightly(line.deployment, clock=HeldClock(at(1, 1)), day=at(-3).date())
+
+
+def test_nothing_new_makes_no_checkpoint(line: Line) -> None:
+    """Neither line writes one for nothing."""
+    line.night(0)
+    line.hour(1, 2)
+    hourly = run.hourly(line.deployment, clock=HeldClock(at(1, 2)))
+    nightly = run.nightly(line.deployment, clock=HeldClock(at(1, 2)))
+
+    assert hourly.checkpoint is None
+    assert [each.checkpoint for each in nightly] == [None]
+    assert len(list_checkpoints(line.deployment.checkpoints_dir)) == 2
+
+
+def test_rewind_makes_both_lines_go_on_from_an_older_checkpoint(line: Line) -> None:
+    """An hourly one brings its nightly along; weights are the old ones to the byte."""
+    line.night(0)
+    wanted = line.hour(1, 3)
+    line.hour(1, 4)
+    line.night(1)
+    line.hour(2, 1)
+
+    rewound = line.load(run.rewind(line.deployment, wanted.manifest.name).name)
+    following = line.hour(2, 2)
+
+    assert rewound.arrays.keys() == wanted.arrays.keys()
+    assert all(
+        rewound.arrays[name].tobytes() == wanted.arrays[name].tobytes() for name in wanted.arrays
+    )
+    assert following.manifest.parent == rewound.manifest.name
+    assert learnt_rows(line, following.manifest.slices) == (
+        learnt_rows(line, line.load("hourly-000003").manifest.slices)
+        + clicks_between(line, line.load("hourly-000003"), following)
+    )
+
+
+def clicks_between(line: Line, after: Checkpoint, until: Checkpoint) -> Counter[tuple[int, int]]:
+    """Clicks of the shards behind one position and before the other."""
+    return Counter(
+        {
+            (partition, offset): 1
+            for partition, offset in clicks_of_days(line, range(0, DAYS))
+            if after.manifest.position[partition] <= offset < until.manifest.position[partition]
+        }
+    )
+
+
+@pytest.mark.promise("T6")
+def test_a_loss_that_is_not_finite_stops_before_it_changes_anything(make_line: MakeLine) -> None:
+    """The batch is named, and there is no checkpoint."""
+    line = make_line({"training": {"nightly": {"row_learning_rate": 1e38}}})
+
+    with pytest.raises(Refused, match=r"day 2026-03-01, clicks|not finite"):
+        run.nightly(line.deployment, clock=HeldClock(at(1, 0, 5)))
+    assert list_checkpoints(line.deployment.checkpoints_dir) == []
+
+
+def test_a_catalogue_names_every_item_that_was_learnt(line: Line) -> None:
+    """Ids, in the order of their first click, beside the features that they are encoded by."""
+    checkpoint = line.night(0)
+    learnt = pa.concat_tables(line.slices()[name].read() for name in checkpoint.manifest.slices)
+
+    assert set(checkpoint.catalogue["item_id"].to_pylist()) == set(learnt["item_id"].to_pylist())
+    known = set(checkpoint.arrays["table.item.keys"].tolist())
+    assert set(keys_of(checkpoint.catalogue["item_id"]).tolist()) <= known

@@ -1,0 +1,25 @@
+"""Trains in child processes that die when they are told to: {"line": …, "data_dir": …, "shards": …, "now": …}."""
+
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from tests.dying import serve
+from tests.trainer.conftest import deployment_in
+from trainer import run
+from twintide.clock import HeldClock
+
+
+def train(request: dict[str, Any]) -> None:
+    deployment = deployment_in(
+        Path(request["data_dir"]), {"folders": {"shards": request["shards"]}}
+    )
+    clock = HeldClock(datetime.fromisoformat(request["now"]))
+    {"nightly": run.nightly, "hourly": run.hourly}[request["line"]](deployment, clock=clock)
+
+
+if __name__ == "__main__":
+    serve(train)
