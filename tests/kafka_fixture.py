@@ -1,3 +1,5 @@
+import gc
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +11,14 @@ from streaming.local_kafka import LocalKafka
 
 def in_docker() -> Any | None:
     """A Kafka container, not yet started; None where there is no Docker."""
-    try:
-        return KafkaContainer().with_kraft()
-    except DockerException:
-        return None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)  # its client leaves a socket when it fails
+        try:
+            return KafkaContainer().with_kraft()
+        except DockerException:
+            return None
+        finally:
+            gc.collect()
 
 
 def from_pip(folder: Path) -> LocalKafka:

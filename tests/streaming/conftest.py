@@ -1,4 +1,4 @@
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from uuid import uuid4
 
@@ -10,7 +10,7 @@ from twintide import telemetry
 
 @pytest.fixture
 def line(kafka: str, tmp_path: Path) -> Callable[..., Line]:
-    """Makes a line of a fresh topic: line(partitions=2)."""
+    """What makes a line with a topic of its own."""
 
     def make(*, partitions: int = 1) -> Line:
         topic = f"clicks-{uuid4().hex[:8]}"
@@ -20,6 +20,5 @@ def line(kafka: str, tmp_path: Path) -> Callable[..., Line]:
 
 
 @pytest.fixture(autouse=True)
-def json_logs() -> Iterator[None]:
+def json_logs() -> None:
     telemetry.configure_logging()
-    yield

@@ -88,7 +88,7 @@ class Line:
 
     @contextmanager
     def producer(self, **settings: Any) -> Iterator[KafkaProducer]:
-        producer = KafkaProducer(**connection(self.deployment.kafka), linger_ms=20, **settings)
+        producer = KafkaProducer(**connection(self.deployment.kafka), linger_ms=5, **settings)
         try:
             yield producer
             producer.flush()

@@ -1,0 +1,151 @@
+import random
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+from kafka.consumer.fetcher import Fetcher
+from kafka.errors import CorruptRecordError
+from kafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchBuilder
+
+from streaming import blocks
+from streaming.client import connection
+from tests.streaming.line import NOON_MS, Line, wait_until
+
+Row = tuple[int, int, bytes | None]
+
+
+@pytest.fixture
+def mixed(line: Callable[..., Line]) -> Line:
+    """Every codec, keys, headers, tombstones, large values, out-of-order times, transactions."""
+    made = line()
+    random_ = random.Random(1)
+    for codec in (None, "gzip", "snappy", "lz4", "zstd"):
+        with made.producer(compression_type=codec, batch_size=20_000) as producer:
+            send_some(producer, made, random_, total=400)
+    with made.producer(transactional_id=made.deployment.kafka.topic) as producer:
+        producer.init_transactions()
+        for finish in ("commit", "abort", "commit", "abort"):
+            producer.begin_transaction()
+            send_some(producer, made, random_, total=40)
+            producer.flush()  # an abort would otherwise drop what was not sent yet
+            getattr(producer, f"{finish}_transaction")()
+    return made
+
+
+def send_some(producer: KafkaProducer, line: Line, random_: random.Random, *, total: int) -> None:
+    topic = line.deployment.kafka.topic
+    for number in range(total):
+        size = 40_000 if number % 50 == 0 else random_.choice([0, 1, 90, 300])
+        is_tombstone = number % 37 == 5
+        producer.send(
+            topic,
+            None if is_tombstone else random_.randbytes(size),
+            key=b"key" * random_.randrange(50) if is_tombstone or number % 3 else None,
+            headers=[("h", b"x" * random_.randrange(200)), ("\u00e9", b"")] if number % 4 else [],
+            partition=0,
+            timestamp_ms=NOON_MS + random_.randrange(-(10**9), 10**9),
+        )
+
+
+def plain_rows(batch: list[Any]) -> list[Row]:
+    return [(each.offset, each.timestamp, each.value) for each in batch]
+
+
+def block_rows(batch: list[Any]) -> list[Row]:
+    return [
+        row
+        for each in batch
+        for row in zip(each.offsets.tolist(), each.times_ms.tolist(), each.values, strict=True)
+    ]
+
+
+@pytest.mark.promise("S1")
+@pytest.mark.parametrize(
+    ("isolation", "count"), [("read_committed", 2080), ("read_uncommitted", 2160)]
+)
+def test_the_block_path_gives_what_plain_poll_gives(
+    mixed: Line, isolation: str, count: int
+) -> None:
+    """Offsets, times and values of every codec, with and without aborted transactions, from the
+    beginning and from the middle of batches.
+    """
+    kafka = mixed.deployment.kafka
+    partition = TopicPartition(kafka.topic, 0)
+    settings = {**connection(kafka), "isolation_level": isolation, "auto_offset_reset": "none"}
+    readers = [KafkaConsumer(**settings), KafkaConsumer(**settings)]
+    assert blocks.install(readers[1])
+    end = readers[0].end_offsets([partition])[partition]
+    try:
+        for start in (0, 17, 1500, 2041, end - 1):
+            expected = drained(readers[0], partition, plain_rows, start=start, end=end)
+            assert drained(readers[1], partition, block_rows, start=start, end=end) == expected
+            assert start > 0 or len(expected) == count
+    finally:
+        for reader in readers:
+            reader.close()
+
+
+def drained(
+    reader: KafkaConsumer,
+    partition: TopicPartition,
+    rows_of: Callable[[list[Any]], list[Row]],
+    *,
+    start: int,
+    end: int,
+) -> list[Row]:
+    rows: list[Row] = []
+    reader.assign([partition])
+    reader.seek(partition, start)
+
+    def is_drained() -> bool:
+        for batch in reader.poll(timeout_ms=100, max_records=100).values():
+            rows.extend(rows_of(batch))
+        return bool(reader.position(partition) >= end)
+
+    wait_until(is_drained)
+    return rows
+
+
+def test_a_flipped_bit_in_a_batch_is_refused() -> None:
+    """The CRC check of the client stays, and so does that of the framing."""
+    builder = DefaultRecordBatchBuilder(
+        magic=2,
+        compression_type=0,
+        is_transactional=False,
+        producer_id=-1,
+        producer_epoch=-1,
+        base_sequence=-1,
+        batch_size=10_000,
+    )
+    for offset in range(3):
+        builder.append(offset, timestamp=NOON_MS, key=None, value=b"value", headers=[])
+    sound = bytes(builder.build())
+    header = DefaultRecordBatch.HEADER_STRUCT.size
+    refused = 0
+    for position in range(header, len(sound)):
+        damaged = bytearray(sound)
+        damaged[position] ^= 0x80
+        assert not DefaultRecordBatch(damaged).validate_crc()
+        try:
+            blocks._decoded(DefaultRecordBatch(damaged))
+        except CorruptRecordError:
+            refused += 1
+    assert refused > 0
+
+
+def test_another_kafka_python_is_polled_plainly(
+    line: Callable[..., Line], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the private seam is not as expected, nothing is touched and every event still comes."""
+    monkeypatch.setattr(Fetcher.PartitionRecords, "_unpack_records", print)
+    assert not blocks.is_available()
+    monkeypatch.undo()
+    monkeypatch.setattr(blocks, "is_available", lambda: False)
+    made = line(partitions=2)
+    made.feed(range(500), step_ms=500)
+
+    summary = made.catch_up()
+
+    assert summary.rows == 500
+    assert made.holds_every_event_once()
