@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from publisher.reader import LoadedVersion
 from serving.request import Id, RecommendRequest, column_of
-from twintide.clock import Clock
+from twintide.clock import Clock, to_unix_ms
 from twintide.errors import Refused
 from twintide.features import (
     Encoded,
@@ -23,6 +23,9 @@ from twintide.features import (
     encode,
 )
 from twintide.keys import Keys, keys_of
+
+SCORE_DIGITS = 6
+"""More would be rounding errors of float32."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,7 @@ class Answer:
         pairs = zip(self.item_ids, self.scores, strict=True)
         return {
             "version": self.version,
-            "items": [{"item_id": item_id, "score": round(score, 6)} for item_id, score in pairs],
+            "items": [{"item_id": item_id, "score": score} for item_id, score in pairs],
         }
 
 
@@ -78,7 +81,7 @@ class Retriever:
         return Answer(
             version=self.name,
             item_ids=self.version.item_ids.take(pa.array(chosen)).to_pylist(),
-            scores=scores[0][kept][: request.k].tolist(),
+            scores=scores[0][kept][: request.k].astype(np.float64).round(SCORE_DIGITS).tolist(),
         )
 
     def encode(self, request: RecommendRequest) -> Encoded:
@@ -91,7 +94,8 @@ class Retriever:
             for name in self._columns
         }
         if self._needs_time:
-            columns[events.time] = pa.array([self._clock.now()], pa.timestamp("ms", tz="UTC"))
+            now = to_unix_ms(self._clock.now())
+            columns[events.time] = pa.array([now], pa.timestamp("ms", tz="UTC"))
         columns[events.user] = user
         encoded = encode(pa.table(columns), spec.query, time_column=events.time)
         for feature in spec.query:

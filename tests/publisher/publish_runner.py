@@ -1,5 +1,6 @@
 """Publishes in child processes that die when they are told to. One JSON request a line on stdin:
-{"data_dir": ..., "die_before": n or null, "die_after_seconds": s or null}; one answer a line:
+{"data_dir": ..., "die_before": n or null, "die_after_seconds": s or null, "in_place": bool}; one
+answer a line:
 {"killed": bool, "steps": names of the file-system steps, in order}.
 
 Forking from a process that has loaded torch and done nothing with it saves its start each time.
@@ -10,12 +11,13 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from publisher import build
 from publisher.publish import publish
 from tests.publisher import checkpoint_fixture as made
 from twintide import files
@@ -45,11 +47,20 @@ class CountingOs:
         return step
 
 
+@contextlib.contextmanager
+def fill_in_place(path: Path) -> Iterator[Path]:
+    """The protocol broken on purpose: the folder has its name before it is filled."""
+    path.mkdir()
+    yield path
+
+
 def publish_in_child(request: dict[str, Any], report: int) -> None:
     files.os = CountingOs(request["die_before"], report)  # type: ignore[attr-defined,assignment]
     if request["die_after_seconds"]:
         signal.setitimer(signal.ITIMER_REAL, request["die_after_seconds"])
         signal.signal(signal.SIGALRM, lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+    if request["in_place"]:
+        build.publish_folder_once = fill_in_place  # type: ignore[attr-defined]
     publish(made.deployment_at(Path(request["data_dir"])), clock=made.held_clock())
 
 

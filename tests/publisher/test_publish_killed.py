@@ -12,6 +12,7 @@ import pytest
 from publisher import registry
 from publisher.reader import load_version
 from tests.publisher import checkpoint_fixture as made
+from twintide.errors import Corrupt
 from twintide.versions import read_state, version_names
 
 RUNNER = Path(__file__).with_name("publish_runner.py")
@@ -34,12 +35,17 @@ def publish_in_child() -> Iterator[Publish]:
     assert runner.stdout is not None
 
     def run(
-        data_dir: Path, *, die_before: int | None = None, die_after_seconds: float | None = None
+        data_dir: Path,
+        *,
+        die_before: int | None = None,
+        die_after_seconds: float | None = None,
+        in_place: bool = False,
     ) -> dict[str, Any]:
         request = {
             "data_dir": str(data_dir),
             "die_before": die_before,
             "die_after_seconds": die_after_seconds,
+            "in_place": in_place,
         }
         assert runner.stdin is not None
         assert runner.stdout is not None
@@ -139,6 +145,14 @@ def test_a_publish_killed_at_random_moments_ends_as_if_it_had_not_been(
 
     for number in range(4):
         case.check(tmp_path / str(number), die_after_seconds=rng.uniform(0.005, 0.2))
+
+
+def test_the_kills_would_notice_a_version_that_is_written_in_place(
+    case: Case, tmp_path: Path
+) -> None:
+    """With the protocol broken on purpose, half a version is seen: so the tests above can fail."""
+    with pytest.raises(Corrupt):
+        case.check(tmp_path / "broken", die_before=10, in_place=True)
 
 
 @pytest.mark.faults
