@@ -24,6 +24,11 @@ from twintide.errors import Refused
 from twintide.telemetry import get_log
 from twintide.versions import read_state
 
+KEEP_ALIVE_SECONDS = 75
+"""Longer than the 60 s of common load balancers, which must be the ones to hang up: a request that
+meets a closing connection is lost.
+"""
+
 GOODBYE_SECONDS = 5
 """How long running requests may take to finish at the end."""
 
@@ -49,6 +54,7 @@ def serve(deployment: Deployment, *, clock: Clock) -> None:
             log_config=None,
             access_log=False,
             lifespan="off",
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=GOODBYE_SECONDS,
         )
     )
