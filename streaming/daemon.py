@@ -7,7 +7,7 @@ same messages again. So a stop is quick, and a crash is no special case.
 
 import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -172,6 +172,7 @@ class _Ingest:
         """Read with one consumer until stopped (False) or caught up (True)."""
         self._source = source
         self._readings: dict[int, _Reading] = {}
+        self._to_resume: set[int] = set()
         self._watch = RejectWatch(source.topic, max_ratio=self._config.max_rejected_ratio)
         self._partitions = self._count_partitions()
         self._looked_at = 0.0
@@ -182,6 +183,8 @@ class _Ingest:
         return False
 
     def _turn(self) -> None:
+        for partition in sorted(self._to_resume):
+            self._resume(partition)
         polled = self._source.poll(timeout_seconds=_POLL_SECONDS)
         if polled.fresh:
             self._partitions = self._count_partitions()
@@ -222,6 +225,7 @@ class _Ingest:
         self._begin_at(partition, before, first)
 
     def _begin_at(self, partition: int, before: ShardFooter | None, first: int) -> None:
+        self._to_resume.discard(partition)
         cutter = PartitionCutter(partition, self._config, first=first, before=before)
         self._readings[partition] = _Reading(cutter, moved_at=monotonic_seconds())
         self._watch.forget(partition)
@@ -230,6 +234,7 @@ class _Ingest:
 
     def _forget(self, partition: int, *, why: str) -> None:
         """Drop the open shard: its messages are read again, here or by the new owner."""
+        self._to_resume.discard(partition)
         if self._readings.pop(partition, None) is not None:
             self._log.info("partition_dropped", partition=partition, why=why)
 
@@ -246,7 +251,8 @@ class _Ingest:
                 return
         cutters = [each.cutter for each in self._readings.values()]
         while (full := overfull(cutters, self._config.max_bytes)) is not None:
-            self._flush(full)
+            if (early := full.flush()) is not None:
+                self._commit(early)
 
     def _cut_what_is_due(self) -> None:
         now = self._clock.now()
@@ -259,13 +265,8 @@ class _Ingest:
             if (cut := reading.cutter.due(now, idle=idle, position=position)) is not None:
                 self._commit(cut)
 
-    def _flush(self, cutter: PartitionCutter) -> None:
-        cut = cutter.flush(self._source.position(cutter.partition))
-        if cut is not None:
-            self._commit(cut)
-
     def _commit(self, cut: Cut) -> bool:
-        """Make a shard of a cut. False where a rival was first; the partition is then resumed."""
+        """Make a shard of a cut. False where a rival was first: then the partition is dropped."""
         content = content_of(cut, self._deployment.events)
         sample = content.rejected["reason"][0].as_py() if len(content.rejected) else ""
         self._watch.check(cut.partition, content.is_bad, sample=sample)
@@ -281,7 +282,8 @@ class _Ingest:
             self._lost_races += 1
             self.metrics.lost_race(cut.partition)
             self._forget(cut.partition, why="a rival was first")
-            self._resume(cut.partition)
+            # Not at once: what was polled with this cut is beyond the position to go back to.
+            self._to_resume.add(cut.partition)
             return False
         self._count(footer)
         return True
@@ -311,7 +313,7 @@ class _Ingest:
 
     def _look(self) -> None:
         """Ask the broker where the logs end: for the lag, and to know that it answers."""
-        ends = self._source.ends(self._readings)
+        ends = self._ends(self._readings)
         self._looked_at = self._answered_at = monotonic_seconds()
         self.metrics.is_ready = bool(self._readings)
         now = self._clock.now()
@@ -325,6 +327,14 @@ class _Ingest:
         self._source.tell_group({p: each.cutter.first for p, each in self._readings.items()})
         self._progress = replace(self._progress, lag=total)
         self._on_progress(self._progress)
+
+    def _ends(self, partitions: Iterable[int]) -> dict[int, int]:
+        """Where the logs end. Raises Refused where one ends before what its shards hold."""
+        ends = self._source.ends(partitions)
+        for partition, end in ends.items():
+            if self._source.position(partition) > end:
+                self._find_again(partition)
+        return ends
 
     @staticmethod
     def _seconds_behind(reading: _Reading, lag: int, now: datetime) -> float:
@@ -351,7 +361,7 @@ class _Ingest:
         if not partitions:
             return
         asked_at = self._clock.now()
-        ends = self._source.ends(partitions)
+        ends = self._ends(partitions)
         allowance = timedelta(seconds=self._config.allowed_lateness_seconds)  # clocks differ
         for partition in partitions:
             if self._source.position(partition) >= ends[partition]:
@@ -377,11 +387,13 @@ class _Ingest:
         """Whether all that was in the logs at the start is in shards; commits what is open."""
         if not self._targets and self._readings:
             self._targets_at = self._clock.now()
-            self._targets = self._source.ends(self._readings)
+            self._targets = self._ends(self._readings)
         if not self._targets or not self._has_read(self._targets):
             return False
         for partition in self._targets:
-            self._flush(self._readings[partition].cutter)
+            cut = self._readings[partition].cutter.flush(self._source.position(partition))
+            if cut is not None:
+                self._commit(cut)
         if not self._has_read(self._targets):  # a rival was first, and has committed less
             return False
         for partition in self._targets:

@@ -141,7 +141,8 @@ class Source:
                 offset = self._consumer.position(self._of(partition), timeout_ms=_ANSWER_MS)
         except (kafka_errors.NoOffsetForPartitionError, kafka_errors.IllegalStateError):
             return -1
-        return -1 if offset is None else int(offset)
+        # A rebalance is announced before it changes positions, and then takes them from the group.
+        return -1 if offset is None or self._listener.said else int(offset)
 
     def is_at_end(self, partition: int) -> bool:
         """Whether the last answer of the broker left nothing to read."""

@@ -95,9 +95,16 @@ class Line:
         finally:
             producer.close(timeout=10)
 
-    def feed(self, ids: Iterable[int], *, start_ms: int = NOON_MS, step_ms: int = 1000) -> None:
+    def feed(
+        self,
+        ids: Iterable[int],
+        *,
+        start_ms: int = NOON_MS,
+        step_ms: int = 1000,
+        batch_bytes: int = 16_384,
+    ) -> None:
         """Good events, round the partitions, one every `step_ms` of broker and event time."""
-        with self.producer() as producer:
+        with self.producer(batch_size=batch_bytes) as producer:
             for index, number in enumerate(ids):
                 at_ms = start_ms + index * step_ms
                 partition = index % self.partitions
