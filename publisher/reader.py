@@ -78,7 +78,7 @@ def _parsed(manifest: VersionManifest, contents: dict[str, bytes]) -> LoadedVers
     return LoadedVersion(
         manifest=manifest,
         model=_query_side(manifest, arrays),
-        index=parse(contents[INDEX]),
+        index=parse(contents[INDEX], dimension=manifest.dimension),
         item_ids=item_ids,
         item_keys=keys_of(item_ids),
         histories=_histories(manifest, arrays),
@@ -113,7 +113,7 @@ def _histories(manifest: VersionManifest, arrays: Arrays) -> Histories:
 def _check_counts(version: LoadedVersion) -> None:
     manifest = version.manifest
     items = {manifest.items, version.index.items, len(version.item_ids)}
-    widths = {manifest.dimension, version.index.dimension, manifest.model.output_width + 1}
+    widths = {manifest.dimension, manifest.model.output_width + 1}
     if len(items) != 1 or len(widths) != 1:
         raise Corrupt(
             f"version {version.name}: manifest, index and item ids disagree on the number of items "

@@ -54,7 +54,8 @@ def test_the_same_vectors_give_the_same_bytes(kind: str) -> None:
 
     built = [item_index.build(items, kind=kind, nprobe=4).to_bytes() for _ in range(2)]  # type: ignore[arg-type]
 
-    assert built[0] == built[1] == item_index.parse(built[0]).to_bytes()
+    assert built[0] == built[1]
+    assert item_index.parse(built[0], dimension=9).to_bytes() == built[0]
 
 
 @pytest.mark.parametrize("kind", ["flat", "ivf"])
@@ -83,4 +84,13 @@ def test_bytes_that_are_no_index_are_corrupt() -> None:
 
     for data in (b"", b"IxFI", sound[:-1], b"\0" * 200):
         with pytest.raises(Corrupt):
-            item_index.parse(data)
+            item_index.parse(data, dimension=9)
+
+
+@pytest.mark.parametrize("kind", ["flat", "ivf"])
+def test_an_index_of_another_width_is_corrupt(kind: str) -> None:
+    """A query of the model's width could not be compared with its vectors."""
+    data = item_index.build(vectors(2_000), kind=kind, nprobe=4).to_bytes()  # type: ignore[arg-type]
+
+    with pytest.raises(Corrupt, match="wide"):
+        item_index.parse(data, dimension=17)
