@@ -1,0 +1,95 @@
+"""Runs of ingest in processes of their own, that die or are slow where a test says.
+
+Processes fork from a server that has everything imported, so that a kill costs a tenth of a second.
+"""
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+from streaming.daemon import run
+from twintide import config, files, shards, telemetry
+from twintide.clock import SystemClock
+
+CALLS = ("fsync", "link", "unlink", "replace", "mkdir")
+"""Steps of a commit: what changes the disk, or makes the change last."""
+
+_FORKS = multiprocessing.get_context("forkserver")
+_FORKS.set_forkserver_preload(["tests.streaming.crash_runs"])
+
+
+def start(target: Callable[..., None], *args: Any) -> BaseProcess:
+    process = _FORKS.Process(target=target, args=args, daemon=True)
+    process.start()
+    return process
+
+
+def catch_up(values: dict[str, Any]) -> None:
+    """Ingest to the end of the log, undisturbed."""
+    _silence(values)
+    run(config.parse(values, name="test"), clock=SystemClock(), until_caught_up=True)
+
+
+def read_on(values: dict[str, Any]) -> None:
+    """The daemon, until it is killed."""
+    _silence(values)
+    run(config.parse(values, name="test"), clock=SystemClock(), stop=threading.Event())
+
+
+def catch_up_until_killed(values: dict[str, Any], kill_at: int) -> None:
+    """Ingest, but SIGKILL ourselves right before the n-th step (1 is the first).
+
+    Which step that was is left in the file `died_before` beside the data.
+    """
+    note = Path(values["data_dir"]).parent / "died_before"
+    left = [kill_at]
+    for name in CALLS:
+        setattr(os, name, _dying_before(name, getattr(os, name), left, note))
+    catch_up(values)
+
+
+def catch_up_stalled(values: dict[str, Any], publish_name: str) -> None:
+    """Ingest, but wait right before the first publish until the file `go` is there.
+
+    It publishes by the function of `twintide.files` of that name.
+    """
+    folder = Path(values["data_dir"]).parent
+    publish = getattr(files, publish_name)
+    waited: list[Path] = []
+
+    def stalled(path: Path, data: bytes) -> None:
+        if not waited and path.suffix == ".parquet":
+            waited.append(path)
+            (folder / "stalled").touch()
+            while not (folder / "go").exists():
+                threading.Event().wait(0.02)
+        publish(path, data)
+
+    shards.publish_file_once = stalled  # type: ignore[attr-defined]
+    catch_up(values)
+
+
+def _dying_before(
+    name: str, call: Callable[..., Any], left: list[int], note: Path
+) -> Callable[..., Any]:
+    def dying(*args: Any, **keywords: Any) -> Any:
+        left[0] -= 1
+        if left[0] == 0:
+            note.write_text(name)
+            os.kill(os.getpid(), signal.SIGKILL)
+        return call(*args, **keywords)
+
+    return dying
+
+
+def _silence(values: dict[str, Any]) -> None:
+    """A killed process says nothing worth reading; its log is kept for when a test fails."""
+    log = os.open(Path(values["data_dir"]).parent / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    telemetry.configure_logging()

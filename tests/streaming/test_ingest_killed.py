@@ -1,0 +1,99 @@
+import random
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.streaming import crash_runs
+from tests.streaming.line import MINUTE_MS, NOON_MS, Line, wait_until
+
+NewLine = Callable[..., Line]
+
+
+@pytest.mark.promise("S1")
+@pytest.mark.promise("S3")
+def test_kill_at_every_step_of_a_commit_neither_loses_nor_repeats_an_event(
+    line: NewLine, tmp_path: Path
+) -> None:
+    """SIGKILL before the 1st, 2nd, ... 17th step that touches the disk, each time a new daemon on
+    what the last one left; bad messages among the good, so quarantine files are steps too.
+    """
+    made = line(partitions=2)
+    for minute in range(24):
+        start_ms = NOON_MS + minute * MINUTE_MS
+        made.feed(range(minute * 10, minute * 10 + 10), start_ms=start_ms)
+        made.feed_raw([b"bad"], at_ms=start_ms + 9_000)
+    died_before: list[str] = []
+    for kill_at in range(1, 18):
+        process = crash_runs.start(crash_runs.catch_up_until_killed, made.values, kill_at)
+        process.join(30)
+        assert process.exitcode == -9
+        died_before.append((tmp_path / "died_before").read_text())
+    made.catch_up()
+
+    assert {"fsync", "link", "unlink"} <= set(died_before)
+    assert made.holds_every_event_once()
+    assert sum(footer.rejected for footer in made.footers()) == 24
+
+
+@pytest.mark.promise("S1")
+@pytest.mark.parametrize(
+    "seed", [1, *(pytest.param(seed, marks=pytest.mark.faults) for seed in range(2, 30))]
+)
+def test_kill_of_rival_daemons_at_random_moments_neither_loses_nor_repeats_an_event(
+    line: NewLine, seed: int
+) -> None:
+    """Two daemons that both take every partition race through a backlog; now one dies, now both,
+    while more comes in.
+    """
+    made = line(partitions=2)
+    random_ = random.Random(seed)
+    pause = threading.Event()
+    for turn in range(6):
+        made.feed(
+            range(turn * 400, turn * 400 + 400),
+            start_ms=NOON_MS + turn * 20 * MINUTE_MS,
+            step_ms=3000,
+        )
+        rivals = [crash_runs.start(crash_runs.read_on, made.values) for _ in range(2)]
+        held = len(list(made.ledger.names()))
+        wait_until(lambda held=held: len(list(made.ledger.names())) > held)  # type: ignore[misc]
+        for process in rivals:
+            pause.wait(random_.random() * 0.2)
+            process.kill()
+            process.join(10)
+    made.catch_up()
+
+    assert made.holds_every_event_once()
+
+
+@pytest.mark.promise("S1")
+@pytest.mark.parametrize(
+    ("publish", "is_sound"),
+    [("publish_file_once", True), ("publish_file", False)],
+    ids=["as it is", "control: overwriting"],
+)
+def test_a_rival_that_wakes_up_late_does_no_harm(
+    line: NewLine, tmp_path: Path, publish: str, *, is_sound: bool
+) -> None:
+    """It stalls right before it publishes; meanwhile another reads further and commits. Then the
+    late one finds the name taken. With a publish that overwrites, events are lost: this test
+    can turn red.
+    """
+    made = line()
+    made.feed([100], start_ms=NOON_MS - MINUTE_MS)
+    made.catch_up()
+    made.feed(range(10))
+    late = crash_runs.start(crash_runs.catch_up_stalled, made.values, publish)
+    wait_until((tmp_path / "stalled").exists)
+    made.feed(range(10, 20), start_ms=NOON_MS + 10_000)
+    made.feed(range(20, 30), start_ms=NOON_MS + MINUTE_MS)
+    made.catch_up()
+    (tmp_path / "go").touch()
+    late.join(30)
+
+    assert late.exitcode == 0
+    assert made.holds_every_event_once() == is_sound
+    if not is_sound:
+        assert made.fed - made.stored() == {(0, number): 1 for number in range(10, 20)}
