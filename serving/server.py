@@ -4,6 +4,7 @@ A server starts before there is a version, says so, and answers as soon as one i
 Ctrl-C let running requests finish.
 """
 
+import json
 import signal
 import socket
 import threading
@@ -16,7 +17,7 @@ import uvicorn
 from publisher.reader import load_version
 from serving.app import create_app
 from serving.follower import Follower
-from serving.request import RecommendRequest, id_from_text
+from serving.request import id_from_text, parse_request
 from serving.retriever import Answer, Retriever
 from twintide.clock import Clock
 from twintide.config import Deployment, ServingConfig
@@ -59,7 +60,8 @@ def serve(deployment: Deployment, *, clock: Clock) -> None:
         )
     )
     # uvicorn raises the signal again when it has ended; this handler makes that an exit code 0.
-    signal.signal(signal.SIGTERM, lambda *_: setattr(server, "should_exit", True))
+    for ending in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(ending, lambda *_: setattr(server, "should_exit", True))
     follows = threading.Thread(target=follower.run, name="follower", daemon=True)
     follows.start()
     log.info("server_started", host=config.host, port=listener.getsockname()[1])
@@ -99,14 +101,15 @@ def recommend(
     def items(texts: Sequence[str]) -> list[str | int]:
         return [id_from_text(text, events, events.item, what="an item id") for text in texts]
 
-    request = RecommendRequest(
-        user_id=id_from_text(user_id, events, events.user, what="the user id"),
-        k=k,
-        features=features or {},
-        recent=None if recent is None else items(recent),
-        exclude=items(exclude),
-    )
-    return Retriever(version, clock=clock, max_k=deployment.serving.max_k).answer(request)
+    request = {
+        "user_id": id_from_text(user_id, events, events.user, what="the user id"),
+        "k": k,
+        "features": features or {},
+        "recent": None if recent is None else items(recent),
+        "exclude": items(exclude),
+    }
+    retriever = Retriever(version, clock=clock, max_k=deployment.serving.max_k)
+    return retriever.answer(parse_request(json.dumps(request).encode()))
 
 
 def listen(config: ServingConfig) -> socket.socket:
