@@ -1,13 +1,13 @@
 """Progressive evaluation: what would each update policy have shown, click by click?
 
-In virtual time, through the real slices, learner, versions and index: at each tick every policy does
-what is due, then the clicks until the next tick are scored by what it has live, and only then may any
-policy learn them. Only Kafka is left out.
+In virtual time, through the real slices, learner, versions and index: at each tick every policy
+does what is due, then the clicks until the next tick are scored by what it has live, and only then
+may any policy learn them. Only Kafka is left out.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -216,31 +216,34 @@ def progressive(
 ) -> list[Runner]:
     """Run the policies over the shards of a deployment; each gets its own folder below `folder`.
 
-    Policies of one cadence share their slices and are driven together, since slices do not depend on
-    who learns them.
+    Policies of one cadence share their slices and are driven together, since slices do not depend
+    on who learns them.
     """
     runners: list[Runner] = []
-    for cadence in sorted({policy.cadence_minutes for policy in policies}, reverse=True):
-        group = [policy for policy in policies if policy.cadence_minutes == cadence]
+    for pace in sorted({(p.cadence_minutes, p.refresh_minutes) for p in policies}):
         runners += _drive(
-            deployment, group, span, cadence=cadence, folder=folder, history=history, judge=judge,
+            _with_pace(deployment, *pace, folder=folder),
+            [p for p in policies if (p.cadence_minutes, p.refresh_minutes) == pace],
+            span,
+            folder=folder,
+            history=history,
+            judge=judge,
             on_tick=on_tick,
         )
-    return runners
+    return sorted(runners, key=lambda runner: policies.index(runner.policy))
 
 
 def _drive(
-    deployment: Deployment,
+    shared: Deployment,
     policies: Sequence[Policy],
     span: Span,
     *,
-    cadence: int,
     folder: Path,
     history: History,
     judge: bool,
     on_tick: OnTick | None,
 ) -> list[Runner]:
-    shared = _with_cadence(deployment, cadence, folder)
+    cadence = policies[0].cadence_minutes
     seen = Seen()
     runners = [
         _runner(policy, shared, span, seen.counts, folder=folder, history=history, judge=judge)
@@ -275,10 +278,19 @@ def _score(runners: Sequence[Runner], clicked: Clicked, seen: Seen, now: datetim
         runner.board.add(hour_at, clicked.rows.item_keys, runner.lists(clicked), groups)
 
 
-def _with_cadence(deployment: Deployment, cadence: int, folder: Path) -> Deployment:
-    """Slices end at ticks, and statistics are refreshed at ticks, as a deployment of that cadence would."""
+def _with_pace(
+    deployment: Deployment, cadence_minutes: int, refresh_minutes: int, *, folder: Path
+) -> Deployment:
+    """Slices end at ticks, statistics are as old as a deployment of that pace would have them."""
+    day_start = Calendar.of(deployment.training).start_of(date(2026, 1, 1))
     candidate = tuple(
-        feature.model_copy(update={"refresh_minutes": cadence})
+        feature.model_copy(
+            update={
+                "refresh_minutes": refresh_minutes,
+                "refresh_offset_minutes": (day_start.hour * 60 + day_start.minute)
+                % refresh_minutes,
+            }
+        )
         if isinstance(feature, ItemStatistics)
         else feature
         for feature in deployment.model.candidate
@@ -289,9 +301,9 @@ def _with_cadence(deployment: Deployment, cadence: int, folder: Path) -> Deploym
         {
             "folders": {
                 "shards": str(deployment.shards_dir),
-                "slices": str(folder / f"slices-{cadence}min"),
+                "slices": str(folder / f"slices-{cadence_minutes}-{refresh_minutes}min"),
             },
-            "training": {"hourly": {"every_minutes": cadence}},
+            "training": {"hourly": {"every_minutes": cadence_minutes}},
         },
     )
 

@@ -1,7 +1,8 @@
 """The lists that baselines recommend, from nothing but counts of clicks.
 
-`popular-*`: the most clicked items of a window. `co-visitation`: what was clicked after the user's last
-item, filled up with the most clicked of the last hour. Lists are frozen at a tick, like a version.
+`popular-*`: the most clicked items of a window. `co-visitation`: what was clicked after the user's
+last item, filled up with the most clicked of the last hour. Lists are frozen at a tick, like a
+version.
 """
 
 from collections import deque
@@ -73,11 +74,16 @@ class ClickCounts:
 
     def forget_before(self, now_ms: int) -> None:
         """Drop what no window reaches any more."""
-        while self._recent and int(self._recent[0].at_ms.max(initial=0)) < now_ms - CO_VISITATION_MS:
+        while (
+            self._recent and int(self._recent[0].at_ms.max(initial=0)) < now_ms - CO_VISITATION_MS
+        ):
             self._recent.popleft()
 
     def _since(self, since_ms: int) -> _Seen:
-        parts = [*self._recent, _Seen(np.zeros(0, np.uint64), np.zeros(0, np.uint64), np.zeros(0, np.int64))]
+        parts = [
+            *self._recent,
+            _Seen(np.zeros(0, np.uint64), np.zeros(0, np.uint64), np.zeros(0, np.int64)),
+        ]
         at_ms = np.concatenate([part.at_ms for part in parts])
         inside = at_ms >= since_ms
         return _Seen(
@@ -96,7 +102,9 @@ def last_of(lists: Ids) -> Keys:
 
 
 def co_visited(history: Ids, after: dict[int, Keys], popular: Keys, *, k: int) -> Keys:
-    """uint64 [B, k]: what follows each user's last item, then the popular ones; 0 where there are fewer."""
+    """uint64 [B, k]: what follows each user's last item, then the popular ones; 0 where there are
+    fewer.
+    """
     found = np.zeros((len(history), k), np.uint64)
     memo: dict[int, Keys] = {}
     for row, last in enumerate(last_of(history)):

@@ -1,7 +1,7 @@
 """How good lists are: recall, precision, position, coverage, for whom.
 
-Each positive has one right item, so recall@k is the share of positives whose item is in the first k,
-and precision@k is that divided by k.
+Each positive has one right item, so recall@k is the share of positives whose item is in the first
+k, and precision@k is that divided by k.
 """
 
 from collections import defaultdict
@@ -28,7 +28,9 @@ def positions_of(targets: Keys, lists: Keys) -> npt.NDArray[np.int64]:
 
 @dataclass(frozen=True)
 class Groups:
-    """Which positives belong to which kind of user and item, as of the tick before them. Booleans [B]."""
+    """Which positives belong to which kind of user and item, as of the tick before them. Booleans
+    [B].
+    """
 
     new_user: npt.NDArray[np.bool_]
     new_item: npt.NDArray[np.bool_]

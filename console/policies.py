@@ -21,6 +21,7 @@ DEFAULT_NAMES = (
     "popular-1h",
     "co-visitation",
 )
+DAY_MINUTES = 1440
 _CADENCE = re.compile(r"^([1-9][0-9]?)min$")
 
 
@@ -43,22 +44,38 @@ class Policy:
     cadence_minutes: int = 60
     """How often it may change what is live."""
 
+    refresh_minutes: int = 60
+    """How old the item statistics of what is live may become; it trains with statistics as old as
+    that.
+    """
+
 
 def parse_policy(name: str) -> Policy:
     """The policy of that name. Raises Refused with the names that there are."""
     if name in BASELINE_NAMES:
         return Policy(name, "baseline")
     if name == "never":
-        return Policy(name, "model", nightly=True, stops_before_scoring=True)
+        return Policy(
+            name, "model", nightly=True, stops_before_scoring=True, refresh_minutes=DAY_MINUTES
+        )
     if name == "nightly":
-        return Policy(name, "model", nightly=True)
+        return Policy(name, "model", nightly=True, refresh_minutes=DAY_MINUTES)
     if name == "hourly":
         return Policy(name, "model", passes=True, learns_everything=True)
     if name == "nightly+hourly":
         return Policy(name, "model", nightly=True, passes=True)
-    if (match := _CADENCE.match(name)) and 60 % int(match[1]) == 0:  # noqa: PLR2004
-        return Policy(name, "model", nightly=True, passes=True, cadence_minutes=int(match[1]))
+    if (match := _CADENCE.match(name)) and 60 % int(match[1]) == 0:
+        minutes = int(match[1])
+        return Policy(
+            name,
+            "model",
+            nightly=True,
+            passes=True,
+            cadence_minutes=minutes,
+            refresh_minutes=minutes,
+        )
+    names = ", ".join((*MODEL_NAMES, *BASELINE_NAMES))
     raise Refused(
         f"there is no policy {name!r}",
-        hint=f"there are {', '.join((*MODEL_NAMES, *BASELINE_NAMES))}, and cadences that divide an hour, such as 10min",
+        hint=f"there are {names}, and cadences that divide an hour, such as 10min",
     )

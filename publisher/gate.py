@@ -16,7 +16,7 @@ from publisher import samples
 from publisher.build import Draft
 from publisher.reader import LoadedVersion
 from twintide.config import GateConfig
-from twintide.features import from_columns
+from twintide.features import Ids, Sparse, from_columns
 from twintide.keys import Keys
 from twintide.slices import ITEM_KEY
 from twintide.versions import GateReport, VersionManifest
@@ -152,10 +152,11 @@ def _unsound_vectors(vectors: npt.NDArray[np.float32]) -> list[str]:
 def _disparities(draft: Draft) -> list[str]:
     """Whether index, item ids and towers are of one model."""
     events, spec = draft.checkpoint.events, draft.checkpoint.model
-    if not np.array_equal(
-        draft.item_keys, draft.model.tables[spec.item_table(events)].vocabulary.keys[1:]
-    ):
-        return ["the catalogue's item ids are not those of the item table, in its order"]
+    if not np.array_equal(draft.item_keys, _keys_encoded(draft)):
+        return ["the catalogue's item ids are not those of the items that were encoded"]
+    known = draft.model.tables[spec.item_table(events)].vocabulary.keys[1:]
+    if not np.array_equal(np.sort(draft.item_keys), np.sort(known)):
+        return ["the catalogue's item ids are not those of the item table"]
     if draft.index.items != len(draft.item_keys):
         return [f"the index has {draft.index.items} items, the catalogue {len(draft.item_keys)}"]
     encoded = samples.queries(draft.model, events, draft.histories)
@@ -168,6 +169,15 @@ def _disparities(draft: Draft) -> list[str]:
     if gap > _parity_tolerance(draft.index.kind):
         return [f"index scores differ from the towers' products by up to {gap:.4f}"]
     return []
+
+
+def _keys_encoded(draft: Draft) -> Keys:
+    """The item key in each row that the candidate tower was given."""
+    item = draft.checkpoint.events.item
+    spec = draft.checkpoint.model
+    name = next(f.name for f in spec.candidate if isinstance(f, Sparse) and f.column == item)
+    encoded = draft.candidates[name]
+    return encoded.keys if isinstance(encoded, Ids) else np.zeros(0, np.uint64)
 
 
 def _parity_tolerance(kind: str) -> float:

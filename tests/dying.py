@@ -1,8 +1,8 @@
 """Work in child processes that die when they are told to, for tests of kill -9.
 
-A runner script calls `serve(work)`; a test starts it and talks to it through `Runner`. The child that
-works is forked from a process that has loaded everything and done nothing with it, which saves the
-start of each. It dies before its n-th step on the file system, or after some seconds.
+A runner script calls `serve(work)`; a test starts it and talks to it through `Runner`. The child
+that works is forked from a process that has loaded everything and done nothing with it, which saves
+the start of each. It dies before its n-th step on the file system, or after some seconds.
 """
 
 import contextlib
@@ -62,13 +62,13 @@ def _run(work: Callable[[dict[str, Any]], None], request: dict[str, Any]) -> dic
 
 
 def _work(work: Callable[[dict[str, Any]], None], request: dict[str, Any], report: int) -> None:
-    files.os = CountingOs(request.get("die_before"), report)  # type: ignore[attr-defined]
+    files.os = CountingOs(request.get("die_before"), report)  # type: ignore[assignment]
     if request.get("die_after_seconds"):
         signal.signal(signal.SIGALRM, lambda *_: os.kill(os.getpid(), signal.SIGKILL))
         signal.setitimer(signal.ITIMER_REAL, request["die_after_seconds"])
     try:
         work(request)
-    except BaseException:
+    except BaseException:  # noqa: BLE001  whatever it is, the parent's half must not run on
         sys.excepthook(*sys.exc_info())
         os._exit(1)
     os._exit(0)
@@ -87,7 +87,7 @@ class Runner:
         )
 
     def __call__(self, **request: Any) -> dict[str, Any]:
-        """{"killed": bool, "code": wait status, "steps": names of the file-system steps, in order}."""
+        """{"killed": bool, "code": wait status, "steps": the file-system steps, in order}."""
         stdin, stdout = self._process.stdin, self._process.stdout
         if stdin is None or stdout is None:
             raise RuntimeError("the runner has no pipes")

@@ -37,7 +37,9 @@ class Calendar:
 
 
 def complete_until(ledger: Ledger) -> datetime | None:
-    """Before this instant no more shards will come, for any partition; None while that is not known."""
+    """Before this instant no more shards will come, for any partition; None while that is not
+    known.
+    """
     watermarks = ledger.watermarks()
     partitions = {mark.partitions for mark in watermarks.values()}
     known = range(max(partitions, default=0))

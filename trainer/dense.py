@@ -1,6 +1,7 @@
 """How dense weights learn: Adam (Kingma and Ba, 2015), its moments kept as named arrays.
 
-torch.optim.Adam does the same, and pulls in torch's compiler: two seconds at the start of every run.
+torch.optim.Adam does the same, and pulls in torch's compiler: two seconds at the start of every
+run.
 """
 
 import numpy as np

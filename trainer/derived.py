@@ -1,8 +1,8 @@
 """What the stream alone can tell: users' histories, and how items fare.
 
-The ordered pass keeps this state and writes it into slices as of each click's time, before the click
-itself counts. The same state serves: a version carries the histories and an item's statistics as of
-its publication. States are values: folding a slice in gives a new one.
+The ordered pass keeps this state and writes it into slices as of each click's time, before the
+click itself counts. The same state serves: a version carries the histories and an item's statistics
+as of its publication. States are values: folding a slice in gives a new one.
 """
 
 from dataclasses import dataclass, replace
@@ -35,7 +35,9 @@ class Clicks:
 
 @dataclass(frozen=True)
 class Histories:
-    """The last `length` clicks of each user, oldest first: user i holds items[offsets[i]:offsets[i + 1]]."""
+    """The last `length` clicks of each user, oldest first: user i holds items[offsets[i]:offsets[i
+    + 1]].
+    """
 
     length: int
     users: Keys
@@ -50,7 +52,8 @@ class Histories:
         return cls(length, np.zeros(0, np.uint64), np.zeros(1, np.int64), *_no_entries())
 
     def before(self, clicks: Clicks) -> Ids:
-        """For each click, what its user had clicked strictly before it, oldest first, at most `length`.
+        """For each click, what its user had clicked strictly before it, oldest first, at most
+        `length`.
 
         Clicks of the same batch count as soon as they lie in the past.
         """
@@ -74,11 +77,15 @@ class Histories:
         return self._replaced(entries.distinct_users, begin, end, entries)
 
     def _joined_with(self, clicks: Clicks) -> "_Entries":
-        """State and new clicks of the users who click now, sorted by user, then time, then arrival."""
+        """State and new clicks of the users who click now, by user, then time, then arrival."""
         distinct, rank_of_click = np.unique(clicks.users, return_inverse=True)
         at = np.searchsorted(self.users, distinct)
         at_inside = np.minimum(at, max(len(self.users) - 1, 0))
-        known = (self.users[at_inside] == distinct) if len(self.users) else np.zeros(len(distinct), bool)
+        known = (
+            (self.users[at_inside] == distinct)
+            if len(self.users)
+            else np.zeros(len(distinct), bool)
+        )
         begin = np.where(known, self.offsets[at_inside], 0)
         end = np.where(known, self.offsets[np.minimum(at_inside + 1, len(self.offsets) - 1)], 0)
         kept = _ranges(np.arange(len(self.items), dtype=np.uint64), begin, end)
@@ -107,7 +114,9 @@ class Histories:
             np.flatnonzero(untouched)
         )
         old_at = old.keys.astype(np.int64)
-        new_at = _ranges(np.arange(len(entries.items), dtype=np.uint64), begin, end).keys.astype(np.int64)
+        new_at = _ranges(np.arange(len(entries.items), dtype=np.uint64), begin, end).keys.astype(
+            np.int64
+        )
         all_users = np.concatenate((self.users[untouched], users))
         all_lengths = np.concatenate((np.diff(old.offsets), end - begin))
         flat = Ids(
@@ -137,7 +146,9 @@ class _Entries:
 
 @dataclass(frozen=True)
 class ItemClicks:
-    """How often each item was clicked in each time bucket, as far back as the longest window reaches."""
+    """How often each item was clicked in each time bucket, as far back as the longest window
+    reaches.
+    """
 
     items: Ints
     """Row of the item in the catalogue."""
@@ -157,7 +168,9 @@ class ItemClicks:
             return self
         buckets = at_ms // (bucket_minutes(spec) * 60_000)
         reach = max(spec.windows_minutes) + 2 * spec.refresh_minutes
-        oldest = max(int(buckets.max()), int(self.buckets.max(initial=0))) - reach // bucket_minutes(spec)
+        oldest = max(
+            int(buckets.max()), int(self.buckets.max(initial=0))
+        ) - reach // bucket_minutes(spec)
         items = np.concatenate((self.items, item_rows))
         all_buckets = np.concatenate((self.buckets, buckets))
         counts = np.concatenate((self.counts, np.ones(len(item_rows), np.int64)))
@@ -165,7 +178,9 @@ class ItemClicks:
         cells, inverse = np.unique(
             np.stack((items[kept], all_buckets[kept])), axis=1, return_inverse=True
         )
-        return ItemClicks(cells[0], cells[1], np.bincount(inverse.reshape(-1), counts[kept]).astype(np.int64))
+        return ItemClicks(
+            cells[0], cells[1], np.bincount(inverse.reshape(-1), counts[kept]).astype(np.int64)
+        )
 
     def in_window(self, *, until_bucket: int, buckets: int, items: int) -> Ints:
         """[items]: clicks of each item in the `buckets` buckets before `until_bucket`."""
@@ -176,13 +191,14 @@ class ItemClicks:
 
 def bucket_minutes(spec: ItemStatistics) -> int:
     """The widest bucket of which all windows and refreshes are whole numbers."""
-    return reduce(gcd, spec.windows_minutes, spec.refresh_minutes)
+    return reduce(gcd, (*spec.windows_minutes, spec.refresh_offset_minutes), spec.refresh_minutes)
 
 
 def statistics_at(
     clicks: ItemClicks, first_seen_ms: Ints, at: datetime, spec: ItemStatistics
 ) -> Floats:
-    """float32 [items, spec.width]: log share of clicks in each window before `at`, trend, age, is new.
+    """float32 [items, spec.width]: log share of clicks in each window before `at`, trend, age, is
+    new.
 
     `at` lies on a bucket boundary. The scales bring every column to about 0..2.
     """
@@ -190,7 +206,9 @@ def statistics_at(
     items = len(first_seen_ms)
     shares = [
         _log_share(
-            clicks.in_window(until_bucket=boundary, buckets=window // bucket_minutes(spec), items=items)
+            clicks.in_window(
+                until_bucket=boundary, buckets=window // bucket_minutes(spec), items=items
+            )
         )
         for window in spec.windows_minutes
     ]
@@ -202,7 +220,9 @@ def statistics_at(
 
 def _log_share(counts: Ints) -> npt.NDArray[np.float64]:
     """log(1 + clicks per thousand), so that it does not depend on the traffic."""
-    share: npt.NDArray[np.float64] = np.log1p(1000.0 * counts / max(int(counts.sum()), 1)) / LOG_SHARE_SCALE
+    share: npt.NDArray[np.float64] = (
+        np.log1p(1000.0 * counts / max(int(counts.sum()), 1)) / LOG_SHARE_SCALE
+    )
     return share
 
 

@@ -1,9 +1,9 @@
 """In which order the clicks of a run are learnt, and what one batch of them is.
 
-The hourly pass takes them in time order. The nightly epoch takes every click of the day exactly once,
-shuffled by a recorded seed. Where the model uses item statistics, the clicks of a nightly batch come
-from one refresh window (an item is one column of a batch and has one value of its statistics there);
-they are shuffled within the window, and the batches over the day.
+The hourly pass takes them in time order. The nightly epoch takes every click of the day exactly
+once, shuffled by a recorded seed. Where the model uses item statistics, the clicks of a nightly
+batch come from one refresh window (an item is one column of a batch and has one value of its
+statistics there); they are shuffled within the window, and the batches over the day.
 """
 
 from collections.abc import Iterator
@@ -18,6 +18,7 @@ from twintide.keys import Keys
 from twintide.slices import EVENT_TIME, ITEM_KEY
 
 Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,10 @@ class Rows:
     item_keys: Keys
     query: Encoded
     candidate: Encoded
+    log_q: Floats | None = None
+    """[N]: log probability that a click's item is in its batch, where the draw is known; where it
+    is not, the estimator says.
+    """
 
     def __len__(self) -> int:
         return len(self.item_keys)
@@ -56,6 +61,7 @@ class Rows:
             candidate=take(self.candidate, rows[first]),
             target=column.astype(np.int64),
             item_keys=keys,
+            log_q=None if self.log_q is None else self.log_q[rows[first]],
         )
 
 
@@ -76,19 +82,28 @@ class Batch:
     item_keys: Keys
     """[U], distinct."""
 
+    log_q: Floats | None
+    """[U]"""
+
 
 def in_order(count: int, *, batch_rows: int) -> Iterator[Ints]:
     """Row numbers of each batch, first to last."""
     yield from _evenly(np.arange(count), batch_rows)
 
 
-def shuffled(count: int, *, batch_rows: int, seed: int) -> Iterator[Ints]:
-    """Every row once, in an order drawn uniformly from all orders."""
-    yield from _evenly(np.random.default_rng(seed).permutation(count), batch_rows)
+def windows_of(rows: Rows, model: ModelSpec) -> Ints:
+    """[N]: the refresh window of each click; one window for all where the model has no item
+    statistics.
+    """
+    statistics = model.item_statistics()
+    if statistics is None:
+        return np.zeros(len(rows), np.int64)
+    offset_ms = statistics.refresh_offset_minutes * 60_000
+    return (rows.at_ms - offset_ms) // (statistics.refresh_minutes * 60_000)
 
 
-def shuffled_by_window(windows: Ints, *, batch_rows: int, seed: int) -> list[Ints]:
-    """Every row once; a batch stays within one window, rows and batches are shuffled."""
+def shuffled(windows: Ints, *, batch_rows: int, seed: int) -> list[Ints]:
+    """Every row once; a batch stays within one window, rows and batches are drawn uniformly."""
     generator = np.random.default_rng(seed)
     batches = [
         batch
@@ -98,13 +113,23 @@ def shuffled_by_window(windows: Ints, *, batch_rows: int, seed: int) -> list[Int
     return [batches[number] for number in generator.permutation(len(batches))]
 
 
-def nightly_order(rows: Rows, model: ModelSpec, *, batch_rows: int, seed: int) -> list[Ints]:
-    """The batches of a nightly epoch, in order."""
-    statistics = model.item_statistics()
-    if statistics is None:
-        return list(shuffled(len(rows), batch_rows=batch_rows, seed=seed))
-    windows = rows.at_ms // (statistics.refresh_minutes * 60_000)
-    return shuffled_by_window(windows, batch_rows=batch_rows, seed=seed)
+def log_q_of_shuffled(windows: Ints, item_keys: Keys, *, batch_rows: int) -> Floats:
+    """[N]: log probability that a click's item is in a given batch of its window.
+
+    Each of the item's c clicks there falls into one of m batches, so it is 1 − (1 − 1/m)^c: where
+    the draw is our own, Q need not be estimated.
+    """
+    _, window_of, rows_in = np.unique(windows, return_inverse=True, return_counts=True)
+    batches = -(-rows_in // batch_rows)
+    _, item_of = np.unique(item_keys, return_inverse=True)
+    _, cell_of, clicks = np.unique(
+        window_of * (int(item_of.max(initial=0)) + 1) + item_of,
+        return_inverse=True,
+        return_counts=True,
+    )
+    absent = (1.0 - 1.0 / batches[window_of]) ** clicks[cell_of]
+    log_q: Floats = np.log(1.0 - absent).astype(np.float32)
+    return log_q
 
 
 def _evenly(rows: Ints, batch_rows: int) -> list[Ints]:

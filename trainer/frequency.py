@@ -1,10 +1,10 @@
 """What Q is: how probable it is that an item is a candidate of a batch, estimated from the stream.
 
-Streaming frequency estimation (Yi et al., RecSys 2019, algorithms 2 and 3). A batch has one column per
-distinct item, so Q is the probability that the item appears in a batch at all: 1 / mean gap between the
-batches that held it. It follows popularity as that changes. One thing is changed: until an item has
-been seen 1 / α times, its gap is the plain mean so far; with a constant α the first gap, which is one
-sample of high variance, would rule the estimate of every rare item.
+Streaming frequency estimation (Yi et al., RecSys 2019, algorithms 2 and 3). A batch has one column
+per distinct item, so Q is the probability that the item appears in a batch at all: 1 / mean gap
+between the batches that held it. It follows popularity as that changes. One thing is changed: until
+an item has been seen 1 / α times, its gap is the plain mean so far; with a constant α the first
+gap, which is one sample of high variance, would rule the estimate of every rare item.
 """
 
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ SALTS = (np.uint64(0xA0761D6478BD642F), np.uint64(0xE7037ED1A0B428DB))
 
 @dataclass
 class FrequencyEstimator:
-    """Arrays A (last step that held the slot) and B (running mean gap), one pair per hash function."""
+    """Arrays A (last step that held the slot) and B (mean gap), one pair per hash function."""
 
     learning_rate: float
     step: int
@@ -36,7 +36,7 @@ class FrequencyEstimator:
     """[hashes, slots]: how many gaps the mean is of."""
 
     @classmethod
-    def fresh(cls, *, learning_rate: float = 0.02, slots: int = SLOTS) -> "FrequencyEstimator":
+    def fresh(cls, *, learning_rate: float = 0.05, slots: int = SLOTS) -> "FrequencyEstimator":
         """`slots` is a power of two, some times the number of items."""
         shape = (len(SALTS), slots)
         return cls(
@@ -63,7 +63,8 @@ class FrequencyEstimator:
             self.sightings[hash_number, slots] = seen
             self.mean_gap[hash_number, slots] = mean
             self.last_step[hash_number, slots] = self.step
-            # A collision can only shrink a gap, so the widest of the hashes is the nearest to the truth.
+            # A collision can only shrink a gap, so the widest of the hashes is the nearest to the
+            # truth.
             widest = np.maximum(widest, mean.astype(np.float32))
         return -np.log(np.maximum(widest, 1.0))
 
@@ -80,7 +81,7 @@ class FrequencyEstimator:
         }
 
     @classmethod
-    def from_arrays(cls, arrays: Arrays, *, learning_rate: float = 0.02) -> "FrequencyEstimator":
+    def from_arrays(cls, arrays: Arrays, *, learning_rate: float = 0.05) -> "FrequencyEstimator":
         return cls(
             learning_rate,
             step=int(arrays["estimator.step"][0]),

@@ -1,12 +1,13 @@
 """One training step, and what it may change.
 
-The leaves of autograd are the pooled inputs of the towers, not the tables: forward and backward run on
-them, then their gradients go to the rows of this batch and to nothing else. With `Trains.ID_TABLES` no
-dense weight and no side table is touched: they are not even in reach of an optimizer.
+The leaves of autograd are the pooled inputs of the towers, not the tables: forward and backward run
+on them, then their gradients go to the rows of this batch and to nothing else. With
+`Trains.ID_TABLES` no dense weight and no side table is touched: they are not even in reach of an
+optimizer.
 """
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -15,6 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from trainer.dense import DenseOptimizer
+from trainer.epoch import Batch, Ints, Rows
 from trainer.frequency import FrequencyEstimator
 from trainer.rows import Incidence, RowOptimizer, incidence_of
 from trainer.softmax import sampled_softmax_loss
@@ -22,8 +25,6 @@ from twintide.arrays import Arrays
 from twintide.errors import Refused
 from twintide.features import Encoded, Ids, Looked, ModelSpec, Side
 from twintide.model.two_tower import PooledRows, TwoTower, best_device
-from trainer.dense import DenseOptimizer
-from trainer.epoch import Batch, Ints, Rows
 
 READ_AHEAD = 4
 SIDES: tuple[Side, Side] = ("query", "candidate")
@@ -51,7 +52,9 @@ class Prepared:
 
 
 class Learner:
-    """A model with what it needs to learn: row accumulators, Adam's moments, the frequency estimator."""
+    """A model with what it needs to learn: row accumulators, Adam's moments, the frequency
+    estimator.
+    """
 
     def __init__(
         self,
@@ -80,14 +83,15 @@ class Learner:
     def learn(self, rows: Rows, order: Sequence[Ints], rates: Rates) -> Iterator[float]:
         """One step for each batch of row numbers, in order; yields each step's mean loss.
 
-        A second thread looks rows up for the next batches meanwhile. Raises Refused, naming the batch,
-        before a loss that is not finite changes anything.
+        A second thread looks rows up for the next batches meanwhile. Raises Refused, naming the
+        batch, before a loss that is not finite changes anything.
         """
         self.model.towers.requires_grad_(requires_grad=rates.dense_learning_rate is not None)
         with ThreadPoolExecutor(max_workers=1) as reader:
             ahead = iter(order)
             pending = deque(
-                reader.submit(self._prepare, rows, numbers, rates) for numbers in islice(ahead, READ_AHEAD)
+                reader.submit(self._prepare, rows, numbers, rates)
+                for numbers in islice(ahead, READ_AHEAD)
             )
             while pending:
                 prepared = pending.popleft().result()
@@ -96,6 +100,13 @@ class Learner:
                 yield self._step(prepared, rates)
         self.model.towers.requires_grad_(requires_grad=False)
 
+    def observe(self, rows: Rows, order: Iterable[Ints]) -> None:
+        """Let the estimator see batches in this order without learning them, so that an hourly pass
+        finds it as if it had been there.
+        """
+        for numbers in order:
+            self.estimator.observe(np.unique(rows.item_keys[numbers]))
+
     def grow(self, encoded: Encoded, side: Side, rates: Rates) -> None:
         """Give every id of these rows a row in the tables that learn, before any batch is prepared.
 
@@ -103,7 +114,11 @@ class Learner:
         """
         for feature in self.model.spec.features(side):
             values = encoded[feature.name]
-            if isinstance(values, Ids) and isinstance(feature, Looked) and feature.table in rates.tables:
+            if (
+                isinstance(values, Ids)
+                and isinstance(feature, Looked)
+                and feature.table in rates.tables
+            ):
                 self.model.tables[feature.table].grow(values.keys)
 
     def _prepare(self, all_rows: Rows, numbers: Ints, rates: Rates) -> Prepared:
@@ -119,12 +134,14 @@ class Learner:
     def _step(self, prepared: Prepared, rates: Rates) -> float:
         batch, device = prepared.batch, self.model.device
         inputs = {
-            "query": self.model.pooled(batch.query, prepared.rows["query"], "query").requires_grad_(),
+            "query": self.model.pooled(
+                batch.query, prepared.rows["query"], "query"
+            ).requires_grad_(),
             "candidate": self.model.pooled(
                 batch.candidate, prepared.rows["candidate"], "candidate"
             ).requires_grad_(),
         }
-        log_q = self.estimator.observe(batch.item_keys)
+        log_q = self.estimator.observe(batch.item_keys) if batch.log_q is None else batch.log_q
         towers = self.model.towers
         candidate_UD, bias_U = towers.candidate_vectors(inputs["candidate"])
         loss = sampled_softmax_loss(
@@ -149,7 +166,9 @@ class Learner:
 
     def _update_rows(self, prepared: Prepared, inputs: dict[str, Tensor], rates: Rates) -> None:
         for table, incidence in prepared.incidences.items():
-            grads = torch.cat([self._grad_of(inputs[side], side, name) for side, name in self._readers_of(table)])
+            grads = torch.cat(
+                [self._grad_of(inputs[side], side, name) for side, name in self._readers_of(table)]
+            )
             self._rows[table].step(incidence, grads, learning_rate=rates.row_learning_rate)
 
     def _readers_of(self, table: str) -> list[tuple[Side, str]]:

@@ -1,7 +1,7 @@
-"""The two lines of training, and which checkpoint a run begins with.
+r"""The two lines of training, and which checkpoint a run begins with.
 
     nightly:  N(1) ── N(2) ── N(3)        each on yesterday's N
-                \\        \\
+                \        \
     hourly:      h h h h   h h h          on the newest N, thrown away when the next N is there
 
 These are pure functions over manifests: the checkpoints on the disk say what is due.

@@ -1,8 +1,8 @@
 """How a table row learns: one gradient per distinct row, one row-wise Adagrad step in place.
 
 Cost follows the rows of the batch, never the size of the table. The gradient of a pooled input goes
-back to rows by a second embedding_bag, over the transposed incidence: for each row, the bags that it
-is in.
+back to rows by a second embedding_bag, over the transposed incidence: for each row, the bags that
+it is in.
 """
 
 from dataclasses import dataclass
@@ -37,7 +37,9 @@ class Incidence:
 
 
 def incidence_of(features: list[PooledRows]) -> Incidence:
-    """All features that read one table, together: a row in several of them gets one summed gradient."""
+    """All features that read one table, together: a row in several of them gets one summed
+    gradient.
+    """
     rows, bags, weights, first_bag = [], [], [], 0
     for feature in features:
         lengths = np.diff(feature.offsets)
@@ -64,11 +66,13 @@ def _grouped(
 
 
 class RowOptimizer:
-    """Row-wise Adagrad of one table: one accumulator per row (as FBGEMM's EXACT_ROWWISE_ADAGRAD)."""
+    """Row-wise Adagrad: one accumulator per row, as FBGEMM's EXACT_ROWWISE_ADAGRAD."""
 
     def __init__(self, table: Table, accumulators: Tensor | None = None) -> None:
         self.table = table
-        self._accumulators = table.weights.new_zeros(len(table)) if accumulators is None else accumulators
+        self._accumulators = (
+            table.weights.new_zeros(len(table)) if accumulators is None else accumulators
+        )
 
     @property
     def accumulators(self) -> Tensor:
@@ -80,7 +84,9 @@ class RowOptimizer:
         return self._accumulators[: len(self.table)]
 
     def step(self, incidence: Incidence, grad_bags: Tensor, *, learning_rate: float) -> None:
-        """`grad_bags` [bags, width]: the gradient of each pooled input, in the incidence's numbering."""
+        """`grad_bags` [bags, width]: the gradient of each pooled input, in the incidence's
+        numbering.
+        """
         if not len(incidence.rows):
             return
         device = grad_bags.device

@@ -1,12 +1,13 @@
 """One run of a line: what is due is read off the files, learnt, and published as a checkpoint.
 
-A run that dies leaves slices (which the next one takes up) and hidden leftovers (which it sweeps); the
-checkpoint is the one atomic step, and progress lies inside it. Two runs of one line never overlap.
+A run that dies leaves slices (which the next one takes up) and hidden leftovers (which it sweeps);
+the checkpoint is the one atomic step, and progress lies inside it. Two runs of one line never
+overlap.
 """
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Literal
 
@@ -16,7 +17,7 @@ import torch
 
 from trainer import line
 from trainer.days import Calendar, complete_until
-from trainer.epoch import Rows, in_order, nightly_order
+from trainer.epoch import Rows, in_order, log_q_of_shuffled, shuffled, windows_of
 from trainer.learner import Learner, Rates
 from trainer.slicing import Slicer
 from trainer.state import DerivedState
@@ -65,8 +66,9 @@ class _Begun:
 def hourly(deployment: Deployment, *, clock: Clock, on_step: OnStep | None = None) -> Outcome:
     """One ordered pass over everything that is sealed and not yet learnt.
 
-    The newest `holdback_minutes` are sliced and left to the next run: the gate judges a version on them.
-    Raises Refused where there is nothing to begin with, Retryable where an hourly run is at work.
+    The newest `holdback_minutes` are sliced and left to the next run: the gate judges a version on
+    them. Raises Refused where there is nothing to begin with, Retryable where an hourly run is at
+    work.
     """
     hourly_config = deployment.training.hourly
     with _line_lock(deployment, "hourly"):
@@ -74,7 +76,7 @@ def hourly(deployment: Deployment, *, clock: Clock, on_step: OnStep | None = Non
         parent = line.hourly_parent(checkpoints)
         if parent is None and hourly_config.learns != "everything":
             raise Refused(
-                "there is no nightly checkpoint yet, and the hourly pass changes only ID-embedding tables",
+                "there is no nightly checkpoint yet, and an hourly pass changes ID tables only",
                 hint="run `twintide train nightly -c FILE` once a day is complete, "
                 "or set training.hourly.learns: everything",
             )
@@ -148,16 +150,19 @@ def _one_night(
 ) -> Outcome:
     """One shuffled epoch over what is due up to `day`, on the weights that `begun` holds."""
     today = [
-        each
-        for each in due
-        if each.footer.day <= day and not each.is_covered_by(begun.position)
+        each for each in due if each.footer.day <= day and not each.is_covered_by(begun.position)
     ]
     seed = deployment.training.seed * 1_000_003 + day.toordinal()
-    losses = _learn_shuffled(
-        deployment, begun, today, day=day, seed=seed, on_step=on_step
-    )
+    losses = _learn_shuffled(deployment, begun, today, day=day, seed=seed, on_step=on_step)
     manifest = _manifest(
-        deployment, begun, kind="nightly", base=None, day=day, learnt=today, losses=losses, seed=seed
+        deployment,
+        begun,
+        kind="nightly",
+        base=None,
+        day=day,
+        learnt=today,
+        losses=losses,
+        seed=seed,
     )
     begun.parent = _publish(deployment, begun, manifest)
     return Outcome(begun.parent, f"learnt {day}")
@@ -173,11 +178,15 @@ def rewind(deployment: Deployment, to: str) -> CheckpointManifest:
         target = load_checkpoint(deployment.checkpoints_dir, to)
         base = target.manifest.base
         if target.manifest.kind == "hourly" and base is not None:
-            base = _again(deployment, load_checkpoint(deployment.checkpoints_dir, base), base=None).name
+            base = _again(
+                deployment, load_checkpoint(deployment.checkpoints_dir, base), base=None
+            ).name
         return _again(deployment, target, base=base)
 
 
-def _again(deployment: Deployment, checkpoint: Checkpoint, *, base: str | None) -> CheckpointManifest:
+def _again(
+    deployment: Deployment, checkpoint: Checkpoint, *, base: str | None
+) -> CheckpointManifest:
     old = checkpoint.manifest
     name = _next_name(deployment, old.kind)
     manifest = old.model_copy(
@@ -190,7 +199,10 @@ def _again(deployment: Deployment, checkpoint: Checkpoint, *, base: str | None) 
         }
     )
     return publish_checkpoint(
-        deployment.checkpoints_dir, manifest, arrays=checkpoint.arrays, catalogue=checkpoint.catalogue
+        deployment.checkpoints_dir,
+        manifest,
+        arrays=checkpoint.arrays,
+        catalogue=checkpoint.catalogue,
     )
 
 
@@ -203,7 +215,7 @@ def _begin(deployment: Deployment, parent: CheckpointManifest | None) -> _Begun:
     if (parent.model, parent.events) != (deployment.model, deployment.events):
         raise Refused(
             f"checkpoint {parent.name} was trained for other events or another model",
-            hint="give the new declaration a data_dir of its own; shards may be shared by folders.shards",
+            hint="give the new declaration a data_dir of its own; folders.shards may be shared",
         )
     checkpoint = load_checkpoint(deployment.checkpoints_dir, parent.name)
     return _Begun(
@@ -251,11 +263,18 @@ def _learn_shuffled(
     config = deployment.training.nightly
     tables = [each.read() for each in due]
     rows = Rows.of(pa.concat_tables(tables), deployment.model, name=f"day {day}")
-    order = nightly_order(rows, deployment.model, batch_rows=config.batch_rows, seed=seed)
+    windows = windows_of(rows, deployment.model)
+    order = shuffled(windows, batch_rows=config.batch_rows, seed=seed)
+    log_q = log_q_of_shuffled(windows, rows.item_keys, batch_rows=config.batch_rows)
     rates = Rates(
         deployment.model.all_table_names(), config.row_learning_rate, config.dense_learning_rate
     )
-    losses = _steps(begun.learner, rows, order, rates, _counted(on_step, 0, len(rows)))
+    losses = _steps(
+        begun.learner, replace(rows, log_q=log_q), order, rates, _counted(on_step, 0, len(rows))
+    )
+    begun.learner.observe(
+        rows, in_order(len(rows), batch_rows=deployment.training.hourly.batch_rows)
+    )
     for table, each in zip(tables, due, strict=True):
         begun.state = begun.state.with_slice(table)
         begun.position |= {p: next_ for p, (_, next_) in each.footer.ranges.items()}
@@ -303,7 +322,9 @@ def _manifest(
     rows = sum(each.footer.rows for each in learnt)
     newest = [each.footer.newest_event_at for each in learnt if each.footer.newest_event_at]
     newest += [parent.newest_event_at] if parent and parent.newest_event_at else []
-    ends = [each.footer.until for each in learnt] + ([parent.as_of] if parent and parent.as_of else [])
+    ends = [each.footer.until for each in learnt] + (
+        [parent.as_of] if parent and parent.as_of else []
+    )
     return CheckpointManifest(
         name="",
         kind=kind,
@@ -343,7 +364,10 @@ def _publish(
         except FileExistsError:
             continue
         log.info(
-            "checkpoint_published", checkpoint=name, parent=published.parent, rows=published.rows,
+            "checkpoint_published",
+            checkpoint=name,
+            parent=published.parent,
+            rows=published.rows,
             loss=published.loss,
         )
         return published
@@ -367,11 +391,14 @@ def _id_tables(deployment: Deployment) -> tuple[str, ...]:
 
 
 def _last_complete(deployment: Deployment, calendar: Calendar, day: date, *, asked: bool) -> date:
-    """`day`, or the newest complete day before it. Raises Refused where `day` was asked for by name."""
+    """`day`, or the newest complete day before it. Raises Refused where `day` was asked for by
+    name.
+    """
     until = complete_until(Ledger(deployment.shards_dir, deployment.kafka.topic))
     if until is None:
         raise Refused(
-            f"no day is complete: ingest has not yet looked at every partition of {deployment.kafka.topic!r}",
+            "no day is complete: ingest has not yet looked at every partition of "
+            f"{deployment.kafka.topic!r}",
             hint="start `twintide ingest -c FILE`, and look at `twintide status -c FILE`",
         )
     if calendar.end_of(day) <= until:
@@ -393,7 +420,9 @@ def _check_clicks(due: list[Slice], asked: date | None, parent: CheckpointManife
             f"day {asked} is learnt already: {parent.name} stands at {parent.day}",
             hint="`twintide rewind --to CHECKPOINT` goes back",
         )
-    raise Refused(f"there are no clicks on day {asked}", hint="`twintide status` shows the days of the shards")
+    raise Refused(
+        f"there are no clicks on day {asked}", hint="`twintide status` shows the days of the shards"
+    )
 
 
 @contextmanager

@@ -1,8 +1,8 @@
 """Make slices: read the newest shards in order, encode every click as of its own time.
 
-The chain of slices is one for all lines of training, since a slice depends on the log alone and on no
-weights. A slice holds what one hour's shards hold of the newest minutes; so running late or often
-changes where slices end, and neither what is in them nor their order.
+The chain of slices is one for all lines of training, since a slice depends on the log alone and on
+no weights. A slice holds what one hour's shards hold of the newest minutes; so running late or
+often changes where slices end, and neither what is in them nor their order.
 """
 
 from collections import defaultdict
@@ -69,9 +69,7 @@ class Slicer:
 
     def extend(self, until: datetime) -> list[Slice]:
         """Slice every shard whose minute begins before `until` and is not sliced yet."""
-        with exclusive_lock(
-            self._deployment.slices_dir / ".lock", who="slicing", wait_seconds=600
-        ):
+        with exclusive_lock(self._deployment.slices_dir / ".lock", who="slicing", wait_seconds=600):
             sweep_temporaries(self._deployment.slices_dir, older_than_seconds=0)
             behind = read_chain(self._deployment.slices_dir, after=len(self.chain))
             self._take_up(behind, learnt={})
@@ -87,8 +85,9 @@ class Slicer:
         for slice_ in slices:
             if slice_.footer.fingerprint != wanted:
                 raise Refused(
-                    f"slice {slice_.name} was made for other events or features than the configuration's",
-                    hint="give the new declaration a data_dir of its own; shards may be shared by folders.shards",
+                    f"slice {slice_.name} was made for other events or features",
+                    hint="give the new declaration a data_dir of its own; "
+                    "folders.shards may be shared",
                 )
             if not slice_.is_covered_by(learnt):
                 self.state = self.state.with_slice(slice_.read())
@@ -101,7 +100,9 @@ class Slicer:
             self._last_hour[partition] = slice_.footer.hour_at
 
     def _new_shards_by_hour(self, until: datetime) -> dict[tuple[datetime, date], list[_Found]]:
-        """Shards after the chain, by hour; each partition's ledger is checked to go on where it stopped."""
+        """Shards after the chain, by hour; each partition's ledger is checked to go on where it
+        stopped.
+        """
         expected = dict(self.position)
         groups: dict[tuple[datetime, date], list[_Found]] = defaultdict(list)
         for name in self._ledger.names(since=self._oldest_hour_of_interest()):
@@ -118,14 +119,14 @@ class Slicer:
 
     def _oldest_hour_of_interest(self) -> datetime | None:
         """Older hours hold nothing new, once every partition is known."""
-        partitions = max((mark.partitions for mark in self._ledger.watermarks().values()), default=0)
+        partitions = max(
+            (mark.partitions for mark in self._ledger.watermarks().values()), default=0
+        )
         if not partitions or len(self._last_hour) < partitions:
             return None
         return min(self._last_hour.values())
 
-    def _make(
-        self, found: list[_Found], *, hour_at: datetime, day: date, until: datetime
-    ) -> Slice:
+    def _make(self, found: list[_Found], *, hour_at: datetime, day: date, until: datetime) -> Slice:
         events = pa.concat_tables(read_shard(each.name.path) for each in found)
         clicks = _in_event_order(
             events.filter(self._deployment.events.is_click(events)), self._deployment.events.time
@@ -167,7 +168,9 @@ class Slicer:
         history, statistics = model.history(), model.item_statistics()
         if history:
             query[history.name] = self.state.histories_before(clicks)
-        after = self.state.with_clicks(clicks, ids=events[schema.item].combine_chunks(), attributes=candidate)
+        after = self.state.with_clicks(
+            clicks, ids=events[schema.item].combine_chunks(), attributes=candidate
+        )
         if statistics:
             candidate[statistics.name] = after.statistics_of(clicks, statistics)
         columns |= to_columns(query, model.query, "query")
@@ -186,7 +189,11 @@ def _check_goes_on(footer: ShardFooter, expected: int | None, name: ShardName) -
 
 
 def _in_event_order(events: pa.Table, time_column: str) -> pa.Table:
-    order = [(time_column, "ascending"), (PARTITION_COLUMN, "ascending"), (OFFSET_COLUMN, "ascending")]
+    order = [
+        (time_column, "ascending"),
+        (PARTITION_COLUMN, "ascending"),
+        (OFFSET_COLUMN, "ascending"),
+    ]
     return events.take(pc.sort_indices(events, order))
 
 

@@ -1,7 +1,7 @@
 """The sampled softmax over the distinct items of a batch, with its gradient in closed form.
 
-Shapes: B clicks, U distinct candidates, D width. No [B, U] graph is kept: logits are made, turned into
-probabilities and into gradients in chunks of rows, in place.
+Shapes: B clicks, U distinct candidates, D width. No [B, U] graph is kept: logits are made, turned
+into probabilities and into gradients in chunks of rows, in place.
 """
 
 from typing import Any
@@ -24,11 +24,14 @@ def sampled_softmax_loss(
 ) -> Tensor:
     """Mean cross-entropy of each click's item against all candidates of the batch.
 
-    logit = exp(log_scale) · q·v + bias − log Q: the correction comes after the temperature, and only in
-    training (Yi et al., RecSys 2019, section 3). One column per distinct item: no accidental hits.
+    logit = exp(log_scale) · q·v + bias − log Q: the correction comes after the temperature, and
+    only in training (Yi et al., RecSys 2019, section 3). One column per distinct item: no
+    accidental hits.
     """
     offset_U = torch.zeros_like(bias_U) if log_q_U is None else log_q_U
-    loss: Tensor = _SampledSoftmax.apply(query_BD, candidate_UD, bias_U, log_scale, target_B, offset_U)
+    loss: Tensor = _SampledSoftmax.apply(
+        query_BD, candidate_UD, bias_U, log_scale, target_B, offset_U
+    )
     return loss
 
 
@@ -64,7 +67,8 @@ class _SampledSoftmax(torch.autograd.Function):
             grad_query[begin : begin + chunk] = error @ candidate_UD
             grad_candidate.addmm_(error.T, query)
             grad_bias += error.sum(dim=0)
-        # d loss / d log_scale = Σ error · (scale q·v) = scale · Σ query · grad_query, before scaling.
+        # d loss / d log_scale = Σ error · (scale q·v) = scale · Σ query · grad_query, before
+        # scaling.
         grad_log_scale = (query_BD * grad_query).sum() * scale
         ctx.save_for_backward(
             grad_query * (scale / rows),
@@ -75,6 +79,6 @@ class _SampledSoftmax(torch.autograd.Function):
         return loss / rows
 
     @staticmethod
-    def backward(ctx: Any, grad_loss: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, grad_loss: Tensor) -> tuple[Tensor | None, ...]:
         grads = tuple(saved * grad_loss for saved in ctx.saved_tensors)
         return (*grads, None, None)

@@ -1,7 +1,8 @@
-"""The derived state as a whole: histories, item clicks, and the catalogue of every item ever clicked.
+"""The derived state as a whole: histories, item clicks, and the catalogue of every item ever
+clicked.
 
-It is a function of the slices folded in, so it needs no file of its own: a checkpoint carries it, and
-the slices after the checkpoint bring it up to date.
+It is a function of the slices folded in, so it needs no file of its own: a checkpoint carries it,
+and the slices after the checkpoint bring it up to date.
 """
 
 from dataclasses import dataclass, replace
@@ -51,7 +52,9 @@ def stateless(features: tuple[Feature, ...]) -> tuple[Feature, ...]:
 
 @dataclass(frozen=True)
 class Catalogue:
-    """Every item, in order of its first click, with the candidate features that its last click named."""
+    """Every item, in order of its first click, with the candidate features that its last click
+    named.
+    """
 
     keys: Keys
     ids: pa.Array
@@ -92,7 +95,8 @@ class Catalogue:
             ids=pa.concat_arrays([self.ids, ids.take(pa.array(new_first))]),
             first_seen_ms=np.concatenate((self.first_seen_ms, clicks.at_ms[new_first])),
         )
-        # Row i of the attributes comes from the old catalogue (i) or from a click (len(self) + click).
+        # Row i of the attributes comes from the old catalogue (i) or from a click (len(self) +
+        # click).
         source = np.concatenate((np.arange(len(self)), np.zeros(len(new_first), np.int64)))
         source[grown.rows_of(distinct)] = len(self) + last_at
         return replace(grown, attributes=take(joined(self.attributes, attributes), source))
@@ -158,26 +162,35 @@ class DerivedState:
         The clicks are folded in already; only buckets before that start count.
         """
         refresh_ms = spec.refresh_minutes * 60_000
-        windows, window_of = np.unique(clicks.at_ms // refresh_ms, return_inverse=True)
+        offset_ms = spec.refresh_offset_minutes * 60_000
+        windows, window_of = np.unique(
+            (clicks.at_ms - offset_ms) // refresh_ms, return_inverse=True
+        )
         rows = self.catalogue.rows_of(clicks.items)
         values = np.zeros((len(clicks), spec.width), np.float32)
         for number, window in enumerate(windows):
             inside = window_of == number
-            values[inside] = self._statistics(from_unix_ms(int(window) * refresh_ms), spec)[rows[inside]]
+            values[inside] = self._statistics(
+                from_unix_ms(int(window) * refresh_ms + offset_ms), spec
+            )[rows[inside]]
         return Numbers(values)
 
     def _statistics(self, at: datetime, spec: ItemStatistics) -> Floats:
         return statistics_at(self.item_clicks, self.catalogue.first_seen_ms, at, spec)
 
     def statistics_instant(self, until: datetime) -> datetime:
-        """The first bucket boundary that is not before `until`: what a version's statistics are as of."""
+        """The first bucket boundary that is not before `until`: what a version's statistics are as
+        of.
+        """
         spec = self.model.item_statistics()
         minutes = bucket_minutes(spec) if spec else 1
         floor = floor_to_minutes(until, minutes)
         return floor if floor == until else floor + timedelta(minutes=minutes)
 
     def catalogue_table(self, as_of: datetime) -> pa.Table:
-        """The catalogue as a checkpoint carries it: ids, and every candidate feature as of that instant."""
+        """The catalogue as a checkpoint carries it: ids, and every candidate feature as of that
+        instant.
+        """
         candidate = dict(self.catalogue.attributes)
         spec = self.model.item_statistics()
         if spec:

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, field_validator
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt, field_validator
 
 from twintide.events import EventSchema
 from twintide.keys import Keys, keys_of
@@ -100,6 +100,10 @@ class ItemStatistics(_Declared):
     name: str
     windows_minutes: tuple[PositiveInt, ...] = (10, 60, 180, 1440)
     refresh_minutes: PositiveInt = 60
+    """How often a new version brings new statistics: 60 for hourly passes, 1440 for nightly runs alone."""
+
+    refresh_offset_minutes: NonNegativeInt = 0
+    """Where the grid of refreshes begins, in minutes after midnight UTC."""
 
     @property
     def width(self) -> int:

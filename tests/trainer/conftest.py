@@ -1,6 +1,6 @@
 """A small click world in real shards, and deployments that train on it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -112,7 +112,7 @@ MakeLine = Callable[..., Line]
 
 
 @pytest.fixture
-def make_line(tmp_path: Path, shards: Path) -> Iterator[MakeLine]:
+def make_line(tmp_path: Path, shards: Path) -> MakeLine:
     """Lines of training over the same shards, each in a folder of its own."""
     made = 0
 
@@ -122,7 +122,7 @@ def make_line(tmp_path: Path, shards: Path) -> Iterator[MakeLine]:
         folders = {"folders": {"shards": str(shards)}}
         return Line(deployment_in(tmp_path / f"line-{made}", folders | (changes or {})))
 
-    yield make
+    return make
 
 
 @pytest.fixture

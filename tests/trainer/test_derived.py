@@ -36,7 +36,9 @@ def as_lists(ids: Ids) -> list[list[int]]:
 
 
 def plain_histories(batches: list[Clicks], length: int) -> list[list[int]]:
-    """For each click of the last batch: a loop over everything before it, kept lists cut to `length`."""
+    """For each click of the last batch: a loop over everything before it, kept lists cut to
+    `length`.
+    """
     kept: dict[int, list[tuple[int, int]]] = {}
     for batch in batches[:-1]:
         _keep(kept, batch, length)
@@ -79,7 +81,7 @@ def test_histories_equal_a_plain_loop(seed: int) -> None:
 
 @pytest.mark.promise("T9")
 def test_a_history_never_holds_a_click_of_the_same_or_a_later_moment() -> None:
-    """Moved by one millisecond to the later, a click leaves the history of the click it was before."""
+    """Moved one millisecond later, a click leaves the history of the click it was before."""
     user = np.array([7, 7], np.uint64)
     items = np.array([1, 2], np.uint64)
 
@@ -94,7 +96,9 @@ def test_a_history_never_holds_a_click_of_the_same_or_a_later_moment() -> None:
 
 
 def test_statistics_equal_a_plain_count() -> None:
-    """Log share of each window before the instant, trend, age, newness; the bucket at the instant is out."""
+    """Log share of each window before the instant, trend, age, newness; the bucket at the instant
+    is out.
+    """
     rng = np.random.default_rng(4)
     items, at_ms = rng.integers(0, 5, 300), np.sort(rng.integers(0, 30 * HOUR_MS, 300))
     first_seen = np.array([at_ms[items == item].min() for item in range(5)])

@@ -19,8 +19,8 @@ def batches_of(probabilities: np.ndarray, *, batches: int, seed: int = 0) -> lis
 
 
 def test_q_comes_to_the_exact_probability_of_being_in_a_batch() -> None:
-    """Over a stationary stream, the mean of Q over time is within 5 % of the truth, for rare and for
-    frequent items alike.
+    """Over a stationary stream, the mean of Q over time is within 5 % of the truth, for rare and
+    for frequent items alike.
     """
     probabilities = np.array([1.0, 0.5, 0.2, 0.1, 0.05])
     every, estimator = keys(5), FrequencyEstimator.fresh(learning_rate=0.01)
@@ -46,7 +46,7 @@ def test_it_follows_an_item_whose_popularity_changes() -> None:
 
 
 def test_it_is_algorithm_2_of_the_paper_step_by_step() -> None:
-    """B ← (1−α)·B + α·(t − A); A ← t; Q = 1/B, with α = 1/n for the first sightings; a plain loop."""
+    """B ← (1−α)·B + α·(t − A); A ← t; Q = 1/B, with α = 1/n at first: a plain loop."""
     rate, every = 0.1, keys(20)
     estimator = FrequencyEstimator.fresh(learning_rate=rate)
     last = dict.fromkeys(range(20), 0)
@@ -63,13 +63,16 @@ def test_it_is_algorithm_2_of_the_paper_step_by_step() -> None:
 
 
 def test_collisions_are_outvoted() -> None:
-    """With few slots and two hashes, the largest gap is taken: the error stays small for most items."""
+    """With few slots and two hashes, the largest gap is taken: the error stays small for most
+    items.
+    """
     probability, items = 0.02, 200
     roomy, tight = FrequencyEstimator.fresh(), FrequencyEstimator.fresh(slots=1024)
     every = keys(items)
-    errors = []
-    for held in batches_of(np.full(items, probability), batches=3_000):
-        errors.append(np.abs(roomy.observe(every[held]) - tight.observe(every[held])))
+    errors = [
+        np.abs(roomy.observe(every[held]) - tight.observe(every[held]))
+        for held in batches_of(np.full(items, probability), batches=3_000)
+    ]
 
     assert float(np.mean(np.concatenate(errors[-200:]) > 0.3)) < 0.15
 

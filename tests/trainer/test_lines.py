@@ -1,4 +1,6 @@
-"""The two lines of training, as FIELD 1 says: who starts from whom, who changes what, who learns what."""
+"""The two lines of training, as FIELD 1 says: who starts from whom, who changes what, who learns
+what.
+"""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -9,7 +11,7 @@ import pytest
 
 from tests.trainer.conftest import DAYS, Line, MakeLine, at
 from trainer import run
-from trainer.epoch import shuffled, shuffled_by_window
+from trainer.epoch import log_q_of_shuffled, shuffled
 from twintide.checkpoints import Checkpoint, list_checkpoints
 from twintide.clock import HeldClock
 from twintide.errors import Refused
@@ -69,7 +71,9 @@ def rows_that_differ(before: Checkpoint, after: Checkpoint, table: str) -> set[i
 
 @pytest.mark.promise("T3")
 def test_the_hourly_pass_changes_only_rows_that_it_saw(line: Line) -> None:
-    """No dense weight, no moment of its optimizer, no side table, no row outside the slice: not one bit."""
+    """No dense weight, no moment of its optimizer, no side table, no row outside the slice: not one
+    bit.
+    """
     before = line.night(0)
     after = line.hour(1, 1)
     seen: dict[str, set[int]] = {table: set() for table in ID_TABLES}
@@ -94,7 +98,7 @@ def test_the_hourly_pass_changes_only_rows_that_it_saw(line: Line) -> None:
 
 
 def test_an_hourly_pass_over_everything_changes_dense_weights_too(make_line: MakeLine) -> None:
-    """The switch does what it says, so the test above can fail; and it may begin without a nightly."""
+    """The switch does what it says, so the test above can fail; it needs no nightly."""
     line = make_line({"training": {"hourly": {"learns": "everything"}}})
     first = line.hour(0, 6)
     second = line.hour(0, 7)
@@ -114,7 +118,7 @@ def test_the_nightly_epoch_starts_from_yesterdays_nightly_and_sees_each_click_on
     second = line.night(1)
 
     assert second.manifest.parent == first.manifest.name
-    assert learnt_rows(line, first.manifest.slices) == clicks_of_days(line, range(0, 1))
+    assert learnt_rows(line, first.manifest.slices) == clicks_of_days(line, range(1))
     assert learnt_rows(line, second.manifest.slices) == clicks_of_days(line, range(1, 2))
     assert max(learnt_rows(line, second.manifest.slices).values()) == 1
 
@@ -149,10 +153,12 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_another_order(
 
 
 def test_the_epoch_is_shuffled_and_takes_every_row_once() -> None:
-    """Uniformly: no rank correlation with time. By window: batches stay within one, in a mixed order."""
-    uniform = np.concatenate(list(shuffled(5_000, batch_rows=64, seed=1)))
+    """Without windows uniformly over the day: no correlation with time. With windows: batches stay
+    within one, shuffled inside, in a mixed order.
+    """
+    uniform = np.concatenate(shuffled(np.zeros(5_000, np.int64), batch_rows=64, seed=1))
     windows = np.repeat(np.arange(24), 200)
-    batches = shuffled_by_window(windows, batch_rows=64, seed=1)
+    batches = shuffled(windows, batch_rows=64, seed=1)
     firsts = np.array([windows[batch[0]] for batch in batches])
 
     assert sorted(uniform) == list(range(5_000))
@@ -160,8 +166,25 @@ def test_the_epoch_is_shuffled_and_takes_every_row_once() -> None:
     assert sorted(np.concatenate(batches)) == list(range(len(windows)))
     assert all(len(set(windows[batch])) == 1 for batch in batches)
     assert abs(np.corrcoef(firsts, np.arange(len(firsts)))[0, 1]) < 0.3
-    within = next(batch for batch in batches if len(batch) > 10)
-    assert list(within) != sorted(within)
+    assert list(batches[0]) != sorted(batches[0])
+
+
+def test_q_of_the_shuffled_epoch_is_the_share_of_batches_that_hold_the_item() -> None:
+    """Counted over many shuffles of two windows of unequal size."""
+    windows = np.repeat([5, 9], [300, 140])
+    rng = np.random.default_rng(2)
+    item_keys = (rng.zipf(1.4, len(windows)) % 30 + 1).astype(np.uint64)
+    expected = np.exp(log_q_of_shuffled(windows, item_keys, batch_rows=32))
+    held, batches_of = Counter[tuple[int, int]](), Counter[int]()
+    for seed in range(400):
+        for batch in shuffled(windows, batch_rows=32, seed=seed):
+            batches_of[int(windows[batch[0]])] += 1
+            held.update((int(windows[batch[0]]), int(key)) for key in np.unique(item_keys[batch]))
+
+    for row in range(len(windows)):
+        window = int(windows[row])
+        share = held[window, int(item_keys[row])] / batches_of[window]
+        assert share == pytest.approx(float(expected[row]), abs=0.03)
 
 
 @pytest.mark.promise("T5")
@@ -182,7 +205,7 @@ def test_after_the_hand_over_no_click_is_lost_or_learnt_twice_on_either_line(lin
             learnt += learnt_rows(line, each.manifest.slices)
         assert max(learnt.values()) == 1
         offsets = {p: sorted(o for q, o in learnt if q == p) for p in (0, 1)}
-        expected = clicks_of_days(line, range(0, DAYS))
+        expected = clicks_of_days(line, range(DAYS))
         for partition, taken in offsets.items():
             wanted = sorted(o for q, o in expected if q == partition and o <= taken[-1])
             assert taken == wanted
@@ -308,7 +331,7 @@ def clicks_between(line: Line, after: Checkpoint, until: Checkpoint) -> Counter[
     return Counter(
         {
             (partition, offset): 1
-            for partition, offset in clicks_of_days(line, range(0, DAYS))
+            for partition, offset in clicks_of_days(line, range(DAYS))
             if after.manifest.position[partition] <= offset < until.manifest.position[partition]
         }
     )

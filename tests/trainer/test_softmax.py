@@ -70,8 +70,9 @@ def test_the_gradients_equal_those_of_autograd(
 
 
 def _sampled(corrected: str, *, batches: int = 3000) -> float:
-    """Mean distance (total variation) of the negative mass that sampled batches put on each item from
-    that of the full softmax; items are Zipf, a batch holds 64 draws, the scores are those of the full model.
+    """Mean distance (total variation) of the negative mass that sampled batches put on each item
+    from that of the full softmax; items are Zipf, a batch holds 64 draws, the scores are those of
+    the full model.
     """
     items, draws = 300, 64
     generator = torch.Generator().manual_seed(11)
@@ -106,7 +107,9 @@ def _sampled(corrected: str, *, batches: int = 3000) -> float:
 
 
 def test_logq_brings_the_sampled_softmax_to_the_full_one() -> None:
-    """Right: minus log Q, after the temperature. The usual mistakes are far worse, so this can fail."""
+    """Right: minus log Q, after the temperature. The usual mistakes are far worse, so this can
+    fail.
+    """
     right = _sampled("right")
 
     assert right < 0.08

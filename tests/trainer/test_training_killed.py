@@ -4,6 +4,7 @@ import random
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -34,7 +35,7 @@ class Case:
         self.steps: list[str] = answer["steps"]
         self.expected = everything(unkilled)
 
-    def _run(self, folder: Path, **death: float | None) -> dict:
+    def _run(self, folder: Path, **death: float | None) -> dict[str, Any]:
         return self._train(data_dir=str(folder), **self._request, **death)
 
     def killed(self, folder: Path, **death: float | None) -> bool:
@@ -86,7 +87,9 @@ def sample(steps: list[str], every: int) -> list[int]:
 def test_an_hourly_run_killed_anywhere_ends_as_if_it_had_not_been(
     hourly_case: Case, tmp_path: Path
 ) -> None:
-    """Slices, checkpoint and weights are the same to the byte: nothing skipped, nothing learnt twice."""
+    """Slices, checkpoint and weights are the same to the byte: nothing skipped, nothing learnt
+    twice.
+    """
     chosen = sample(hourly_case.steps, every=17)
     killed = [hourly_case.killed(tmp_path / f"step-{at}", die_before=at) for at in chosen]
     rng = random.Random(3)

@@ -1,4 +1,6 @@
-"""Trains in child processes that die when they are told to: {"line": …, "data_dir": …, "shards": …, "now": …}."""
+"""Trains in child processes that die when they are told to: {"line": …, "data_dir": …, "shards": …,
+"now": …}.
+"""
 
 import sys
 from datetime import datetime
@@ -18,7 +20,10 @@ def train(request: dict[str, Any]) -> None:
         Path(request["data_dir"]), {"folders": {"shards": request["shards"]}}
     )
     clock = HeldClock(datetime.fromisoformat(request["now"]))
-    {"nightly": run.nightly, "hourly": run.hourly}[request["line"]](deployment, clock=clock)
+    if request["line"] == "nightly":
+        run.nightly(deployment, clock=clock)
+    else:
+        run.hourly(deployment, clock=clock)
 
 
 if __name__ == "__main__":
