@@ -1,0 +1,84 @@
+"""`twintide recommend | serve`: answers from the live version, once or over HTTP."""
+
+# ruff: noqa: PLC0415  what is heavy is imported where it is needed; see console/options.py
+
+import json
+from typing import Annotated, Any
+
+import typer
+
+from console.options import DEFAULT_CONFIG, AsJson, ConfigFile, daemon_of, deployment_of
+from console.output import say, table
+from twintide.clock import SystemClock
+
+app = typer.Typer()
+_PANEL = "Answers"
+
+
+def parse_features(text: str) -> dict[str, Any]:
+    """Columns of the event as a JSON object."""
+    try:
+        features = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise typer.BadParameter(f"{text!r} is not JSON: {error}") from None
+    if not isinstance(features, dict):
+        raise typer.BadParameter(f'{text!r} is no JSON object, such as {{"region": 3}}')
+    return features
+
+
+@app.command(
+    rich_help_panel=_PANEL, epilog="Example: twintide recommend -c twintide.yaml --user 42 -k 10"
+)
+def recommend(
+    *,
+    user: Annotated[str, typer.Option(metavar="ID", help="The user to recommend to.")],
+    config: ConfigFile = DEFAULT_CONFIG,
+    k: Annotated[int, typer.Option("-k", min=1, help="How many items.")] = 10,
+    recent: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ITEM", help="Clicked last, the newest one last; repeatable."),
+    ] = None,
+    exclude: Annotated[
+        list[str] | None, typer.Option(metavar="ITEM", help="Leave it out; repeatable.")
+    ] = None,
+    features: Annotated[
+        Any,
+        typer.Option(
+            parser=parse_features, metavar="JSON", help="Columns of the event: '{\"region\": 3}'."
+        ),
+    ] = "{}",
+    as_json: AsJson = False,
+) -> None:
+    """One answer from the live version."""
+    deployment = deployment_of(config)
+    from serving.server import recommend as run
+
+    found = run(
+        deployment,
+        user_id=user,
+        k=k,
+        clock=SystemClock(),
+        recent=recent or None,
+        exclude=exclude or (),
+        features=features,
+    )
+    rows = [
+        (place, item, f"{score:.4f}")
+        for place, (item, score) in enumerate(
+            zip(found.item_ids, found.scores, strict=True), start=1
+        )
+    ]
+    title = f"for user {user}, from version {found.version}"
+    say(found.to_dict(), table(title, ("#", "item", "#score"), rows), as_json=as_json)
+
+
+@app.command(rich_help_panel=_PANEL, epilog="Example: twintide serve -c twintide.yaml")
+def serve(*, config: ConfigFile = DEFAULT_CONFIG) -> None:
+    """Answer over HTTP: POST /v1/recommend, GET /v1/version /livez /readyz /metrics.
+
+    Follows promotions and rollbacks without a gap. SIGTERM ends it after the requests at work.
+    """
+    deployment = daemon_of(config)
+    from serving.server import serve as run
+
+    run(deployment, clock=SystemClock())

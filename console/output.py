@@ -1,0 +1,134 @@
+"""How results reach a person or a script: one object with a text and a JSON form.
+
+Results go to standard output, progress and errors to standard error, so that `--json` can be piped.
+On a terminal progress is a bar; elsewhere it is a line now and then.
+"""
+
+import dataclasses
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+from rich.console import Console, RenderableType
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from twintide.clock import iso
+from twintide.errors import TwintideError
+
+Update = Callable[[int, int, str], None]
+"""Called with what is done, what there is to do, and a few words."""
+
+_WIDTH_OF_A_FILE = 120
+_SHARE_OF_A_LINE = 0.1
+
+
+def say(result: Any, text: RenderableType | Iterable[RenderableType], *, as_json: bool) -> None:
+    """Print a result: as JSON, or as text for a person."""
+    out = stdout()
+    if as_json:
+        out.print(json.dumps(plain(result), indent=1, ensure_ascii=False), **_AS_IT_IS)
+        return
+    for part in [text] if isinstance(text, str) or not isinstance(text, Iterable) else text:
+        out.print(part, highlight=False, soft_wrap=isinstance(part, str))
+
+
+def say_error(error: TwintideError) -> None:
+    """One message, and what to type next."""
+    err = stderr()
+    err.print(f"error: {error.message}", **_AS_IT_IS)
+    if error.hint:
+        err.print(f"hint:  {error.hint}", **_AS_IT_IS)
+
+
+_AS_IT_IS: dict[str, Any] = {"markup": False, "highlight": False, "soft_wrap": True}
+
+
+def plain(value: Any) -> Any:
+    """What JSON can say: records and dataclasses as objects, instants in UTC, paths as text."""
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {each.name: plain(getattr(value, each.name)) for each in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [plain(each) for each in value]
+    if isinstance(value, datetime):
+        return iso(value)
+    return str(value) if isinstance(value, Path | date) else value
+
+
+def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
+    """A table for a person. A column whose name begins with a # holds numbers, to the right."""
+    made = Table(title=title or None, title_justify="left", title_style="bold", header_style="bold")
+    for name in columns:
+        made.add_column(name.lstrip("#"), justify="right" if name.startswith("#") else "left")
+    for row in rows:
+        made.add_row(*["" if cell is None else str(cell) for cell in row])
+    return made
+
+
+@contextmanager
+def progress(what: str) -> Iterator[Update]:
+    """Show how far a long deed has come."""
+    err = stderr()
+    if not err.is_terminal:
+        yield _lines(err, what)
+        return
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=30),
+        TextColumn("{task.fields[words]}", style="dim"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=err, transient=True) as bar:
+        task = bar.add_task(what, total=None, words="")
+
+        def update(done: int, total: int, words: str) -> None:
+            bar.update(task, completed=done, total=total or None, words=words)
+
+        yield update
+
+
+def _lines(err: Console, what: str) -> Update:
+    """A line at each tenth of the way."""
+    said = [-1]
+
+    def update(done: int, total: int, words: str) -> None:
+        tenths = int(done / total / _SHARE_OF_A_LINE) if total else 0
+        if tenths > said[0]:
+            said[0] = tenths
+            err.print(f"{what}: {10 * tenths} % {words}".rstrip(), **_AS_IT_IS)
+
+    return update
+
+
+def stdout() -> Console:
+    """Where results go."""
+    return _console(stderr=False)
+
+
+def stderr() -> Console:
+    """Where progress and errors go."""
+    return _console(stderr=True)
+
+
+def _console(*, stderr: bool) -> Console:
+    console = Console(stderr=stderr)
+    return console if console.is_terminal else Console(stderr=stderr, width=_WIDTH_OF_A_FILE)
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """0.123, or a dash where there is nothing to say."""
+    return "–" if value is None else f"{value:.{digits}f}"
+
+
+def instant(at: datetime | None) -> str:
+    """2026-01-05 04:00 UTC to the minute, or a dash."""
+    return "–" if at is None else f"{at:%Y-%m-%d %H:%M}"

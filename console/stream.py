@@ -1,0 +1,150 @@
+"""`twintide broker | ingest | replay`: the click stream and the shards that are cut from it."""
+
+# ruff: noqa: PLC0415  what is heavy is imported where it is needed; see console/options.py
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from console.options import DEFAULT_CONFIG, AsJson, ConfigFile, daemon_of, deployment_of
+from console.output import progress, say, stderr
+from twintide.clock import SystemClock
+from twintide.errors import Retryable
+
+if TYPE_CHECKING:
+    from streaming.daemon import IngestProgress
+    from streaming.replay import ReplayProgress
+
+app = typer.Typer()
+_PANEL = "Stream"
+_LOOK_SECONDS = 5.0
+
+
+@app.command(
+    rich_help_panel=_PANEL, epilog="Example: twintide broker --port 9092 --data kafka-data"
+)
+def broker(
+    *,
+    port: Annotated[int, typer.Option(help="On 127.0.0.1.")] = 9092,
+    data: Annotated[
+        Path, typer.Option(metavar="DIR", help="Kafka's folder; what is in it is kept.")
+    ] = Path("kafka-data"),
+) -> None:
+    """Run a local Apache Kafka in the foreground, for whoever has none yet.
+
+    Ctrl-C ends it. Needs the extra `local`: pip install "twintide[local]".
+    """
+    from streaming.client import broker_count
+    from streaming.local_kafka import LocalKafka
+
+    kafka = LocalKafka(data.resolve(), port=port)
+    with stderr().status("starting Apache Kafka") as status, stop_on_signals() as stop:
+        kafka.start(progress=status.update)
+        status.stop()
+        say({}, f"Apache Kafka answers at {kafka.bootstrap}; Ctrl-C ends it", as_json=False)
+        try:
+            while not stop.wait(_LOOK_SECONDS):
+                if broker_count(kafka.bootstrap) == 0:
+                    raise Retryable("Kafka has ended", hint=f"its log is {kafka.log_path}")
+        finally:
+            kafka.stop()
+
+
+@app.command(rich_help_panel=_PANEL, epilog="Example: twintide ingest -c twintide.yaml")
+def ingest(
+    *,
+    config: ConfigFile = DEFAULT_CONFIG,
+    until_caught_up: Annotated[
+        bool, typer.Option("--until-caught-up", help="Read to the end of the log, then end.")
+    ] = False,
+    metrics_port: Annotated[
+        int | None, typer.Option(help="Answer /metrics, /livez and /readyz on 127.0.0.1 here.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Read the click stream from Kafka and commit it as minute shards: the consumer daemon.
+
+    Runs until SIGTERM or Ctrl-C. However it ends, every message is in exactly one shard.
+    """
+    deployment = deployment_of(config) if until_caught_up else daemon_of(config)
+    from streaming.daemon import run
+
+    with progress(f"ingesting {deployment.kafka.topic}") as update:
+
+        def show(so_far: "IngestProgress") -> None:
+            done = so_far.rows + so_far.rejected + so_far.filtered
+            update(done, done + so_far.lag, f"{done:,} messages, {so_far.shards:,} shards")
+
+        done = run(
+            deployment,
+            clock=SystemClock(),
+            until_caught_up=until_caught_up,
+            metrics_port=metrics_port,
+            on_progress=show if until_caught_up else None,
+        )
+    rejected = f", {done.rejected:,} rejected (see the quarantine files)" if done.rejected else ""
+    say(
+        done,
+        f"{done.rows:,} events in {done.shards:,} shards{rejected} in {done.seconds:.1f} s; "
+        f"next: `twintide status -c {config}`",
+        as_json=as_json,
+    )
+
+
+@app.command(
+    rich_help_panel=_PANEL, epilog="Example: twintide replay -c twintide.yaml clicks.parquet"
+)
+def replay(
+    data: Annotated[Path, typer.Argument(metavar="DATA", help="A .parquet, .csv or .jsonl file.")],
+    *,
+    config: ConfigFile = DEFAULT_CONFIG,
+    speed: Annotated[
+        float | None,
+        typer.Option(help="1 takes as long as the events took, 60 a sixtieth. Default: at once."),
+    ] = None,
+    partitions: Annotated[int, typer.Option(min=1, help="Of the topic, where it is new.")] = 3,
+    as_json: AsJson = False,
+) -> None:
+    """Feed a data file into the topic, in event-time order, each message stamped with its time."""
+    deployment = deployment_of(config)
+    from streaming.replay import replay as run
+
+    with progress(f"sending to {deployment.kafka.topic}") as update, stop_on_signals() as stop:
+
+        def show(so_far: "ReplayProgress") -> None:
+            update(so_far.sent, so_far.events, f"{so_far.sent:,} events, now {so_far.at:%F %H:%M}")
+
+        done = run(
+            deployment,
+            data,
+            speed=speed,
+            clock=SystemClock(),
+            on_progress=show,
+            partitions=partitions,
+            stop=stop,
+        )
+    say(
+        done,
+        f"{done.events:,} events are in {deployment.kafka.topic} after {done.seconds:.1f} s; "
+        f"next: `twintide ingest -c {config}`",
+        as_json=as_json,
+    )
+
+
+@contextmanager
+def stop_on_signals() -> Iterator[threading.Event]:
+    """An event that SIGTERM and Ctrl-C set while the block runs."""
+    stop = threading.Event()
+    before = {
+        each: signal.signal(each, lambda *_: stop.set()) for each in (signal.SIGTERM, signal.SIGINT)
+    }
+    try:
+        yield stop
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)

@@ -1,0 +1,158 @@
+"""`twintide train hourly | nightly | schedule` and `twintide rewind`: the two lines of training."""
+
+# ruff: noqa: PLC0415  what is heavy is imported where it is needed; see console/options.py
+
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from console.options import (
+    DEFAULT_CONFIG,
+    AsJson,
+    ConfigFile,
+    Now,
+    clock_at,
+    daemon_of,
+    deployment_of,
+)
+from console.output import Update, instant, number, progress, say
+from twintide.clock import Clock, SystemClock
+
+if TYPE_CHECKING:
+    from publisher.publish import Published
+    from trainer.run import OnStep, Outcome
+    from twintide.checkpoints import CheckpointManifest
+    from twintide.config import Deployment
+
+app = typer.Typer()
+train = typer.Typer(no_args_is_help=True)
+app.add_typer(
+    train,
+    name="train",
+    rich_help_panel="Training",
+    help="Learn from new shards: one hourly or nightly run now, or the daemon that rings both.",
+    epilog="Example: twintide train hourly -c twintide.yaml",
+)
+
+
+@train.command(epilog="Example: twintide train hourly -c twintide.yaml")
+def hourly(
+    *, config: ConfigFile = DEFAULT_CONFIG, now: Now = None, as_json: AsJson = False
+) -> None:
+    """One hourly pass now: everything sealed and not yet learnt, in order, ID tables only."""
+    deployment = deployment_of(config)
+    from trainer.curves import Curves
+    from trainer.run import hourly as run
+
+    clock = clock_at(now)
+    with progress("hourly pass") as update, Curves(deployment) as curves:
+        curves.begin("hourly", clock.now())
+        outcome = run(deployment, clock=clock, on_step=curves.drawn(showing(update)))
+    _say_outcomes([outcome], config, as_json=as_json)
+
+
+@train.command(epilog="Example: twintide train nightly -c twintide.yaml --date 2026-01-05")
+def nightly(
+    *,
+    config: ConfigFile = DEFAULT_CONFIG,
+    date: Annotated[
+        datetime | None,
+        typer.Option(formats=["%Y-%m-%d"], help="Up to this day. Default: yesterday."),
+    ] = None,
+    now: Now = None,
+    as_json: AsJson = False,
+) -> None:
+    """One nightly retrain now, fit for cron: make up every missed day up to yesterday.
+
+    A day that is learnt already is left alone, so running it twice does nothing wrong.
+    """
+    deployment = deployment_of(config)
+    from trainer.curves import Curves
+    from trainer.run import nightly as run
+
+    with progress("nightly retrain") as update, Curves(deployment) as curves:
+        outcomes = run(
+            deployment,
+            clock=clock_at(now),
+            day=date.date() if date else None,
+            on_step=curves.drawn(showing(update)),
+            on_day=lambda day: curves.begin("nightly", day),
+        )
+    _say_outcomes(outcomes, config, as_json=as_json)
+
+
+@train.command(epilog="Example: twintide train schedule -c twintide.yaml")
+def schedule(*, config: ConfigFile = DEFAULT_CONFIG) -> None:
+    """The daemon: rings hourly and nightly runs, publishes after each, and cleans up.
+
+    What is due is read off the files, so a late or doubled ring does nothing wrong. SIGTERM ends it
+    after the run at work.
+    """
+    deployment = daemon_of(config)
+    from trainer.schedule import run
+
+    clock = SystemClock()
+    run(deployment, clock=clock, publish=lambda: publish_and_tidy(deployment, clock=clock))
+
+
+@app.command(
+    rich_help_panel="Training",
+    epilog="Example: twintide rewind -c twintide.yaml --to nightly-000012",
+)
+def rewind(
+    *,
+    to: Annotated[str, typer.Option(metavar="CHECKPOINT", help="`twintide status` lists them.")],
+    config: ConfigFile = DEFAULT_CONFIG,
+    as_json: AsJson = False,
+) -> None:
+    """Make training go on from an older checkpoint. Nothing is removed; clicks are learnt again."""
+    deployment = deployment_of(config)
+    from trainer.run import rewind as run
+
+    made = run(deployment, to)
+    say(
+        made,
+        f"{made.name} is {to} anew, and the next run goes on from it; "
+        f"next: `twintide publish -c {config}`",
+        as_json=as_json,
+    )
+
+
+def publish_and_tidy(deployment: "Deployment", *, clock: Clock) -> "Published":
+    """Publish the newest checkpoint, then remove what nothing needs any more."""
+    from publisher import gc
+    from publisher.publish import publish
+
+    published = publish(deployment, clock=clock)
+    gc.run(deployment)
+    return published
+
+
+def showing(update: Update) -> "OnStep":
+    """What a run calls after each step, as progress with a smoothed loss."""
+    smooth: list[float] = []
+
+    def step(learnt: int, to_learn: int, loss: float) -> None:
+        smooth[:] = [loss if not smooth else 0.9 * smooth[0] + 0.1 * loss]
+        update(learnt, to_learn, f"{learnt:,} of {to_learn:,} clicks, loss {smooth[0]:.3f}")
+
+    return step
+
+
+def _say_outcomes(outcomes: "list[Outcome]", config: Path, *, as_json: bool) -> None:
+    lines = [
+        _line(outcome.checkpoint) if outcome.checkpoint else f"nothing learnt: {outcome.why}"
+        for outcome in outcomes
+    ]
+    if any(outcome.checkpoint for outcome in outcomes):
+        lines.append(f"next: `twintide publish -c {config}`")
+    say(outcomes, lines, as_json=as_json)
+
+
+def _line(made: "CheckpointManifest") -> str:
+    return (
+        f"{made.name}: learnt {made.rows:,} clicks, the newest of {instant(made.newest_event_at)} "
+        f"UTC, on {made.parent or 'fresh weights'}; mean loss {number(made.loss)}"
+    )

@@ -1,0 +1,111 @@
+"""Is everything on the disk as it was written? Shards, slices, checkpoints and versions.
+
+Nothing here changes anything, and a damaged artifact does not hide the next one.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+
+from publisher import audit
+from twintide.arrays import verify as verify_files
+from twintide.checkpoints import list_checkpoints
+from twintide.config import Deployment
+from twintide.errors import Corrupt
+from twintide.shards import Ledger
+from twintide.slices import read_chain
+from twintide.versions import version_names
+
+
+@dataclass(frozen=True)
+class Breach:
+    """One artifact that must not be used."""
+
+    what: str
+    problem: str
+
+
+@dataclass
+class Verified:
+    """How many of each kind were looked at, and what is wrong."""
+
+    looked_at: dict[str, int] = field(default_factory=dict)
+    breaches: list[Breach] = field(default_factory=list)
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether nothing is wrong."""
+        return not self.breaches
+
+    def counted(self) -> str:
+        """12 shards, 3 slices."""
+        return ", ".join(f"{count:,} {kind}" for kind, count in self.looked_at.items())
+
+
+def verify_version(deployment: Deployment, name: str) -> Verified:
+    """One version. Raises Refused where there is none of that name."""
+    return _versions(Verified(), audit.verify(deployment, name))
+
+
+def verify_all(deployment: Deployment, *, on_stage: Callable[[str], None]) -> Verified:
+    """Everything that the deployment has."""
+    found = Verified()
+    for kind, look in _KINDS.items():
+        on_stage(kind)
+        try:
+            look(found, deployment)
+        except Corrupt as error:
+            found.breaches.append(Breach(kind, error.message))
+    return found
+
+
+def _shards(found: Verified, deployment: Deployment) -> None:
+    ledger = Ledger(deployment.shards_dir, deployment.kafka.topic)
+    found.looked_at["shards"] = sum(1 for _ in ledger.names())
+    found.breaches += [Breach("ledger", breach) for breach in ledger.check()]
+
+
+def _slices(found: Verified, deployment: Deployment) -> None:
+    chain = read_chain(deployment.slices_dir)
+    found.looked_at["slices"] = len(chain)
+    for each in chain:
+        _note(found, f"slice {each.name}", each.read)
+
+
+def _checkpoints(found: Verified, deployment: Deployment) -> None:
+    root = deployment.checkpoints_dir
+    made = list_checkpoints(root)
+    found.looked_at["checkpoints"] = len(made)
+    for each in made:
+        look = partial(verify_files, root / each.name, each.files)
+        _note(found, f"checkpoint {each.name}", look)
+
+
+def _all_versions(found: Verified, deployment: Deployment) -> None:
+    if version_names(deployment.versions_dir):
+        _versions(found, audit.verify(deployment))
+    else:
+        found.looked_at["versions"] = 0
+
+
+def _versions(found: Verified, problems: dict[str, str | None]) -> Verified:
+    found.looked_at["versions"] = len(problems)
+    found.breaches += [
+        Breach(f"version {name}", problem) for name, problem in problems.items() if problem
+    ]
+    return found
+
+
+def _note(found: Verified, what: str, look: Callable[[], object]) -> None:
+    try:
+        look()
+    except Corrupt as error:
+        found.breaches.append(Breach(what, error.message))
+
+
+_KINDS: dict[str, Callable[[Verified, Deployment], None]] = {
+    "shards": _shards,
+    "slices": _slices,
+    "checkpoints": _checkpoints,
+    "versions": _all_versions,
+}

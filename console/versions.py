@@ -1,0 +1,279 @@
+"""`twintide publish | versions | show | diff | verify | gc | rollback | hold | release`.
+
+Rolling back and holding need neither torch nor Faiss, and so are quick.
+"""
+
+# ruff: noqa: PLC0415  what is heavy is imported where it is needed; see console/options.py
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from console.options import (
+    DEFAULT_CONFIG,
+    AsJson,
+    ConfigFile,
+    Now,
+    Reason,
+    clock_at,
+    deployment_of,
+)
+from console.output import instant, number, plain, say, stderr, table
+from twintide.clock import SystemClock
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from publisher.overview import VersionRow
+    from twintide.versions import GateReport, ServingState, VersionManifest
+
+app = typer.Typer()
+_PANEL = "Versions"
+_REFUSED = 2
+
+
+@app.command(rich_help_panel=_PANEL, epilog="Example: twintide publish -c twintide.yaml")
+def publish(
+    *,
+    config: ConfigFile = DEFAULT_CONFIG,
+    checkpoint: Annotated[
+        str | None, typer.Option(metavar="CHECKPOINT", help="Default: the newest.")
+    ] = None,
+    gate: Annotated[
+        bool, typer.Option("--gate/--no-gate", help="Judge it first; without, you answer for it.")
+    ] = True,
+    now: Now = None,
+    as_json: AsJson = False,
+) -> None:
+    """Build a version from a checkpoint, judge it, and make it live.
+
+    Exits with 2 where the gate refused it; the version is kept for a look.
+    """
+    deployment = deployment_of(config)
+    from publisher.publish import publish as run
+
+    with stderr().status("building a version"):
+        done = run(deployment, checkpoint=checkpoint, clock=clock_at(now), judge=gate)
+    after = (
+        f"next: `twintide recommend -c {config} --user ID`"
+        if done.promoted
+        else f"next: `twintide show {done.version} -c {config}`"
+    )
+    say(done, [done.why, gate_line(done.gate), after], as_json=as_json)
+    if not done.gate.passed:
+        raise typer.Exit(_REFUSED)
+
+
+@app.command(rich_help_panel=_PANEL, epilog="Example: twintide versions -c twintide.yaml")
+def versions(*, config: ConfigFile = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
+    """List the versions: what each is made of, and which is live."""
+    deployment = deployment_of(config)
+    from publisher.overview import list_versions
+
+    rows = list_versions(deployment)
+    text = (
+        versions_table(rows)
+        if rows
+        else f"there is no version yet; `twintide publish -c {config}` makes one"
+    )
+    say(rows, text, as_json=as_json)
+
+
+@app.command(rich_help_panel=_PANEL, epilog="Example: twintide show v000012 -c twintide.yaml")
+def show(
+    version: Annotated[str, typer.Argument(metavar="V", help="Such as v000012.")],
+    *,
+    config: ConfigFile = DEFAULT_CONFIG,
+    as_json: AsJson = False,
+) -> None:
+    """All that is known of one version: its lineage, its files, what the gate found."""
+    deployment = deployment_of(config)
+    from publisher.overview import show as run
+
+    found = run(deployment, version)
+    say(found, _facts(found), as_json=as_json)
+
+
+@app.command(
+    rich_help_panel=_PANEL, epilog="Example: twintide diff v000011 v000012 -c twintide.yaml"
+)
+def diff(
+    before: Annotated[str, typer.Argument(metavar="V1")],
+    after: Annotated[str, typer.Argument(metavar="V2")],
+    *,
+    config: ConfigFile = DEFAULT_CONFIG,
+    as_json: AsJson = False,
+) -> None:
+    """What changed from one version to another."""
+    deployment = deployment_of(config)
+    from publisher.audit import diff as run
+
+    found = run(deployment, before, after)
+    say(
+        found,
+        f"from {before} to {after}: {found.items_gained:,} items came, {found.items_lost:,} went, "
+        f"{found.items_in_both:,} are in both; the mean cosine between the old and the new vector "
+        f"of these is {number(found.mean_cosine, 4)}",
+        as_json=as_json,
+    )
+
+
+@app.command(rich_help_panel=_PANEL, epilog="Example: twintide verify -c twintide.yaml")
+def verify(
+    version: Annotated[str | None, typer.Argument(metavar="[V]")] = None,
+    *,
+    config: ConfigFile = DEFAULT_CONFIG,
+    as_json: AsJson = False,
+) -> None:
+    """Hash every byte of one version and ask it its sample queries; without V, of everything.
+
+    Everything: the ledger of shards, the slices, the checkpoints and all versions. Exits with 1
+    where anything is damaged.
+    """
+    deployment = deployment_of(config)
+    from console.verify import verify_all, verify_version
+
+    with stderr().status("verifying") as status:
+        found = (
+            verify_version(deployment, version)
+            if version
+            else verify_all(deployment, on_stage=lambda stage: status.update(f"verifying {stage}"))
+        )
+    lines = [f"{found.counted()}: {'sound' if found.is_sound else 'damaged'}"]
+    lines += [f"{each.what}: {each.problem}" for each in found.breaches]
+    say(plain(found) | {"sound": found.is_sound}, lines, as_json=as_json)
+    if not found.is_sound:
+        raise typer.Exit(1)
+
+
+@app.command(rich_help_panel=_PANEL, epilog="Example: twintide gc -c twintide.yaml --dry-run")
+def gc(
+    *,
+    config: ConfigFile = DEFAULT_CONFIG,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Remove versions and checkpoints that nothing needs any more, and name them.
+
+    What is live, previous or could be rolled back to stays, and so does the newest of each kind.
+    """
+    deployment = deployment_of(config)
+    from publisher.gc import run
+
+    gone = run(deployment, dry_run=dry_run)
+    names = [*gone.versions, *gone.checkpoints]
+    verb = "would go" if dry_run else "went"
+    say(gone, f"{verb}: {', '.join(names)}" if names else f"nothing {verb}", as_json=as_json)
+
+
+@app.command(
+    rich_help_panel=_PANEL,
+    epilog='Example: twintide rollback -c twintide.yaml --reason "CTR fell by half"',
+)
+def rollback(
+    *,
+    reason: Reason,
+    config: ConfigFile = DEFAULT_CONFIG,
+    to: Annotated[
+        str | None, typer.Option(metavar="V", help="Default: what was live before.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Serve an earlier version again, and hold automatic promotion until `twintide release`."""
+    root = _versions_dir(config)
+    from publisher import registry
+
+    state = registry.rollback(root, to=to, reason=reason, clock=SystemClock())
+    say(
+        _standing(state),
+        f"serving {state.current} instead of {state.previous}; promotion is on hold: "
+        f"`twintide release -c {config}` lifts it",
+        as_json=as_json,
+    )
+
+
+@app.command(
+    rich_help_panel=_PANEL, epilog='Example: twintide hold -c twintide.yaml --reason "big event"'
+)
+def hold(*, reason: Reason, config: ConfigFile = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
+    """Stop automatic promotion. Versions are still built, judged and kept."""
+    root = _versions_dir(config)
+    from publisher import registry
+
+    state = registry.hold(root, reason=reason, clock=SystemClock())
+    say(
+        _standing(state),
+        f"promotion is on hold, {state.current or 'nothing'} stays live: "
+        f"`twintide release -c {config}` lifts it",
+        as_json=as_json,
+    )
+
+
+@app.command(rich_help_panel=_PANEL, epilog="Example: twintide release -c twintide.yaml")
+def release(
+    *, reason: Reason = "", config: ConfigFile = DEFAULT_CONFIG, as_json: AsJson = False
+) -> None:
+    """Allow automatic promotion again. The next publish promotes."""
+    root = _versions_dir(config)
+    from publisher import registry
+
+    state = registry.release(root, reason=reason, clock=SystemClock())
+    say(
+        _standing(state),
+        f"promotion is allowed again, {state.current or 'nothing'} is live; "
+        f"next: `twintide publish -c {config}`",
+        as_json=as_json,
+    )
+
+
+def versions_table(rows: "list[VersionRow]") -> "Table":
+    """The list of versions for a person, the newest first."""
+    return table(
+        "",
+        ("version", "state", "checkpoint", "#items", "newest click (UTC)", "#recall (gate)"),
+        [
+            (
+                row.name,
+                row.state,
+                row.checkpoint,
+                f"{row.items:,}",
+                instant(row.newest_event_at),
+                number(row.recall),
+            )
+            for row in reversed(rows)
+        ],
+    )
+
+
+def gate_line(gate: "GateReport") -> str:
+    """What the gate found, in one line."""
+    found = "passed" if gate.passed else f"refused: {'; '.join(gate.reasons)}"
+    if gate.recall is not None:
+        found += f"; recall@{gate.k} {number(gate.recall)} on {gate.events:,} clicks"
+    if gate.live_recall is not None:
+        found += f", {gate.live} has {number(gate.live_recall)}"
+    return "; ".join((f"gate: {found}", *gate.notes))
+
+
+def _facts(found: "VersionManifest") -> "Table":
+    size_bytes = sum(each.bytes for each in found.files.values())
+    rows: dict[str, object] = {
+        "checkpoint": f"{found.checkpoint} ({found.kind}, on {found.base or 'no nightly'})",
+        "trained nightly up to": found.day or "–",
+        "newest click (UTC)": instant(found.newest_event_at),
+        "position": ", ".join(f"{p}: {next_:,}" for p, next_ in sorted(found.position.items())),
+        "items": f"{found.items:,} in a {found.index} index of width {found.dimension}",
+        "gate": gate_line(found.gate).removeprefix("gate: "),
+        "files": f"{len(found.files)}, {size_bytes:,} bytes",
+        "code version": found.code_version,
+    }
+    return table(found.name, ("", ""), rows.items())
+
+
+def _standing(state: "ServingState") -> dict[str, Any]:
+    return state.model_dump(mode="json", exclude={"history"})
+
+
+def _versions_dir(config: Path) -> Path:
+    return deployment_of(config).versions_dir
