@@ -184,7 +184,7 @@ def test_q_of_the_shuffled_epoch_is_the_share_of_batches_that_hold_the_item() ->
     for row in range(len(windows)):
         window = int(windows[row])
         share = held[window, int(item_keys[row])] / batches_of[window]
-        assert share == pytest.approx(float(expected[row]), abs=0.03)
+        assert share == pytest.approx(float(expected[row]), abs=0.05)
 
 
 @pytest.mark.promise("T5")
