@@ -9,21 +9,18 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, timedelta
 from signal import SIGINT, SIGTERM, signal
 
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.interval import IntervalTrigger
 
-from trainer import line
 from trainer import run as runs
-from trainer.days import Calendar, complete_until
-from twintide.checkpoints import list_checkpoints
+from trainer.due import NightlyDue, nightly_due
 from twintide.clock import Clock, floor_to_minutes
 from twintide.config import Deployment
 from twintide.errors import Refused, Retryable, TwintideError
-from twintide.shards import Ledger
 from twintide.telemetry import get_log
 
 NIGHTLY_EVERY_MINUTES = 10
@@ -38,20 +35,6 @@ Publish = Callable[[], object]
 """Make the newest checkpoint live; given by whoever starts the scheduler."""
 
 
-def due_day(
-    learnt: date | None, *, complete: datetime | None, now: datetime, calendar: Calendar
-) -> date | None:
-    """The newest day that a nightly run should learn up to; None where nothing is due.
-
-    `learnt` is the day of the newest nightly checkpoint, `complete` the instant up to which all
-    shards are there (None: not known).
-    """
-    if complete is None:
-        return None
-    newest = calendar.day_of(min(complete, now)) - timedelta(days=1)
-    return newest if learnt is None or learnt < newest else None
-
-
 @dataclass
 class Rings:
     """What each ring does. `publish` follows every run; None where somebody else publishes."""
@@ -64,8 +47,8 @@ class Rings:
     """What nobody expected: it ends the program, and is raised there."""
 
     _hourly_turn: threading.Lock = field(default_factory=threading.Lock)
-    _nothing_in: tuple[str | None, date] | None = None
-    """Newest nightly checkpoint, and a day up to which it had nothing to learn: quiet days."""
+    _nothing_in: NightlyDue | None = None
+    """What was due, and then had no click to learn: quiet days are not looked into again."""
 
     def hourly(self) -> None:
         """Learn what is new, then publish."""
@@ -75,15 +58,15 @@ class Rings:
     def nightly(self) -> None:
         """Learn the days that are complete, hand over to the hourly line, then publish."""
         with self._borne("nightly"):
-            name, day = self._due_day()
-            if day is None or self._nothing_in == (name, day):
+            due = nightly_due(self.deployment, clock=self.clock)
+            if due.day is None or due == self._nothing_in:
                 return
             outcomes = runs.nightly(self.deployment, clock=self.clock)
-            log.info("nightly_ended", up_to=str(day), runs=[each.why for each in outcomes])
+            log.info("nightly_ended", up_to=str(due.day), runs=[each.why for each in outcomes])
             if any(each.checkpoint for each in outcomes):
                 self._hourly_and_publish()
             else:
-                self._nothing_in = (name, day)
+                self._nothing_in = due
 
     def _hourly_and_publish(self) -> None:
         with self._hourly_turn:  # the hand-over and a ring of the hour take turns
@@ -91,18 +74,6 @@ class Rings:
             log.info("hourly_ended", why=outcome.why)
             if self.publish is not None:
                 self.publish()  # also where nothing was learnt: an earlier one may have failed
-
-    def _due_day(self) -> tuple[str | None, date | None]:
-        """The newest nightly checkpoint, and the day that is due."""
-        nightly = line.newest_nightly(list_checkpoints(self.deployment.checkpoints_dir))
-        ledger = Ledger(self.deployment.shards_dir, self.deployment.kafka.topic)
-        day = due_day(
-            nightly.day if nightly else None,
-            complete=complete_until(ledger),
-            now=self.clock.now(),
-            calendar=Calendar.of(self.deployment.training),
-        )
-        return nightly.name if nightly else None, day
 
     @staticmethod
     def _failed(what: str, why: str, hint: str = "") -> None:
