@@ -66,11 +66,29 @@ def translated(servers: Sequence[str] | str) -> Iterator[None]:
         raise as_ours(error, where) from error
 
 
+def opened(kind: type[Any], **settings: Any) -> Any:
+    """A consumer, producer or admin client. One that finds no broker leaves nothing behind: by
+    itself the client would keep a thread that tries to connect for ever, one for each attempt.
+    """
+    started: list[Any] = []
+
+    def start(**client_settings: Any) -> Any:
+        started.append(kind.DEFAULT_CONFIG["kafka_client"](**client_settings))
+        return started[-1]
+
+    try:
+        return kind(kafka_client=start, **settings)
+    except BaseException:
+        for each in started:
+            each.close()
+        raise
+
+
 @contextmanager
 def admin(config: KafkaConfig, *, timeout_seconds: float = 5.0) -> Iterator[KafkaAdminClient]:
     """An administrator's client, closed with the block. Raises Retryable without a broker."""
     with translated(config.bootstrap_servers):
-        client = KafkaAdminClient(**connection(config, timeout_seconds=timeout_seconds))
+        client = opened(KafkaAdminClient, **connection(config, timeout_seconds=timeout_seconds))
         try:
             yield client
         finally:
@@ -81,7 +99,8 @@ def admin(config: KafkaConfig, *, timeout_seconds: float = 5.0) -> Iterator[Kafk
 def producer(config: KafkaConfig) -> Iterator[KafkaProducer]:
     """A producer that batches well and never doubles a message of its own by a retry."""
     with translated(config.bootstrap_servers):
-        client = KafkaProducer(
+        client = opened(
+            KafkaProducer,
             **connection(config),
             acks="all",
             enable_idempotence=True,

@@ -19,7 +19,7 @@ from kafka import errors as kafka_errors
 from kafka.structs import OffsetAndMetadata
 
 from streaming import blocks
-from streaming.client import connection, translated
+from streaming.client import connection, opened, translated
 from streaming.messages import Messages, messages_of
 from twintide.config import KafkaConfig
 from twintide.telemetry import get_log
@@ -74,7 +74,7 @@ class Source:
         self._listener = _Listener()
         self._owned: frozenset[int] = frozenset()
         with translated(self._servers):
-            self._consumer = KafkaConsumer(**_settings(config, takes_all=takes_all))
+            self._consumer = opened(KafkaConsumer, **_settings(config, takes_all=takes_all))
         self._in_blocks = blocks.install(self._consumer)
         if not self._in_blocks:
             get_log("ingest").warning(

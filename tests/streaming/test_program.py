@@ -1,0 +1,112 @@
+import json
+import signal
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.streaming.line import MINUTE_MS, NOON_MS, Line, wait_until
+from twintide.clock import SystemClock, to_unix_ms
+
+ROOT = Path(__file__).parents[2]
+
+
+@contextmanager
+def program(config: Path, *options: str) -> Iterator["subprocess.Popen[str]"]:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "streaming", "-c", str(config), *options],
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def written(line: Line, folder: Path) -> Path:
+    path = folder / "deployment.yaml"
+    path.write_text(json.dumps(line.values))
+    return path
+
+
+def answer(url: str) -> tuple[int, str]:
+    try:
+        with urllib.request.urlopen(url, timeout=5) as response:  # noqa: S310  http, by the test
+            return response.status, response.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read().decode()
+    except OSError:
+        return 0, ""
+
+
+@pytest.mark.promise("S12")
+def test_sigterm_ends_the_program_cleanly(line: Callable[..., Line], tmp_path: Path) -> None:
+    """Ready while it reads, metrics by partition, exit 0 within 5 s; the open shard is dropped,
+    and the next run stores its events.
+    """
+    made = line()
+    made.feed(range(100))
+    made.feed([100], start_ms=to_unix_ms(SystemClock().now()))
+    with program(written(made, tmp_path), "--metrics-port", "0") as process:
+        assert process.stderr is not None
+        started = json.loads(process.stderr.readline())
+        url = f"http://127.0.0.1:{started['port']}"
+        wait_until(lambda: answer(f"{url}/readyz")[0] == 200)
+        wait_until(lambda: 'rows_total{partition="0"} 100.0' in answer(f"{url}/metrics")[1])
+        assert answer(f"{url}/livez") == (200, "alive\n")
+        assert answer(f"{url}/elsewhere")[0] == 404
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=5) == 0
+
+    assert sum(made.stored().values()) in {100, 101}
+    made.catch_up()
+    assert made.holds_every_event_once()
+
+
+def test_the_program_can_end_when_it_has_caught_up(
+    line: Callable[..., Line], tmp_path: Path
+) -> None:
+    """For cron, and for scripts that want the shards now."""
+    made = line()
+    made.feed(range(30), start_ms=NOON_MS + MINUTE_MS)
+    with program(written(made, tmp_path), "--until-caught-up") as process:
+        _, errors = process.communicate(timeout=60)
+
+    assert process.returncode == 0
+    assert all(json.loads(each)["level"] == "info" for each in errors.splitlines())
+    assert made.holds_every_event_once()
+
+
+def test_a_mistake_gets_a_message_and_a_hint_and_no_traceback(tmp_path: Path) -> None:
+    """Exit code 2 where an operator must act."""
+    with program(tmp_path / "none.yaml") as process:
+        _, errors = process.communicate(timeout=60)
+
+    assert process.returncode == 2
+    assert f"error: there is no file {tmp_path / 'none.yaml'}" in errors
+    assert "hint: " in errors
+    assert "Traceback" not in errors
+
+
+def test_ingest_starts_without_what_it_does_not_need() -> None:
+    """No torch, no index, no scheduler in the daemon; no Kafka client in the offline path."""
+    check = "import sys, {}; print([m for m in {} if m in sys.modules])"
+    for module, forbidden in (
+        ("streaming.__main__", ["torch", "faiss", "apscheduler", "fastapi", "jgo"]),
+        ("streaming.offline", ["kafka", "torch"]),
+        ("twintide.datafile", ["kafka", "torch"]),
+    ):
+        code = check.format(module, forbidden)
+        done = subprocess.run(
+            [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+        )
+        assert done.stdout.strip() == "[]", module
