@@ -27,7 +27,7 @@ class WorldConfig:
     latent_width: int = 16
     """Numbers in the vectors of topics, items and tastes."""
 
-    impressions_per_hour: float = 5_600.0
+    impressions_per_hour: float = 12_000.0
     """Event rows an hour, as the mean over a whole day."""
 
     items_per_hour: float = 90.0
@@ -39,13 +39,13 @@ class WorldConfig:
     lifetime_half_lives: float = 4.0
     """An item is shown for that many half-lives."""
 
-    evergreen_items: int = 500
+    evergreen_items: int = 1_500
     """Items that are there from the start and stay for good."""
 
     evergreen_births_ratio: float = 0.02
     """Share of the newborn items that stay for good."""
 
-    evergreen_log_weight: float = -1.0
+    evergreen_log_weight: float = -0.5
     """What an evergreen lacks in popularity to an item just born; natural logarithm."""
 
     popularity_exponent: float = 0.75
