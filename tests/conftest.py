@@ -1,4 +1,6 @@
+import gc
 import os
+import socket
 import warnings
 from collections.abc import Iterator
 
@@ -8,6 +10,25 @@ with warnings.catch_warnings():
     # It reads its own schemas by deprecated calls, once, on import; nothing that we could mend.
     warnings.filterwarnings("ignore", "(read|open)_text is deprecated", DeprecationWarning)
     import kafka as _kafka_python  # noqa: F401
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # kafka-python leaves the socket of a connection that was refused to the garbage collector.
+    refused = r"ignore:unclosed <socket.*laddr=..0\.0\.0\.0:ResourceWarning"
+    config.addinivalue_line("filterwarnings", refused)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_refused_connection_outlives_the_session() -> Iterator[None]:
+    """What is collected after the last test is beyond the filter above."""
+    yield
+    for each in gc.get_objects():
+        if isinstance(each, socket.socket) and each.fileno() >= 0 and is_refused(each):
+            each.close()
+
+
+def is_refused(each: socket.socket) -> bool:
+    return each.family == socket.AF_INET and each.getsockname()[0] == "0.0.0.0"
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,5 @@
-import gc
 import socket
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
 
@@ -13,22 +11,6 @@ from tests.streaming.line import MINUTE_MS, NOON_MS, Line, deployment_values, wa
 from twintide import telemetry
 from twintide.clock import HeldClock, from_unix_ms
 from twintide.errors import Retryable
-
-
-@pytest.fixture(autouse=True)
-def no_socket_left() -> Iterator[None]:
-    """The client never closes the socket of a connection that was refused, and its errors, which
-    pytest keeps for a while, hold on to it.
-    """
-    before = {id(each) for each in sockets()}
-    yield
-    for each in sockets():
-        if id(each) not in before:
-            each.close()
-
-
-def sockets() -> list[socket.socket]:
-    return [each for each in gc.get_objects() if isinstance(each, socket.socket)]
 
 
 def free_port() -> int:
