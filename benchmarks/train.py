@@ -1,0 +1,206 @@
+"""How many clicks a second the learner takes, beside the usual way to write it in torch.
+
+    python -m benchmarks.train [--users 200000] [--items 50000] [--rounds 5] [--batch-rows 512 …]
+
+Zipf users and items, histories of up to 20, D = 64, towers 256-128-64, in-batch softmax with logQ.
+The contestants take turns within one run; each round takes the same clicks. Printed per contestant:
+the median over the rounds of clicks a second, the lowest and highest, and the ratio to the peer.
+
+    peer          nn.EmbeddingBag(sparse=True) + SparseAdam, Adam for dense weights, a [B, B] matrix of
+                  logits with accidental hits masked and logQ subtracted; ids are rows already
+    nightly       the learner: ids to rows, everything learns
+    hourly        the learner: ids to rows, only rows of ID tables learn
+"""
+
+import argparse
+import statistics
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from trainer.epoch import Rows, in_order, log_q_of_shuffled
+from trainer.learner import Learner, Rates
+from twintide.clock import monotonic_seconds
+from twintide.config import load
+from twintide.features import Ids, ItemStatistics, ModelSpec, Numbers, Sparse, one_id_each
+from twintide.keys import Keys, keys_of
+from twintide.model.towers import Towers
+
+ROOT = Path(__file__).parents[1]
+HISTORY = 20
+CLICKS = 16_384
+
+
+def main() -> None:
+    """Measure each batch size; print a table for each."""
+    arguments = argparse.ArgumentParser()
+    arguments.add_argument("--users", type=int, default=200_000)
+    arguments.add_argument("--items", type=int, default=50_000)
+    arguments.add_argument("--rounds", type=int, default=5)
+    arguments.add_argument("--batch-rows", type=int, action="append")
+    chosen = arguments.parse_args()
+    torch.set_num_threads(2)
+    spec = _spec()
+    stream = Stream(users=chosen.users, items=chosen.items)
+    for batch_rows in chosen.batch_rows or [512, 2048]:
+        contestants = _contestants(spec, stream, batch_rows)
+        times: dict[str, list[float]] = {name: [] for name in contestants}
+        for round_number in range(chosen.rounds + 1):
+            for name, run in contestants.items():
+                began = monotonic_seconds()
+                run()
+                if round_number:  # the first one warms up
+                    times[name].append(CLICKS / (monotonic_seconds() - began))
+        _show(batch_rows, times)
+
+
+class Stream:
+    """Clicks by row number: users, items, histories, and the features of each item."""
+
+    def __init__(self, *, users: int, items: int) -> None:
+        rng = np.random.default_rng(1)
+        self.users, self.items = users, items
+        self.user = rng.zipf(1.1, CLICKS) % users
+        self.item = _zipf(rng, items, CLICKS)
+        lengths = rng.integers(0, HISTORY + 1, CLICKS)
+        self.offsets = np.concatenate(([0], np.cumsum(lengths)))
+        self.history = _zipf(rng, items, int(self.offsets[-1]))
+        self.statistics = rng.random((items, 7)).astype(np.float32)
+
+    def rows(self) -> Rows:
+        users, items = (keys_of_range(count) for count in (self.users, self.items))
+        item = items[self.item]
+        return Rows(
+            name="the benchmark",
+            at_ms=np.zeros(CLICKS, np.int64),
+            item_keys=item,
+            query={
+                "user": one_id_each(users[self.user]),
+                "history": Ids(items[self.history], self.offsets),
+            },
+            candidate={
+                "item": one_id_each(item),
+                "statistics": Numbers(self.statistics[self.item]),
+            },
+        )
+
+
+class Peer(nn.Module):
+    """The same model as most people write it."""
+
+    def __init__(self, spec: ModelSpec, stream: Stream) -> None:
+        super().__init__()
+        self._stream = stream
+        self.user = nn.Embedding(stream.users, spec.embedding_width, sparse=True)
+        self.item = nn.EmbeddingBag(stream.items, spec.embedding_width, mode="mean", sparse=True)
+        self.towers = Towers(spec)
+        tables = [self.user.weight, self.item.weight]
+        self._sparse = torch.optim.SparseAdam(tables, lr=1e-3)
+        self._dense = torch.optim.Adam(self.towers.parameters(), lr=1e-3)
+        counts = np.bincount(stream.item, minlength=stream.items) / CLICKS
+        self._log_q = torch.from_numpy(np.log(counts + 1e-9).astype(np.float32))
+
+    def step(self, begin: int, end: int) -> None:
+        stream = self._stream
+        item = torch.from_numpy(stream.item[begin:end])
+        offsets = stream.offsets[begin : end + 1]
+        history = self.item(
+            torch.from_numpy(stream.history[offsets[0] : offsets[-1]]),
+            torch.from_numpy(offsets[:-1] - offsets[0]),
+        )
+        user = self.user(torch.from_numpy(stream.user[begin:end]))
+        own = self.item(item[:, None])
+        inputs = torch.cat((own, torch.from_numpy(stream.statistics)[item]), dim=1)
+        vectors, bias = self.towers.candidate_vectors(inputs)
+        logits = self.towers.query_vectors(torch.cat((user, history), dim=1)) @ vectors.T
+        logits = logits * self.towers.log_scale.exp() + bias - self._log_q[item]
+        hits = (item[:, None] == item[None, :]).fill_diagonal_(fill_value=False)
+        loss: Tensor = F.cross_entropy(
+            logits.masked_fill(hits, -torch.inf), torch.arange(end - begin)
+        )
+        self._sparse.zero_grad()
+        self._dense.zero_grad()
+        loss.backward()
+        self._sparse.step()
+        self._dense.step()
+
+
+def _contestants(
+    spec: ModelSpec, stream: Stream, batch_rows: int
+) -> dict[str, Callable[[], None]]:
+    rows = stream.rows()
+    order = list(in_order(CLICKS, batch_rows=batch_rows))
+    log_q = log_q_of_shuffled(rows.at_ms, rows.item_keys, batch_rows=batch_rows)
+    peer = Peer(spec, stream)
+
+    def learner(rates: Rates, *, known_q: bool) -> Callable[[], None]:
+        model = Learner.untrained(spec, seed=1)
+        mine = Rows(**(vars(rows) | {"log_q": log_q if known_q else None}))
+        model.grow(mine.query, "query", rates)
+        model.grow(mine.candidate, "candidate", rates)
+
+        def run() -> None:
+            for _ in model.learn(mine, order, rates):
+                pass
+
+        return run
+
+    def run_peer() -> None:
+        for numbers in order:
+            peer.step(int(numbers[0]), int(numbers[-1]) + 1)
+
+    tables = ("user", "item")
+    return {
+        "peer": run_peer,
+        "nightly": learner(Rates(tables, 0.1, 1e-3), known_q=True),
+        "hourly": learner(Rates(tables, 0.1, None), known_q=False),
+    }
+
+
+def _spec() -> ModelSpec:
+    """The quickstart's model, without its side tables."""
+    spec = load(ROOT / "configs" / "quickstart.yaml").model
+    return spec.model_copy(
+        update={
+            "query": tuple(f for f in spec.query if f.name in {"user", "history"}),
+            "candidate": tuple(
+                f
+                for f in spec.candidate
+                if isinstance(f, ItemStatistics) or (isinstance(f, Sparse) and f.name == "item")
+            ),
+        }
+    )
+
+
+def _zipf(rng: np.random.Generator, count: int, size: int) -> npt.NDArray[np.int64]:
+    weights = 1.0 / np.arange(1, count + 1)
+    return rng.choice(count, size, p=weights / weights.sum())
+
+
+def keys_of_range(count: int) -> Keys:
+    return keys_of(pa.array(np.arange(count)))
+
+
+def _show(batch_rows: int, times: dict[str, list[float]]) -> None:
+    table = Table(title=f"batches of {batch_rows} clicks")
+    for column in ("contestant", "clicks/s", "lowest", "highest", "ratio to the peer"):
+        table.add_column(column, justify="left" if column == "contestant" else "right")
+    base = statistics.median(times["peer"])
+    for name, rates in times.items():
+        middle = statistics.median(rates)
+        table.add_row(
+            name, f"{middle:,.0f}", f"{min(rates):,.0f}", f"{max(rates):,.0f}", f"{middle / base:.2f}"
+        )
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()
