@@ -227,23 +227,22 @@ class LocalKafka:
             *("format", "--ignore-formatted", "-t", self._cluster_id()),
             *("-c", str(broker.folder / "server.properties")),
         ]
-        for _ in range(2):  # once in twenty starts it fails without a word; again, it works
-            result = subprocess.run(  # noqa: S603  our own command
-                command, stdin=subprocess.DEVNULL, capture_output=True, check=False
-            )
-            with self.log_path.open("ab") as log:
-                log.write(result.stdout + result.stderr)
-            if result.returncode == 0:
-                return
-        raise Retryable(
-            f"Kafka's data folder could not be formatted:\n{self._log_tail()}",
-            hint=self._log_hint(),
+        result = subprocess.run(  # noqa: S603  our own command
+            command, stdin=subprocess.DEVNULL, capture_output=True, check=False
         )
+        with self.log_path.open("ab") as log:
+            log.write(result.stdout + result.stderr)
+        if result.returncode != 0:
+            raise Retryable(
+                f"Kafka's data folder could not be formatted:\n{self._log_tail()}",
+                hint=self._log_hint(),
+            )
 
     def _cluster_id(self) -> str:
         path = self.data_dir / "cluster-id"
         if not path.exists():
-            path.write_text(base64.urlsafe_b64encode(uuid4().bytes).decode()[:22])
+            # One that begins with a dash, as one in 64 would, is taken for an option.
+            path.write_text("T" + base64.urlsafe_b64encode(uuid4().bytes).decode()[1:22])
         return path.read_text()
 
     def _launch(self, broker: _Broker) -> None:
