@@ -14,6 +14,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 import pyarrow as pa
 
+from console.diversity import ItemSpace
 from console.lists import POPULAR_MS, ClickCounts, co_visited
 from console.metrics import DEPTH, Groups, Scoreboard
 from console.policies import Policy
@@ -72,9 +73,6 @@ class Runner(Protocol):
 
     def lists(self, clicked: Clicked) -> Keys:
         """uint64 [B, DEPTH]: the list of each click, best first, 0 where there is nothing more."""
-
-    def learn(self, clicked: Clicked) -> None:
-        """Take note of clicks that were scored."""
 
 
 @dataclass
@@ -138,8 +136,10 @@ class ModelRunner:
         found[:, : positions.shape[1]] = keys[positions]  # position -1 is the 0 at the end
         return found
 
-    def learn(self, clicked: Clicked) -> None:
-        """It learns from the slices itself, at its next tick."""
+    @property
+    def live(self) -> LoadedVersion | None:
+        """What answers at this moment."""
+        return self._live
 
 
 @dataclass
@@ -171,9 +171,6 @@ class BaselineRunner:
         found[:, : len(self._popular)] = self._popular
         return found
 
-    def learn(self, clicked: Clicked) -> None:
-        """The counts are shared, and kept by whoever drives."""
-
 
 @dataclass
 class Seen:
@@ -183,10 +180,18 @@ class Seen:
     _users: Keys = field(default_factory=lambda: np.zeros(0, np.uint64))
     _items: Keys = field(default_factory=lambda: np.zeros(0, np.uint64))
     _head: Keys = field(default_factory=lambda: np.zeros(0, np.uint64))
+    _space: ItemSpace | None = None
 
     def tick(self, now: datetime) -> None:
         self.counts.forget_before(to_unix_ms(now))
         self._head = self.counts.popular("popular-24h", now_ms=to_unix_ms(now), k=HEAD_ITEMS)
+
+    def space(self, runners: "Sequence[Runner]") -> ItemSpace | None:
+        """The item vectors of the first model policy that has a live version."""
+        live = next((r.live for r in runners if isinstance(r, ModelRunner) and r.live), None)
+        if live is not None and (self._space is None or self._space.version != live.name):
+            self._space = ItemSpace.of(live)
+        return self._space
 
     def groups(self, clicked: Clicked) -> Groups:
         return Groups(
@@ -274,8 +279,12 @@ def _drive(
 def _score(runners: Sequence[Runner], clicked: Clicked, seen: Seen, now: datetime) -> None:
     groups = seen.groups(clicked)
     hour_at = floor_to_minutes(now, 60)
+    space = seen.space(runners)
     for runner in runners:
-        runner.board.add(hour_at, clicked.rows.item_keys, runner.lists(clicked), groups)
+        lists = runner.lists(clicked)
+        runner.board.add(hour_at, clicked.rows.item_keys, lists, groups)
+        if space is not None:
+            runner.board.add_distances(space.distances(lists[:, :10]))
 
 
 def _with_pace(

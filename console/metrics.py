@@ -1,4 +1,4 @@
-"""How good lists are: recall, precision, position, coverage, for whom.
+"""How good lists are: recall, precision, position, coverage, diversity, for whom.
 
 Each positive has one right item, so recall@k is the share of positives whose item is in the first
 k, and precision@k is that divided by k.
@@ -82,6 +82,8 @@ class Scoreboard:
     overall: Tally = field(default_factory=Tally)
     hours: dict[datetime, Tally] = field(default_factory=lambda: defaultdict(Tally))
     groups: dict[str, Tally] = field(default_factory=lambda: defaultdict(Tally))
+    distance_sum: float = 0.0
+    distances: int = 0
     shown: set[int] = field(default_factory=set)
     """Keys of items that were in the first ten of any list."""
 
@@ -93,11 +95,20 @@ class Scoreboard:
             self.groups[name].add(positions[inside])
         self.shown.update(int(key) for key in np.unique(lists[:, :10]) if key)
 
+    def add_distances(self, distances: npt.NDArray[np.float32]) -> None:
+        """Of some lists' first ten items; nan where a list had fewer than two."""
+        known = distances[~np.isnan(distances)]
+        self.distance_sum += float(known.sum())
+        self.distances += len(known)
+
     def report(self, *, items: int) -> dict[str, Any]:
         """The policy's part of report.json. `items` is the number of items in the data."""
         return {
             **self.overall.summary(),
             "coverage@10": _ratio(len(self.shown), items),
+            "intra_list_distance@10": round(self.distance_sum / self.distances, 6)
+            if self.distances
+            else None,
             "groups": {name: tally.summary() for name, tally in sorted(self.groups.items())},
             "hours": [
                 {"start_at": iso(hour_at), "positives": tally.positives, **tally.recall()}

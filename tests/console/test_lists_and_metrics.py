@@ -1,0 +1,140 @@
+"""Baseline lists and metrics against plain counts."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from console.diversity import ItemSpace
+from console.lists import HOUR_MS, ClickCounts, co_visited
+from console.metrics import MISSED, Groups, Tally, positions_of
+from console.policies import parse_policy
+from twintide.errors import Refused
+from twintide.features import Ids
+from twintide.keys import Keys
+
+NOW_MS = 100 * HOUR_MS
+
+
+def keys(*values: int) -> Keys:
+    return np.array(values, np.uint64)
+
+
+def histories(lists: list[list[int]]) -> Ids:
+    flat = [key for each in lists for key in each]
+    return Ids(keys(*flat), np.cumsum([0, *map(len, lists)]))
+
+
+@pytest.fixture
+def stream() -> list[tuple[int, int, int]]:
+    """(item, item before or 0, ms) of 2,000 clicks over 100 hours."""
+    rng = np.random.default_rng(7)
+    at_ms = np.sort(rng.integers(0, NOW_MS, 2_000))
+    return [
+        (int(i), int(b), int(t))
+        for i, b, t in zip(
+            rng.zipf(1.4, 2_000) % 40 + 1, rng.integers(0, 10, 2_000), at_ms, strict=True
+        )
+    ]
+
+
+@pytest.fixture
+def counts(stream: list[tuple[int, int, int]]) -> ClickCounts:
+    found = ClickCounts()
+    for begin in range(0, len(stream), 100):
+        part = stream[begin : begin + 100]
+        found.add(
+            keys(*(item for item, _, _ in part)),
+            histories([[before] if before else [] for _, before, _ in part]),
+            np.array([at_ms for _, _, at_ms in part]),
+        )
+    found.forget_before(NOW_MS)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("name", "hours"), [("popular-all-time", 1000), ("popular-24h", 24), ("popular-1h", 1)]
+)
+def test_popular_lists_are_the_most_clicked_of_their_window(
+    counts: ClickCounts, stream: list[tuple[int, int, int]], name: str, hours: int
+) -> None:
+    """Ties go to the smaller key, so that a list is the same every time."""
+    clicked = Counter(item for item, _, at_ms in stream if at_ms >= NOW_MS - hours * HOUR_MS)
+    expected = sorted(clicked, key=lambda item: (-clicked[item], item))[:10]
+
+    assert counts.popular(name, now_ms=NOW_MS, k=10).tolist() == expected
+
+
+def test_co_visitation_lists_what_followed_the_last_item_then_the_popular_ones(
+    counts: ClickCounts, stream: list[tuple[int, int, int]]
+) -> None:
+    """Of the last 24 hours; a user without history gets the popular ones."""
+    followed = Counter(
+        item for item, before, at in stream if before == 3 and at >= NOW_MS - 24 * HOUR_MS
+    )
+    own = sorted(followed, key=lambda item: (-followed[item], item))
+    popular = counts.popular("popular-1h", now_ms=NOW_MS, k=50).tolist()
+    filled = own + [item for item in popular if item not in own]
+
+    lists = co_visited(
+        histories([[5, 3], []]), counts.after_each_item(now_ms=NOW_MS, k=50), keys(*popular), k=6
+    )
+
+    assert lists[0].tolist() == (filled + [0] * 6)[:6]
+    assert lists[1].tolist() == (popular + [0] * 6)[:6]
+
+
+def test_recall_precision_and_position_are_what_their_names_say() -> None:
+    """Four positives: first, tenth, eleventh, missed."""
+    lists = np.arange(1, 101, dtype=np.uint64)[None, :].repeat(4, axis=0)
+    positions = positions_of(keys(1, 10, 11, 999), lists)
+    tally = Tally()
+    tally.add(positions)
+
+    assert positions.tolist() == [0, 9, 10, MISSED]
+    assert tally.summary() == {
+        "positives": 4,
+        "recall@10": 0.5,
+        "recall@50": 0.75,
+        "recall@100": 0.75,
+        "precision@10": 0.05,
+        "precision@50": 0.015,
+        "precision@100": 0.0075,
+        "mean_position": pytest.approx((1 + 10 + 11) / 3, abs=1e-6),
+    }
+
+
+def test_head_and_tail_part_the_positives() -> None:
+    """Whatever is not head is tail."""
+    head = np.array([True, False, False])
+    groups = Groups(new_user=head, new_item=head, head=head).named()
+
+    assert (groups["head"] ^ groups["tail"]).all()
+
+
+def test_the_distance_within_a_list_is_the_mean_over_its_pairs() -> None:
+    """Against a loop over pairs; unknown items and missing places are left out."""
+    rng = np.random.default_rng(1)
+    vectors = rng.normal(size=(20, 4))
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    space = ItemSpace("v000001", np.arange(1, 21, dtype=np.uint64), vectors.astype(np.float32))
+    lists = np.array([[3, 7, 9, 0], [1, 1000, 2, 4], [5, 0, 0, 0]], np.uint64)
+
+    expected = []
+    for row in lists[:2]:
+        known = [vectors[int(key) - 1] for key in row if 1 <= key <= 20]
+        pairs = [1 - a @ b for i, a in enumerate(known) for b in known[:i]]
+        expected.append(np.mean(pairs))
+    found = space.distances(lists)
+
+    np.testing.assert_allclose(found[:2], expected, rtol=1e-5)
+    assert np.isnan(found[2])
+
+
+def test_an_unknown_policy_is_refused_with_those_that_there_are() -> None:
+    """A cadence must divide an hour."""
+    for name in ("weekly", "7min", "0min"):
+        with pytest.raises(Refused, match=name) as refusal:
+            parse_policy(name)
+        assert "nightly+hourly" in refusal.value.hint
+    assert parse_policy("10min").cadence_minutes == 10
