@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 from kafka import TopicPartition
 
-from streaming import daemon, writer
+from streaming import reader, writer
 from streaming.client import admin
 from streaming.cutter import Cut
 from streaming.daemon import IngestProgress, run
@@ -298,7 +298,7 @@ def test_what_was_read_beyond_a_lost_race_is_not_used(
             writer.publish(ledger, shorter, theirs, **footer)
         return writer.publish(ledger, cut, content, **footer)
 
-    monkeypatch.setattr(daemon, "publish", publish_after_a_rival)
+    monkeypatch.setattr(reader, "publish", publish_after_a_rival)
     summary = made.catch_up()
 
     assert summary.lost_races == 1

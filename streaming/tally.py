@@ -1,0 +1,93 @@
+"""What a run of ingest has done so far, and how it is told: log, metrics, progress, summary."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from streaming.metrics import IngestMetrics
+from twintide.clock import iso, monotonic_seconds
+from twintide.shards import ShardFooter
+from twintide.telemetry import get_log
+
+
+@dataclass(frozen=True)
+class IngestProgress:
+    """How far a run has come. consumed = rows + rejected + filtered."""
+
+    rows: int = 0
+    rejected: int = 0
+    filtered: int = 0
+    shards: int = 0
+    lag: int = 0
+    """Messages still to read, as of the last look."""
+
+
+@dataclass(frozen=True)
+class IngestSummary:
+    """What a run did. consumed = rows + rejected + filtered."""
+
+    rows: int
+    rejected: int
+    filtered: int
+    shards: int
+    lost_races: int
+    seconds: float
+
+
+class Tally:
+    """Counts over one run, however many consumers it takes."""
+
+    def __init__(self, topic: str, on_progress: Callable[[IngestProgress], None]) -> None:
+        self.metrics = IngestMetrics()
+        self.log = get_log("ingest").bind(topic=topic)
+        self.progress = IngestProgress()
+        self.answered_at = monotonic_seconds()
+        """Monotonic seconds when a broker has last answered, or the run began."""
+
+        self._on_progress = on_progress
+        self._began_at = monotonic_seconds()
+        self._lost_races = 0
+
+    def committed(self, footer: ShardFooter) -> None:
+        """One shard more."""
+        done = self.progress
+        self.metrics.committed(footer)
+        self.log.info(
+            "shard_committed",
+            partition=footer.partition,
+            first=footer.first,
+            next=footer.next,
+            minute=iso(footer.minute_at),
+            rows=footer.rows,
+            rejected=footer.rejected,
+        )
+        self.progress = replace(
+            done,
+            rows=done.rows + footer.rows,
+            rejected=done.rejected + footer.rejected,
+            filtered=done.filtered + footer.filtered,
+            shards=done.shards + 1,
+        )
+        self._on_progress(self.progress)
+
+    def lost_race(self, partition: int) -> None:
+        """A rival was first."""
+        self._lost_races += 1
+        self.metrics.lost_race(partition)
+
+    def answered(self, *, lag: int, is_reading: bool) -> None:
+        """A broker has said where the logs end."""
+        self.answered_at = monotonic_seconds()
+        self.metrics.is_ready = is_reading
+        self.progress = replace(self.progress, lag=lag)
+        self._on_progress(self.progress)
+
+    def summary(self) -> IngestSummary:
+        """All of it, at the end."""
+        return IngestSummary(
+            rows=self.progress.rows,
+            rejected=self.progress.rejected,
+            filtered=self.progress.filtered,
+            shards=self.progress.shards,
+            lost_races=self._lost_races,
+            seconds=monotonic_seconds() - self._began_at,
+        )
