@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from uuid import uuid4
 
 import typer
+from rich.text import Text
 
 from console.options import AsJson, deployment_of, quiet_logs
 from console.output import progress, say, stderr
@@ -109,11 +110,12 @@ class Stage:
         yield words.append
         self.seconds[name] = round(monotonic_seconds() - began, 1)
         place = f"{len(self.seconds)}/{_STEPS}"
-        stderr().print(
-            f"[bold]{place} {name:<9}[/bold] {' '.join(words)}  [dim]{self.seconds[name]} s[/dim]",
-            highlight=False,
-            soft_wrap=True,
+        text = Text.assemble(
+            (f"{place} {name:<9}", "bold"),
+            f" {' '.join(words)}  ",
+            (f"{self.seconds[name]} s", "dim"),
         )
+        stderr().print(text, soft_wrap=True)
 
 
 def _run(stage: Stage, events: "Events", config: Path | None, stack: ExitStack) -> dict[str, Any]:
@@ -257,7 +259,7 @@ def make_room(folder: Path) -> None:
             raise Refused(
                 f"{folder} holds something that no demo made", hint="--dir names another folder"
             )
-        stderr().print(f"removing the older demo in {folder}", highlight=False)
+        stderr().print(Text(f"removing the older demo in {folder}"))
         shutil.rmtree(folder)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / MARK).touch()

@@ -6,7 +6,7 @@ from typing import Any
 from rich.console import RenderableType
 
 from console.demo_live import Answered, Suggested, WentBack
-from console.output import instant, number, table
+from console.output import command, heading, instant, number, table
 from console.plots import sparkline
 from console.report import policies_table
 from console.versions import gate_line, versions_table
@@ -17,26 +17,22 @@ _MIB = 1024 * 1024
 def text_of(result: dict[str, Any]) -> Iterator[RenderableType]:
     """The last screen, part by part."""
     report = result["report"]
-    yield _head("How good is each update policy?")
+    yield heading("How good is each update policy?")
     yield policies_table(report)
-    yield _head("Hour by hour")
+    yield heading("Hour by hour")
     yield from _curves(report, k=10)
     yield f"\n  plot     {result['paths'][1]}\n  figures  {result['paths'][0]}"
-    yield _head("The deployment's versions")
+    yield heading("The deployment's versions")
     yield versions_table(result["versions"])
     yield f"  {gate_line(result['rollback'].after_release.gate)}"
-    yield _head("One answer")
+    yield heading("One answer")
     yield from _answer(result["answer"])
-    yield _head("A rollback, and back again")
+    yield heading("A rollback, and back again")
     yield from _rollback(result["rollback"])
-    yield _head("Time and memory")
+    yield heading("Time and memory")
     yield from _costs(result)
-    yield _head("Type next")
+    yield heading("Type next")
     yield from _next(result)
-
-
-def _head(words: str) -> str:
-    return f"\n[bold]{words}[/bold]"
 
 
 def _curves(report: dict[str, Any], *, k: int) -> Iterator[str]:
@@ -110,7 +106,7 @@ def _costs(result: dict[str, Any]) -> Iterator[str]:
     )
 
 
-def _next(result: dict[str, Any]) -> Iterator[str]:
+def _next(result: dict[str, Any]) -> Iterator[RenderableType]:
     config, user = result["config"], result["answer"].user_id
     newest = result["versions"][0].name
     lines = [
@@ -133,6 +129,6 @@ def _next(result: dict[str, Any]) -> Iterator[str]:
                 "the demo's Kafka again, stopped now",
             )
         )
-    width = max(len(command) for command, _ in lines)
-    for command, why in lines:
-        yield f"  [cyan]{command:<{width}}[/cyan]  [dim]{why}[/dim]"
+    width = max(len(words) for words, _ in lines)
+    for words, why in lines:
+        yield command(f"  {words:<{width}}", why)

@@ -16,6 +16,7 @@ from pydantic import BaseModel
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
 from twintide.clock import iso
 from twintide.errors import TwintideError
@@ -34,7 +35,8 @@ def say(result: Any, text: RenderableType | Iterable[RenderableType], *, as_json
         out.print(json.dumps(plain(result), indent=1, ensure_ascii=False), **_AS_IT_IS)
         return
     for part in [text] if isinstance(text, str) or not isinstance(text, Iterable) else text:
-        out.print(part, highlight=False, soft_wrap=isinstance(part, str))
+        lines = isinstance(part, str | Text)
+        out.print(part, markup=False, highlight=False, soft_wrap=lines)
 
 
 def say_error(error: TwintideError) -> None:
@@ -65,12 +67,22 @@ def plain(value: Any) -> Any:
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
     """A table for a person. A column whose name begins with a # holds numbers, to the right."""
-    made = Table(title=title or None, title_justify="left", title_style="bold", header_style="bold")
+    made = Table(title=Text(title) if title else None, title_justify="left", header_style="bold")
     for name in columns:
         made.add_column(name.lstrip("#"), justify="right" if name.startswith("#") else "left")
     for row in rows:
-        made.add_row(*["" if cell is None else str(cell) for cell in row])
+        made.add_row(*[Text("" if cell is None else str(cell)) for cell in row])
     return made
+
+
+def heading(words: str, more: str = "", *, style: str = "bold") -> Text:
+    """The head of a part, with an empty line before it."""
+    return Text.assemble("\n", (words, style), "  " if more else "", more)
+
+
+def command(words: str, why: str = "") -> Text:
+    """Something to type, and what it is good for."""
+    return Text.assemble((words, "cyan"), "  " if why else "", (why, "dim"))
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from console.options import DEFAULT_CONFIG, AsJson, ConfigFile, Now, clock_at, deployment_of
-from console.output import instant, plain, say, table
+from console.output import command, heading, instant, plain, say, table
 from twintide.clock import Clock
 from twintide.errors import Corrupt
 
@@ -172,11 +172,8 @@ def _wrong_in_stream(seen: Status) -> Iterator[tuple[str, str]]:
         yield f"{missing} of {seen.partitions_of_topic} partitions were never read", "ingest"
     for each in seen.partitions:
         if each.lag_minutes is not None and each.lag_minutes > QUIET_MINUTES:
-            yield (
-                f"nothing was heard of partition {each.partition} for {_long(each.lag_minutes)}: "
-                "is the ingest daemon running?",
-                "ingest",
-            )
+            quiet = f"nothing was heard of partition {each.partition} for {_long(each.lag_minutes)}"
+            yield f"{quiet}: is the ingest daemon running?", "ingest"
 
 
 def _wrong_in_training(seen: Status) -> Iterator[tuple[str, str]]:
@@ -314,22 +311,21 @@ def _noted(damages: list[str], look: Any) -> dict[str, Any] | None:
 
 
 def _screen(seen: Status, wrong: list[Problem]) -> "Iterator[RenderableType]":
-    yield f"[bold]{seen.config}[/bold] at {instant(seen.at)} UTC, artifacts in {seen.data_dir}"
+    yield f"{seen.config} at {instant(seen.at)} UTC, artifacts in {seen.data_dir}"
     if seen.is_empty:
-        yield f"\nNothing has come in yet: no shard of topic {seen.topic!r}, no checkpoint, no version."
+        yield f"\nNothing has come in yet: no shard of topic {seen.topic!r}, nothing trained."
     else:
         yield from _tables(seen)
-    yield (
-        "\n[bold]What is wrong[/bold]" if wrong else "\n[bold green]Nothing is wrong.[/bold green]"
-    )
+    yield heading("What is wrong") if wrong else heading("Nothing is wrong.", style="bold green")
     for each in wrong:
-        yield f"  {each.what}\n    [cyan]{each.command}[/cyan]"
+        yield f"  {each.what}"
+        yield command(f"    {each.command}")
 
 
 def _tables(seen: Status) -> "Iterator[RenderableType]":
     from console.versions import versions_table
 
-    yield f"\n[bold]Stream[/bold]  topic {seen.topic}"
+    yield heading("Stream", f"topic {seen.topic}")
     yield table(
         "",
         ("partition", "#next offset", "newest shard (UTC)", "complete until (UTC)", "#lag"),
@@ -344,7 +340,7 @@ def _tables(seen: Status) -> "Iterator[RenderableType]":
             for each in seen.partitions
         ],
     )
-    yield f"\n[bold]Training[/bold]  {seen.slices} slices"
+    yield heading("Training", f"{seen.slices} slices")
     yield table(
         "",
         ("line", "newest checkpoint", "nightly day", "newest click (UTC)", "#clicks learnt"),
@@ -360,10 +356,10 @@ def _tables(seen: Status) -> "Iterator[RenderableType]":
         ],
     )
     hold = f"; on hold: {seen.hold}" if seen.hold else ""
-    yield f"\n[bold]Versions[/bold]  {len(seen.versions)}, live: {seen.live or 'none'}{hold}"
+    yield heading("Versions", f"{len(seen.versions)}, live: {seen.live or 'none'}{hold}")
     if seen.versions:
         yield versions_table(seen.versions[-_SHOWN_VERSIONS:])
-    yield "\n[bold]Freshness[/bold]  the newest click that has come as far as"
+    yield heading("Freshness", "the newest click that has come as far as")
     yield table(
         "",
         ("", "newest click (UTC)", "#age"),

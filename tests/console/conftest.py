@@ -1,0 +1,182 @@
+"""The real `twintide`, and small lines that it can work on."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import structlog
+
+from console import main
+from publisher.publish import publish
+from streaming.offline import write_shards
+from trainer import run as trainer_run
+from twintide import config
+from twintide.clock import HeldClock
+from twintide.config import Deployment
+
+ROOT = Path(__file__).parents[2]
+START = datetime(2026, 3, 1, tzinfo=UTC)
+HOURS = 50
+EVENTS_PER_HOUR = 60
+
+SMALL = {
+    "shards": {"minutes": 20},
+    "training": {
+        "day_starts_at": "00:00",
+        "threads": 1,
+        "hourly": {"batch_rows": 64, "holdback_minutes": 20},
+        "nightly": {"batch_rows": 64},
+    },
+    "model": {"embedding_width": 8, "hidden": [16], "output_width": 8},
+}
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a command said, and how it ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+Twintide = Callable[..., Done]
+
+
+@pytest.fixture
+def twintide(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[Twintide]:
+    """What a person types, in a folder of its own, without the start of a process.
+
+    An exception that `twintide` does not turn into a message fails the test.
+    """
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "120")
+
+    def run(*arguments: object) -> Done:
+        monkeypatch.setattr(sys, "argv", ["twintide", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main.run()
+        said = capsys.readouterr()
+        return Done(int(ended.value.code or 0), said.out, said.err)
+
+    yield run
+    structlog.reset_defaults()  # logs went to this test's standard error
+
+
+@pytest.fixture
+def twintide_process(tmp_path: Path) -> Twintide:
+    """The same in a real process."""
+
+    def run(*arguments: object) -> Done:
+        done = subprocess.run(
+            [sys.executable, "-m", "console", *map(str, arguments)],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "120"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return Done(done.returncode, done.stdout, done.stderr)
+
+    return run
+
+
+def hour(number: int) -> datetime:
+    """The start of an hour of the stream, which begins with hour 0."""
+    return START + timedelta(hours=number)
+
+
+def deployment_in(folder: Path) -> Deployment:
+    """The quickstart, small, with its data below `folder`."""
+    quickstart = config.load(ROOT / "configs" / "quickstart.yaml")
+    return config.fill_in(quickstart, {"data_dir": str(folder), **SMALL})
+
+
+def write_config(deployment: Deployment, folder: Path) -> Path:
+    """The deployment as `folder`/twintide.yaml; JSON is YAML. Its data lie in `folder`/data."""
+    path = folder / "twintide.yaml"
+    values = deployment.model_dump(mode="json") | {"data_dir": "data"}
+    path.write_text(json.dumps(values), encoding="utf-8")
+    return path
+
+
+def stream(deployment: Deployment, *, hours: int = HOURS, seed: int = 3) -> pa.Table:
+    """Events of 80 users on items that change from hour to hour."""
+    rng = np.random.default_rng(seed)
+    count = hours * EVENTS_PER_HOUR
+    at_ms = np.sort(rng.integers(0, hours * 3_600_000, count))
+    user, item = rng.integers(0, 80, count), rng.zipf(1.5, count) % 30 + 5 * (at_ms // 3_600_000)
+    columns = {
+        "event_id": np.arange(count),
+        "user_id": user,
+        "item_id": item,
+        "event_at": pa.array(at_ms + round(START.timestamp() * 1000)).cast(
+            pa.timestamp("ms", tz="UTC")
+        ),
+        "clicked": rng.random(count) < 0.5,
+        "watch_seconds": rng.random(count),
+        "liked": rng.random(count) < 0.1,
+        "category": item % 5,
+        "topics": pa.array([[int(each) % 7] for each in item]),
+        "region": user % 4,
+    }
+    table = pa.table(columns).select(list(deployment.events.columns))
+    return table.cast(deployment.events.arrow_schema())
+
+
+@pytest.fixture
+def bare(tmp_path: Path) -> Path:
+    """The configuration of a deployment that has nothing yet."""
+    return write_config(deployment_in(tmp_path / "data"), tmp_path)
+
+
+@pytest.fixture(scope="session")
+def sharded_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("sharded")
+    deployment = deployment_in(folder / "data")
+    write_shards(deployment, stream(deployment), partitions=2, complete_until=hour(HOURS))
+    write_config(deployment, folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def published_once(sharded_once: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("published") / "line"
+    shutil.copytree(sharded_once, folder)
+    deployment = config.load(folder / "twintide.yaml")
+    trainer_run.nightly(deployment, clock=HeldClock(hour(24)))
+    publish(deployment, clock=HeldClock(hour(24)))
+    trainer_run.hourly(deployment, clock=HeldClock(hour(36)))
+    publish(deployment, clock=HeldClock(hour(36)))
+    return folder
+
+
+@pytest.fixture
+def sharded(sharded_once: Path, tmp_path: Path) -> Path:
+    """The configuration of a deployment with two days and two hours of shards."""
+    shutil.copytree(sharded_once, tmp_path, dirs_exist_ok=True)
+    return tmp_path / "twintide.yaml"
+
+
+@pytest.fixture
+def published(published_once: Path, tmp_path: Path) -> Path:
+    """The same with two versions: of the first nightly, and of noon on the second day."""
+    shutil.copytree(published_once, tmp_path, dirs_exist_ok=True)
+    return tmp_path / "twintide.yaml"
