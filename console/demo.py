@@ -74,10 +74,8 @@ def demo(
             hint="twintide demo -c configs/kuairand.yaml --data events.parquet",
         )
     quiet_logs()
-    if config is not None:
-        deployment_of(config)
-    if data is not None and not data.is_file():
-        raise Refused(f"there is no data file {data}", hint="give a .parquet, .csv or .jsonl file")
+    if config is not None and data is not None:
+        _check_data(deployment_of(config), data)
     if kafka is not None:
         _check_address(kafka)
     make_room(folder)
@@ -263,6 +261,18 @@ def make_room(folder: Path) -> None:
         shutil.rmtree(folder)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / MARK).touch()
+
+
+def _check_data(deployment: "Deployment", data: Path) -> None:
+    """Raises Refused, before anything is made, where the demo could not go through with it."""
+    from console.demo_live import instants
+    from console.report import data_facts, span_of
+    from twintide.datafile import read_data
+
+    events = read_data(deployment, data)
+    data_facts(deployment, events, path=data)
+    span = span_of(events, deployment, score_from=None, score_until=None)
+    instants(deployment, span.first_at, span.last_at)
 
 
 def _check_address(address: str) -> None:

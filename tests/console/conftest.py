@@ -67,6 +67,7 @@ def twintide(
     """
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))  # for programs that a command starts
 
     def run(*arguments: object) -> Done:
         monkeypatch.setattr(sys, "argv", ["twintide", *map(str, arguments)])
