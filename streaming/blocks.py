@@ -126,7 +126,7 @@ def _decoded(batch: Any) -> Messages:
     else:
         times_ms = np.array(time_deltas, np.int64) + batch.first_timestamp
     offsets = np.array(offset_deltas, np.int64) + batch.base_offset
-    return messages_of(offsets, batch.next_offset, times_ms, values)
+    return messages_of(offsets, batch.next_offset, times_ms, values, size=end - start)
 
 
 def _unpacked(  # noqa: PLR0915  one tight loop: every call in it would cost as much as it

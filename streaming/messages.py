@@ -55,8 +55,14 @@ class Messages:
 
 
 def messages_of(
-    offsets: Int64s, next_offset: int, times_ms: Int64s, values: Sequence[bytes | None]
+    offsets: Int64s,
+    next_offset: int,
+    times_ms: Int64s,
+    values: Sequence[bytes | None],
+    *,
+    size: int | None = None,
 ) -> Messages:
-    """Messages whose size is that of their values and what Python adds to each."""
-    size = sum(len(value) for value in values if value is not None)
+    """Messages and what they hold in memory; `size` is that of the values, where it is known."""
+    if size is None:
+        size = sum(len(value) for value in values if value is not None)
     return Messages(offsets, next_offset, times_ms, values, size + OVERHEAD_BYTES * len(values))

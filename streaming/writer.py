@@ -54,9 +54,9 @@ def content_of(cut: Cut, schema: EventSchema) -> Content:
     offsets = np.concatenate([run.offsets for run in cut.runs])
     times_ms = np.concatenate([run.times_ms for run in cut.runs])
     values = [value for run in cut.runs for value in run.values]
-    has_value = np.fromiter((value is not None for value in values), np.bool_, len(values))
-    present = np.flatnonzero(has_value)
-    if len(present) < len(values):
+    present = np.arange(len(values))
+    if None in values:
+        present = np.array([index for index, value in enumerate(values) if value is not None])
         values = [value for value in values if value is not None]
     parsed = parse(values, schema)
     good = present[parsed.good]
