@@ -6,7 +6,8 @@ Zipf users and items, histories of up to 20, D = 64, towers 256-128-64, in-batch
 The contestants take turns within one run; each round takes the same clicks. Printed per contestant:
 the median over the rounds of clicks a second, the lowest and highest, and the ratio to the peer.
 
-    peer          nn.EmbeddingBag(sparse=True) + SparseAdam, Adam for dense weights, a [B, B] matrix of
+    peer          nn.EmbeddingBag(sparse=True) + SparseAdam, Adam for dense weights, a [B, B] matrix
+    of
                   logits with accidental hits masked and logQ subtracted; ids are rows already
     nightly       the learner: ids to rows, everything learns
     hourly        the learner: ids to rows, only rows of ID tables learn
@@ -133,9 +134,7 @@ class Peer(nn.Module):
         self._dense.step()
 
 
-def _contestants(
-    spec: ModelSpec, stream: Stream, batch_rows: int
-) -> dict[str, Callable[[], None]]:
+def _contestants(spec: ModelSpec, stream: Stream, batch_rows: int) -> dict[str, Callable[[], None]]:
     rows = stream.rows()
     order = list(in_order(CLICKS, batch_rows=batch_rows))
     log_q = log_q_of_shuffled(rows.at_ms, rows.item_keys, batch_rows=batch_rows)
@@ -197,7 +196,11 @@ def _show(batch_rows: int, times: dict[str, list[float]]) -> None:
     for name, rates in times.items():
         middle = statistics.median(rates)
         table.add_row(
-            name, f"{middle:,.0f}", f"{min(rates):,.0f}", f"{max(rates):,.0f}", f"{middle / base:.2f}"
+            name,
+            f"{middle:,.0f}",
+            f"{min(rates):,.0f}",
+            f"{max(rates):,.0f}",
+            f"{middle / base:.2f}",
         )
     Console().print(table)
 

@@ -62,7 +62,7 @@ def _run(work: Callable[[dict[str, Any]], None], request: dict[str, Any]) -> dic
 
 
 def _work(work: Callable[[dict[str, Any]], None], request: dict[str, Any], report: int) -> None:
-    files.os = CountingOs(request.get("die_before"), report)  # type: ignore[assignment]
+    files.os = CountingOs(request.get("die_before"), report)  # type: ignore[assignment,attr-defined]
     if request.get("die_after_seconds"):
         signal.signal(signal.SIGALRM, lambda *_: os.kill(os.getpid(), signal.SIGKILL))
         signal.setitimer(signal.ITIMER_REAL, request["die_after_seconds"])

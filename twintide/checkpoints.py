@@ -32,8 +32,8 @@ from twintide.files import publish_folder_once, write_and_fsync
 from twintide.records import Instant, Position, Record
 
 CATALOGUE = "catalogue.parquet"
-"""One row per item of the item table, in the order of their first clicks: `item_id` and the candidate
-features as of the checkpoint, under the names of `features.column_name`.
+"""One row per item of the item table, in the order of their first clicks: `item_id` and the
+candidate features as of the checkpoint, under the names of `features.column_name`.
 """
 
 _NAME = re.compile(r"^(nightly|hourly)-(\d{6})$")

@@ -18,10 +18,21 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    field_validator,
+)
 
 from twintide.events import EventSchema
 from twintide.keys import Keys, keys_of
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")]
+"""It becomes part of file and column names."""
 
 
 class _Declared(BaseModel):
@@ -32,18 +43,18 @@ class Sparse(_Declared):
     """One id, looked up in an embedding table; an unknown or missing id is its default row."""
 
     kind: Literal["sparse"]
-    name: str
+    name: Name
     column: str
-    table: str
+    table: Name
 
 
 class Varlen(_Declared):
     """A list of ids, pooled; an empty list is the zero vector."""
 
     kind: Literal["varlen"]
-    name: str
+    name: Name
     column: str
-    table: str
+    table: Name
     pooling: Literal["mean", "sum"] = "mean"
 
 
@@ -51,7 +62,7 @@ class Dense(_Declared):
     """A number, scaled by a declared transform; a missing one is 0."""
 
     kind: Literal["dense"]
-    name: str
+    name: Name
     column: str
     transform: Literal["none", "log1p"] = "none"
     divided_by: PositiveFloat = 1.0
@@ -61,8 +72,8 @@ class HourOfDay(_Declared):
     """The hour of the event, 0 to 23, as an id: tastes change between morning, noon and evening."""
 
     kind: Literal["hour_of_day"]
-    name: str
-    table: str
+    name: Name
+    table: Name
     time_zone: str = "UTC"
 
     @field_validator("time_zone")
@@ -79,8 +90,8 @@ class History(_Declared):
     """The items that the user clicked last, before this event, pooled; derived from the stream."""
 
     kind: Literal["history"]
-    name: str
-    table: str
+    name: Name
+    table: Name
     length: PositiveInt = 20
     pooling: Literal["mean", "sum"] = "mean"
 
@@ -97,10 +108,12 @@ class ItemStatistics(_Declared):
     """
 
     kind: Literal["item_statistics"]
-    name: str
+    name: Name
     windows_minutes: tuple[PositiveInt, ...] = (10, 60, 180, 1440)
     refresh_minutes: PositiveInt = 60
-    """How often a new version brings new statistics: 60 for hourly passes, 1440 for nightly runs alone."""
+    """How often a new version brings new statistics: 60 for hourly passes, 1440 for nightly runs
+    alone.
+    """
 
     refresh_offset_minutes: NonNegativeInt = 0
     """Where the grid of refreshes begins, in minutes after midnight UTC."""

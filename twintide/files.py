@@ -88,9 +88,7 @@ def remove_file(path: Path) -> None:
     fsync_dir(path.parent)
 
 
-def sweep_temporaries(
-    root: Path, *, older_than_seconds: float = 3600.0, name: str = "*"
-) -> int:
+def sweep_temporaries(root: Path, *, older_than_seconds: float = 3600.0, name: str = "*") -> int:
     """Remove hidden leftovers of crashed writers below `root`; returns how many.
 
     Young ones may belong to a writer at work and stay. Who holds the lock of all that are called

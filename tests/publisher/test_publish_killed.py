@@ -1,9 +1,6 @@
-import json
 import random
 import shutil
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +8,7 @@ import pytest
 
 from publisher import registry
 from publisher.reader import load_version
+from tests.dying import Runner
 from tests.publisher import checkpoint_fixture as made
 from twintide.errors import Corrupt
 from twintide.versions import read_state, version_names
@@ -18,59 +16,26 @@ from twintide.versions import read_state, version_names
 RUNNER = Path(__file__).with_name("publish_runner.py")
 LOCKS = {registry.LOCK, registry.PUBLISHER_LOCK}
 
-Publish = Callable[..., dict[str, Any]]
-
 
 @pytest.fixture(scope="module")
-def publish_in_child() -> Iterator[Publish]:
+def publish_in_child() -> Iterator[Runner]:
     """Publish in a child process that may be told when to die."""
-    runner = subprocess.Popen(
-        [sys.executable, str(RUNNER)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    assert runner.stdin is not None
-    assert runner.stdout is not None
-
-    def run(
-        data_dir: Path,
-        *,
-        die_before: int | None = None,
-        die_after_seconds: float | None = None,
-        in_place: bool = False,
-    ) -> dict[str, Any]:
-        request = {
-            "data_dir": str(data_dir),
-            "die_before": die_before,
-            "die_after_seconds": die_after_seconds,
-            "in_place": in_place,
-        }
-        assert runner.stdin is not None
-        assert runner.stdout is not None
-        runner.stdin.write(json.dumps(request) + "\n")
-        runner.stdin.flush()
-        answer: dict[str, Any] = json.loads(runner.stdout.readline())
-        return answer
-
-    yield run
-    runner.stdin.close()
-    runner.stdout.close()
-    runner.wait()
+    runner = Runner(RUNNER)
+    yield runner
+    runner.close()
 
 
 class Case:
     """One live version, one newer checkpoint, and what a publish without a kill makes of them."""
 
-    def __init__(self, folder: Path, publish: Publish) -> None:
+    def __init__(self, folder: Path, publish: Runner) -> None:
         self._before = folder / "before"
         self._publish = publish
         self.deployment = made.deployment_at(self._before)
         made.add_checkpoint(self.deployment, 1)
-        assert publish(self._before)["code"] == 0
+        assert publish(data_dir=str(self._before))["code"] == 0
         made.add_checkpoint(self.deployment, 2, seed=2)
-        self.steps: list[str] = publish(self.start(folder / "unkilled"))["steps"]
+        self.steps: list[str] = publish(data_dir=str(self.start(folder / "unkilled")))["steps"]
         self.expected = everything(folder / "unkilled")
 
     def start(self, data_dir: Path) -> Path:
@@ -80,7 +45,7 @@ class Case:
     def check(self, data_dir: Path, **death: Any) -> bool:
         """Kill a publish, see that servers are safe, publish again, compare. Whether it died."""
         self.start(data_dir)
-        answer = self._publish(data_dir, **death)
+        answer = self._publish(data_dir=str(data_dir), **death)
         assert answer["killed"] or answer["code"] == 0
         versions = data_dir / "versions"
         live = read_state(versions).current
@@ -88,7 +53,7 @@ class Case:
         for name in version_names(versions):
             load_version(versions, name)
 
-        assert self._publish(data_dir)["code"] == 0
+        assert self._publish(data_dir=str(data_dir))["code"] == 0
         assert everything(data_dir) == self.expected
         shutil.rmtree(data_dir)
         return bool(answer["killed"])
@@ -104,7 +69,7 @@ def everything(data_dir: Path) -> dict[str, bytes]:
 
 
 @pytest.fixture(scope="module")
-def case(tmp_path_factory: pytest.TempPathFactory, publish_in_child: Publish) -> Case:
+def case(tmp_path_factory: pytest.TempPathFactory, publish_in_child: Runner) -> Case:
     return Case(tmp_path_factory.mktemp("killed"), publish_in_child)
 
 
