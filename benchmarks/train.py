@@ -16,6 +16,7 @@ the median over the rounds of clicks a second, the lowest and highest, and the r
 import argparse
 import statistics
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,7 @@ from rich.table import Table
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from trainer.epoch import Rows, in_order, log_q_of_shuffled
+from trainer.epoch import Rows, in_order
 from trainer.learner import Learner, Rates
 from twintide.clock import monotonic_seconds
 from twintide.config import load
@@ -137,17 +138,16 @@ class Peer(nn.Module):
 def _contestants(spec: ModelSpec, stream: Stream, batch_rows: int) -> dict[str, Callable[[], None]]:
     rows = stream.rows()
     order = list(in_order(CLICKS, batch_rows=batch_rows))
-    log_q = log_q_of_shuffled(rows.at_ms, rows.item_keys, batch_rows=batch_rows)
     peer = Peer(spec, stream)
 
-    def learner(rates: Rates, *, known_q: bool) -> Callable[[], None]:
+    def learner(rates: Rates, *, epoch: bool) -> Callable[[], None]:
         model = Learner.untrained(spec, seed=1)
-        mine = Rows(**(vars(rows) | {"log_q": log_q if known_q else None}))
-        model.grow(mine.query, "query", rates)
-        model.grow(mine.candidate, "candidate", rates)
+        model.grow(rows.query, "query", rates)
+        model.grow(rows.candidate, "candidate", rates)
 
         def run() -> None:
-            for _ in model.learn(mine, order, rates):
+            log_q = model.estimate_log_q(rows, order) if epoch else None
+            for _ in model.learn(replace(rows, log_q=log_q), order, rates):
                 pass
 
         return run
@@ -159,8 +159,8 @@ def _contestants(spec: ModelSpec, stream: Stream, batch_rows: int) -> dict[str, 
     tables = ("user", "item")
     return {
         "peer": run_peer,
-        "nightly": learner(Rates(tables, 0.1, 1e-3), known_q=True),
-        "hourly": learner(Rates(tables, 0.1, None), known_q=False),
+        "nightly": learner(Rates(tables, 0.1, 1e-3), epoch=True),
+        "hourly": learner(Rates(tables, 0.1, None), epoch=False),
     }
 
 

@@ -113,25 +113,6 @@ def shuffled(windows: Ints, *, batch_rows: int, seed: int) -> list[Ints]:
     return [batches[number] for number in generator.permutation(len(batches))]
 
 
-def log_q_of_shuffled(windows: Ints, item_keys: Keys, *, batch_rows: int) -> Floats:
-    """[N]: log probability that a click's item is in a given batch of its window.
-
-    Each of the item's c clicks there falls into one of m batches, so it is 1 − (1 − 1/m)^c: where
-    the draw is our own, Q need not be estimated.
-    """
-    _, window_of, rows_in = np.unique(windows, return_inverse=True, return_counts=True)
-    batches = -(-rows_in // batch_rows)
-    _, item_of = np.unique(item_keys, return_inverse=True)
-    _, cell_of, clicks = np.unique(
-        window_of * (int(item_of.max(initial=0)) + 1) + item_of,
-        return_inverse=True,
-        return_counts=True,
-    )
-    absent = (1.0 - 1.0 / batches[window_of]) ** clicks[cell_of]
-    log_q: Floats = np.log(1.0 - absent).astype(np.float32)
-    return log_q
-
-
 def _evenly(rows: Ints, batch_rows: int) -> list[Ints]:
     """Batches of nearly equal size: a tiny last one would learn from hardly any negatives."""
     if not len(rows):

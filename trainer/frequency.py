@@ -2,9 +2,10 @@
 
 Streaming frequency estimation (Yi et al., RecSys 2019, algorithms 2 and 3). A batch has one column
 per distinct item, so Q is the probability that the item appears in a batch at all: 1 / mean gap
-between the batches that held it. It follows popularity as that changes. One thing is changed: until
-an item has been seen 1 / α times, its gap is the plain mean so far; with a constant α the first
-gap, which is one sample of high variance, would rule the estimate of every rare item.
+between the batches that held it. It follows popularity as that changes. Two things are changed. A
+first sighting ends no gap: until the second one an item counts as the batch's others do. And until
+an item has been seen 1 / α times its gap is the plain mean so far, where a constant α would let one
+sample of high variance rule every rare item.
 """
 
 from dataclasses import dataclass
@@ -33,7 +34,7 @@ class FrequencyEstimator:
     """B, [hashes, slots]."""
 
     sightings: npt.NDArray[np.int32]
-    """[hashes, slots]: how many gaps the mean is of."""
+    """[hashes, slots]: one more than the gaps that the mean is of."""
 
     @classmethod
     def fresh(cls, *, learning_rate: float = 0.05, slots: int = SLOTS) -> "FrequencyEstimator":
@@ -48,25 +49,27 @@ class FrequencyEstimator:
         )
 
     def observe(self, item_keys: Keys) -> npt.NDArray[np.float32]:
-        """Take the distinct items of the next batch; returns log Q of each, float32 [U].
-
-        An item never seen before gets the number of steps so far as its gap.
-        """
+        """Take the distinct items of the next batch; returns log Q of each, float32 [U]."""
         self.step += 1
         widest = np.zeros(len(item_keys), np.float32)
+        is_new = np.zeros(len(item_keys), bool)
         for hash_number in range(len(SALTS)):
             slots = self._slots(item_keys, hash_number)
             gap = (self.step - self.last_step[hash_number, slots]).astype(np.float32)
+            gaps = self.sightings[hash_number, slots]
             before = self.mean_gap[hash_number, slots]
-            seen = self.sightings[hash_number, slots] + 1
-            mean = before + np.maximum(self.learning_rate, 1.0 / seen) * (gap - before)
-            self.sightings[hash_number, slots] = seen
+            share = np.maximum(self.learning_rate, 1.0 / np.maximum(gaps, 1)) * (gaps > 0)
+            mean = (before + share * (gap - before)).astype(np.float32)
             self.mean_gap[hash_number, slots] = mean
             self.last_step[hash_number, slots] = self.step
-            # A collision can only shrink a gap, so the widest of the hashes is the nearest to the
-            # truth.
-            widest = np.maximum(widest, mean.astype(np.float32))
-        return -np.log(np.maximum(widest, 1.0))
+            self.sightings[hash_number, slots] = gaps + 1
+            # A collision can only shrink a gap, so the widest of the hashes is nearest the truth.
+            widest = np.maximum(widest, mean)
+            is_new |= gaps == 0
+        log_q = -np.log(np.maximum(widest, 1.0))
+        if is_new.any() and not is_new.all():
+            log_q[is_new] = log_q[~is_new].mean()
+        return log_q
 
     def _slots(self, item_keys: Keys, hash_number: int) -> npt.NDArray[np.int64]:
         slots = mixed(item_keys ^ SALTS[hash_number]) & np.uint64(self.mean_gap.shape[1] - 1)

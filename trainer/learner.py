@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from trainer.dense import DenseOptimizer
-from trainer.epoch import Batch, Ints, Rows
+from trainer.epoch import Batch, Floats, Ints, Rows
 from trainer.frequency import FrequencyEstimator
 from trainer.rows import Incidence, RowOptimizer, incidence_of
 from trainer.softmax import sampled_softmax_loss
@@ -100,12 +100,17 @@ class Learner:
                 yield self._step(prepared, rates)
         self.model.towers.requires_grad_(requires_grad=False)
 
-    def observe(self, rows: Rows, order: Iterable[Ints]) -> None:
-        """Let the estimator see batches in this order without learning them, so that an hourly pass
-        finds it as if it had been there.
+    def estimate_log_q(self, rows: Rows, order: Iterable[Ints]) -> Floats:
+        """[N]: log Q of each click's item in its batch, where batches come in this order.
+
+        For an epoch that is learnt in another order than that of time: what is drawn in an hour is
+        as probable as it was in that hour, whenever the hour is learnt.
         """
+        log_q = np.zeros(len(rows), np.float32)
         for numbers in order:
-            self.estimator.observe(np.unique(rows.item_keys[numbers]))
+            keys, column = np.unique(rows.item_keys[numbers], return_inverse=True)
+            log_q[numbers] = self.estimator.observe(keys)[column]
+        return log_q
 
     def grow(self, encoded: Encoded, side: Side, rates: Rates) -> None:
         """Give every id of these rows a row in the tables that learn, before any batch is prepared.

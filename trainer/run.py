@@ -17,7 +17,7 @@ import torch
 
 from trainer import line
 from trainer.days import Calendar, complete_until
-from trainer.epoch import Rows, in_order, log_q_of_shuffled, shuffled, windows_of
+from trainer.epoch import Rows, in_order, shuffled, windows_of
 from trainer.learner import Learner, Rates
 from trainer.slicing import Slicer
 from trainer.state import DerivedState
@@ -265,15 +265,13 @@ def _learn_shuffled(
     rows = Rows.of(pa.concat_tables(tables), deployment.model, name=f"day {day}")
     windows = windows_of(rows, deployment.model)
     order = shuffled(windows, batch_rows=config.batch_rows, seed=seed)
-    log_q = log_q_of_shuffled(windows, rows.item_keys, batch_rows=config.batch_rows)
+    by_time = sorted(order, key=lambda numbers: int(windows[numbers[0]]))
+    log_q = begun.learner.estimate_log_q(rows, by_time)
     rates = Rates(
         deployment.model.all_table_names(), config.row_learning_rate, config.dense_learning_rate
     )
     losses = _steps(
         begun.learner, replace(rows, log_q=log_q), order, rates, _counted(on_step, 0, len(rows))
-    )
-    begun.learner.observe(
-        rows, in_order(len(rows), batch_rows=deployment.training.hourly.batch_rows)
     )
     for table, each in zip(tables, due, strict=True):
         begun.state = begun.state.with_slice(table)

@@ -201,7 +201,7 @@ class Ledger:
 
     def watermark_path(self, partition: int) -> Path:
         """Where a partition's watermark is."""
-        return self.root / "watermarks" / f"{self.topic}-{partition:05d}.json"
+        return self.root / "_watermarks" / f"{self.topic}-{partition:05d}.json"
 
     def publish_watermark(self, watermark: Watermark) -> None:
         """Replace a partition's watermark."""
@@ -210,7 +210,7 @@ class Ledger:
     def watermarks(self) -> dict[int, Watermark]:
         """Partition -> its watermark, for every partition that ingest has been given."""
         found = {}
-        for path in sorted((self.root / "watermarks").glob(f"{self.topic}-*.json")):
+        for path in sorted((self.root / "_watermarks").glob(f"{self.topic}-*.json")):
             watermark = Watermark.from_json(path.read_bytes(), name=str(path))
             found[watermark.partition] = watermark
         return found

@@ -46,20 +46,38 @@ def test_it_follows_an_item_whose_popularity_changes() -> None:
 
 
 def test_it_is_algorithm_2_of_the_paper_step_by_step() -> None:
-    """B ← (1−α)·B + α·(t − A); A ← t; Q = 1/B, with α = 1/n at first: a plain loop."""
+    """B ← (1−α)·B + α·(t − A); A ← t; Q = 1/B, with α = 1/n at first: a plain loop.
+
+    A first sighting counts as the mean of the batch's known items.
+    """
     rate, every = 0.1, keys(20)
     estimator = FrequencyEstimator.fresh(learning_rate=rate)
-    last = dict.fromkeys(range(20), 0)
+    last: dict[int, int] = {}
+    gaps = dict.fromkeys(range(20), 0)
     gap = dict.fromkeys(range(20), 0.0)
-    sightings = dict.fromkeys(range(20), 0)
     for step, held in enumerate(batches_of(np.linspace(0.1, 0.9, 20), batches=200), start=1):
-        log_q = estimator.observe(every[held])
-        for item, value in zip(held, log_q, strict=True):
-            sightings[item] += 1
-            alpha = max(rate, 1 / sightings[item])
-            gap[item] = (1 - alpha) * gap[item] + alpha * (step - last[item])
+        found = dict(zip(held.tolist(), estimator.observe(every[held]).tolist(), strict=True))
+        expected = {}
+        for item in found:
+            if item in last:
+                gaps[item] += 1
+                alpha = max(rate, 1 / gaps[item])
+                gap[item] = (1 - alpha) * gap[item] + alpha * (step - last[item])
+                expected[item] = -np.log(gap[item])
             last[item] = step
-            assert value == pytest.approx(-np.log(gap[item]), rel=1e-4, abs=1e-6)
+        mean = np.mean(list(expected.values())) if expected else 0.0
+        for item, value in found.items():
+            assert value == pytest.approx(expected.get(item, mean), rel=1e-4, abs=1e-6)
+
+
+def test_a_first_sighting_is_no_gap() -> None:
+    """However late an item is born, it is as frequent as it is from its second sighting on."""
+    every, estimator = keys(2), FrequencyEstimator.fresh()
+    for _ in range(1_000):
+        estimator.observe(every[:1])
+    born = [estimator.observe(every)[1] for _ in range(3)]
+
+    assert np.exp(born) == pytest.approx([1.0, 1.0, 1.0])
 
 
 def test_collisions_are_outvoted() -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from tests.trainer.conftest import DAYS, Line, MakeLine, at
 from trainer import run
-from trainer.epoch import log_q_of_shuffled, shuffled
+from trainer.epoch import shuffled
 from twintide.checkpoints import Checkpoint, list_checkpoints
 from twintide.clock import HeldClock
 from twintide.errors import Refused
@@ -167,24 +167,6 @@ def test_the_epoch_is_shuffled_and_takes_every_row_once() -> None:
     assert all(len(set(windows[batch])) == 1 for batch in batches)
     assert abs(np.corrcoef(firsts, np.arange(len(firsts)))[0, 1]) < 0.3
     assert list(batches[0]) != sorted(batches[0])
-
-
-def test_q_of_the_shuffled_epoch_is_the_share_of_batches_that_hold_the_item() -> None:
-    """Counted over many shuffles of two windows of unequal size."""
-    windows = np.repeat([5, 9], [300, 140])
-    rng = np.random.default_rng(2)
-    item_keys = (rng.zipf(1.4, len(windows)) % 30 + 1).astype(np.uint64)
-    expected = np.exp(log_q_of_shuffled(windows, item_keys, batch_rows=32))
-    held, batches_of = Counter[tuple[int, int]](), Counter[int]()
-    for seed in range(400):
-        for batch in shuffled(windows, batch_rows=32, seed=seed):
-            batches_of[int(windows[batch[0]])] += 1
-            held.update((int(windows[batch[0]]), int(key)) for key in np.unique(item_keys[batch]))
-
-    for row in range(len(windows)):
-        window = int(windows[row])
-        share = held[window, int(item_keys[row])] / batches_of[window]
-        assert share == pytest.approx(float(expected[row]), abs=0.05)
 
 
 @pytest.mark.promise("T5")
