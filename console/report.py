@@ -190,7 +190,8 @@ def ticking(span: "Span", update: Update) -> "OnTick":
     total_seconds = round((end_at - span.first_at).total_seconds())
 
     def on_tick(now: datetime, runners: "Sequence[Runner]") -> None:
-        found = [(each.policy.name, each.board.overall.recall()["recall@10"]) for each in runners]
+        models = [each for each in runners if each.policy.kind == "model"] or runners
+        found = [(each.policy.name, each.board.overall.recall()["recall@10"]) for each in models]
         words = ", ".join(f"{name} {recall:.3f}" for name, recall in found if recall is not None)
         done_seconds = round((now - span.first_at).total_seconds())
         update(

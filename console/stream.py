@@ -3,6 +3,7 @@
 # ruff: noqa: PLC0415  what is heavy is imported where it is needed; see console/options.py
 
 import signal
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,10 +15,10 @@ import typer
 from console.options import DEFAULT_CONFIG, AsJson, ConfigFile, daemon_of, deployment_of
 from console.output import progress, say, stderr
 from twintide.clock import SystemClock
-from twintide.errors import Retryable
+from twintide.errors import Refused, Retryable
 
 if TYPE_CHECKING:
-    from streaming.daemon import IngestProgress
+    from streaming.daemon import IngestProgress, IngestSummary
     from streaming.replay import ReplayProgress
 
 app = typer.Typer()
@@ -42,6 +43,7 @@ def broker(
     from streaming.client import broker_count
     from streaming.local_kafka import LocalKafka
 
+    _check_free(port)
     kafka = LocalKafka(data.resolve(), port=port)
     with stderr().status("starting Apache Kafka") as status, stop_on_signals() as stop:
         kafka.start(progress=status.update)
@@ -71,7 +73,28 @@ def ingest(
 
     Runs until SIGTERM or Ctrl-C. However it ends, every message is in exactly one shard.
     """
-    deployment = deployment_of(config) if until_caught_up else daemon_of(config)
+    run = _caught_up if until_caught_up else _for_ever
+    done = run(config, metrics_port)
+    rejected = f", {done.rejected:,} rejected (see the quarantine files)" if done.rejected else ""
+    say(
+        done,
+        f"{done.rows:,} events in {done.shards:,} shards{rejected} in {done.seconds:.1f} s; "
+        f"next: `twintide status -c {config}`",
+        as_json=as_json,
+    )
+
+
+def _for_ever(config: Path, metrics_port: int | None) -> "IngestSummary":
+    """The daemon: its progress is its log."""
+    deployment = daemon_of(config)
+    from streaming.daemon import run
+
+    return run(deployment, clock=SystemClock(), metrics_port=metrics_port)
+
+
+def _caught_up(config: Path, metrics_port: int | None) -> "IngestSummary":
+    """To the end of the log, with a bar for whoever waits."""
+    deployment = deployment_of(config)
     from streaming.daemon import run
 
     with progress(f"ingesting {deployment.kafka.topic}") as update:
@@ -80,20 +103,13 @@ def ingest(
             done = so_far.rows + so_far.rejected + so_far.filtered
             update(done, done + so_far.lag, f"{done:,} messages, {so_far.shards:,} shards")
 
-        done = run(
+        return run(
             deployment,
             clock=SystemClock(),
-            until_caught_up=until_caught_up,
+            until_caught_up=True,
             metrics_port=metrics_port,
-            on_progress=show if until_caught_up else None,
+            on_progress=show,
         )
-    rejected = f", {done.rejected:,} rejected (see the quarantine files)" if done.rejected else ""
-    say(
-        done,
-        f"{done.rows:,} events in {done.shards:,} shards{rejected} in {done.seconds:.1f} s; "
-        f"next: `twintide status -c {config}`",
-        as_json=as_json,
-    )
 
 
 @app.command(
@@ -134,6 +150,17 @@ def replay(
         f"next: `twintide ingest -c {config}`",
         as_json=as_json,
     )
+
+
+def _check_free(port: int) -> None:
+    """A broker that is there already would answer in place of the one that cannot start."""
+    try:
+        socket.create_server(("127.0.0.1", port)).close()
+    except OSError as error:
+        raise Refused(
+            f"port {port} of 127.0.0.1 cannot be had: {error.strerror}",
+            hint="--port names another; or a broker runs there already",
+        ) from None
 
 
 @contextmanager

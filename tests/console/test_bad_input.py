@@ -1,5 +1,6 @@
 """What users get wrong is told in one message with a hint, and the documented exit code."""
 
+import socket
 from pathlib import Path
 
 import pyarrow as pa
@@ -142,6 +143,14 @@ def test_a_demo_removes_nothing_that_no_demo_made(twintide: Twintide, tmp_path: 
     told(twintide("demo", "--dir", "precious"), REFUSED, "precious", "--dir")
 
     assert (tmp_path / "precious" / "thesis.txt").read_text() == "years of work"
+
+
+def test_a_port_that_is_taken_is_told_by_the_broker(twintide: Twintide) -> None:
+    """Another broker there would otherwise be taken for the new one."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        done = twintide("broker", "--port", taken.getsockname()[1])
+
+    told(done, REFUSED, "cannot be had", "--port")
 
 
 def test_an_instant_that_is_none_is_a_usage_error(twintide: Twintide, bare: Path) -> None:
