@@ -9,6 +9,7 @@ training day.
 import re
 from dataclasses import dataclass
 from datetime import date
+from functools import lru_cache
 from pathlib import Path
 
 import pyarrow as pa
@@ -117,6 +118,13 @@ def publish_slice(root: Path, footer: SliceFooter, rows: pa.Table) -> Slice:
 
 def read_slice(path: Path) -> Slice:
     """Its footer. Raises Corrupt where the file is not what its name says."""
+    stat = path.stat()
+    return _read_slice(path, stat.st_mtime_ns, stat.st_size)
+
+
+@lru_cache(maxsize=100_000)
+def _read_slice(path: Path, _changed_ns: int, _bytes: int) -> Slice:
+    """A chain is read by every run, and a slice never changes: each footer is parsed once."""
     try:
         metadata = pq.read_metadata(path)
     except (pa.ArrowException, OSError) as error:
