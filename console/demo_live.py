@@ -6,6 +6,7 @@ and `recommend` call, on the demo's own folder, with the clock held at virtual i
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -97,13 +98,22 @@ def go_live(deployment: Deployment, whens: list[datetime], update: Update) -> li
     """Retrain every day up to the first instant, then pass, judge and publish at each."""
     published = []
     for done, at in enumerate(whens):
-        update(done, len(whens), f"{at:%F %H:%M}")
         clock = HeldClock(at)
+        show = partial(_show, update, done, len(whens), f"{at:%F %H:%M}")
+        show(0, 1, 0.0)
         if done == 0:
-            nightly(deployment, clock=clock)
-        hourly(deployment, clock=clock)
+            nightly(deployment, clock=clock, on_step=show)
+        hourly(deployment, clock=clock, on_step=show)
         published.append(publish(deployment, clock=clock))
     return published
+
+
+def _show(
+    update: Update, done: int, total: int, when: str, learnt: int, to_learn: int, _: float
+) -> None:
+    """Hundredths of a run, so that the bar moves within it."""
+    share = learnt / to_learn if to_learn else 0.0
+    update(round(100 * (done + share)), 100 * total, f"{when}, {learnt:,} clicks learnt")
 
 
 def go_back(deployment: Deployment, at: datetime) -> WentBack:

@@ -23,7 +23,7 @@ def text_of(result: dict[str, Any]) -> Iterator[RenderableType]:
     yield from _curves(report, k=10)
     yield f"\n  plot     {result['paths'][1]}\n  figures  {result['paths'][0]}"
     yield heading("The deployment's versions")
-    yield versions_table(result["versions"])
+    yield versions_table(result["versions"][::-1])
     yield f"  {gate_line(result['rollback'].after_release.gate)}"
     yield heading("One answer")
     yield from _answer(result["answer"])

@@ -67,7 +67,12 @@ def plain(value: Any) -> Any:
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
     """A table for a person. A column whose name begins with a # holds numbers, to the right."""
-    made = Table(title=Text(title) if title else None, title_justify="left", header_style="bold")
+    made = Table(
+        title=Text(title) if title else None,
+        title_justify="left",
+        header_style="bold",
+        show_header=any(columns),
+    )
     for name in columns:
         made.add_column(name.lstrip("#"), justify="right" if name.startswith("#") else "left")
     for row in rows:

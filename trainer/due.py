@@ -23,25 +23,34 @@ class NightlyDue:
 
 
 def due_day(
-    learnt: date | None, *, complete: datetime | None, now: datetime, calendar: Calendar
+    learnt: date | None,
+    *,
+    newest_shard_at: datetime | None,
+    complete: datetime | None,
+    now: datetime,
+    calendar: Calendar,
 ) -> date | None:
     """The newest day that a nightly run should learn up to; None where nothing is due.
 
     `learnt` is the day of the newest nightly checkpoint, `complete` the instant up to which all
-    shards are there (None: not known).
+    shards are there (None: not known). Days after the newest shard have nothing to learn.
     """
-    if complete is None:
+    if complete is None or newest_shard_at is None:
         return None
-    newest = calendar.day_of(min(complete, now)) - timedelta(days=1)
+    over = calendar.day_of(min(complete, now)) - timedelta(days=1)
+    newest = min(over, calendar.day_of(newest_shard_at))
     return newest if learnt is None or learnt < newest else None
 
 
 def nightly_due(deployment: Deployment, *, clock: Clock) -> NightlyDue:
     """What the files of a deployment say."""
     newest = line.newest_nightly(list_checkpoints(deployment.checkpoints_dir))
+    ledger = Ledger(deployment.shards_dir, deployment.kafka.topic)
+    footers = [ledger.newest(partition) for partition in ledger.watermarks()]
     day = due_day(
         newest.day if newest else None,
-        complete=complete_until(Ledger(deployment.shards_dir, deployment.kafka.topic)),
+        newest_shard_at=max((each.minute_at for each in footers if each), default=None),
+        complete=complete_until(ledger),
         now=clock.now(),
         calendar=Calendar.of(deployment.training),
     )

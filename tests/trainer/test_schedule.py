@@ -12,6 +12,8 @@ from pathlib import Path
 from threading import Event
 from zoneinfo import ZoneInfo
 
+import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from structlog.testing import capture_logs
 
@@ -61,22 +63,49 @@ def scheduled(line: Line) -> Scheduled:
 
 
 @pytest.mark.parametrize(
-    ("learnt", "complete", "now", "due"),
+    ("learnt", "newest_shard_at", "complete", "now", "due"),
     [
-        (None, None, utc(3), None),
-        (None, utc(2), utc(3), date(2026, 3, 1)),
-        (None, utc(1, 23), utc(3), date(2026, 2, 28)),
-        (date(2026, 3, 1), utc(2, 5), utc(3), None),
-        (date(2026, 3, 1), utc(3), utc(2, 23), None),
-        (date(2026, 3, 1), utc(9), utc(9), date(2026, 3, 8)),
+        (None, utc(2), None, utc(3), None),
+        (None, None, utc(2), utc(3), None),
+        (None, utc(2), utc(2), utc(3), date(2026, 3, 1)),
+        (None, utc(1, 23), utc(1, 23), utc(3), date(2026, 2, 28)),
+        (date(2026, 3, 1), utc(2, 5), utc(2, 5), utc(3), None),
+        (date(2026, 3, 1), utc(3), utc(3), utc(2, 23), None),
+        (date(2026, 3, 1), utc(9), utc(9), utc(9), date(2026, 3, 8)),
+        (date(2026, 3, 1), utc(3, 7), utc(9), utc(9), date(2026, 3, 3)),
+        (date(2026, 3, 3), utc(3, 7), utc(9), utc(9), None),
     ],
-    ids=["nothing known", "first day", "day not complete", "learnt", "clock behind", "days missed"],
+    ids=[
+        "completeness not known",
+        "no shard",
+        "first day",
+        "day not complete",
+        "learnt",
+        "clock behind",
+        "days missed",
+        "then silence",
+        "silence learnt",
+    ],
 )
 def test_the_newest_complete_day_is_due_until_it_is_learnt(
-    learnt: date | None, complete: datetime | None, now: datetime, due: date | None
+    learnt: date | None,
+    newest_shard_at: datetime | None,
+    complete: datetime | None,
+    now: datetime,
+    due: date | None,
 ) -> None:
-    """Neither a day that may still get clicks, nor one that is not over by the clock."""
-    assert due_day(learnt, complete=complete, now=now, calendar=UTC_DAYS) == due
+    """Neither a day that may still get clicks, nor one that is not over by the clock, nor one after
+    the last shard.
+    """
+    found = due_day(
+        learnt,
+        newest_shard_at=newest_shard_at,
+        complete=complete,
+        now=now,
+        calendar=UTC_DAYS,
+    )
+
+    assert found == due
 
 
 def test_a_day_of_23_hours_is_due_when_it_is_over() -> None:
@@ -84,7 +113,7 @@ def test_a_day_of_23_hours_is_due_when_it_is_over() -> None:
     before, after = utc(29, 1, 59), utc(29, 2)
 
     days = [
-        due_day(date(2026, 3, 27), complete=now, now=now, calendar=VIENNA)
+        due_day(date(2026, 3, 27), newest_shard_at=now, complete=now, now=now, calendar=VIENNA)
         for now in (before, after)
     ]
 
@@ -192,10 +221,14 @@ def test_a_publish_that_failed_is_made_up_although_nothing_was_learnt(line: Line
     assert told == ["published"]
 
 
-def test_a_quiet_day_is_not_looked_into_again(tmp_path: Path) -> None:
-    """A day without clicks stays due by the files; one look at it is enough."""
+def test_a_day_without_clicks_is_not_looked_into_again(tmp_path: Path) -> None:
+    """It stays due by the files, since it has shards; one look at it is enough."""
     deployment = deployment_in(tmp_path)
-    write_shards(deployment, small_stream(deployment, days=1), complete_until=at(2))
+    events = small_stream(deployment, days=2)
+    is_first_day = pc.less(events["event_at"], pa.scalar(at(1), events["event_at"].type))
+    clicked = pc.and_(events["clicked"], is_first_day)
+    place = events.column_names.index("clicked")
+    write_shards(deployment, events.set_column(place, "clicked", clicked), complete_until=at(2))
     rings = Rings(deployment, HeldClock(at(2, 5)), publish=None)
     rings.nightly()
 
