@@ -105,8 +105,8 @@ class Slicer:
         """
         expected = dict(self.position)
         groups: dict[tuple[datetime, date], list[_Found]] = defaultdict(list)
-        for name in self._ledger.names(since=self._oldest_hour_of_interest()):
-            if name.first < expected.get(name.partition, 0) or name.hour_at >= until:
+        for name in self._ledger.names(since=self._oldest_hour_of_interest(), until=until):
+            if name.first < expected.get(name.partition, 0):
                 continue
             footer = name.footer()
             if footer.minute_at >= until:

@@ -174,14 +174,19 @@ class Ledger:
         """Hour folders, oldest first."""
         return sorted(self.root.glob("date=*/hour=*"))
 
-    def names(self, *, since: datetime | None = None) -> Iterator[ShardName]:
-        """Shards by hour, then partition, then offset; with `since`, only those of that hour or
-        later.
+    def names(
+        self, *, since: datetime | None = None, until: datetime | None = None
+    ) -> Iterator[ShardName]:
+        """Shards by hour, then partition, then offset; of all hours, or of those from the hour of
+        `since` on that begin before `until`.
         """
         for hour in self.hours():
             hour_at = _hour_at(hour)
-            if since is None or hour_at >= floor_to_minutes(since, 60):
-                yield from sorted(self._names_in(hour, hour_at))
+            if since is not None and hour_at < floor_to_minutes(since, 60):
+                continue
+            if until is not None and hour_at >= until:
+                break
+            yield from sorted(self._names_in(hour, hour_at))
 
     def _names_in(self, hour: Path, hour_at: datetime) -> Iterator[ShardName]:
         for path in hour.iterdir():
