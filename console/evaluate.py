@@ -26,7 +26,7 @@ from trainer.days import Calendar
 from trainer.epoch import Rows
 from trainer.slicing import Slicer
 from trainer.state import DerivedState
-from twintide.clock import HeldClock, floor_to_minutes, iso, monotonic_seconds, to_unix_ms
+from twintide.clock import HeldClock, floor_to_minutes, monotonic_seconds, to_unix_ms
 from twintide.config import Deployment, fill_in
 from twintide.features import Encoded, Ids, ItemStatistics
 from twintide.keys import Keys
@@ -53,7 +53,12 @@ class Clicked:
 
     rows: Rows
     users: Keys
-    slice: Slice
+
+    def between(self, begin: datetime, end: datetime) -> "Clicked":
+        """Those of these moments."""
+        at_ms = self.rows.at_ms
+        inside = np.flatnonzero((at_ms >= to_unix_ms(begin)) & (at_ms < to_unix_ms(end)))
+        return Clicked(self.rows.take(inside), self.users[inside])
 
     @property
     def query(self) -> Encoded:
@@ -83,12 +88,12 @@ class ModelRunner:
     deployment: Deployment
     span: Span
     history: History
-    judge: bool
     board: Scoreboard = field(default_factory=Scoreboard)
     train_seconds: float = 0.0
     versions: int = 0
     _live: LoadedVersion | None = None
     _next_day_end: datetime | None = None
+    _has_nightly: bool = False
 
     def tick(self, now: datetime) -> None:
         if self.policy.stops_before_scoring and now > self.span.score_from:
@@ -107,16 +112,19 @@ class ModelRunner:
         if not (self.policy.nightly and due and calendar.end_of(yesterday) > self.span.first_at):
             return False
         self._next_day_end = calendar.end_of(calendar.day_of(clock.now()))
-        return any(each.checkpoint for each in trainer_run.nightly(self.deployment, clock=clock))
+        outcomes = trainer_run.nightly(self.deployment, clock=clock)
+        trained = any(each.checkpoint for each in outcomes)
+        self._has_nightly |= trained
+        return trained
 
     def _pass(self, clock: HeldClock) -> bool:
-        begun = self.policy.learns_everything or self._next_day_end is not None
+        begun = self.policy.learns_everything or self._has_nightly
         if not (self.policy.passes and begun):
             return False
         return trainer_run.hourly(self.deployment, clock=clock).checkpoint is not None
 
     def _publish(self, clock: HeldClock) -> None:
-        publish(self.deployment, clock=clock, judge=self.judge)
+        publish(self.deployment, clock=clock, judge=False)
         self.versions += 1
         current = read_state(self.deployment.versions_dir).current
         if current and (self._live is None or self._live.name != current):
@@ -216,7 +224,6 @@ def progressive(
     *,
     folder: Path,
     history: History = "as-requested",
-    judge: bool = False,
     on_tick: OnTick | None = None,
 ) -> list[Runner]:
     """Run the policies over the shards of a deployment; each gets its own folder below `folder`.
@@ -232,7 +239,6 @@ def progressive(
             span,
             folder=folder,
             history=history,
-            judge=judge,
             on_tick=on_tick,
         )
     return sorted(runners, key=lambda runner: policies.index(runner.policy))
@@ -245,13 +251,12 @@ def _drive(
     *,
     folder: Path,
     history: History,
-    judge: bool,
     on_tick: OnTick | None,
 ) -> list[Runner]:
     cadence = policies[0].cadence_minutes
     seen = Seen()
     runners = [
-        _runner(policy, shared, span, seen.counts, folder=folder, history=history, judge=judge)
+        _runner(policy, shared, span, seen.counts, folder=folder, history=history)
         for policy in policies
     ]
     slicer = Slicer(shared, DerivedState.empty(shared), {})
@@ -267,8 +272,9 @@ def _drive(
             clicked = _clicked(each, shared)
             if not len(clicked.rows):
                 continue
-            if span.score_from <= now:
-                _score(runners, clicked, seen, now)  # 2. score the clicks after now
+            scored = clicked.between(span.score_from, span.score_until)
+            if len(scored.rows):
+                _score(runners, scored, seen, now)  # 2. score the clicks after now
             seen.learn(clicked, _history_of(clicked, shared))  # 3. only then may counts have them
         if on_tick:
             on_tick(now, runners)
@@ -325,7 +331,6 @@ def _runner(
     *,
     folder: Path,
     history: History,
-    judge: bool,
 ) -> Runner:
     feature = shared.model.history()
     if policy.kind == "baseline":
@@ -340,13 +345,13 @@ def _runner(
             "publishing": {"keep_versions": 3},
         },
     )
-    return ModelRunner(policy, deployment, span, history, judge)
+    return ModelRunner(policy, deployment, span, history)
 
 
 def _clicked(slice_: Slice, deployment: Deployment) -> Clicked:
     table: pa.Table = slice_.read()
     rows = Rows.of(table, deployment.model, name=f"slice {slice_.name}")
-    return Clicked(rows, table[USER_KEY].to_numpy(), slice_)
+    return Clicked(rows, table[USER_KEY].to_numpy())
 
 
 def _history_of(clicked: Clicked, deployment: Deployment) -> Ids | None:
@@ -375,8 +380,5 @@ def report(runners: Sequence[Runner], *, data: dict[str, Any]) -> dict[str, Any]
 
 def default_span(first_at: datetime, last_at: datetime) -> Span:
     """The first 24 hours are learnt and not scored."""
-    return Span(first_at, last_at, floor_to_minutes(first_at, 60) + timedelta(hours=24), last_at)
-
-
-def span_as_json(span: Span) -> dict[str, str]:
-    return {"first_at": iso(span.first_at), "last_at": iso(span.last_at)}
+    score_from = floor_to_minutes(first_at, 60) + timedelta(hours=24)
+    return Span(first_at, last_at, score_from, last_at + timedelta(milliseconds=1))

@@ -50,6 +50,17 @@ class Rows:
             candidate=from_columns(rows, model.candidate, "candidate"),
         )
 
+    def take(self, rows: Ints) -> "Rows":
+        """The clicks with these numbers."""
+        return Rows(
+            name=self.name,
+            at_ms=self.at_ms[rows],
+            item_keys=self.item_keys[rows],
+            query=take(self.query, rows),
+            candidate=take(self.candidate, rows),
+            log_q=None if self.log_q is None else self.log_q[rows],
+        )
+
     def batch(self, rows: Ints) -> "Batch":
         """These clicks as one step: one candidate column per distinct item."""
         keys, first, column = np.unique(

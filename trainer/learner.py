@@ -1,9 +1,8 @@
 """One training step, and what it may change.
 
 The leaves of autograd are the pooled inputs of the towers, not the tables: forward and backward run
-on them, then their gradients go to the rows of this batch and to nothing else. With
-`Trains.ID_TABLES` no dense weight and no side table is touched: they are not even in reach of an
-optimizer.
+on them, then their gradients go to the rows of this batch and to nothing else. Where `Rates` names
+ID tables only, no dense weight and no side table is even in reach of an optimizer.
 """
 
 from collections import deque

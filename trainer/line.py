@@ -28,10 +28,5 @@ def hourly_parent(checkpoints: Sequence[CheckpointManifest]) -> CheckpointManife
     return nightly
 
 
-def head(checkpoints: Sequence[CheckpointManifest]) -> CheckpointManifest | None:
-    """What is to be published: the newest of all."""
-    return checkpoints[-1] if checkpoints else None
-
-
 def next_sequence(checkpoints: Sequence[CheckpointManifest]) -> int:
     return checkpoints[-1].sequence + 1 if checkpoints else 1

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
+from itertools import takewhile
 from typing import Literal
 
 import numpy as np
@@ -81,16 +82,14 @@ def hourly(deployment: Deployment, *, clock: Clock, on_step: OnStep | None = Non
                 "or set training.hourly.learns: everything",
             )
         begun = _begin(deployment, parent)
-        now = clock.now()
-        learn_until = floor_to_minutes(now, 1) - timedelta(minutes=hourly_config.holdback_minutes)
+        now = floor_to_minutes(clock.now(), 1)
+        learn_until = now - timedelta(minutes=hourly_config.holdback_minutes)
         slicer = Slicer(deployment, begun.state, begun.position)
         slicer.extend(learn_until)
         slicer.extend(now)
-        due = [
-            each
-            for each in slicer.chain
-            if each.footer.until <= learn_until and not each.is_covered_by(begun.position)
-        ]
+        waiting = [each for each in slicer.chain if not each.is_covered_by(begun.position)]
+        # In chain order without a gap: all that lies before the position must have been learnt.
+        due = list(takewhile(lambda each: each.footer.until <= learn_until, waiting))
         if not due and (parent is None or parent.kind == "hourly"):
             return Outcome(None, f"nothing new before {iso(learn_until)}")
         losses = _learn_in_order(deployment, begun, due, on_step)
@@ -134,11 +133,18 @@ def nightly(
         ]
         _check_clicks(due, day, parent)
         outcomes = []
-        for due_day in sorted({each.footer.day for each in due if each.footer.rows}):
+        for due_day in _nights(due, parent, last_day):
             if on_day:
                 on_day(due_day)
             outcomes.append(_one_night(deployment, begun, due, due_day, on_step))
         return outcomes or [Outcome(None, f"no complete day up to {last_day} is waiting")]
+
+
+def _nights(due: list[Slice], parent: CheckpointManifest | None, last_day: date) -> list[date]:
+    """The days to learn, in order; what came late for a day that is learnt joins the next night."""
+    first_open = parent.day + timedelta(days=1) if parent and parent.day else date.min
+    days = {max(each.footer.day, first_open) for each in due if each.footer.rows}
+    return sorted(day for day in days if day <= last_day)
 
 
 def _one_night(
@@ -171,7 +177,8 @@ def _one_night(
 def rewind(deployment: Deployment, to: str) -> CheckpointManifest:
     """Make the lines go on from an older checkpoint: it is published anew, as the newest.
 
-    An hourly one brings its nightly base along, so that the next hourly run stays on it. Nothing is
+    An hourly one brings its nightly base along, so that the next hourly run stays on it; killed
+    between the two, the base is the newest, and the same rewind may be asked for again. Nothing is
     removed. Raises Refused where there is no such checkpoint.
     """
     with _line_lock(deployment, "hourly"), _line_lock(deployment, "nightly"):
@@ -188,22 +195,8 @@ def _again(
     deployment: Deployment, checkpoint: Checkpoint, *, base: str | None
 ) -> CheckpointManifest:
     old = checkpoint.manifest
-    name = _next_name(deployment, old.kind)
-    manifest = old.model_copy(
-        update={
-            "name": name,
-            "parent": old.name,
-            "base": name if old.kind == "nightly" else base,
-            "slices": (),
-            "rows": 0,
-        }
-    )
-    return publish_checkpoint(
-        deployment.checkpoints_dir,
-        manifest,
-        arrays=checkpoint.arrays,
-        catalogue=checkpoint.catalogue,
-    )
+    unnamed = old.model_copy(update={"parent": old.name, "base": base, "slices": (), "rows": 0})
+    return _publish_next(deployment, unnamed, checkpoint.arrays, checkpoint.catalogue)
 
 
 def _begin(deployment: Deployment, parent: CheckpointManifest | None) -> _Begun:
@@ -346,33 +339,32 @@ def _manifest(
 def _publish(
     deployment: Deployment, begun: _Begun, unnamed: CheckpointManifest
 ) -> CheckpointManifest:
-    """Under the next free number; the other line may take one at the same moment."""
+    """Nothing that is not finite becomes a checkpoint."""
     arrays = begun.learner.arrays() | begun.state.arrays()
     _check_finite(arrays)
     as_of = unnamed.as_of or datetime.fromtimestamp(0, UTC)
     catalogue = begun.state.catalogue_table(as_of)
-    while True:
-        name = _next_name(deployment, unnamed.kind)
+    return _publish_next(deployment, unnamed, arrays, catalogue)
+
+
+def _publish_next(
+    deployment: Deployment, unnamed: CheckpointManifest, arrays: Arrays, catalogue: pa.Table
+) -> CheckpointManifest:
+    """Under the next number, which both lines count: the lock keeps the other from taking it."""
+    folder = deployment.checkpoints_dir
+    with exclusive_lock(folder / ".publish.lock", who="publishing", wait_seconds=600):
+        name = checkpoint_name(unnamed.kind, line.next_sequence(list_checkpoints(folder)))
         base = name if unnamed.kind == "nightly" else unnamed.base
         manifest = unnamed.model_copy(update={"name": name, "base": base})
-        try:
-            published = publish_checkpoint(
-                deployment.checkpoints_dir, manifest, arrays=arrays, catalogue=catalogue
-            )
-        except FileExistsError:
-            continue
-        log.info(
-            "checkpoint_published",
-            checkpoint=name,
-            parent=published.parent,
-            rows=published.rows,
-            loss=published.loss,
-        )
-        return published
-
-
-def _next_name(deployment: Deployment, kind: Literal["nightly", "hourly"]) -> str:
-    return checkpoint_name(kind, line.next_sequence(list_checkpoints(deployment.checkpoints_dir)))
+        published = publish_checkpoint(folder, manifest, arrays=arrays, catalogue=catalogue)
+    log.info(
+        "checkpoint_published",
+        checkpoint=name,
+        parent=published.parent,
+        rows=published.rows,
+        loss=published.loss,
+    )
+    return published
 
 
 def _check_finite(arrays: Arrays) -> None:

@@ -18,7 +18,12 @@ from trainer.state import DerivedState
 from twintide.clock import from_unix_ms
 from twintide.config import Deployment
 from twintide.errors import Refused
-from twintide.events import OFFSET_COLUMN, PARTITION_COLUMN
+from twintide.events import (
+    BROKER_TIME_COLUMN,
+    OFFSET_COLUMN,
+    PARTITION_COLUMN,
+    EventSchema,
+)
 from twintide.features import encode, to_columns
 from twintide.files import exclusive_lock, sweep_temporaries
 from twintide.keys import keys_of
@@ -127,10 +132,11 @@ class Slicer:
         return min(self._last_hour.values())
 
     def _make(self, found: list[_Found], *, hour_at: datetime, day: date, until: datetime) -> Slice:
+        schema = self._deployment.events
+        for each in found:
+            _check_schema(each.footer, schema, each.name)
         events = pa.concat_tables(read_shard(each.name.path) for each in found)
-        clicks = _in_event_order(
-            events.filter(self._deployment.events.is_click(events)), self._deployment.events.time
-        )
+        clicks = _in_event_order(events.filter(schema.is_click(events)), schema.time)
         rows, self.state = self._enriched(clicks)
         footer = SliceFooter(
             sequence=len(self.chain) + 1,
@@ -188,13 +194,28 @@ def _check_goes_on(footer: ShardFooter, expected: int | None, name: ShardName) -
         )
 
 
+def _check_schema(footer: ShardFooter, schema: EventSchema, name: ShardName) -> None:
+    if footer.fingerprint != schema.fingerprint():
+        raise Refused(
+            f"shard {name.path} holds events of another schema than the configuration's",
+            hint="events: must be what ingest ran with; another schema needs shards of its own",
+        )
+
+
 def _in_event_order(events: pa.Table, time_column: str) -> pa.Table:
+    """By event time. A clock that runs ahead is set back: nothing happens after it was stored, and
+    one click of the year 2100 must not make all others old.
+    """
+    happened, stored = (events[name].cast(pa.int64()) for name in (time_column, BROKER_TIME_COLUMN))
+    times = pc.min_element_wise(happened, stored).cast(events.schema.field(time_column).type)
+    at = events.schema.get_field_index(time_column)
+    timed = events.set_column(at, events.schema.field(at), times)
     order = [
         (time_column, "ascending"),
         (PARTITION_COLUMN, "ascending"),
         (OFFSET_COLUMN, "ascending"),
     ]
-    return events.take(pc.sort_indices(events, order))
+    return timed.take(pc.sort_indices(timed, order))
 
 
 def _ranges_of(found: list[_Found]) -> dict[int, tuple[int, int]]:

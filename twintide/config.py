@@ -286,6 +286,16 @@ class Deployment(Config):
         self.model.check_against(self.events)
         return self
 
+    @model_validator(mode="after")
+    def _holdback_holds_a_shard(self) -> Self:
+        holdback = self.training.hourly.holdback_minutes
+        if 0 < holdback < self.shards.minutes:
+            raise ValueError(
+                f"training.hourly.holdback_minutes: {holdback} is shorter than a shard of "
+                f"{self.shards.minutes} minutes, so nothing would be held back; 0 says so"
+            )
+        return self
+
     @property
     def shards_dir(self) -> Path:
         """Folder of shards, quarantine files and watermarks; owned by streaming."""

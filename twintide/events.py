@@ -69,7 +69,8 @@ class EventSchema(BaseModel):
 
     positive: Positive | None = None
     """Which events are clicks. Without it every event is one. Only clicks are learnt: an item that
-    was shown and not clicked never becomes a negative (FIELD: it was a very good match).
+    was shown and not clicked never becomes a negative (it was a
+    very good match already; that it was not clicked is for the ranking stage to learn).
     """
 
     @model_validator(mode="after")

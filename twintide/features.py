@@ -58,8 +58,12 @@ class Varlen(_Declared):
     pooling: Literal["mean", "sum"] = "mean"
 
 
+LARGEST = 1e4
+"""Scaled numbers are cut here: one absurd value must not stop a line for good."""
+
+
 class Dense(_Declared):
-    """A number, scaled by a declared transform; a missing one is 0."""
+    """A number, scaled by a declared transform and cut at ±LARGEST; a missing one is 0."""
 
     kind: Literal["dense"]
     name: Name
@@ -343,7 +347,8 @@ def _scaled(column: pa.ChunkedArray, feature: Dense) -> npt.NDArray[np.float32]:
     numbers = np.nan_to_num(numbers, posinf=0.0, neginf=0.0)
     if feature.transform == "log1p":
         numbers = np.sign(numbers) * np.log1p(np.abs(numbers))
-    return np.asarray(numbers / feature.divided_by, np.float32)
+    cut = np.clip(numbers / feature.divided_by, -LARGEST, LARGEST)
+    return np.asarray(cut, np.float32)
 
 
 def column_name(side: Side, feature_name: str) -> str:

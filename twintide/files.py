@@ -82,12 +82,6 @@ def remove_folder(path: Path) -> None:
     shutil.rmtree(gone)
 
 
-def remove_file(path: Path) -> None:
-    """Take a file away, durably. Safe to repeat."""
-    path.unlink(missing_ok=True)
-    fsync_dir(path.parent)
-
-
 def sweep_temporaries(root: Path, *, older_than_seconds: float = 3600.0, name: str = "*") -> int:
     """Remove hidden leftovers of crashed writers below `root`; returns how many.
 

@@ -85,13 +85,17 @@ class Slice:
 
     def is_covered_by(self, position: Position) -> bool:
         """Whether a checkpoint at `position` has learnt it: whole or not at all."""
-        covered = {
-            next_ <= position.get(partition, 0)
-            for partition, (_, next_) in self.footer.ranges.items()
-        }
-        if len(covered) == 2:  # noqa: PLR2004  both True and False
-            raise Corrupt(f"slice {self.name} lies partly behind position {position}")
-        return covered != {False}
+        ranges = self.footer.ranges.items()
+        ahead = [first >= position.get(partition, 0) for partition, (first, _) in ranges]
+        behind = [next_ <= position.get(partition, 0) for partition, (_, next_) in ranges]
+        if all(ahead):
+            return False
+        if all(behind):
+            return True
+        raise Corrupt(
+            f"slice {self.name} lies partly before position {position} and partly behind it",
+            hint="slices already learnt were remade; `twintide rewind` to before them",
+        )
 
 
 def slice_path(root: Path, *, day: date, sequence: int) -> Path:
@@ -118,7 +122,10 @@ def publish_slice(root: Path, footer: SliceFooter, rows: pa.Table) -> Slice:
 
 def read_slice(path: Path) -> Slice:
     """Its footer. Raises Corrupt where the file is not what its name says."""
-    stat = path.stat()
+    try:
+        stat = path.stat()
+    except OSError as error:
+        raise Corrupt(f"slice {path} cannot be read: {error}") from error
     return _read_slice(path, stat.st_mtime_ns, stat.st_size)
 
 

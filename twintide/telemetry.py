@@ -8,7 +8,6 @@ import logging
 import sys
 
 import structlog
-from prometheus_client import start_http_server
 
 
 def configure_logging(*, as_json: bool = True, level: int = logging.INFO) -> None:
@@ -30,9 +29,3 @@ def get_log(stage: str) -> structlog.typing.FilteringBoundLogger:
     """A logger whose every line names the stage."""
     log: structlog.typing.FilteringBoundLogger = structlog.get_logger(stage=stage)
     return log
-
-
-def serve_metrics(port: int | None) -> None:
-    """Answer `/metrics` on 127.0.0.1; without a port, do not."""
-    if port is not None:
-        start_http_server(port, addr="127.0.0.1")

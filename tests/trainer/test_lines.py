@@ -4,19 +4,22 @@ what.
 
 from collections import Counter
 from collections.abc import Iterable
+from datetime import timedelta
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
-from tests.trainer.conftest import DAYS, Line, MakeLine, at
+from streaming.offline import write_shards
+from tests.trainer.conftest import DAYS, Line, MakeLine, at, deployment_in, small_stream
 from trainer import run
 from trainer.epoch import shuffled
 from twintide.checkpoints import Checkpoint, list_checkpoints
 from twintide.clock import HeldClock
-from twintide.errors import Refused
+from twintide.errors import Corrupt, Refused
 from twintide.keys import keys_of
-from twintide.shards import Ledger, read_shard
+from twintide.shards import Ledger, publish_shard, read_shard
 from twintide.slices import ITEM_KEY, OFFSET, PARTITION, USER_KEY
 
 ID_TABLES = ("user", "item")
@@ -247,6 +250,66 @@ def test_the_newest_minutes_are_left_for_the_gate(line: Line) -> None:
     assert first.manifest.newest_event_at is not None
     assert first.manifest.newest_event_at < at(1, 1, 40)
     assert set(waiting) <= set(second.manifest.slices)
+
+
+@pytest.mark.promise("T1")
+def test_runs_a_few_minutes_apart_leave_nothing_out(make_line: MakeLine) -> None:
+    """At odd seconds, closer together than the holdback: each click once, in the order of the chain."""
+    line = make_line()
+    line.night(0)
+    taken = Counter[tuple[int, int]]()
+    instants = [at(1, 2, minute) + timedelta(seconds=7, milliseconds=31) for minute in range(50)]
+    for instant in instants[::3]:
+        outcome = run.hourly(line.deployment, clock=HeldClock(instant))
+        if outcome.checkpoint:
+            taken += learnt_rows(line, outcome.checkpoint.slices)
+    last = line.hour(1, 4)
+    taken += learnt_rows(line, last.manifest.slices)
+
+    once = make_line()
+    once.night(0)
+    assert taken == learnt_rows(once, once.hour(1, 4).manifest.slices)
+    assert all(
+        each.is_covered_by(last.manifest.position) for each in list(line.slices().values())[:-2]
+    )
+
+
+def test_slices_that_were_learnt_and_remade_with_other_ends_are_refused(line: Line) -> None:
+    """Else the clicks before the position would be learnt again."""
+    line.night(0)
+    line.hour(1, 2, 30)
+    for each in line.slices().values():
+        if each.footer.hour_at >= at(1, 2):
+            each.path.unlink()
+    with pytest.raises(Corrupt, match="partly before position"):
+        run.hourly(line.deployment, clock=HeldClock(at(1, 6)))
+
+
+def test_shards_of_another_event_schema_are_refused(make_line: MakeLine) -> None:
+    """With what to do, before anything is learnt from them."""
+    line = make_line({"events": {"positive": {"column": "liked", "equals": True}}})
+    with pytest.raises(Refused, match="another schema"):
+        line.night(0)
+
+
+@pytest.mark.promise("T9")
+def test_a_clock_that_runs_ahead_makes_no_other_click_old(tmp_path: Path) -> None:
+    """A click that says 2099 counts as of the moment when it was stored."""
+    deployment = deployment_in(tmp_path)
+    events = small_stream(deployment, days=2)
+    write_shards(deployment, events, complete_until=at(2, 1))
+    ledger = Ledger(deployment.shards_dir, deployment.kafka.topic)
+    name = next(iter(ledger.names()))
+    table, footer = read_shard(name.path), name.footer()
+    ahead = pa.array([at(27_000)] * len(table)).cast(table.schema.field("event_at").type)
+    name.path.unlink()
+    publish_shard(ledger.root, footer, table.set_column(3, table.schema.field("event_at"), ahead))
+
+    outcomes = run.nightly(deployment, clock=HeldClock(at(1, 1)))
+
+    assert outcomes[0].checkpoint is not None
+    assert outcomes[0].checkpoint.newest_event_at is not None
+    assert outcomes[0].checkpoint.newest_event_at < at(1)
 
 
 def test_the_hourly_line_refuses_to_begin_without_a_nightly(line: Line) -> None:
