@@ -254,7 +254,7 @@ def test_the_newest_minutes_are_left_for_the_gate(line: Line) -> None:
 
 @pytest.mark.promise("T1")
 def test_runs_a_few_minutes_apart_leave_nothing_out(make_line: MakeLine) -> None:
-    """At odd seconds, closer together than the holdback: each click once, in the order of the chain."""
+    """At odd seconds, closer together than the holdback: each click once."""
     line = make_line()
     line.night(0)
     taken = Counter[tuple[int, int]]()
