@@ -29,7 +29,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from trainer.epoch import Rows, in_order
-from trainer.learner import Learner, Rates
+from trainer.learner import Learner
+from trainer.rates import Rates
 from twintide.clock import monotonic_seconds
 from twintide.config import load
 from twintide.features import Ids, ItemStatistics, ModelSpec, Numbers, Sparse, one_id_each

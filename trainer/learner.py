@@ -18,6 +18,7 @@ from torch import Tensor
 from trainer.dense import DenseOptimizer
 from trainer.epoch import Batch, Floats, Ints, Rows
 from trainer.frequency import FrequencyEstimator
+from trainer.rates import Rates
 from trainer.rows import Incidence, RowOptimizer, incidence_of
 from trainer.softmax import sampled_softmax_loss
 from twintide.arrays import Arrays
@@ -27,18 +28,6 @@ from twintide.model.two_tower import PooledRows, TwoTower, best_device
 
 READ_AHEAD = 4
 SIDES: tuple[Side, Side] = ("query", "candidate")
-
-
-@dataclass(frozen=True)
-class Rates:
-    """What a run may change, and how fast."""
-
-    tables: tuple[str, ...]
-    """Tables whose rows learn."""
-
-    row_learning_rate: float
-    dense_learning_rate: float | None
-    """None: dense weights are frozen."""
 
 
 @dataclass(frozen=True)

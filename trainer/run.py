@@ -19,7 +19,8 @@ import torch
 from trainer import line
 from trainer.days import Calendar, complete_until
 from trainer.epoch import Rows, in_order, shuffled, windows_of
-from trainer.learner import Learner, Rates
+from trainer.learner import Learner
+from trainer.rates import Rates, hourly_rates, nightly_rates
 from trainer.slicing import Slicer
 from trainer.state import DerivedState
 from twintide.arrays import Arrays
@@ -224,11 +225,7 @@ def _learn_in_order(
 ) -> list[float]:
     """Slice by slice, first click to last. What is in memory is one slice."""
     config = deployment.training.hourly
-    everything = config.learns == "everything"
-    tables = deployment.model.all_table_names() if everything else _id_tables(deployment)
-    rates = Rates(
-        tables, config.row_learning_rate, config.dense_learning_rate if everything else None
-    )
+    rates = hourly_rates(deployment)
     to_learn = sum(each.footer.rows for each in due)
     losses: list[float] = []
     learnt = 0
@@ -260,9 +257,7 @@ def _learn_shuffled(
     order = shuffled(windows, batch_rows=config.batch_rows, seed=seed)
     by_time = sorted(order, key=lambda numbers: int(windows[numbers[0]]))
     log_q = begun.learner.estimate_log_q(rows, by_time)
-    rates = Rates(
-        deployment.model.all_table_names(), config.row_learning_rate, config.dense_learning_rate
-    )
+    rates = nightly_rates(deployment)
     losses = _steps(
         begun.learner, replace(rows, log_q=log_q), order, rates, _counted(on_step, 0, len(rows))
     )
@@ -374,10 +369,6 @@ def _check_finite(arrays: Arrays) -> None:
                 f"{name} holds numbers that are not finite; no checkpoint was written",
                 hint="lower the learning rates, or look for extreme numbers in the newest clicks",
             )
-
-
-def _id_tables(deployment: Deployment) -> tuple[str, ...]:
-    return deployment.model.id_tables(deployment.events)
 
 
 def _last_complete(deployment: Deployment, calendar: Calendar, day: date, *, asked: bool) -> date:
