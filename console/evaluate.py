@@ -91,7 +91,9 @@ class ModelRunner:
     board: Scoreboard = field(default_factory=Scoreboard)
     train_seconds: float = 0.0
     versions: int = 0
-    _live: LoadedVersion | None = None
+    live: LoadedVersion | None = None
+    """What answers at this moment."""
+
     _next_day_end: datetime | None = None
     _has_nightly: bool = False
 
@@ -127,27 +129,22 @@ class ModelRunner:
         publish(self.deployment, clock=clock, judge=False)
         self.versions += 1
         current = read_state(self.deployment.versions_dir).current
-        if current and (self._live is None or self._live.name != current):
-            self._live = load_version(self.deployment.versions_dir, current)
+        if current and (self.live is None or self.live.name != current):
+            self.live = load_version(self.deployment.versions_dir, current)
         gc.run(self.deployment)
 
     def lists(self, clicked: Clicked) -> Keys:
         found = np.zeros((len(clicked.rows), DEPTH), np.uint64)
-        if self._live is None:
+        if self.live is None:
             return found
         query = dict(clicked.query)
         history = self.deployment.model.history()
         if history and self.history == "as-of-version":
-            query[history.name] = self._live.history_of(clicked.users)
-        _, positions = self._live.search(query, DEPTH)
-        keys = np.append(self._live.item_keys, np.uint64(0))
+            query[history.name] = self.live.history_of(clicked.users)
+        _, positions = self.live.search(query, DEPTH)
+        keys = np.append(self.live.item_keys, np.uint64(0))
         found[:, : positions.shape[1]] = keys[positions]  # position -1 is the 0 at the end
         return found
-
-    @property
-    def live(self) -> LoadedVersion | None:
-        """What answers at this moment."""
-        return self._live
 
 
 @dataclass

@@ -60,10 +60,7 @@ class Histories:
         is_known = self.users[places] == users
         ends = np.where(is_known, self.offsets[places + 1], 0)
         starts = np.maximum(np.where(is_known, self.offsets[places], 0), ends - length)
-        lengths = ends - starts
-        offsets = np.concatenate(([0], np.cumsum(lengths)))
-        within = np.arange(offsets[-1]) - np.repeat(offsets[:-1], lengths)
-        return Ids(self.items[np.repeat(starts, lengths) + within], offsets)
+        return Ids.of_ranges(self.items, starts, ends)
 
     def _check(self, name: str) -> None:
         fits = (

@@ -144,8 +144,8 @@ class PartitionCutter:
         return self._end(self._open)
 
     def _begin(self, messages: Messages, now: datetime) -> _OpenShard:
-        own = minute_of(None, from_unix_ms(int(messages.times_ms[0])), minutes=self._config.minutes)
-        minute_at = own if self._minute_before is None else max(own, self._minute_before)
+        first_at = from_unix_ms(int(messages.times_ms[0]))
+        minute_at = minute_of(self._minute_before, first_at, minutes=self._config.minutes)
         end_ms = to_unix_ms(minute_at + timedelta(minutes=self._config.minutes))
         self._open = _OpenShard(minute_at, end_ms, opened_at=now, runs=[])
         return self._open

@@ -62,7 +62,7 @@ class Histories:
         begin = np.searchsorted(entries.order_keys, entries.keys_of_users, side="left")
         begin = np.maximum(begin, end - self.length)
         begin = np.where(clicks.users == NO_KEY, end, begin)
-        return _ranges(entries.items, begin, end)
+        return Ids.of_ranges(entries.items, begin, end)
 
     def with_clicks(self, clicks: Clicks) -> "Histories":
         """The state after these clicks. Cost follows the users among them, then one copy."""
@@ -88,7 +88,7 @@ class Histories:
         )
         begin = np.where(known, self.offsets[at_inside], 0)
         end = np.where(known, self.offsets[np.minimum(at_inside + 1, len(self.offsets) - 1)], 0)
-        kept = _ranges(np.arange(len(self.items), dtype=np.uint64), begin, end)
+        kept = Ids.of_ranges(np.arange(len(self.items), dtype=np.uint64), begin, end)
         kept_at = kept.keys.astype(np.int64)
 
         rank = np.concatenate((np.repeat(np.arange(len(distinct)), end - begin), rank_of_click))
@@ -114,9 +114,9 @@ class Histories:
             np.flatnonzero(untouched)
         )
         old_at = old.keys.astype(np.int64)
-        new_at = _ranges(np.arange(len(entries.items), dtype=np.uint64), begin, end).keys.astype(
-            np.int64
-        )
+        new_at = Ids.of_ranges(
+            np.arange(len(entries.items), dtype=np.uint64), begin, end
+        ).keys.astype(np.int64)
         all_users = np.concatenate((self.users[untouched], users))
         all_lengths = np.concatenate((np.diff(old.offsets), end - begin))
         flat = Ids(
@@ -224,14 +224,6 @@ def _log_share(counts: Ints) -> npt.NDArray[np.float64]:
         np.log1p(1000.0 * counts / max(int(counts.sum()), 1)) / LOG_SHARE_SCALE
     )
     return share
-
-
-def _ranges(values: Keys, begin: Ints, end: Ints) -> Ids:
-    """Row i holds values[begin[i]:end[i]]."""
-    lengths = end - begin
-    offsets = np.concatenate(([0], np.cumsum(lengths))).astype(np.int64)
-    within = np.arange(offsets[-1]) - np.repeat(offsets[:-1], lengths)
-    return Ids(values[np.repeat(begin, lengths) + within], offsets)
 
 
 def _chosen(clicks: Clicks, which: npt.NDArray[np.bool_]) -> Clicks:

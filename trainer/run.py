@@ -64,6 +64,11 @@ class _Begun:
     state: DerivedState
     position: Position
 
+    def has_learnt(self, each: Slice, rows: pa.Table) -> None:
+        """State and position move together, behind the slice."""
+        self.state = self.state.with_slice(rows)
+        self.position |= {p: next_ for p, (_, next_) in each.footer.ranges.items()}
+
 
 def hourly(deployment: Deployment, *, clock: Clock, on_step: OnStep | None = None) -> Outcome:
     """One ordered pass over everything that is sealed and not yet learnt.
@@ -235,8 +240,7 @@ def _learn_in_order(
         order = list(in_order(len(rows), batch_rows=config.batch_rows))
         losses += _steps(begun.learner, rows, order, rates, _counted(on_step, learnt, to_learn))
         learnt += len(rows)
-        begun.state = begun.state.with_slice(table)
-        begun.position |= {p: next_ for p, (_, next_) in each.footer.ranges.items()}
+        begun.has_learnt(each, table)
     return losses
 
 
@@ -262,8 +266,7 @@ def _learn_shuffled(
         begun.learner, replace(rows, log_q=log_q), order, rates, _counted(on_step, 0, len(rows))
     )
     for table, each in zip(tables, due, strict=True):
-        begun.state = begun.state.with_slice(table)
-        begun.position |= {p: next_ for p, (_, next_) in each.footer.ranges.items()}
+        begun.has_learnt(each, table)
     return losses
 
 

@@ -4,6 +4,7 @@ One `.npy` file per array, never pickled. The manifest beside them lists each fi
 sha256; a reader hashes a file before anything parses it, and opens no name that leaves the folder.
 """
 
+import builtins
 import hashlib
 import io
 import re
@@ -29,6 +30,11 @@ class FileEntry(Record):
     bytes: int
     sha256: str
 
+    @classmethod
+    def of(cls, data: builtins.bytes) -> "FileEntry":
+        """What a manifest says of a file with this content."""
+        return cls(bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
+
 
 Files = dict[str, FileEntry]
 """File name -> entry; everything that belongs to the artifact, the manifest itself left out."""
@@ -37,7 +43,7 @@ Files = dict[str, FileEntry]
 def write_file(folder: Path, name: str, data: bytes) -> FileEntry:
     """Write one file of an artifact, durably; what its manifest says of it."""
     write_and_fsync(folder / name, data)
-    return FileEntry(bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
+    return FileEntry.of(data)
 
 
 def write_arrays(folder: Path, arrays: Arrays) -> Files:
@@ -97,7 +103,7 @@ def _read_verified_file(folder: Path, name: str, entry: FileEntry) -> bytes:
         data = path.read_bytes()
     except OSError as error:
         raise Corrupt(f"{path} cannot be read: {error}") from error
-    if len(data) != entry.bytes or hashlib.sha256(data).hexdigest() != entry.sha256:
+    if FileEntry.of(data) != entry:
         raise Corrupt(f"{path} is not what its manifest says: size or sha256 differs")
     return data
 

@@ -256,10 +256,17 @@ class Ids:
 
     def take(self, rows: npt.NDArray[np.int64]) -> "Ids":
         """The rows with these numbers, in this order."""
-        lengths = np.diff(self.offsets)[rows]
-        offsets = np.concatenate(([0], np.cumsum(lengths)))
+        return Ids.of_ranges(self.keys, self.offsets[rows], self.offsets[rows + 1])
+
+    @classmethod
+    def of_ranges(
+        cls, keys: Keys, begin: npt.NDArray[np.int64], end: npt.NDArray[np.int64]
+    ) -> "Ids":
+        """Row i holds keys[begin[i]:end[i]]."""
+        lengths = end - begin
+        offsets = np.concatenate(([0], np.cumsum(lengths))).astype(np.int64)
         within = np.arange(offsets[-1]) - np.repeat(offsets[:-1], lengths)
-        return Ids(self.keys[np.repeat(self.offsets[rows], lengths) + within], offsets)
+        return cls(keys[np.repeat(begin, lengths) + within], offsets)
 
 
 @dataclass(frozen=True)

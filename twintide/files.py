@@ -7,7 +7,6 @@ returns.
 
 import errno
 import fcntl
-import hashlib
 import os
 import shutil
 import time
@@ -125,12 +124,6 @@ def exclusive_lock(path: Path, *, who: str, wait_seconds: float = 0.0) -> Iterat
         yield
     finally:
         os.close(descriptor)
-
-
-def sha256_of(path: Path) -> str:
-    """64 hex digits of the file's content, read in blocks."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_and_fsync(path: Path, data: bytes) -> None:

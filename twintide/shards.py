@@ -105,10 +105,12 @@ def shard_path(root: Path, *, topic: str, partition: int, first: int, minute_at:
     )
 
 
-def minute_of(previous: ShardFooter | None, first_broker_at: datetime, *, minutes: int) -> datetime:
-    """The window of the next shard: minutes only grow along a partition, whatever clocks do."""
+def minute_of(before: datetime | None, first_broker_at: datetime, *, minutes: int) -> datetime:
+    """The window of the next shard, behind one of the window `before`: minutes only grow along a
+    partition, whatever clocks do.
+    """
     own = floor_to_minutes(first_broker_at, minutes)
-    return own if previous is None else max(previous.minute_at, own)
+    return own if before is None else max(before, own)
 
 
 def publish_shard(root: Path, footer: ShardFooter, events: pa.Table) -> Path:

@@ -17,7 +17,6 @@ from twintide.arrays import MANIFEST, FileEntry
 from twintide.clock import HeldClock
 from twintide.config import Deployment
 from twintide.errors import Corrupt, Refused
-from twintide.files import sha256_of
 from twintide.keys import keys_of
 from twintide.versions import read_version_manifest
 
@@ -30,10 +29,7 @@ def version(with_versions: Callable[[int], Deployment]) -> Path:
 def reseal(folder: Path) -> None:
     """Write a manifest whose hashes are right again, as somebody who mixes versions would."""
     manifest = read_version_manifest(folder.parent, folder.name)
-    files = {
-        name: FileEntry(bytes=(folder / name).stat().st_size, sha256=sha256_of(folder / name))
-        for name in manifest.files
-    }
+    files = {name: FileEntry.of((folder / name).read_bytes()) for name in manifest.files}
     (folder / MANIFEST).write_bytes(manifest.model_copy(update={"files": files}).to_json())
 
 
@@ -153,7 +149,7 @@ def test_a_manifest_that_names_a_file_outside_is_corrupt(version: Path, tmp_path
     outside = os.path.relpath(tmp_path / "secret.npy", version)
     for name in (outside, str(tmp_path / "secret.npy")):
         manifest = read_version_manifest(version.parent, version.name)
-        entry = FileEntry(bytes=6, sha256=sha256_of(tmp_path / "secret.npy"))
+        entry = FileEntry.of((tmp_path / "secret.npy").read_bytes())
         changed = manifest.model_copy(update={"files": manifest.files | {name: entry}})
         (version / MANIFEST).write_bytes(changed.to_json())
         with pytest.raises(Corrupt, match="no plain file name"):
