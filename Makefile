@@ -24,7 +24,7 @@ demo: setup ## The whole line on this machine: Kafka, training, versions, answer
 	$(BIN)/twintide demo
 
 test: setup ## The quick suite: what every change must pass
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile
 
 lint: setup ## ruff, mypy, import contracts
 	$(BIN)/ruff check .

@@ -5,11 +5,19 @@ import warnings
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 with warnings.catch_warnings():
     # It reads its own schemas by deprecated calls, once, on import; nothing that we could mend.
     warnings.filterwarnings("ignore", "(read|open)_text is deprecated", DeprecationWarning)
     import kafka as _kafka_python  # noqa: F401
+
+
+# A busy machine is no fault of the code, and what was found belongs into a test of its own.
+settings.register_profile(
+    "house", deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("house")
 
 
 def pytest_configure(config: pytest.Config) -> None:
