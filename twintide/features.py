@@ -180,7 +180,7 @@ class ModelSpec(_Declared):
         )
 
     def item_table(self, events: EventSchema) -> str:
-        """The table of the candidate's item id: its vocabulary is the catalogue."""
+        """The table of the candidate's item id: it has a row for every item of the catalogue."""
         return next(
             f.table for f in self.candidate if isinstance(f, Sparse) and f.column == events.item
         )

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from publisher.publish import publish
 from streaming.offline import write_shards
 from tests.trainer.conftest import DAYS, Line, MakeLine, at, deployment_in, small_stream
 from trainer import run
@@ -380,6 +381,30 @@ def clicks_between(line: Line, after: Checkpoint, until: Checkpoint) -> Counter[
             if after.manifest.position[partition] <= offset < until.manifest.position[partition]
         }
     )
+
+
+def test_a_table_that_several_features_share_is_published_like_any_other(
+    make_line: MakeLine,
+) -> None:
+    """Lists, a context and users looked up in the item table: it then knows more ids than items."""
+    query = [
+        {"kind": "sparse", "name": "user", "column": "user_id", "table": "item"},
+        {"kind": "history", "name": "history", "table": "item"},
+        {"kind": "hour_of_day", "name": "hour", "table": "item"},
+        {"kind": "sparse", "name": "region", "column": "region", "table": "item"},
+    ]
+    candidate = [
+        {"kind": "sparse", "name": "item", "column": "item_id", "table": "item"},
+        {"kind": "varlen", "name": "topics", "column": "topics", "table": "item"},
+    ]
+    line = make_line({"model": {"query": query, "candidate": candidate}})
+    night = line.night(0)
+    line.hour(1, 2)
+
+    published = publish(line.deployment, clock=HeldClock(at(1, 2)))
+
+    assert len(night.arrays["table.item.keys"]) > len(night.catalogue) + 1
+    assert (published.promoted, published.gate.reasons) == (True, ())
 
 
 @pytest.mark.promise("T6")
