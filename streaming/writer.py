@@ -18,6 +18,7 @@ from streaming.parse import parse
 from twintide.events import BROKER_TIME_COLUMN, OFFSET_COLUMN, PARTITION_COLUMN, EventSchema
 from twintide.files import exclusive_lock, publish_file_once
 from twintide.shards import Ledger, ShardFooter, publish_shard, shard_path
+from twintide.telemetry import get_log
 
 QUARANTINE_SUFFIX = ".quarantine.arrow"
 QUARANTINE_SCHEMA = pa.schema(
@@ -30,6 +31,8 @@ QUARANTINE_SCHEMA = pa.schema(
     ]
 )
 """An Arrow IPC file beside the shard, one row for each message that was rejected."""
+
+_NO_OFFSETS = np.zeros(0, np.int64)
 
 
 @dataclass(frozen=True)
@@ -50,17 +53,50 @@ class Content:
 
 
 def content_of(cut: Cut, schema: EventSchema) -> Content:
-    """Type every message of a cut; whatever it holds, this does not fail."""
-    offsets = np.concatenate([run.offsets for run in cut.runs])
-    times_ms = np.concatenate([run.times_ms for run in cut.runs])
+    """Type every message of a cut. What cannot be typed, for whatever reason, is set aside: no
+    message may stop what lies behind it.
+    """
+    try:
+        return _typed(cut, schema)
+    except (MemoryError, OSError):  # no matter of the messages: tried again, they are as good
+        raise
+    except Exception as error:  # noqa: BLE001  whatever it is, it must not stop the line
+        get_log("ingest").exception(
+            "cut_not_typed", partition=cut.partition, first=cut.first, next=cut.next
+        )
+        return set_aside(cut, schema, reason=f"not typed: {type(error).__name__}: {error}")
+
+
+def set_aside(cut: Cut, schema: EventSchema, *, reason: str) -> Content:
+    """Nothing of a cut becomes a row: every message is rejected, for the same reason."""
+    offsets = np.concatenate([_NO_OFFSETS, *(run.offsets for run in cut.runs)])
+    times_ms = np.concatenate([_NO_OFFSETS, *(run.times_ms for run in cut.runs)])
+    values = [value for run in cut.runs for value in run.values]
+    is_bad = np.array([value is not None for value in values], np.bool_)
+    rejected = pa.table(
+        [
+            pa.array([reason[:200]] * int(is_bad.sum()), pa.string()),
+            *_coordinates(cut.partition, offsets[is_bad], times_ms[is_bad]),
+            pa.array([value for value in values if value is not None], pa.binary()),
+        ],
+        schema=QUARANTINE_SCHEMA,
+    )
+    filtered = len(values) - len(rejected)
+    return Content(schema.shard_schema().empty_table(), rejected, filtered, is_bad)
+
+
+def _typed(cut: Cut, schema: EventSchema) -> Content:
+    offsets = np.concatenate([_NO_OFFSETS, *(run.offsets for run in cut.runs)])
+    times_ms = np.concatenate([_NO_OFFSETS, *(run.times_ms for run in cut.runs)])
     values = [value for run in cut.runs for value in run.values]
     present = np.arange(len(values))
     if None in values:
-        present = np.array([index for index, value in enumerate(values) if value is not None])
+        indexes = [index for index, value in enumerate(values) if value is not None]
+        present = np.array(indexes, np.int64)  # of tombstones alone, an empty one
         values = [value for value in values if value is not None]
     parsed = parse(values, schema)
     good = present[parsed.good]
-    bad = present[[index for index, _ in parsed.rejected]]
+    bad = present[np.array([index for index, _ in parsed.rejected], np.int64)]
     is_bad = np.zeros(len(offsets), np.bool_)
     is_bad[bad] = True
     rejected = pa.table(

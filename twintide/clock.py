@@ -1,8 +1,17 @@
-"""The only caller of the wall clock. Tests and replays hold a clock and move it by hand."""
+"""The only caller of the wall clock. Tests and replays hold a clock and move it by hand.
+
+The reader's own clock is the only one that is believed: whatever a producer, a file or an older
+program wrote, an instant later than `latest_believed` has not come yet and decides nothing.
+"""
 
 import time
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
+
+SKEW_SECONDS = 5.0
+"""How far another clock may be ahead of ours and still be believed: clocks that are kept in time
+differ by milliseconds, and one that differs by more is named.
+"""
 
 
 class Clock(Protocol):
@@ -43,6 +52,18 @@ class HeldClock:
 def monotonic_seconds() -> float:
     """Seconds of a clock that never jumps; only differences mean anything."""
     return time.monotonic()
+
+
+def latest_believed(now: datetime) -> datetime:
+    """The last instant that may have come where our clock shows `now`."""
+    return now + timedelta(seconds=SKEW_SECONDS)
+
+
+def has_come(at: datetime, clock: Clock) -> bool:
+    """Whether `at` may lie in the past. What is held or replayed is judged by the machine's clock
+    where that is later: artifacts beyond a held clock are real and only not yet looked at.
+    """
+    return at <= latest_believed(max(clock.now(), SystemClock().now()))
 
 
 def from_unix_ms(ms: int) -> datetime:

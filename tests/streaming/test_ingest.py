@@ -155,6 +155,18 @@ def test_consumed_is_rows_and_rejected_and_filtered_in_every_shard(line: NewLine
             assert row["kafka_partition"] == 0
 
 
+@pytest.mark.promise("S8")
+def test_tombstones_alone_do_not_stop_what_lies_behind(line: NewLine) -> None:
+    """A minute of them is a shard without a row."""
+    made = line()
+    made.feed_raw([None] * 3)
+    made.feed(range(5), start_ms=NOON_MS + MINUTE_MS)
+    made.catch_up()
+
+    assert [(footer.rows, footer.filtered) for footer in made.footers()] == [(0, 3), (5, 0)]
+    assert made.holds_every_event_once()
+
+
 def read_quarantine(line: Line, name: str | None) -> pa.Table:
     assert name is not None
     (path,) = line.deployment.shards_dir.rglob(name)
