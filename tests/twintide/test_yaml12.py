@@ -1,0 +1,190 @@
+"""Configuration is data: every text is read as meant or refused in one sentence."""
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from twintide import yaml12
+from twintide.config import load
+from twintide.errors import Refused
+
+CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
+
+AS_MEANT = {
+    "a: 12:30": "12:30",
+    "a: no": "no",
+    "a: on": "on",
+    "a: True": "True",
+    "a: 0o17": "0o17",
+    "a: 0x1F": "0x1F",
+    "a: 017": "017",
+    "a: 1_000": "1_000",
+    "a: 2026-01-05": "2026-01-05",
+    "a: .inf": ".inf",
+    "a: .nan": ".nan",
+    "a: =": "=",
+    "a: 1e3": 1000.0,
+    "a: -0": 0,
+    "a: +7": 7,
+    "a: true": True,
+    "a: ~": None,
+    "a:": None,
+    "a: !!str 5": "5",
+    "a: !!int 5": 5,
+    "a: 'quoted # here'": "quoted # here",
+    "\ufeffa: with a byte order mark": "with a byte order mark",
+    "x: &b {c: 1}\na: *b": {"c": 1},
+    "%YAML 1.2\n---\na: with a directive\n...": "with a directive",
+}
+REFUSED = {
+    "a tag for bytes": "a: !!binary aGVsbG8=",
+    "a tag for a set": "a: !!set {b, c}",
+    "a tag for pairs": "a: !!omap [b: 1]",
+    "a tag for an instant": "a: !!timestamp 2026-01-05",
+    "a tag of Python": "a: !!python/object/apply:os.system [id]",
+    "a tag of one's own": "a: !secret b",
+    "a tag that does not fit": "a: !!int yes",
+    "a number by tag in base 60": "a: !!int '12:30'",
+    "infinity by tag": "a: !!float .inf",
+    "truth by tag": "a: !!bool maybe",
+    "a null by tag": "a: !!null b",
+    "a mapping's tag on a list": "a: !!map [b]",
+    "a list's tag on a mapping": "a: !!seq {b: c}",
+    "an alias that holds itself": "a: &a [*a]",
+    "a mapping that holds itself": "a: &a {b: *a}",
+    "an alias of nothing": "a: *b",
+    "a merge key": "b: &b {c: 1}\na: {<<: *b}",
+    "a merge key by tag": "a: {!!merge x: {b: c}}",
+    "a deep list": "a: " + "[" * 50 + "]" * 50,
+    "a very deep list": "a: " + "[" * 5000 + "]" * 5000,
+    "a deep block": "a:\n" + "".join(" " * n + "- \n" for n in range(1, 2000)),
+    "aliases that unfold": "a0: &a0 [x, x, x, x, x, x, x, x, x]\n"
+    + "".join(f"a{n}: &a{n} [{', '.join(f'*a{n - 1}' for _ in range(9))}]\n" for n in range(1, 9)),
+    "an integer of 65 bits": "a: 9223372036854775808",
+    "an integer of 5000 digits": "a: " + "9" * 5000,
+    "a number beyond floats": "a: 1e999",
+    "a key twice": "a: 1\na: 2",
+    "a key twice in an inner mapping": "a: {b: 1, b: 2}",
+    "a number as a key": "1: a",
+    "a null as a key": "~: a",
+    "a list as a key": "[a, b]: c",
+    "a mapping as a key": "{a: b}: c",
+    "a tab for a space": "a:\n\tb: 1",
+    "several documents": "a: 1\n---\na: 2",
+    "no document": "",
+    "a list": "- a",
+    "a string": "a",
+    "a nul": 'a: "\\0"',
+    "half a surrogate pair": 'a: "\\ud800"',
+    "an escape beyond Unicode": 'a: "\\U00110000"',
+    "an unknown escape": 'a: "\\q"',
+    "a control character": "a: \x07",
+    "an open quote": "a: 'b",
+    "an open list": "a: [b",
+    "a version beyond numbers": "%YAML 1." + "9" * 5000 + "\n---\na: 1",
+    "a version of the future": "%YAML 3.0\n---\na: 1",
+}
+
+
+@pytest.mark.promise("X2")
+@pytest.mark.parametrize(("text", "meant"), AS_MEANT.items(), ids=AS_MEANT)
+def test_a_value_is_read_as_it_is_written(text: str, meant: object) -> None:
+    """Nothing is an octal number, a date or a truth that does not say so."""
+    found = yaml12.parse(text, name="file")["a"]
+
+    assert (found, type(found)) == (meant, type(meant))
+
+
+@pytest.mark.promise("X2")
+@pytest.mark.parametrize("text", REFUSED.values(), ids=REFUSED)
+def test_what_a_configuration_has_no_use_for_is_refused_in_one_sentence(text: str) -> None:
+    """With the name of the file, on one line, never by a traceback."""
+    with pytest.raises(Refused, match=r"^file ") as refused:
+        yaml12.parse(text, name="file")
+
+    assert "\n" not in str(refused.value)
+    assert len(str(refused.value)) < 300
+
+
+def test_a_refusal_names_line_and_column() -> None:
+    """Counted from one, as editors do."""
+    with pytest.raises(Refused, match=r"^file is not valid YAML, line 3, column 3: the key"):
+        yaml12.parse("a:\n  b: 1\n  b: 2\n", name="file")
+
+
+@pytest.mark.promise("X2")
+@pytest.mark.parametrize(
+    "data",
+    [b"a: \xff", "a: b".encode("utf-16"), b"a: \xed\xa0\x80", b"\x00", b"\x89PNG\r\n\x1a\n"],
+    ids=["latin-1", "UTF-16", "a surrogate", "nul", "an image"],
+)
+def test_a_file_that_is_no_utf_8_is_refused(tmp_path: Path, data: bytes) -> None:
+    """Named, in one sentence."""
+    path = tmp_path / "twintide.yaml"
+    path.write_bytes(data)
+
+    with pytest.raises(Refused, match=r"twintide\.yaml"):
+        load(path)
+
+
+SIGNS = (": ", "- ", "[", "]", "{", "}", ",", "'", '"', "\\", "#", "~", "\t", "\n", "\n  ", "---\n")
+SCALARS = ("a", "kafka", "events", "model", "1", "0x1", "1e9", ".nan", "-1", "true", "null")
+RARE = (
+    "&a ",
+    "*a",
+    "!!set ",
+    "!!binary ",
+    "!x ",
+    "<<: ",
+    "? ",
+    "| ",
+    ">",
+    "...",
+    "%YAML ",
+    "\ufeff",
+)
+WORDS = st.sampled_from((*SIGNS, *SCALARS, *RARE))
+TEXTS = st.lists(WORDS | st.text(max_size=3), max_size=40).map("".join)
+
+
+@st.composite
+def mutated_configs(draw: st.DrawFn) -> str:
+    """A shipped configuration with a few pieces removed, doubled or put in."""
+    text = draw(st.sampled_from([path.read_text() for path in CONFIGS]))
+    for _ in range(draw(st.integers(1, 4))):
+        begin = draw(st.integers(0, len(text)))
+        end = draw(st.integers(begin, min(len(text), begin + 60)))
+        text = text[:begin] + draw(TEXTS | st.just(text[begin:end] * 2)) + text[end:]
+    return text
+
+
+def parsed_or_refused(text: str) -> None:
+    """What a fuzzer asks: no other exception, and nothing but plain JSON."""
+    try:
+        value = yaml12.parse(text, name="file")
+    except Refused as refused:
+        said = str(refused)
+    else:
+        said = json.dumps(value, allow_nan=False)
+        assert json.loads(said) == value
+    assert "\n" not in said
+
+
+@pytest.mark.promise("X2")
+@settings(max_examples=50, deadline=None)
+@given(text=TEXTS | mutated_configs())
+def test_any_text_is_read_or_refused(text: str) -> None:
+    """Fragments of YAML at random, and shipped configurations with pieces changed."""
+    parsed_or_refused(text)
+
+
+@pytest.mark.faults
+@pytest.mark.promise("X2")
+@settings(max_examples=20_000, deadline=None)
+@given(text=TEXTS | mutated_configs())
+def test_any_text_is_read_or_refused_at_length(text: str) -> None:
+    """The same, for longer."""
+    parsed_or_refused(text)
