@@ -21,7 +21,7 @@ import typer
 from rich.text import Text
 
 from console.options import AsJson, deployment_of, quiet_logs
-from console.output import progress, say, stderr
+from console.output import progress, say, stderr, waiting
 from twintide.clock import monotonic_seconds
 from twintide.errors import Refused, Retryable
 
@@ -154,8 +154,8 @@ def _kafka(stage: Stage, stack: ExitStack) -> str:
             )
         return stage.kafka
     local = LocalKafka((stage.folder / "kafka").resolve())
-    with stderr().status("looking for Apache Kafka") as status:
-        local.start(progress=status.update)
+    with waiting("looking for Apache Kafka") as update:
+        local.start(progress=update)
     stack.callback(local.stop)
     return local.bootstrap
 

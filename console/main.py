@@ -1,18 +1,15 @@
-"""`twintide`: the one command that people type. This wires the commands together.
+"""`twintide`: the one command that people type. This wires the commands together."""
 
-An error that a person can act on is one message with a hint and an exit code: 1 failed, 2 refused.
-Anything else is a bug, and shows its traceback.
-"""
-
-import sys
-from typing import Annotated
+import re
+from inspect import cleandoc
+from typing import Annotated, Any, NoReturn, cast
 
 import typer
+from rich.markup import escape
+from typer.core import TyperGroup
 
 from console import answers, demo, report, settings, status, stream, train, versions
-from console.output import say_error
-from twintide import __version__
-from twintide.errors import TwintideError
+from twintide import __version__, program
 
 app = typer.Typer(
     name="twintide",
@@ -26,7 +23,11 @@ for part in (demo, stream, train, versions, answers, report, status, settings):
     app.add_typer(part.app)
 
 
-def _version(*, asked: bool) -> None:
+_ONE_BREAK = re.compile(r"(?<!\n)\n(?!\n)")
+"""Where the source wraps a line, and a terminal should not."""
+
+
+def _version(asked: bool) -> None:  # noqa: FBT001  as typer calls it
     if asked:
         typer.echo(f"twintide {__version__}")
         raise typer.Exit
@@ -36,20 +37,39 @@ def _version(*, asked: bool) -> None:
 def twintide(
     *,
     version: Annotated[
-        bool, typer.Option("--version", is_eager=True, help="Print the version, then end.")
+        bool,
+        typer.Option(
+            "--version", callback=_version, is_eager=True, help="Print the version, then end."
+        ),
     ] = False,
 ) -> None:
     """Keep a two-tower retrieval model fresh from a click stream."""
-    _version(asked=version)
+    del version  # is acted on before a command is looked for
 
 
-def run() -> None:
+def command() -> TyperGroup:
+    """All commands. Their texts are plain words: what stands in brackets is no markup."""
+    group = typer.main.get_command(app)
+    _as_words(group)
+    return cast("TyperGroup", group)
+
+
+def _as_words(part: Any) -> None:
+    for name in ("help", "short_help", "epilog"):
+        if text := getattr(part, name, None):
+            setattr(part, name, escape(_ONE_BREAK.sub(" ", cleandoc(text))))
+    for inner in [*getattr(part, "params", ()), *getattr(part, "commands", {}).values()]:
+        _as_words(inner)
+
+
+def main() -> None:
+    """Run the command that was typed."""
+    command()(prog_name="twintide")
+
+
+def run() -> NoReturn:
     """Run a command and end the process with its exit code."""
-    try:
-        app()
-    except TwintideError as error:
-        say_error(error)
-        sys.exit(error.exit_code)
+    program.run(main)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ On a terminal progress is a bar; elsewhere it is a line now and then.
 
 import dataclasses
 import json
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime
@@ -19,7 +20,6 @@ from rich.table import Table
 from rich.text import Text
 
 from twintide.clock import iso
-from twintide.errors import TwintideError
 
 Update = Callable[[int, int, str], None]
 """Called with what is done, what there is to do, and a few words."""
@@ -30,24 +30,18 @@ _SHARE_OF_A_LINE = 0.1
 
 def say(result: Any, text: RenderableType | Iterable[RenderableType], *, as_json: bool) -> None:
     """Print a result: as JSON, or as text for a person."""
-    out = stdout()
     if as_json:
-        out.print(json.dumps(plain(result), indent=1, ensure_ascii=False), **_AS_IT_IS)
+        print(json_text(result))  # noqa: T201  byte for byte, whatever the terminal is
         return
+    out = stdout()
     for part in [text] if isinstance(text, str) or not isinstance(text, Iterable) else text:
-        lines = isinstance(part, str | Text)
-        out.print(part, markup=False, highlight=False, soft_wrap=lines)
+        out.print(part, soft_wrap=isinstance(part, str | Text))
 
 
-def say_error(error: TwintideError) -> None:
-    """One message, and what to type next."""
-    err = stderr()
-    err.print(f"error: {error.message}", **_AS_IT_IS)
-    if error.hint:
-        err.print(f"hint:  {error.hint}", **_AS_IT_IS)
-
-
-_AS_IT_IS: dict[str, Any] = {"markup": False, "highlight": False, "soft_wrap": True}
+def json_text(result: Any) -> str:
+    """The JSON form; where the output cannot hold every letter, escaped."""
+    narrow = not (getattr(sys.stdout, "encoding", None) or "").lower().startswith("utf")
+    return json.dumps(plain(result), indent=1, ensure_ascii=narrow)
 
 
 def plain(value: Any) -> Any:
@@ -99,9 +93,9 @@ def progress(what: str) -> Iterator[Update]:
         return
     columns = (
         SpinnerColumn(),
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=30),
-        TextColumn("{task.fields[words]}", style="dim"),
+        TextColumn("{task.fields[words]}", style="dim", markup=False),
         TimeElapsedColumn(),
     )
     with Progress(*columns, console=err, transient=True) as bar:
@@ -113,6 +107,13 @@ def progress(what: str) -> Iterator[Update]:
         yield update
 
 
+@contextmanager
+def waiting(words: str) -> Iterator[Callable[[str], None]]:
+    """Show that something is at work, and on a terminal at what; call it with other words."""
+    with stderr().status(Text(words)) as status:
+        yield lambda now: status.update(Text(now))
+
+
 def _lines(err: Console, what: str) -> Update:
     """A line at each tenth of the way."""
     said = [-1]
@@ -121,7 +122,7 @@ def _lines(err: Console, what: str) -> Update:
         tenths = int(done / total / _SHARE_OF_A_LINE) if total else 0
         if tenths > said[0]:
             said[0] = tenths
-            err.print(f"{what}: {10 * tenths} % {words}".rstrip(), **_AS_IT_IS)
+            err.print(f"{what}: {10 * tenths} % {words}".rstrip(), soft_wrap=True)
 
     return update
 
@@ -137,8 +138,12 @@ def stderr() -> Console:
 
 
 def _console(*, stderr: bool) -> Console:
-    console = Console(stderr=stderr)
-    return console if console.is_terminal else Console(stderr=stderr, width=_WIDTH_OF_A_FILE)
+    """One that takes every text as it is: a [red] or :bug: in it is the user's own."""
+    words: dict[str, Any] = {"markup": False, "emoji": False, "highlight": False}
+    console = Console(stderr=stderr, **words)
+    if console.is_terminal:
+        return console
+    return Console(stderr=stderr, width=_WIDTH_OF_A_FILE, **words)
 
 
 def number(value: float | None, digits: int = 3) -> str:

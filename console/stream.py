@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from console.options import DEFAULT_CONFIG, AsJson, ConfigFile, daemon_of, deployment_of
-from console.output import progress, say, stderr
+from console.output import progress, say, waiting
 from twintide.clock import SystemClock
 from twintide.errors import Refused, Retryable
 
@@ -45,9 +45,9 @@ def broker(
 
     _check_free(port)
     kafka = LocalKafka(data.resolve(), port=port)
-    with stderr().status("starting Apache Kafka") as status, stop_on_signals() as stop:
-        kafka.start(progress=status.update)
-        status.stop()
+    with stop_on_signals() as stop:
+        with waiting("starting Apache Kafka") as update:
+            kafka.start(progress=update)
         say({}, f"Apache Kafka answers at {kafka.bootstrap}; Ctrl-C ends it", as_json=False)
         try:
             while not stop.wait(_LOOK_SECONDS):

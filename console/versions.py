@@ -19,7 +19,7 @@ from console.options import (
     clock_at,
     deployment_of,
 )
-from console.output import instant, number, plain, say, stderr, table
+from console.output import instant, number, plain, say, table, waiting
 from twintide.clock import SystemClock
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def publish(
     deployment = deployment_of(config)
     from publisher.publish import publish as run
 
-    with stderr().status("building a version"):
+    with waiting("building a version"):
         done = run(deployment, checkpoint=checkpoint, clock=clock_at(now), judge=gate)
     after = (
         f"next: `twintide recommend -c {config} --user ID`"
@@ -134,11 +134,11 @@ def verify(
     deployment = deployment_of(config)
     from console.verify import verify_all, verify_version
 
-    with stderr().status("verifying") as status:
+    with waiting("verifying") as update:
         found = (
             verify_version(deployment, version)
             if version
-            else verify_all(deployment, on_stage=lambda stage: status.update(f"verifying {stage}"))
+            else verify_all(deployment, on_stage=lambda stage: update(f"verifying {stage}"))
         )
     lines = [f"{found.counted()}: {'sound' if found.is_sound else 'damaged'}"]
     lines += [f"{each.what}: {each.problem}" for each in found.breaches]

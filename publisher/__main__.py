@@ -8,16 +8,15 @@ that need them do.
 
 import dataclasses
 import json
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from publisher import registry
+from twintide import program
 from twintide.clock import SystemClock
 from twintide.config import load
-from twintide.errors import TwintideError
 from twintide.telemetry import configure_logging
 from twintide.versions import ServingState
 
@@ -120,14 +119,10 @@ def _say(result: Any) -> None:
 
 
 def main() -> None:
-    """Run a command; what a person can act on is said in two lines, without a traceback."""
+    """Run the command that was typed."""
     configure_logging()
-    try:
-        app()
-    except TwintideError as error:
-        typer.echo(f"{error.message}\n{error.hint}".strip(), err=True)
-        sys.exit(error.exit_code)
+    app()
 
 
 if __name__ == "__main__":
-    main()
+    program.run(main)

@@ -1,14 +1,13 @@
 """`python -m serving -c FILE`: the HTTP server."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from twintide import program
 from twintide.clock import SystemClock
 from twintide.config import load
-from twintide.errors import TwintideError
 from twintide.telemetry import configure_logging
 
 
@@ -17,15 +16,11 @@ def main(
 ) -> None:
     """Serve the live version over HTTP. Example: python -m serving -c configs/quickstart.yaml."""
     configure_logging()
-    try:
-        deployment = load(config)
-        from serving.server import serve  # noqa: PLC0415  torch loads for seconds
+    deployment = load(config)
+    from serving.server import serve  # noqa: PLC0415  torch loads for seconds
 
-        serve(deployment, clock=SystemClock())
-    except TwintideError as error:
-        typer.echo(f"{error.message}\n{error.hint}".strip(), err=True)
-        sys.exit(error.exit_code)
+    serve(deployment, clock=SystemClock())
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    program.run(lambda: typer.run(main))

@@ -1,15 +1,14 @@
 """`python -m streaming -c FILE`: the ingest daemon as a program of its own."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from streaming.daemon import run
+from twintide import program
 from twintide.clock import SystemClock
 from twintide.config import load
-from twintide.errors import TwintideError
 from twintide.telemetry import configure_logging
 
 
@@ -28,19 +27,13 @@ def ingest(
     Example: python -m streaming -c configs/quickstart.yaml --metrics-port 9100
     """
     configure_logging()
-    try:
-        run(
-            load(config),
-            clock=SystemClock(),
-            until_caught_up=until_caught_up,
-            metrics_port=metrics_port,
-        )
-    except TwintideError as error:
-        typer.echo(f"error: {error.message}", err=True)
-        if error.hint:
-            typer.echo(f"hint: {error.hint}", err=True)
-        sys.exit(error.exit_code)
+    run(
+        load(config),
+        clock=SystemClock(),
+        until_caught_up=until_caught_up,
+        metrics_port=metrics_port,
+    )
 
 
 if __name__ == "__main__":
-    typer.run(ingest)
+    program.run(lambda: typer.run(ingest))

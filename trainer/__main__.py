@@ -2,16 +2,15 @@
 
 # ruff: noqa: PLC0415  torch loads for seconds; --help must not wait
 
-import sys
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from twintide import program
 from twintide.clock import SystemClock
 from twintide.config import load
-from twintide.errors import TwintideError
 from twintide.telemetry import configure_logging
 
 ConfigFile = Annotated[Path, typer.Option("-c", "--config", help="The deployment, a YAML file.")]
@@ -56,16 +55,10 @@ def schedule(config: ConfigFile) -> None:
 
 
 def main() -> None:
-    """Run a command; what a person can act on is said without a traceback."""
+    """Run the command that was typed."""
     configure_logging()
-    try:
-        app()
-    except TwintideError as error:
-        typer.echo(f"error: {error.message}", err=True)
-        if error.hint:
-            typer.echo(f"hint: {error.hint}", err=True)
-        sys.exit(error.exit_code)
+    app()
 
 
 if __name__ == "__main__":
-    main()
+    program.run(main)

@@ -5,7 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -85,13 +85,13 @@ def twintide(
 def twintide_process(tmp_path: Path) -> Twintide:
     """The same in a real process."""
 
-    def run(*arguments: object) -> Done:
+    def run(*arguments: object, env: Mapping[str, str] | None = None) -> Done:
         done = subprocess.run(
             [sys.executable, "-m", "console", *map(str, arguments)],
             cwd=tmp_path,
-            env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "120"},
+            env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "120", **(env or {})},
             capture_output=True,
-            text=True,
+            encoding=(env or {}).get("PYTHONIOENCODING", "utf-8"),
             check=False,
         )
         return Done(done.returncode, done.stdout, done.stderr)
