@@ -1,13 +1,18 @@
 """Messages to typed columns, and the reasons of those that are not good.
 
-Arrow parses a megabyte of messages at once. Where a block holds a bad one, msgspec judges each
-message and Arrow parses the good rest. What is said of a message never depends on its neighbours,
-and everything a broker can hold is answered: nothing here raises because of what a message holds.
+Arrow parses a megabyte of messages at once. It sees one stream of JSON in which a newline is only
+a blank, so two broken messages could swallow a good one between them. Hence msgspec goes through
+each message by itself first, and only what is one whole JSON object within its own bounds reaches
+Arrow. Where one does not fit the schema, msgspec types each and Arrow parses the good rest. What is
+said of a message never depends on its neighbours, and everything a broker can hold is answered:
+nothing here raises because of what a message holds.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from operator import length_hint
 from typing import Annotated, Any
 
 import msgspec
@@ -22,8 +27,6 @@ from twintide.events import EARLIEST_MS, LATEST_MS, EventSchema
 BLOCK_BYTES = 1 << 20
 """Arrow is fastest on blocks of about a megabyte."""
 
-_LONG_BYTES = 1000
-_MAX_BRACKETS = 1000
 _REASON_CHARACTERS = 200
 _INT64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 _INSTANT = Annotated[int, msgspec.Meta(ge=EARLIEST_MS, lt=LATEST_MS)]
@@ -36,6 +39,9 @@ _JSON_TYPES: dict[str, Any] = {
     "list<string>": list[str | None],
     "list<int64>": list[_INT64 | None],
 }
+
+_ANY_OBJECT = msgspec.json.Decoder(msgspec.defstruct("AnyObject", [], gc=False)).decode
+"""Goes through a message from its first byte to its last and builds nothing of it."""
 
 Indexes = npt.NDArray[np.int64]
 
@@ -104,43 +110,35 @@ class _Reader:
         self, values: Sequence[bytes]
     ) -> tuple[pa.Table, npt.NDArray[np.bool_], list[tuple[int, str]]]:
         """The good messages as a table, which they are, and the others with their reasons."""
-        table = self._fast(values)
-        if table is not None:
+        torn = not_one_object(values)
+        if not torn and (table := self._fast(values)) is not None:
             return table, np.ones(len(values), np.bool_), []
-        reasons = {
-            index: reason
-            for index, value in enumerate(values)
-            if (reason := self._judge(value)) is not None
-        }
-        candidates = [index for index in range(len(values)) if index not in reasons]
-        stripped = [values[index].strip() for index in candidates]
-        tables = [self.empty]
-        for part, outcome in self._halved(stripped, 0):
-            if isinstance(outcome, str):
-                reasons[candidates[part]] = outcome
-            else:
-                tables.append(outcome)
+        reasons = {index: self._judge(values[index]) or "not one JSON object" for index in torn}
         is_good = np.ones(len(values), np.bool_)
+        is_good[torn] = False
+        whole = np.flatnonzero(is_good).tolist()
+        tables = [self.empty]
+        if (table := self._fast([values[index] for index in whole])) is not None:
+            tables.append(table)
+        else:
+            for index in whole:
+                if (reason := self._judge(values[index])) is not None:
+                    reasons[index] = reason
+            candidates = [index for index in whole if index not in reasons]
+            for part, outcome in self._halved([values[index] for index in candidates], 0):
+                if isinstance(outcome, str):
+                    reasons[candidates[part]] = outcome
+                else:
+                    tables.append(outcome)
         is_good[list(reasons)] = False
         return pa.concat_tables(tables), is_good, sorted(reasons.items())
 
     def _fast(self, values: Sequence[bytes]) -> pa.Table | None:
         """All of them in one go; None where one of them at least wants a closer look."""
-        joined = b"\n".join(values)
-        if (
-            # One object a message: `{}{}` is two rows for Arrow, a blank message none.
-            joined[:1] != b"{"
-            or joined[-1:] != b"}"
-            or joined.count(b"}\n{") != len(values) - 1
-            # No JSON, but Arrow takes them, even in fields that it ignores.
-            or b"NaN" in joined
-            or b"Inf" in joined
-            # msgspec has a limit to nesting and Arrow none.
-            or (max(map(len, values)) > _LONG_BYTES and any(map(_may_be_deep, values)))
-        ):
-            return None
+        if not values:
+            return self.empty
         try:
-            return self._table(joined, rows=len(values))
+            return self._table(b"\n".join(values), rows=len(values))
         except (pa.ArrowException, _BadBlockError):
             return None
 
@@ -198,8 +196,17 @@ def _reader(schema_json: str) -> _Reader:
     return _Reader(EventSchema.model_validate_json(schema_json))
 
 
-def _may_be_deep(value: bytes) -> bool:
-    return len(value) > _LONG_BYTES and value.count(b"[") + value.count(b"{") > _MAX_BRACKETS // 2
+def not_one_object(values: Sequence[bytes]) -> list[int]:
+    """Indexes of messages that are not one whole JSON object, each within its own bounds."""
+    found = []
+    left = iter(values)
+    while True:
+        try:
+            deque(map(_ANY_OBJECT, left), maxlen=0)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            found.append(len(values) - length_hint(left) - 1)
+        else:
+            return found
 
 
 def _judge(schema: EventSchema) -> Callable[[bytes], str | None]:

@@ -130,6 +130,48 @@ def test_an_unusual_message_is_taken_as_it_is(good: bytes) -> None:
         assert row.to_pylist() == [expected]
 
 
+def of(item: str) -> bytes:
+    return message(item=item)
+
+
+FORGED = {
+    "an array around a good one": [b'{"other":[', of("good"), b"]," + of("forged")[1:]],
+    "an object around a good one": [b'{"other":{"a":', of("good"), b"}," + of("forged")[1:]],
+    "a value that is a good one": [b'{"other":', of("good"), b"," + of("forged")[1:]],
+    "a string over a border": [b'{"other":"', of("good"), b'",' + of("forged")[1:]],
+    "an escaped end of a string": [b'{"other":"\\', of("good"), b'",' + of("forged")[1:]],
+    "a value cut in two": [of("good"), of("forged")[:9], of("forged")[9:]],
+    "between a key and its value": [of("good"), b'{"item"', b':"forged","at":%d}' % NOON_MS],
+    "a comment over a border": [b'{"other":1/*', of("good"), b"*/," + of("forged")[1:]],
+    "a blank and two in one": [b"", of("forged") + b"\n" + of("forged"), of("good")],
+    "a null and two in one": [b"null", of("forged") + of("forged"), of("good")],
+    "a zero byte at a border": [of("forged") + b"\x00", b"", of("good")],
+    "a byte order mark at a border": [b"\xef\xbb\xbf" + of("forged"), of("good")],
+    "closed too often": [of("forged") + b"}", b"{" + of("forged"), of("good")],
+}
+"""Pieces around a good one. To pass a count of rows and of borders, more whole objects follow in
+the last piece: that is what whoever forges would do.
+"""
+
+
+@pytest.mark.promise("S8")
+@pytest.mark.parametrize("values", FORGED.values(), ids=FORGED.keys())
+@pytest.mark.parametrize("more", range(4))
+def test_no_row_comes_from_more_than_one_message(values: list[bytes], more: int) -> None:
+    """Broken messages around a good one: the good one is read as it is, and nothing else."""
+    good = values.index(of("good"))
+    broken = [*values[:-1], values[-1] + (b"\n" + of("forged")) * more]
+
+    parsed = parse(broken, SCHEMA)
+
+    is_whole = broken[good] == of("good")
+    assert parsed.events["item"].to_pylist() == ["good"] * is_whole
+    assert parsed.good.tolist() == [good] * is_whole
+    assert [index for index, _ in parsed.rejected] == [
+        index for index in range(len(broken)) if index != good or not is_whole
+    ]
+
+
 def test_the_columns_are_those_of_the_schema() -> None:
     """Whatever comes, even nothing: same names, types and nullability."""
     for values in ([], [GOOD], [b"null"], [GOOD, b"null"]):
