@@ -26,6 +26,11 @@ _MIN_ITEMS_PER_LIST = 39
 """Below this k-means has too little to learn a list's centre from (Faiss warns)."""
 
 
+SCANNED_PER_ITEM = 10
+"""An inverted file looks into at least this many items for each that it must find or leave out.
+Where the best 10,000 of 200,000 are excluded, it still finds 97 % of the next best (measured).
+"""
+
 _LANES = 16
 """Inverted files hold vectors filled up with zeros to a multiple of this: Faiss compares
 half-precision vectors of other widths one number at a time, 9 times slower (65 wide, measured).
@@ -61,6 +66,56 @@ class ItemIndex:
         if positions[:, -1].min(initial=0) < 0:
             scores[positions < 0] = -np.inf
         return scores, positions
+
+    def best(self, query: Vectors, k: int, *, without: Positions) -> tuple[Scores, Positions]:
+        """The k best items for one query [1, D + 1] that are not in `without`: scores and positions
+        [n], best first, and of equal scores the first in the catalogue.
+
+        There are fewer than k only where no more are left: an inverted file looks into ever more
+        lists, in the end into all. Positions in `without` are distinct.
+        """
+        left = self.items - len(without)
+        wanted = min(k, left)
+        if wanted < 1:
+            return np.zeros(0, np.float32), np.zeros(0, np.int64)
+        allowed = _selector(self.items, without) if len(without) else None
+        probes = self._probes(wanted + len(without))
+        filled = _filled_up(query, self._faiss.d)
+        asked = min(wanted + 1, left)  # one more, to see whether the last has an equal
+        while True:
+            scores, positions = self._search(filled, asked, allowed, probes)
+            found = int((positions >= 0).sum())
+            if found < asked and probes < self._lists:
+                probes = min(2 * probes, self._lists)
+            elif found == asked < left and scores[wanted - 1] == scores[-1]:
+                asked = min(2 * asked, left)
+            else:
+                order = np.lexsort((positions[:found], -scores[:found]))[:wanted]
+                return scores[order], positions[order]
+
+    @property
+    def _lists(self) -> int:
+        return int(self._faiss.nlist) if isinstance(self._faiss, faiss.IndexIVF) else 1
+
+    def _probes(self, items: int) -> int:
+        """How many lists to look into at first, to find or leave out so many items."""
+        if not isinstance(self._faiss, faiss.IndexIVF):
+            return 1
+        needed = math.ceil(SCANNED_PER_ITEM * items * self._lists / self.items)
+        return min(max(int(self._faiss.nprobe), needed), self._lists)
+
+    def _search(
+        self, query: Vectors, k: int, allowed: Any, probes: int
+    ) -> tuple[Scores, Positions]:
+        # Faiss's stubs describe the constructors of C++, not those that Python wraps around them.
+        library: Any = faiss
+        parameters = None
+        if isinstance(self._faiss, faiss.IndexIVF):
+            parameters = library.SearchParametersIVF(sel=allowed, nprobe=probes)
+        elif allowed is not None:
+            parameters = library.SearchParameters(sel=allowed)
+        scores, positions = self._faiss.search(query, k, params=parameters)
+        return scores[0], positions[0]
 
     def vectors(self, positions: Positions) -> Vectors:
         """The vectors at these positions as the index keeps them, [N, D + 1]."""
@@ -113,6 +168,14 @@ def parse(data: bytes, *, dimension: int) -> ItemIndex:
     if index.d != width:
         raise Corrupt(f"the item index is {index.d} wide, not {width}")
     return ItemIndex(index, dimension)
+
+
+def _selector(items: int, without: Positions) -> Any:
+    """Faiss's word for every item but these: one bit each."""
+    is_allowed = np.ones(items, np.bool_)
+    is_allowed[without] = False
+    library: Any = faiss  # as in `_search`
+    return library.IDSelectorBitmap(np.packbits(is_allowed, bitorder="little"))
 
 
 def _ivf_width(dimension: int) -> int:

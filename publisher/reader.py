@@ -5,8 +5,10 @@ answers queries by itself, and what it cannot vouch for it refuses as Corrupt.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import torch
 
@@ -50,6 +52,20 @@ class LoadedVersion:
         """The last items of each user, the newest one last, as the model's history takes them."""
         history = self.manifest.model.history()
         return self.histories.of(user_keys, length=history.length if history else 0)
+
+    def positions_of(self, keys: Keys) -> Positions:
+        """Where these items stand in the index, each once; unknown keys have no place."""
+        ascending, places = self._places
+        wanted = np.unique(keys)
+        found = np.minimum(np.searchsorted(ascending, wanted), len(ascending) - 1)
+        known: Positions = places[found[ascending[found] == wanted]]
+        return known
+
+    @cached_property
+    def _places(self) -> tuple[Keys, Positions]:
+        """The item keys in ascending order, and the position of each."""
+        order = np.argsort(self.item_keys)
+        return self.item_keys[order], order
 
     def search(self, encoded: Encoded, k: int) -> tuple[Scores, Positions]:
         """The k best items for each encoded query: scores and positions [B, k], best first."""
@@ -119,6 +135,8 @@ def _check_counts(version: LoadedVersion) -> None:
             f"version {version.name}: manifest, index and item ids disagree on the number of items "
             f"{sorted(items)} or on the width of vectors {sorted(widths)}"
         )
+    if len(np.unique(version.item_keys)) != manifest.items or not manifest.items:
+        raise Corrupt(f"version {version.name} has no items, or an item twice")
 
 
 def _replay_samples(version: LoadedVersion, arrays: Arrays) -> None:

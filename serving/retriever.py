@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from publisher.reader import LoadedVersion
@@ -72,17 +73,24 @@ class Retriever:
             )
         events = self.version.manifest.events
         excluded = self._keys(request.exclude, events.item, what="an item of exclude")
-        wanted = min(request.k + len(set(excluded.tolist())), self.version.index.items)
-        scores, positions = self.version.search(self.encode(request), wanted)
-        kept = positions[0] >= 0
-        if len(excluded):
-            kept &= ~np.isin(self.version.item_keys[positions[0]], excluded)
-        chosen = positions[0][kept][: request.k]
+        scores, positions = self.version.index.best(
+            self._query(request), request.k, without=self.version.positions_of(excluded)
+        )
         return Answer(
             version=self.name,
-            item_ids=self.version.item_ids.take(pa.array(chosen)).to_pylist(),
-            scores=scores[0][kept][: request.k].astype(np.float64).round(SCORE_DIGITS).tolist(),
+            item_ids=self.version.item_ids.take(pa.array(positions)).to_pylist(),
+            scores=scores.astype(np.float64).round(SCORE_DIGITS).tolist(),
         )
+
+    def _query(self, request: RecommendRequest) -> npt.NDArray[np.float32]:
+        """What the index is searched with, [1, D + 1]."""
+        vectors = self.version.model.query_vectors(self.encode(request))
+        if not np.isfinite(vectors).all():
+            raise Refused(
+                "the numbers in features are too large for the model to compute with",
+                hint="give numbers of the size that the events have",
+            )
+        return vectors
 
     def encode(self, request: RecommendRequest) -> Encoded:
         """The query tower's inputs for one request: a batch of one."""
