@@ -109,7 +109,7 @@ class ModelRunner:
 
     def _night(self, clock: HeldClock) -> bool:
         calendar = Calendar.of(self.deployment.training)
-        yesterday = calendar.day_of(clock.now()) - timedelta(days=1)
+        yesterday = calendar.before(calendar.day_of(clock.now()))
         due = self._next_day_end is None or clock.now() >= self._next_day_end
         if not (self.policy.nightly and due and calendar.end_of(yesterday) > self.span.first_at):
             return False

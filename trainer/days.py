@@ -1,7 +1,9 @@
 """Which training day an instant belongs to, and which days are complete.
 
-A day begins at a configured hour of a configured time zone. It is complete when the ledger of every
-partition has passed its end, or stands at the end of its log after it.
+A day begins at a configured hour of a configured time zone. Days are a partition of time: every
+instant lies in exactly one. A date that its zone has skipped (Samoa had no 30 December 2011) holds
+no instant, so it is never due. A day is complete when the ledger of every partition has passed its
+end, or stands at the end of its log after it.
 """
 
 from dataclasses import dataclass
@@ -24,16 +26,32 @@ class Calendar:
         return cls(time.fromisoformat(training.day_starts_at), ZoneInfo(training.time_zone))
 
     def day_of(self, at: datetime) -> date:
-        """The training day in which `at` lies."""
-        day = at.astimezone(self.zone).date()
-        return day if at >= self.start_of(day) else day - timedelta(days=1)
+        """The training day in which `at` lies: the last one that begins at or before it."""
+        # Where clocks go back over midnight, tomorrow has begun and its date is yesterday's again.
+        day = at.astimezone(self.zone).date() + timedelta(days=1)
+        while self.start_of(day) > at:
+            day -= timedelta(days=1)
+        return day
 
     def start_of(self, day: date) -> datetime:
+        """Its first instant. A time that clocks skip is that much later; of one that comes twice it
+        is the first.
+        """
         return datetime.combine(day, self.starts_at, self.zone).astimezone(UTC)
 
     def end_of(self, day: date) -> datetime:
-        """The first instant after it; 23 or 25 hours after its start where clocks change."""
+        """The first instant after it; 23 or 25 hours after its start where clocks change, and its
+        start where the zone skips it.
+        """
         return self.start_of(day + timedelta(days=1))
+
+    def before(self, day: date) -> date:
+        """The newest day that is over when `day` begins."""
+        return self.day_of(self.start_of(day) - timedelta(milliseconds=1))
+
+    def after(self, day: date) -> date:
+        """The day that begins when `day` ends."""
+        return self.day_of(self.end_of(day))
 
 
 def complete_until(ledger: Ledger) -> datetime | None:

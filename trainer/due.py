@@ -1,7 +1,7 @@
 """Which nightly run is due: read off the checkpoints and the ledger, without loading a learner."""
 
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 
 from trainer import line
 from trainer.days import Calendar, complete_until
@@ -37,7 +37,7 @@ def due_day(
     """
     if complete is None or newest_shard_at is None:
         return None
-    over = calendar.day_of(min(complete, now)) - timedelta(days=1)
+    over = calendar.before(calendar.day_of(min(complete, now)))
     newest = min(over, calendar.day_of(newest_shard_at))
     return newest if learnt is None or learnt < newest else None
 

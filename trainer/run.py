@@ -32,9 +32,10 @@ from twintide.checkpoints import (
     load_checkpoint,
     publish_checkpoint,
 )
-from twintide.clock import Clock, floor_to_minutes, iso
+from twintide.clock import Clock, floor_to_minutes, from_unix_ms, iso
 from twintide.config import Deployment
 from twintide.errors import Refused
+from twintide.events import EARLIEST_MS
 from twintide.files import exclusive_lock, sweep_temporaries
 from twintide.records import Position
 from twintide.shards import Ledger
@@ -42,6 +43,9 @@ from twintide.slices import Slice
 from twintide.telemetry import get_log
 
 log = get_log("trainer")
+
+EARLIEST_DAY = from_unix_ms(EARLIEST_MS).date()
+"""No event that is accepted is older."""
 
 OnStep = Callable[[int, int, float], None]
 """Called after each step with clicks learnt, clicks to learn, loss."""
@@ -125,9 +129,17 @@ def nightly(
     Raises Refused where the day asked for is not complete, has no clicks or is learnt already.
     """
     calendar = Calendar.of(deployment.training)
+    yesterday = calendar.before(calendar.day_of(clock.now()))
+    if day is not None and day > yesterday:
+        raise Refused(
+            f"day {day} is not over: the newest that is over is {yesterday}",
+            hint="leave --date out to learn every day that is complete",
+        )
+    if day is not None and day < EARLIEST_DAY:
+        raise _no_clicks_on(day)
     with _line_lock(deployment, "nightly"):
         parent = line.newest_nightly(list_checkpoints(deployment.checkpoints_dir))
-        last_day = day or calendar.day_of(clock.now()) - timedelta(days=1)
+        last_day = day or yesterday
         last_day = _last_complete(deployment, calendar, last_day, asked=day is not None)
         begun = _begin(deployment, parent)
         slicer = Slicer(deployment, begun.state, begun.position)
@@ -139,16 +151,18 @@ def nightly(
         ]
         _check_clicks(due, day, parent)
         outcomes = []
-        for due_day in _nights(due, parent, last_day):
+        for due_day in _nights(due, parent, last_day, calendar):
             if on_day:
                 on_day(due_day)
             outcomes.append(_one_night(deployment, begun, due, due_day, on_step))
         return outcomes or [Outcome(None, f"no complete day up to {last_day} is waiting")]
 
 
-def _nights(due: list[Slice], parent: CheckpointManifest | None, last_day: date) -> list[date]:
+def _nights(
+    due: list[Slice], parent: CheckpointManifest | None, last_day: date, calendar: Calendar
+) -> list[date]:
     """The days to learn, in order; what came late for a day that is learnt joins the next night."""
-    first_open = parent.day + timedelta(days=1) if parent and parent.day else date.min
+    first_open = calendar.after(parent.day) if parent and parent.day else date.min
     days = {max(each.footer.day, first_open) for each in due if each.footer.rows}
     return sorted(day for day in days if day <= last_day)
 
@@ -385,7 +399,8 @@ def _last_complete(deployment: Deployment, calendar: Calendar, day: date, *, ask
             f"{deployment.kafka.topic!r}",
             hint="start `twintide ingest -c FILE`, and look at `twintide status -c FILE`",
         )
-    if calendar.end_of(day) <= until:
+    newest = calendar.before(calendar.day_of(until))
+    if day <= newest:
         return day
     if asked:
         raise Refused(
@@ -393,7 +408,7 @@ def _last_complete(deployment: Deployment, calendar: Calendar, day: date, *, ask
             f"and the day ends at {iso(calendar.end_of(day))}",
             hint="wait until ingest has passed its end",
         )
-    return calendar.day_of(until) - timedelta(days=1)
+    return newest
 
 
 def _check_clicks(due: list[Slice], asked: date | None, parent: CheckpointManifest | None) -> None:
@@ -404,8 +419,12 @@ def _check_clicks(due: list[Slice], asked: date | None, parent: CheckpointManife
             f"day {asked} is learnt already: {parent.name} stands at {parent.day}",
             hint="`twintide rewind --to CHECKPOINT` goes back",
         )
-    raise Refused(
-        f"there are no clicks on day {asked}", hint="`twintide status` shows the days of the shards"
+    raise _no_clicks_on(asked)
+
+
+def _no_clicks_on(day: date) -> Refused:
+    return Refused(
+        f"there are no clicks on day {day}", hint="leave --date out to learn every complete day"
     )
 
 

@@ -4,7 +4,7 @@ what.
 
 from collections import Counter
 from collections.abc import Iterable
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -328,14 +328,17 @@ def test_an_incomplete_or_empty_or_learnt_day_is_refused_by_name(line: Line) -> 
 
     with pytest.raises(Refused, match="is not complete"):
         run.nightly(line.deployment, clock=clock, day=at(DAYS + 1).date())
+    with pytest.raises(Refused, match="is not over"):
+        run.nightly(line.deployment, clock=clock, day=date.max)
     with pytest.raises(Refused, match="is learnt already"):
         run.nightly(line.deployment, clock=clock, day=at(0).date())
 
 
 def test_a_day_without_clicks_is_refused_by_name(line: Line) -> None:
-    """A day before the first shard, say."""
-    with pytest.raises(Refused, match="no clicks on day 2026-02-26"):
-        run.nightly(line.deployment, clock=HeldClock(at(1, 1)), day=at(-3).date())
+    """A day before the first shard, say, or before all time."""
+    for day in (at(-3).date(), date.min):
+        with pytest.raises(Refused, match=f"no clicks on day {day}"):
+            run.nightly(line.deployment, clock=HeldClock(at(1, 1)), day=day)
 
 
 def test_nothing_new_makes_no_checkpoint(line: Line) -> None:
