@@ -21,6 +21,12 @@ class IngestMetrics:
         self._rows = self._counter("rows", "Events committed in shards.")
         self._rejected = self._counter("rejected", "Messages set aside in quarantine files.")
         self._filtered = self._counter("filtered", "Messages without a value.")
+        self._clock_ahead = self._counter(
+            "clock_ahead", "Messages whose broker time was later than our clock."
+        )
+        self._clock_nonsense = self._counter(
+            "clock_nonsense", "Messages whose broker time was missing or before the year 2000."
+        )
         self._shards = self._counter("shards", "Shards committed.")
         self._lost_races = self._counter("lost_races", "Shards that a rival committed first.")
         self._lag = self._gauge("lag", "Messages behind the end of the partition's log.")
@@ -45,6 +51,8 @@ class IngestMetrics:
         self._rows.labels(partition).inc(footer.rows)
         self._rejected.labels(partition).inc(footer.rejected)
         self._filtered.labels(partition).inc(footer.filtered)
+        self._clock_ahead.labels(partition).inc(footer.clock_ahead)
+        self._clock_nonsense.labels(partition).inc(footer.clock_nonsense)
 
     def lost_race(self, partition: int) -> None:
         """A rival was first."""

@@ -14,6 +14,7 @@ from streaming.writer import QUARANTINE_SCHEMA, Content, publish, with_coordinat
 from twintide.clock import from_unix_ms
 from twintide.config import Deployment
 from twintide.errors import Refused
+from twintide.events import LATEST_MS
 from twintide.keys import keys_of
 from twintide.shards import Ledger, Watermark
 
@@ -58,7 +59,7 @@ def _append(
     times_ms = _times_ms(events, deployment.events.time)
     rows = Messages(np.arange(first, end), end, times_ms, range(len(events)), bytes=0)
     cutter = PartitionCutter(partition, deployment.shards, first=first, before=before)
-    no_wall_clock = from_unix_ms(0)
+    no_wall_clock = from_unix_ms(LATEST_MS)  # virtual time: an event is never ahead of it
     for cut in cutter.add(rows, no_wall_clock):
         _commit(deployment, ledger, cut, events, partitions=partitions)
     last = cutter.flush()

@@ -35,7 +35,6 @@ class _Reading:
     moved_at: float
     """Monotonic seconds when its last messages came."""
 
-    newest_broker_ms: int = 0
     watermark_next: int = -1
     watermark_at: float = 0.0
 
@@ -128,7 +127,6 @@ class Reader:
         if reading is None:  # dropped a moment ago, and not yet resumed
             return
         reading.moved_at = monotonic_seconds()
-        reading.newest_broker_ms = int(messages.times_ms[-1])
         for cut in reading.cutter.add(messages, self._clock.now()):
             if not self._commit(cut):
                 return
@@ -167,7 +165,7 @@ class Reader:
             # Not at once: what was polled with this cut is beyond the position to go back to.
             self._to_resume.add(cut.partition)
             return False
-        self._tally.committed(footer)
+        self._tally.committed(footer, odd=cut.odd)
         return True
 
     # What is seen from outside.
@@ -197,9 +195,9 @@ class Reader:
 
     @staticmethod
     def _seconds_behind(reading: _Reading, lag: int, now: datetime) -> float:
-        if lag == 0 or reading.newest_broker_ms == 0:
+        if lag == 0 or reading.cutter.newest_ms == 0:
             return 0.0
-        return max(0.0, (now - from_unix_ms(reading.newest_broker_ms)).total_seconds())
+        return max(0.0, (now - from_unix_ms(reading.cutter.newest_ms)).total_seconds())
 
     def _stand_at_the_end(self) -> list[int]:
         """Partitions that have nothing more, and for which that is not written down yet."""

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from streaming.cutter import OddStamp
 from streaming.metrics import IngestMetrics
 from twintide.clock import iso, monotonic_seconds
 from twintide.shards import ShardFooter
@@ -46,10 +47,12 @@ class Tally:
         self._on_progress = on_progress
         self._began_at = monotonic_seconds()
         self._lost_races = 0
+        self._odd_partitions: set[int] = set()
 
-    def committed(self, footer: ShardFooter) -> None:
-        """One shard more."""
+    def committed(self, footer: ShardFooter, *, odd: OddStamp | None = None) -> None:
+        """One shard more; `odd` is its first message whose broker time was not believed."""
         done = self.progress
+        self._name(footer.partition, odd)
         self.metrics.committed(footer)
         self.log.info(
             "shard_committed",
@@ -68,6 +71,21 @@ class Tally:
             shards=done.shards + 1,
         )
         self._on_progress(self.progress)
+
+    def _name(self, partition: int, odd: OddStamp | None) -> None:
+        """Once for each partition: a line for every message would hide all others."""
+        if odd is None or partition in self._odd_partitions:
+            return
+        self._odd_partitions.add(partition)
+        ahead_seconds = odd.stamp_ms / 1000 - odd.taken_at.timestamp()
+        self.log.warning(
+            "stamps_not_believed",
+            partition=partition,
+            offset=odd.offset,
+            stamp_ms=odd.stamp_ms,
+            ahead_seconds=round(ahead_seconds, 3) if ahead_seconds > 0 else None,
+            effect="such messages are kept, counted, and timed by our own clock",
+        )
 
     def lost_race(self, partition: int) -> None:
         """A rival was first."""

@@ -148,6 +148,8 @@ def publish(
         rows=len(content.events),
         rejected=len(content.rejected),
         filtered=content.filtered,
+        clock_ahead=cut.clock_ahead,
+        clock_nonsense=cut.clock_nonsense,
         quarantine=quarantine,
         gap_before=cut.gap_before,
         partitions=partitions,

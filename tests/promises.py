@@ -26,6 +26,7 @@ PROMISES = {
     "S10": "A full disk loses nothing and heals",
     "S11": "Memory is bounded, whatever the backlog",
     "S12": "SIGTERM ends cleanly",
+    "S13": "No clock but the reader's own can stop or move the line",
     "T1": "The hourly line learns every shard exactly once, in order",
     "T2": "Killed and resumed equals uninterrupted, bit for bit (CPU, same thread count)",
     "T3": "The hourly pass changes only rows that it saw",

@@ -50,6 +50,12 @@ class ShardFooter(Record):
     filtered: int = 0
     """Messages without a value (tombstones). consumed = rows + rejected + filtered."""
 
+    clock_ahead: int = 0
+    """Messages whose broker time was later than the reader's clock; it was not believed."""
+
+    clock_nonsense: int = 0
+    """Messages whose broker time was missing or before the year 2000."""
+
     quarantine: str | None = None
     """Name of the file beside the shard that holds the rejected messages."""
 

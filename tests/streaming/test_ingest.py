@@ -1,4 +1,5 @@
 import errno
+import json
 import os
 import threading
 from collections.abc import Callable
@@ -10,8 +11,10 @@ from typing import Any
 import duckdb
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from kafka import TopicPartition
+from kafka.admin import ConfigResource
 
 from streaming import reader, writer
 from streaming.client import admin
@@ -19,12 +22,13 @@ from streaming.cutter import Cut
 from streaming.daemon import IngestProgress, run
 from streaming.writer import QUARANTINE_SCHEMA
 from tests.streaming.line import MINUTE_MS, NOON_MS, Line, event, wait_until
-from twintide import files
-from twintide.clock import HeldClock, SystemClock, from_unix_ms
+from twintide import files, telemetry
+from twintide.clock import HeldClock, SystemClock, from_unix_ms, to_unix_ms
 from twintide.errors import Refused
 from twintide.shards import Ledger, ShardFooter, publish_shard, read_shard
 
 NewLine = Callable[..., Line]
+Capture = pytest.CaptureFixture[str]
 NOON = from_unix_ms(NOON_MS)
 
 
@@ -153,6 +157,60 @@ def test_consumed_is_rows_and_rejected_and_filtered_in_every_shard(line: NewLine
             assert row["message"] == messages[offset]
             assert row["reason"]
             assert row["kafka_partition"] == 0
+
+
+@pytest.mark.promise("S13")
+def test_a_producer_ahead_takes_nothing_along(line: NewLine, capsys: Capture) -> None:
+    """55 minutes pass a broker's default limit: the click is kept and counted, minutes and the
+    watermark stay at our clock, and one line names it.
+    """
+    telemetry.configure_logging()  # to the stderr that is captured
+    made = line()
+    now_ms = to_unix_ms(SystemClock().now())
+    made.feed(range(3), start_ms=now_ms - 10 * MINUTE_MS, step_ms=MINUTE_MS)
+    for number in range(3, 6):
+        made.feed([number], start_ms=now_ms + 55 * MINUTE_MS)
+    made.feed(range(6, 9), start_ms=now_ms - 5 * MINUTE_MS, step_ms=MINUTE_MS)
+    made.catch_up()
+
+    assert made.holds_every_event_once()
+    now = SystemClock().now()
+    assert all(footer.minute_at < now for footer in made.footers())
+    assert made.ledger.watermarks()[0].complete_until < now
+    assert pc.max(made.rows()["broker_at"]).as_py() < from_unix_ms(now_ms)
+    assert sum(footer.clock_ahead for footer in made.footers()) == 3
+    (line_,) = [each for each in logged(capsys) if each["event"] == "stamps_not_believed"]
+    assert (line_["partition"], line_["offset"]) == (0, 3)
+    assert 54 * 60 < line_["ahead_seconds"] < 56 * 60
+
+
+def logged(capsys: Capture) -> list[dict[str, Any]]:
+    return [json.loads(each) for each in capsys.readouterr().err.splitlines()]
+
+
+@pytest.mark.promise("S13")
+def test_stamps_in_microseconds_are_no_times(line: NewLine) -> None:
+    """Where a broker takes them: no metric, folder or watermark ends in an error over them."""
+    made = line()
+    let_any_stamp_pass(made)
+    now_ms = to_unix_ms(SystemClock().now())
+    with made.producer() as producer:
+        for number, at_ms in enumerate([now_ms, now_ms * 1000, 2**62, 0]):
+            made.send(producer, event(number, now_ms), at_ms=at_ms, partition=0)
+            made.fed[0, number] += 1
+    with made.running(HeldClock(from_unix_ms(now_ms + 10 * MINUTE_MS))):
+        wait_until(lambda: made.stored() == made.fed)
+
+    (footer,) = made.footers()
+    assert (footer.clock_ahead, footer.clock_nonsense) == (2, 1)
+    assert made.holds_every_event_once()
+
+
+def let_any_stamp_pass(line: Line) -> None:
+    kafka = line.deployment.kafka
+    topic = ConfigResource("TOPIC", kafka.topic, {"message.timestamp.after.max.ms": str(2**63 - 1)})
+    with admin(kafka) as client:
+        client.alter_configs([topic])
 
 
 @pytest.mark.promise("S8")
