@@ -1,0 +1,159 @@
+"""The faults of a soak: each is done to a running line, and gives what mends it again."""
+
+import contextlib
+import os
+import signal
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tests.soak.line import SoakLine
+
+Mend = Callable[[], None]
+
+
+def nothing() -> None:
+    """Healed by itself."""
+
+
+def kill_ingest(line: "SoakLine") -> Mend:
+    """SIGKILL; its supervisor starts it again."""
+    line.ingest.kill()
+    return nothing
+
+
+def kill_learner(line: "SoakLine") -> Mend:
+    """SIGKILL, wherever it is: slicing, learning, publishing, cleaning up."""
+    line.learner.kill()
+    return nothing
+
+
+def zombie(line: "SoakLine") -> Mend:
+    """The daemon freezes, a rival with longer shards takes over, the frozen one wakes."""
+    line.ingest.signal(signal.SIGSTOP)
+    rival = line.rival()
+
+    def wake() -> None:
+        line.ingest.signal(signal.SIGCONT)
+        rival.end()
+
+    return wake
+
+
+def leaderless(line: "SoakLine") -> Mend:
+    """A broker dies, and with it the only copy of some partitions."""
+    line.kafka.kill(line.random.randrange(1, 4))
+    return line.kafka.restart
+
+
+def corrupt_batch(line: "SoakLine") -> Mend:
+    """One byte of a batch that nobody has read yet is flipped in the broker's log."""
+    partition = line.random.randrange(line.stream.partitions)
+    line.ingest.signal(signal.SIGSTOP)
+    log = line.log_of(partition)
+    before = log.stat().st_size
+    line.wait_until(lambda: log.stat().st_size > before, seconds=10)
+    _flip(log, before + 70)
+    line.ingest.signal(signal.SIGCONT)
+    return lambda: _flip(log, before + 70)
+
+
+def clock_of_a_producer_ahead(line: "SoakLine") -> Mend:
+    """55 minutes, 400 days, or in another unit."""
+    wrong = line.random.choice(
+        (
+            lambda ms: ms + 55 * 60_000,
+            lambda ms: ms + 400 * 86_400_000,
+            lambda ms: ms * 1000,
+            lambda ms: ms // 1000,
+            lambda ms: ms * 0,
+        )
+    )
+    partition = line.random.randrange(line.stream.partitions)
+    line.stream.stamps[partition] = wrong
+    return lambda: line.stream.stamps.pop(partition, None)
+
+
+def clock_set_back(line: "SoakLine") -> Mend:
+    """The clock of the machine that runs everything, six hours."""
+    line.clock.set_wrong(-6 * 3600)
+    return lambda: line.clock.set_wrong(0)
+
+
+def clock_set_forward(line: "SoakLine") -> Mend:
+    """The same, twenty minutes ahead."""
+    line.clock.set_wrong(20 * 60)
+    return lambda: line.clock.set_wrong(0)
+
+
+def full_disk(line: "SoakLine") -> Mend:
+    """Not a byte is left where the artifacts lie."""
+    ballast = line.root / "ballast"
+    with contextlib.suppress(OSError), ballast.open("wb", buffering=0) as file:
+        while True:
+            file.write(b"\0" * 65_536)
+    return lambda: ballast.unlink(missing_ok=True)
+
+
+def aborted_transaction(line: "SoakLine") -> Mend:
+    """Many messages that nobody must ever see."""
+    producer = line.transaction(300)
+    producer.abort_transaction()
+    producer.close(timeout=10)
+    return nothing
+
+
+def hanging_transaction(line: "SoakLine") -> Mend:
+    """Messages that nobody may see yet; in the end they are committed."""
+    producer = line.transaction(300)
+
+    def commit() -> None:
+        producer.commit_transaction()
+        producer.close(timeout=10)
+
+    return commit
+
+
+def slow_clients(line: "SoakLine") -> Mend:
+    """Connections that send half a request, and wait."""
+    sockets = []
+    for _ in range(300):
+        with contextlib.suppress(OSError):
+            each = socket.create_connection(("127.0.0.1", line.port), timeout=2)
+            sockets.append(each)
+            each.sendall(b"POST /v1/recommend HTTP/1.1\r\nHost: x\r\nContent-Le")
+
+    def hang_up() -> None:
+        for each in sockets:
+            each.close()
+
+    return hang_up
+
+
+FAULTS: dict[Callable[["SoakLine"], Mend], frozenset[str]] = {
+    kill_ingest: frozenset({"ingest"}),
+    kill_learner: frozenset({"learner"}),
+    zombie: frozenset({"ingest"}),
+    leaderless: frozenset({"broker"}),
+    corrupt_batch: frozenset({"ingest", "broker"}),
+    clock_of_a_producer_ahead: frozenset({"stamps"}),
+    clock_set_back: frozenset({"clock"}),
+    clock_set_forward: frozenset({"clock"}),
+    full_disk: frozenset({"disk"}),
+    aborted_transaction: frozenset({"broker"}),
+    hanging_transaction: frozenset({"broker"}),
+    slow_clients: frozenset({"server"}),
+}
+"""Fault -> what it takes hold of: two that take hold of the same thing never run at once."""
+
+
+def _flip(log: Path, at: int) -> None:
+    descriptor = os.open(log, os.O_RDWR)
+    try:
+        byte = os.pread(descriptor, 1, at)
+        if byte:
+            os.pwrite(descriptor, bytes([byte[0] ^ 0x10]), at)
+    finally:
+        os.close(descriptor)
