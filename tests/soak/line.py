@@ -54,6 +54,13 @@ class Supervised:
             return int(psutil.Process(self._process.pid).memory_info().rss)
         return 0
 
+    @property
+    def seconds_up(self) -> float:
+        """How long it has run since it was last started."""
+        with contextlib.suppress(psutil.Error):
+            return SystemClock().now().timestamp() - psutil.Process(self._process.pid).create_time()
+        return 0.0
+
     def kill(self) -> None:
         with self._lock:
             self._expected = True

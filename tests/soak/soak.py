@@ -34,6 +34,8 @@ from twintide.shards import Ledger, read_shard
 from twintide.slices import read_chain
 
 DISK_MEGABYTES = 400
+_WARM_SECONDS = 10.0
+"""A program that has only just been started hears no signal yet."""
 
 
 @dataclass
@@ -128,6 +130,7 @@ def _strike(
 
 
 def _end_programs(line: SoakLine, verdict: Verdict) -> None:
+    line.wait_until(lambda: line.ingest.seconds_up > _WARM_SECONDS, seconds=60)
     began = monotonic_seconds()
     code = line.ingest.end()
     seconds = monotonic_seconds() - began
