@@ -112,11 +112,7 @@ def data_facts(deployment: "Deployment", events: "pa.Table", *, path: Path) -> d
     if not positives:
         raise Refused(
             f"{path} holds {len(events):,} events, but no click"
-            + (
-                f": none has {schema.positive.column} = {schema.positive.equals}"
-                if schema.positive
-                else ""
-            ),
+            + (f": none has {schema.positive}" if schema.positive else ""),
             hint="`events.positive` says which events are clicks",
         )
     times = pc.min_max(events[schema.time]).as_py()

@@ -7,27 +7,109 @@ combination that cannot work is refused with the reason. Each stage gets its own
 import hashlib
 import json
 import os
+import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, Self
-from zoneinfo import ZoneInfo
+from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
-    NonNegativeFloat,
     NonNegativeInt,
-    PositiveFloat,
     PositiveInt,
+    TypeAdapter,
     ValidationError,
-    field_validator,
-    model_validator,
 )
 
-from twintide import yaml12
+from twintide import declaration, yaml12
 from twintide.errors import Refused
 from twintide.events import EventSchema
-from twintide.features import ModelSpec
+from twintide.features import MINUTES_OF_A_WEEK, ModelSpec, ZoneName
+from twintide.problems import (
+    Misconfigured,
+    Problem,
+    did_you_mean,
+    from_pydantic,
+    overlap,
+    path_in,
+    told,
+)
+
+MIN_TOKEN_CHARACTERS = 16
+_SERVER = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):([0-9]{1,5})")
+_TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_HOST = re.compile(r"[A-Za-z0-9._:%-]+")
+_TIME_OF_DAY = re.compile(r"([01][0-9]|2[0-3]):[0-5][0-9]")
+
+
+def _server(text: str) -> str:
+    match = _SERVER.fullmatch(text)
+    if match is None or not 1 <= int(match[2]) <= 65_535:  # noqa: PLR2004  the largest port
+        raise ValueError(f"{text!r} is not host:port, such as 127.0.0.1:9092")
+    return text
+
+
+def _topic(name: str) -> str:
+    if not _TOPIC.fullmatch(name) or name in {".", ".."}:
+        raise ValueError(
+            f"{name[:60]!r} is no name that Kafka takes: up to 249 letters, digits, '.', '_', '-'"
+        )
+    return name
+
+
+def _text(text: str) -> str:
+    if not text.strip():
+        raise ValueError("must not be empty")
+    return text
+
+
+def _variable(name: str) -> str:
+    """What is wrong is not shown: it may be the secret itself."""
+    if not _VARIABLE.fullmatch(name):
+        raise ValueError(
+            "must be the name of an environment variable, such as TWINTIDE_TOKEN, "
+            "never the secret itself"
+        )
+    return name
+
+
+def _host(name: str) -> str:
+    if not _HOST.fullmatch(name):
+        raise ValueError(f"{name!r} is no address or name of this machine, such as 127.0.0.1")
+    return name
+
+
+def _time_of_day(text: str) -> str:
+    if not _TIME_OF_DAY.fullmatch(text):
+        raise ValueError(f"{text!r} is no time of day, such as '04:00'")
+    return text
+
+
+def _divides_an_hour(minutes: int) -> int:
+    if 60 % minutes:
+        raise ValueError(f"{minutes} does not divide an hour: 1, 2, 3, 4, 5, 6, 10, 12, 15, 20 …")
+    return minutes
+
+
+def _for_no_shell(path: Path) -> Path:
+    if path.parts and path.parts[0].startswith("~"):
+        raise ValueError("only a shell knows what ~ means: write the folder out")
+    return path
+
+
+Server = Annotated[str, AfterValidator(_server)]
+Variable = Annotated[str, AfterValidator(_variable)]
+Text = Annotated[str, AfterValidator(_text)]
+Place = Annotated[Path, AfterValidator(_for_no_shell)]
+"""A path; a relative one starts at the folder of the configuration file."""
+
+Share = Annotated[float, Field(ge=0, le=1)]
+RowRate = Annotated[float, Field(gt=0, le=10)]
+DenseRate = Annotated[float, Field(gt=0, le=1)]
+BatchRows = Annotated[int, Field(ge=2, le=65_536)]
 
 
 class Config(BaseModel):
@@ -39,45 +121,44 @@ class Config(BaseModel):
 class KafkaConfig(Config):
     """Where the click stream is, and how to reach it."""
 
-    bootstrap_servers: tuple[str, ...] = ("127.0.0.1:9092",)
+    bootstrap_servers: Annotated[tuple[Server, ...], Field(min_length=1)] = ("127.0.0.1:9092",)
     """host:port of one or more brokers."""
 
-    topic: str = "clicks"
-    group: str = "twintide"
+    topic: Annotated[str, AfterValidator(_topic)] = "clicks"
+    """Where the clicks are."""
+
+    group: Text = "twintide"
     """Consumer group; several ingest daemons with one group share the partitions."""
 
     assignment: Literal["group", "all"] = "group"
     """`group`: the ingest daemons of one group share the partitions. `all`: this daemon takes every
-    one, and is back at once after a crash, since no group waits for a dead member."""
+    one, and is back at once after a crash, since no group waits for a dead member.
+    """
 
-    session_timeout_seconds: PositiveFloat = 6.0
+    session_timeout_seconds: Annotated[float, Field(gt=0, le=1800)] = 6.0
     """How long a group waits for a member that says nothing before others take its partitions."""
 
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    """How brokers are spoken to: SSL encrypts and verifies them, SASL sends a password."""
+
     sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = None
-    sasl_username: str | None = None
-    sasl_password_env: str | None = None
+    """How the password is sent."""
+
+    sasl_username: Text | None = None
+    """Who the brokers take this for."""
+
+    sasl_password_env: Variable | None = None
     """Name of the environment variable that holds the password; the password itself is never
     written down.
     """
 
-    ssl_cafile: Path | None = None
+    ssl_cafile: Place | None = None
+    """PEM file of the authorities that brokers' certificates must be signed by. Without it the
+    machine's own are trusted.
+    """
+
     allow_password_over_plaintext: bool = False
     """SASL_PLAINTEXT sends the password readably over the network; it must be asked for."""
-
-    @model_validator(mode="after")
-    def _security_fits(self) -> Self:
-        uses_sasl = self.security_protocol.startswith("SASL")
-        if uses_sasl and not (
-            self.sasl_mechanism and self.sasl_username and self.sasl_password_env
-        ):
-            raise ValueError("SASL needs sasl_mechanism, sasl_username and sasl_password_env")
-        if self.security_protocol == "SASL_PLAINTEXT" and not self.allow_password_over_plaintext:
-            raise ValueError(
-                "SASL_PLAINTEXT sends the password readably: use SASL_SSL, "
-                "or set allow_password_over_plaintext: true"
-            )
-        return self
 
     def sasl_password(self) -> str | None:
         """The password out of the environment. Raises Refused where the variable is not set."""
@@ -95,7 +176,7 @@ class KafkaConfig(Config):
 class ShardsConfig(Config):
     """How clicks are cut into shards."""
 
-    minutes: PositiveInt = 1
+    minutes: Annotated[int, Field(ge=1, le=60), AfterValidator(_divides_an_hour)] = 1
     """Length of the window that one shard covers, in minutes of broker time."""
 
     max_rows: PositiveInt = 500_000
@@ -104,7 +185,7 @@ class ShardsConfig(Config):
     max_bytes: PositiveInt = 256 * 1024 * 1024
     """Message bytes after which a shard is cut early."""
 
-    allowed_lateness_seconds: NonNegativeFloat = 2.0
+    allowed_lateness_seconds: Annotated[float, Field(ge=0, le=3600)] = 2.0
     """How long after its minute is over (by the wall clock) an idle partition's shard stays open.
     """
 
@@ -119,22 +200,24 @@ class ShardsConfig(Config):
 class HourlyConfig(Config):
     """The ordered pass over the newest slices."""
 
-    every_minutes: PositiveInt = 60
+    every_minutes: Annotated[int, Field(ge=1, le=1440)] = 60
     """How often the scheduler rings, counted from the full hour."""
 
-    batch_rows: PositiveInt = 512
+    batch_rows: BatchRows = 512
     """Clicks in one step; small batches follow the hour better than large ones."""
 
-    row_learning_rate: PositiveFloat = 0.1
+    row_learning_rate: RowRate = 0.1
+    """How far a table's row moves at a step."""
+
     learns: Literal["id_tables", "everything"] = "id_tables"
     """What the pass may change. `everything` lets dense weights and side tables learn too, and may
     begin without a nightly checkpoint.
     """
 
-    dense_learning_rate: PositiveFloat = 1e-3
+    dense_learning_rate: DenseRate = 1e-3
     """Used only where `learns` is `everything`."""
 
-    holdback_minutes: NonNegativeInt = 2
+    holdback_minutes: Annotated[int, Field(ge=0, le=MINUTES_OF_A_WEEK)] = 2
     """The newest minutes are sliced but left for the next run to learn: the gate judges a version
     on them.
     """
@@ -143,41 +226,39 @@ class HourlyConfig(Config):
 class NightlyConfig(Config):
     """The shuffled epoch over a day."""
 
-    batch_rows: PositiveInt = 512
-    row_learning_rate: PositiveFloat = 0.1
-    dense_learning_rate: PositiveFloat = 1e-3
+    batch_rows: BatchRows = 512
+    """Clicks in one step."""
+
+    row_learning_rate: RowRate = 0.1
+    """How far a table's row moves at a step."""
+
+    dense_learning_rate: DenseRate = 1e-3
+    """How far the towers' weights move at a step."""
 
 
 class TrainingConfig(Config):
     """Both lines of training."""
 
-    day_starts_at: str = Field(default="00:00", pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")
+    day_starts_at: Annotated[str, AfterValidator(_time_of_day)] = "00:00"
     """HH:MM at which a day begins, in `time_zone`: the users' quiet hour."""
 
-    time_zone: str = "UTC"
+    time_zone: ZoneName = "UTC"
     """IANA name, such as Europe/Vienna."""
 
     seed: NonNegativeInt = 1
-    threads: PositiveInt = 2
+    """Of the first weights and of every shuffle."""
+
+    threads: Annotated[int, Field(ge=1, le=256)] = 2
     """CPU threads of one run; a run is reproducible to the byte for the same number."""
 
     keep_hourly: PositiveInt = 48
     """Hourly checkpoints that gc keeps; every nightly of the last `keep_nightly` stays too."""
 
     keep_nightly: PositiveInt = 14
+    """Nightly checkpoints that gc keeps: days to which `twintide rewind` can go back."""
+
     hourly: HourlyConfig = HourlyConfig()
     nightly: NightlyConfig = NightlyConfig()
-
-    @field_validator("time_zone")
-    @classmethod
-    def _zone_exists(cls, name: str) -> str:
-        try:
-            ZoneInfo(name)
-        except (KeyError, ValueError, OSError):
-            raise ValueError(
-                f"{name!r} is not a time zone of the IANA list, such as Europe/Vienna"
-            ) from None
-        return name
 
 
 class GateConfig(Config):
@@ -192,10 +273,10 @@ class GateConfig(Config):
     k: PositiveInt = 100
     """Recall@k is what is compared."""
 
-    max_recall_drop_ratio: float = Field(default=0.2, ge=0, le=1)
+    max_recall_drop_ratio: Share = 0.2
     """A candidate whose recall falls by more than this share of the live version's is refused."""
 
-    min_items_ratio: float = Field(default=0.5, ge=0, le=1)
+    min_items_ratio: Share = 0.5
     """A candidate with fewer than this share of the live version's items is refused."""
 
 
@@ -217,24 +298,22 @@ class PublishingConfig(Config):
 class ServingConfig(Config):
     """The HTTP server."""
 
-    host: str = "127.0.0.1"
-    port: int = Field(default=8080, ge=0, le=65535)
-    token_env: str | None = None
+    host: Annotated[str, AfterValidator(_host)] = "127.0.0.1"
+    """Address to listen on. Others than loopback ask for a token."""
+
+    port: Annotated[int, Field(ge=0, le=65_535)] = 8080
+    """0 takes any that is free."""
+
+    token_env: Variable | None = None
     """Name of the environment variable that holds the bearer token. Needed when `host` is not
     loopback.
     """
 
     max_k: PositiveInt = 1000
-    poll_seconds: PositiveFloat = 0.2
-    """How often the server looks whether another version is live."""
+    """The most items that one request may ask for."""
 
-    @model_validator(mode="after")
-    def _beyond_loopback_needs_a_token(self) -> Self:
-        if self.host not in {"127.0.0.1", "::1", "localhost"} and self.token_env is None:
-            raise ValueError(
-                f"host {self.host} is reachable from other machines: set token_env as well"
-            )
-        return self
+    poll_seconds: Annotated[float, Field(gt=0, le=60)] = 0.2
+    """How often the server looks whether another version is live."""
 
     def token(self) -> str | None:
         """The token out of the environment. Raises Refused where the variable is not set."""
@@ -245,6 +324,12 @@ class ServingConfig(Config):
             raise Refused(
                 f"the environment variable {self.token_env} is not set",
                 hint="serving.token_env names the variable that holds the bearer token",
+            )
+        if len(token) < MIN_TOKEN_CHARACTERS or not (token.isascii() and token.isprintable()):
+            raise Refused(
+                f"the token in {self.token_env} can be guessed or not be sent: it must be at least "
+                f"{MIN_TOKEN_CHARACTERS} printable ASCII characters",
+                hint=f"export {self.token_env}=$(openssl rand -hex 24)",
             )
         return token
 
@@ -259,16 +344,29 @@ class DataFileConfig(Config):
 class FoldersConfig(Config):
     """Where each kind of artifact lies, where that is not its folder below `data_dir`."""
 
-    shards: Path | None = None
-    slices: Path | None = None
-    checkpoints: Path | None = None
-    versions: Path | None = None
+    shards: Place | None = None
+    """Shards, as `shards` below `data_dir`."""
+
+    slices: Place | None = None
+    """Slices, as `slices` below `data_dir`."""
+
+    checkpoints: Place | None = None
+    """Checkpoints, as `checkpoints` below `data_dir`."""
+
+    versions: Place | None = None
+    """Versions and what is live, as `versions` below `data_dir`."""
+
+    def below(self, data_dir: Path) -> dict[str, Path]:
+        """Where each kind lies; the ledger of the shards lies beside them."""
+        places = {name: getattr(self, name) or data_dir / name for name in type(self).model_fields}
+        shards = places["shards"]
+        return places | {"ledger": shards.with_name(f"{shards.name}.ledger")}
 
 
 class Deployment(Config):
     """All of it. `data_dir` holds shards/, slices/, checkpoints/ and versions/."""
 
-    data_dir: Path = Path("data")
+    data_dir: Place = Path("data")
     """Relative paths start at the folder of the configuration file."""
 
     folders: FoldersConfig = FoldersConfig()
@@ -281,40 +379,25 @@ class Deployment(Config):
     serving: ServingConfig = ServingConfig()
     data_file: DataFileConfig = DataFileConfig()
 
-    @model_validator(mode="after")
-    def _features_exist(self) -> Self:
-        self.model.check_against(self.events)
-        return self
-
-    @model_validator(mode="after")
-    def _holdback_holds_a_shard(self) -> Self:
-        holdback = self.training.hourly.holdback_minutes
-        if 0 < holdback < self.shards.minutes:
-            raise ValueError(
-                f"training.hourly.holdback_minutes: {holdback} is shorter than a shard of "
-                f"{self.shards.minutes} minutes, so nothing would be held back; 0 says so"
-            )
-        return self
-
     @property
     def shards_dir(self) -> Path:
         """Folder of shards, quarantine files and watermarks; owned by streaming."""
-        return self.folders.shards or self.data_dir / "shards"
+        return self.folders.below(self.data_dir)["shards"]
 
     @property
     def slices_dir(self) -> Path:
         """Folder of slices; owned by the trainer."""
-        return self.folders.slices or self.data_dir / "slices"
+        return self.folders.below(self.data_dir)["slices"]
 
     @property
     def checkpoints_dir(self) -> Path:
         """Folder of checkpoints; owned by the trainer."""
-        return self.folders.checkpoints or self.data_dir / "checkpoints"
+        return self.folders.below(self.data_dir)["checkpoints"]
 
     @property
     def versions_dir(self) -> Path:
         """Folder of versions and the state of what is live; owned by the publisher."""
-        return self.folders.versions or self.data_dir / "versions"
+        return self.folders.below(self.data_dir)["versions"]
 
     def learning_hash(self) -> str:
         """sha256 of all that shapes what is learnt: events, model, training. Part of a lineage."""
@@ -325,46 +408,127 @@ class Deployment(Config):
 def load(path: Path) -> Deployment:
     """Read and check a configuration file. Raises Refused, naming each wrong key."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise Refused(
             f"there is no file {path}", hint="`configs/quickstart.yaml` is a file to start from"
         ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise Refused(f"{path} cannot be read: {error}") from error
-    deployment = parse(yaml12.parse(text, name=str(path)), name=str(path))
-    return _beside(deployment, path.parent.resolve())
-
-
-def parse(values: dict[str, Any], *, name: str) -> Deployment:
-    """Check values as they come out of YAML. Raises Refused, naming each wrong key."""
-    try:
-        # Only from JSON does strict pydantic take a list for a tuple and a string for a path.
-        return Deployment.model_validate_json(json.dumps(values))
-    except ValidationError as error:
-        problems = "; ".join(
-            f"{'.'.join(str(part) for part in problem['loc']) or 'file'}: {problem['msg']}"
-            for problem in error.errors()
-        )
+    except (OSError, ValueError) as error:
         raise Refused(
-            f"{name} is not a valid configuration: {problems}",
-            hint="`twintide config show` prints every key with its default",
-        ) from None
+            f"{path} cannot be read: {error}", hint="a configuration is a text file in UTF-8"
+        ) from error
+    values = yaml12.parse(text, name=str(path))
+    return parse(values, name=str(path), folder=path.parent.resolve())
 
 
-def _beside(deployment: Deployment, folder: Path) -> Deployment:
+def parse(values: dict[str, Any], *, name: str, folder: Path | None = None) -> Deployment:
+    """Check values as they come out of YAML: each by itself, then all rules of what fits together.
+
+    Relative paths start at `folder`. Raises Refused with every problem, each naming its key.
+    """
+    problems = [
+        Problem(key, "is no section", did_you_mean(key, KEYS))
+        for key in values
+        if key not in Deployment.model_fields
+    ]
+    sections: dict[str, Any] = {}
+    for section in Deployment.model_fields:
+        found, wrong = _section(section, values)
+        problems += wrong
+        sections |= found
+    if folder is not None:
+        sections = _beside(sections, folder)
+    for problem in told(declaration.problems_of(sections), before=problems):
+        if not any(overlap(each.key, read) for each in problems for read in problem.reads):
+            problems.append(problem)
+    if problems:
+        raise Misconfigured(name, problems)
+    return Deployment(**sections)
+
+
+def _section(section: str, values: dict[str, Any]) -> tuple[dict[str, Any], list[Problem]]:
+    """One section, and what is wrong in it. Wrong keys are left out, so that the rules can look at
+    the rest; a section that cannot be read without them is not there.
+    """
+    field = Deployment.model_fields[section]
+    if section not in values:
+        if field.is_required():
+            return {}, [Problem(section, "is missing", "start from a file of `configs/`")]
+        return {section: field.default}, []
+    kind: Any = Annotated[field.annotation, *field.metadata, Field()]
+    adapter = TypeAdapter[Any](kind)
+    given = values[section]
+    problems: list[Problem] = []
+    for _ in range(_ROUNDS):
+        try:
+            # Only from JSON does strict pydantic take a list for a tuple and a string for a path.
+            return {section: adapter.validate_json(json.dumps(given))}, problems
+        except ValidationError as error:
+            errors: list[dict[str, Any]] = [dict(each) for each in error.errors(include_url=False)]
+            for each in errors:
+                problems += told([from_pydantic(each, section, given, KEYS)], before=problems)
+            given = _without(given, errors)
+    return {}, problems
+
+
+_ROUNDS = 3
+"""Leaving out what is wrong may show more: a feature without its kind, then a side without any."""
+
+
+def _without(values: Any, errors: list[dict[str, Any]]) -> Any:
+    """A copy without what the errors are about; a feature with a wrong key goes as a whole."""
+    values = json.loads(json.dumps(values))
+    gone = {_root(path_in(values, each["loc"]), each["type"]) for each in errors}
+    for path in sorted(gone, key=_last_first, reverse=True):
+        if path and _at(values, path) is not None:
+            del _at(values, path[:-1])[path[-1]]
+    return values
+
+
+def _root(path: list[str | int], kind: str) -> tuple[str | int, ...]:
+    in_a_list = len(path) > 1 and isinstance(path[-1], str) and isinstance(path[-2], int)
+    return tuple(path[:-1] if in_a_list and kind != "extra_forbidden" else path)
+
+
+def _at(values: Any, path: Sequence[str | int]) -> Any:
+    for part in path:
+        inside = values if isinstance(values, dict) else dict(enumerate(values))
+        if part not in inside:
+            return None
+        values = inside[part]
+    return values
+
+
+def _last_first(path: Sequence[str | int]) -> list[tuple[str, int]]:
+    return [(part, 0) if isinstance(part, str) else ("", part) for part in path]
+
+
+def _keys_of(model: type[BaseModel], before: str = "") -> list[str]:
+    """Every key that a section may have, with its section."""
+    keys: list[str] = []
+    for name, field in model.model_fields.items():
+        keys.append(f"{before}{name}")
+        inner = field.annotation
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            keys += _keys_of(inner, f"{before}{name}.")
+    return keys
+
+
+KEYS = tuple(_keys_of(Deployment))
+
+
+def _beside(sections: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Relative paths count from the folder of the configuration file."""
-    folders = {
-        name: folder / path
-        for name, path in deployment.folders.model_dump().items()
-        if path is not None
-    }
-    return deployment.model_copy(
-        update={
-            "data_dir": (folder / deployment.data_dir).resolve(),
-            "folders": deployment.folders.model_copy(update=folders),
-        }
-    )
+    beside = dict(sections)
+    if "data_dir" in sections:
+        beside["data_dir"] = (folder / sections["data_dir"]).resolve()
+    for name in ("folders", "kafka"):
+        if name in sections:
+            paths = {
+                key: folder / value for key, value in sections[name] if isinstance(value, Path)
+            }
+            beside[name] = sections[name].model_copy(update=paths)
+    return beside
 
 
 def fill_in(deployment: Deployment, changes: dict[str, Any]) -> Deployment:

@@ -7,11 +7,17 @@ plus the Kafka coordinates of each row.
 import hashlib
 import json
 from datetime import UTC, datetime
-from typing import Literal, Self
+from typing import Annotated, Any, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
 
 from twintide.clock import to_unix_ms
 
@@ -37,6 +43,20 @@ LATEST_MS = to_unix_ms(datetime(2100, 1, 1, tzinfo=UTC))
 PARTITION_COLUMN = "kafka_partition"
 OFFSET_COLUMN = "kafka_offset"
 BROKER_TIME_COLUMN = "broker_at"
+RESERVED_COLUMNS = (PARTITION_COLUMN, OFFSET_COLUMN, BROKER_TIME_COLUMN)
+"""What a shard adds to the columns of an event."""
+
+
+Value = bool | int | float | str
+
+
+def _value_or_values(value: Any, read: ValidatorFunctionWrapHandler) -> Any:
+    try:
+        return read(tuple(value) if isinstance(value, list) else value)
+    except ValidationError:
+        raise ValueError(
+            "must be true, false, a number, a string, or a list of such values"
+        ) from None
 
 
 class Positive(BaseModel):
@@ -45,7 +65,22 @@ class Positive(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     column: str
-    equals: bool | int | str = True
+    """The column that tells, of strings, whole numbers, numbers or truths."""
+
+    equals: Annotated[Value | tuple[Value, ...], WrapValidator(_value_or_values)] = True
+    """What it holds for a click: a value of the column's type, or a list of values, any of which
+    will do.
+    """
+
+    def values(self) -> tuple[Value, ...]:
+        """All values that make a click."""
+        return self.equals if isinstance(self.equals, tuple) else (self.equals,)
+
+    def __str__(self) -> str:
+        values = [
+            str(each).lower() if isinstance(each, bool) else str(each) for each in self.values()
+        ]
+        return f"{self.column} = {' or '.join(values)}"
 
 
 class EventSchema(BaseModel):
@@ -69,31 +104,9 @@ class EventSchema(BaseModel):
 
     positive: Positive | None = None
     """Which events are clicks. Without it every event is one. Only clicks are learnt: an item that
-    was shown and not clicked never becomes a negative (it was a
-    very good match already; that it was not clicked is for the ranking stage to learn).
+    was shown and not clicked never becomes a negative (it was a very good match already; that it
+    was not clicked is for the ranking stage to learn).
     """
-
-    @model_validator(mode="after")
-    def _roles_fit(self) -> Self:
-        for role, name, types in (
-            ("user", self.user, {"string", "int64"}),
-            ("item", self.item, {"string", "int64"}),
-            ("time", self.time, {"timestamp_ms"}),
-        ):
-            if name not in self.columns:
-                raise ValueError(
-                    f"{role}: events have no column {name!r}; they have {sorted(self.columns)}"
-                )
-            if self.columns[name] not in types:
-                raise ValueError(
-                    f"{role}: column {name!r} is {self.columns[name]}, not one of {sorted(types)}"
-                )
-        if self.positive and self.positive.column not in self.columns:
-            raise ValueError(f"positive: events have no column {self.positive.column!r}")
-        for reserved in (PARTITION_COLUMN, OFFSET_COLUMN, BROKER_TIME_COLUMN):
-            if reserved in self.columns:
-                raise ValueError(f"the column name {reserved!r} is taken by the shard format")
-        return self
 
     def required(self) -> tuple[str, ...]:
         """Columns that are never null."""
@@ -120,15 +133,23 @@ class EventSchema(BaseModel):
         return pa.schema([*self.arrow_schema(), *coordinates])
 
     def fingerprint(self) -> str:
-        """16 hex digits that change when a column, a type or a role does."""
-        return hashlib.sha256(
-            json.dumps(self.model_dump(mode="json"), sort_keys=True).encode()
-        ).hexdigest()[:16]
+        """16 hex digits that change when a column, a type or a role does: it binds slices."""
+        return _digits(self.model_dump(mode="json"))
+
+    def columns_fingerprint(self) -> str:
+        """16 hex digits that change when a column or a type does, and not with their order: all
+        that binds a shard, since which column plays which role is only read out of it.
+        """
+        return _digits(self.columns)
 
     def is_click(self, events: pa.Table) -> pa.Array:
         """Which rows are clicks: one non-null bool a row."""
         if self.positive is None:
             return pa.repeat(pa.scalar(value=True), len(events))
         column = events[self.positive.column].combine_chunks()
-        wanted = pa.scalar(self.positive.equals).cast(column.type)
-        return pc.fill_null(pc.equal(column, wanted), pa.scalar(value=False))
+        wanted = pa.array(self.positive.values(), column.type)
+        return pc.is_in(column, value_set=wanted)
+
+
+def _digits(values: Any) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]

@@ -10,29 +10,47 @@ Two features depend on what happened before an event and not on the event alone:
 
 import hashlib
 import json
+import re
 from dataclasses import dataclass
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 from zoneinfo import ZoneInfo
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    NonNegativeInt,
-    PositiveFloat,
-    PositiveInt,
-    field_validator,
-)
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveFloat
 
+from twintide.clock import from_unix_ms
 from twintide.events import EventSchema
 from twintide.keys import Keys, keys_of
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")]
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
+
+
+def _plain_name(name: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise ValueError(
+            "must begin with a letter and hold up to 64 letters, digits, _ and -, "
+            "since it becomes part of file names"
+        )
+    return name
+
+
+def existing_zone(name: str) -> str:
+    """A time zone of the IANA list. Raises ValueError."""
+    try:
+        ZoneInfo(name)
+    except (KeyError, ValueError, OSError):
+        raise ValueError("must be a time zone of the IANA list, such as Europe/Vienna") from None
+    return name
+
+
+Name = Annotated[str, AfterValidator(_plain_name)]
 """It becomes part of file and column names."""
+
+ZoneName = Annotated[str, AfterValidator(existing_zone)]
+"""Such as Europe/Vienna."""
 
 
 class _Declared(BaseModel):
@@ -78,16 +96,8 @@ class HourOfDay(_Declared):
     kind: Literal["hour_of_day"]
     name: Name
     table: Name
-    time_zone: str = "UTC"
-
-    @field_validator("time_zone")
-    @classmethod
-    def _zone_exists(cls, name: str) -> str:
-        try:
-            ZoneInfo(name)
-        except (KeyError, ValueError, OSError):
-            raise ValueError(f"{name!r} is not a time zone of the IANA list") from None
-        return name
+    time_zone: ZoneName = "UTC"
+    """Of the users whose hour it is."""
 
 
 class History(_Declared):
@@ -96,12 +106,19 @@ class History(_Declared):
     kind: Literal["history"]
     name: Name
     table: Name
-    length: PositiveInt = 20
+    length: Annotated[int, Field(ge=1, le=10_000)] = 20
+    """Items that are remembered of each user."""
+
     pooling: Literal["mean", "sum"] = "mean"
 
 
 LOG_SHARE_SCALE = 3.0
 """What log shares are divided by, to bring them to about 0..2."""
+
+
+MINUTES_OF_A_WEEK = 7 * 24 * 60
+MINUTES_OF_A_YEAR = 366 * 24 * 60
+WindowMinutes = Annotated[int, Field(ge=1, le=MINUTES_OF_A_YEAR)]
 
 
 class ItemStatistics(_Declared):
@@ -113,13 +130,20 @@ class ItemStatistics(_Declared):
 
     kind: Literal["item_statistics"]
     name: Name
-    windows_minutes: tuple[PositiveInt, ...] = (10, 60, 180, 1440)
-    refresh_minutes: PositiveInt = 60
+    windows_minutes: Annotated[tuple[WindowMinutes, ...], Field(min_length=1, max_length=16)] = (
+        10,
+        60,
+        180,
+        1440,
+    )
+    """How far back each share of clicks looks; the trend is the first less the last."""
+
+    refresh_minutes: Annotated[int, Field(ge=1, le=MINUTES_OF_A_WEEK)] = 60
     """How often a new version brings new statistics: 60 for hourly passes, 1440 for nightly runs
     alone.
     """
 
-    refresh_offset_minutes: NonNegativeInt = 0
+    refresh_offset_minutes: Annotated[int, Field(ge=0, le=MINUTES_OF_A_WEEK)] = 0
     """Where the grid of refreshes begins, in minutes after midnight UTC."""
 
     @property
@@ -135,19 +159,29 @@ Looked = (Sparse, Varlen, HourOfDay, History)
 """Kinds that read an embedding table."""
 
 Side = Literal["query", "candidate"]
+SIDES: tuple[Side, Side] = ("query", "candidate")
+LayerWidth = Annotated[int, Field(ge=1, le=16_384)]
 
 
 class ModelSpec(_Declared):
     """A two-tower model: its features, its tables, its towers, its loss."""
 
-    embedding_width: PositiveInt = 64
-    query: tuple[Feature, ...]
-    candidate: tuple[Feature, ...]
-    hidden: tuple[PositiveInt, ...] = (256, 128)
+    embedding_width: Annotated[int, Field(ge=1, le=1024)] = 64
+    """Numbers in one row of a table."""
+
+    query: Annotated[tuple[Feature, ...], Field(min_length=1)]
+    """What the query tower sees: the user and the moment."""
+
+    candidate: Annotated[tuple[Feature, ...], Field(min_length=1)]
+    """What the candidate tower sees: the item. One sparse feature reads the item's id."""
+
+    hidden: Annotated[tuple[LayerWidth, ...], Field(max_length=16)] = (256, 128)
     """Widths of the hidden layers of both towers."""
 
-    output_width: PositiveInt = 64
-    temperature: PositiveFloat = 0.05
+    output_width: Annotated[int, Field(ge=1, le=1024)] = 64
+    """Numbers in one vector of the index."""
+
+    temperature: Annotated[float, Field(ge=0.001, le=100)] = 0.05
     """What cosines are divided by; learnt from here on by the nightly retrain."""
 
     popularity_bias: bool = True
@@ -199,49 +233,6 @@ class ModelSpec(_Declared):
         """
         features = self.model_dump(mode="json", include={"query", "candidate"})
         return hashlib.sha256(json.dumps(features, sort_keys=True).encode()).hexdigest()[:16]
-
-    def check_against(self, events: EventSchema) -> Self:
-        """Raises ValueError where a feature asks for what the events do not have."""
-        for side in ("query", "candidate"):
-            names = [feature.name for feature in self.features(side)]
-            if len(set(names)) != len(names):
-                raise ValueError(f"model.{side}: two features have the same name, among {names}")
-            for feature in self.features(side):
-                _check_feature(side, feature, events)
-        if not any(isinstance(f, Sparse) and f.column == events.item for f in self.candidate):
-            raise ValueError(
-                f"model.candidate: one sparse feature must read the item column {events.item!r}"
-            )
-        return self
-
-
-_ID_TYPES = {"string", "int64", "bool"}
-_NUMBER_TYPES = {"int64", "float64", "bool"}
-
-
-def _check_feature(side: str, feature: Feature, events: EventSchema) -> None:
-    where = f"model.{side}.{feature.name}"
-    if isinstance(feature, History) and side != "query":
-        raise ValueError(f"{where}: a history belongs to the user, so to the query tower")
-    if isinstance(feature, ItemStatistics) and side != "candidate":
-        raise ValueError(f"{where}: item statistics belong to the candidate tower")
-    column = getattr(feature, "column", None)
-    if column is None:
-        return
-    if column not in events.columns:
-        raise ValueError(
-            f"{where}: events have no column {column!r}; they have {sorted(events.columns)}"
-        )
-    kind = events.columns[column]
-    fits = {
-        "sparse": kind in _ID_TYPES,
-        "varlen": kind.startswith("list<"),
-        "dense": kind in _NUMBER_TYPES,
-    }[feature.kind]
-    if not fits:
-        raise ValueError(
-            f"{where}: column {column!r} is {kind}, which a {feature.kind} feature cannot read"
-        )
 
 
 @dataclass(frozen=True)
@@ -318,11 +309,27 @@ def encode(events: pa.Table, features: tuple[Feature, ...], *, time_column: str)
             case Dense():
                 encoded[feature.name] = Numbers(_scaled(events[feature.column], feature)[:, None])
             case HourOfDay():
-                local = events[time_column].cast(pa.timestamp("ms", tz=feature.time_zone))
-                encoded[feature.name] = one_id_each(keys_of(pc.hour(local)))
+                hours = local_hours(events[time_column], ZoneInfo(feature.time_zone))
+                encoded[feature.name] = one_id_each(keys_of(pa.array(hours)))
             case History() | ItemStatistics():
                 continue
     return encoded
+
+
+def local_hours(instants: pa.ChunkedArray, zone: ZoneInfo) -> npt.NDArray[np.int64]:
+    """The hour of each instant in that zone, 0 to 23.
+
+    Arrow has a list of zones of its own, which knows other names and may be missing where Python's
+    is not. No zone has changed its clocks within a quarter of an hour since the year 2000.
+    """
+    quarters, which = np.unique(
+        np.asarray(instants.cast(pa.int64())) // _QUARTER_MS, return_inverse=True
+    )
+    hours = [from_unix_ms(int(each) * _QUARTER_MS).astimezone(zone).hour for each in quarters]
+    return np.array(hours, np.int64)[which]
+
+
+_QUARTER_MS = 15 * 60 * 1000
 
 
 def one_id_each(keys: Keys) -> Ids:
@@ -350,11 +357,13 @@ def drop_missing(ids: Ids) -> Ids:
 
 
 def _scaled(column: pa.ChunkedArray, feature: Dense) -> npt.NDArray[np.float32]:
-    numbers = pc.fill_null(column.cast(pa.float64()), 0.0).to_numpy()
+    exact_or_near = column.cast(pa.float64(), safe=False)  # whole numbers beyond 2^53 are rounded
+    numbers = pc.fill_null(exact_or_near, 0.0).to_numpy()
     numbers = np.nan_to_num(numbers, posinf=0.0, neginf=0.0)
     if feature.transform == "log1p":
         numbers = np.sign(numbers) * np.log1p(np.abs(numbers))
-    cut = np.clip(numbers / feature.divided_by, -LARGEST, LARGEST)
+    with np.errstate(over="ignore"):  # infinity is cut as well
+        cut = np.clip(numbers / feature.divided_by, -LARGEST, LARGEST)
     return np.asarray(cut, np.float32)
 
 

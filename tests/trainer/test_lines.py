@@ -413,11 +413,14 @@ def test_a_table_that_several_features_share_is_published_like_any_other(
 @pytest.mark.promise("T6")
 def test_a_loss_that_is_not_finite_stops_before_it_changes_anything(make_line: MakeLine) -> None:
     """The batch is named, and there is no checkpoint."""
-    line = make_line({"training": {"nightly": {"row_learning_rate": 1e38}}})
+    usual = make_line().deployment
+    wild = usual.training.nightly.model_copy(update={"row_learning_rate": 1e38})
+    training = usual.training.model_copy(update={"nightly": wild})  # which no file may say
+    deployment = usual.model_copy(update={"training": training})
 
     with pytest.raises(Refused, match=r"day 2026-03-01, clicks|not finite"):
-        run.nightly(line.deployment, clock=HeldClock(at(1, 0, 5)))
-    assert list_checkpoints(line.deployment.checkpoints_dir) == []
+        run.nightly(deployment, clock=HeldClock(at(1, 0, 5)))
+    assert list_checkpoints(deployment.checkpoints_dir) == []
 
 
 def test_a_catalogue_names_every_item_that_was_learnt(line: Line) -> None:

@@ -1,0 +1,465 @@
+"""Every value of a declaration is checked against its column, and every pair of settings."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from streaming.client import connection
+from twintide import config
+from twintide.config import Deployment, KafkaConfig
+from twintide.errors import Refused
+from twintide.problems import Misconfigured
+
+QUICKSTART = Path(__file__).parents[2] / "configs" / "quickstart.yaml"
+
+Change = Callable[[dict[str, Any]], object]
+
+
+def values() -> dict[str, Any]:
+    """The quickstart as YAML gives it, with every column type."""
+    found: dict[str, Any] = config.load(QUICKSTART).model_dump(mode="json")
+    found["events"]["columns"] |= {"name": "string", "words": "list<string>", "at": "timestamp_ms"}
+    return found
+
+
+def changed(change: Change) -> dict[str, Any]:
+    found = values()
+    change(found)
+    return found
+
+
+def query(**feature: Any) -> Change:
+    return lambda v: v["model"]["query"].append({"name": "more", "table": "more", **feature})
+
+
+def candidate(**feature: Any) -> Change:
+    return lambda v: v["model"]["candidate"].append({"name": "more", "table": "more", **feature})
+
+
+def dense(**feature: Any) -> Change:
+    return lambda v: v["model"]["query"].append({"kind": "dense", "name": "more", **feature})
+
+
+def positive(column: str, *equals: Any) -> Change:
+    said = {"column": column} | ({"equals": equals[0]} if equals else {})
+    return lambda v: v["events"].update(positive=said)
+
+
+def section(name: str, **keys: Any) -> Change:
+    return lambda v: v[name].update(keys)
+
+
+def hourly(**keys: Any) -> Change:
+    return lambda v: v["training"]["hourly"].update(keys)
+
+
+def gate(**keys: Any) -> Change:
+    return lambda v: v["publishing"]["gate"].update(keys)
+
+
+def feature(side: str, number: int, **keys: Any) -> Change:
+    return lambda v: v["model"][side][number].update(keys)
+
+
+YES, NO = True, False
+PASSWORD = {"sasl_mechanism": "PLAIN", "sasl_username": "me", "sasl_password_env": "PASSWORD"}
+WRONG: dict[str, tuple[Change, str]] = {
+    "a sparse number": (query(kind="sparse", column="watch_seconds"), "model.query.more.column"),
+    "a sparse list": (query(kind="sparse", column="topics"), "model.query.more.column"),
+    "a sparse instant": (query(kind="sparse", column="at"), "model.query.more.column"),
+    "a varlen id": (query(kind="varlen", column="region"), "model.query.more.column"),
+    "a varlen string": (query(kind="varlen", column="name"), "model.query.more.column"),
+    "a dense string": (dense(column="name"), "model.query.more.column"),
+    "a dense list": (dense(column="topics"), "model.query.more.column"),
+    "a dense instant": (dense(column="at"), "model.query.more.column"),
+    "a column nobody has": (query(kind="sparse", column="none"), "model.query.more.column"),
+    "the item in the query": (query(kind="sparse", column="item_id"), "model.query.more.column"),
+    "the user in the candidate": (
+        candidate(kind="sparse", column="user_id"),
+        "model.candidate.more.column",
+    ),
+    "a kind nobody has": (query(kind="sprase", column="region"), "model.query.more"),
+    "a feature without a kind": (query(column="region"), "model.query.more"),
+    "a feature without a column": (query(kind="sparse"), "model.query.more.column"),
+    "a key of another kind": (dense(column="region", pooling="sum"), "model.query.more.pooling"),
+    "a history of the item": (candidate(kind="history"), "model.candidate.more"),
+    "an hour of the item": (candidate(kind="hour_of_day"), "model.candidate.more"),
+    "statistics of the user": (
+        lambda v: v["model"]["query"].append({"kind": "item_statistics", "name": "more"}),
+        "model.query.more",
+    ),
+    "two histories": (query(kind="history"), "model"),
+    "two statistics": (
+        lambda v: v["model"]["candidate"].append({"kind": "item_statistics", "name": "more"}),
+        "model",
+    ),
+    "two features of a name": (feature("query", 3, name="user"), "model.query"),
+    "a name that leaves its folder": (feature("query", 3, name="../x"), "model.query.../x.name"),
+    "a table that leaves its folder": (
+        feature("query", 3, table="a/b"),
+        "model.query.region.table",
+    ),
+    "a table of 65 letters": (feature("query", 3, table="a" * 65), "model.query.region.table"),
+    "a name with a dot": (feature("query", 3, name="a.b"), "model.query.a.b.name"),
+    "strings among numbers in a table": (
+        query(kind="sparse", column="name", table="region"),
+        "model",
+    ),
+    "lists of strings among items": (query(kind="varlen", column="words", table="item"), "model"),
+    "strings among hours": (query(kind="sparse", column="name", table="hour"), "model"),
+    "no query features": (section("model", query=[]), "model.query"),
+    "no candidate features": (section("model", candidate=[]), "model.candidate"),
+    "no item id": (lambda v: v["model"]["candidate"].pop(0), "model.candidate"),
+    "no windows": (feature("candidate", 3, windows_minutes=[]), "windows_minutes"),
+    "a window of ten years": (feature("candidate", 3, windows_minutes=[9**9]), "windows_minutes.0"),
+    "a refresh of no minutes": (feature("candidate", 3, refresh_minutes=0), "refresh_minutes"),
+    "a zone of another planet": (feature("query", 2, time_zone="Mars/Olympus"), "time_zone"),
+    "a zone out of the folder": (feature("query", 2, time_zone="../../etc/passwd"), "time_zone"),
+    "a zone that is a folder": (section("training", time_zone="Europe"), "training.time_zone"),
+    "an empty zone": (section("training", time_zone=""), "training.time_zone"),
+    "a temperature of zero": (section("model", temperature=0), "model.temperature"),
+    "a temperature that overflows": (section("model", temperature=1e-40), "model.temperature"),
+    "a width beyond memory": (section("model", embedding_width=10**9), "model.embedding_width"),
+    "a layer of no width": (section("model", hidden=[0]), "model.hidden.0"),
+    "a user that is a list": (section("events", user="topics"), "events.user"),
+    "a user that is a number": (section("events", user="watch_seconds"), "events.user"),
+    "an item that is a truth": (section("events", item="liked"), "events.item"),
+    "an item nobody has": (section("events", item="none"), "events.item"),
+    "an item that is the user": (section("events", item="user_id"), "events.item"),
+    "a time that is a number": (section("events", time="event_id"), "events.time"),
+    "a reserved column": (
+        lambda v: v["events"]["columns"].update(kafka_offset="int64"),
+        "events.columns.kafka_offset",
+    ),
+    "a column without a name": (lambda v: v["events"]["columns"].update({"": "int64"}), "columns"),
+    "a column of no type": (
+        lambda v: v["events"]["columns"].update(region="int32"),
+        "events.columns.region",
+    ),
+    "clicks by a truth among numbers": (positive("region", YES), "events.positive.equals"),
+    "clicks by default among strings": (positive("name"), "events.positive.equals"),
+    "clicks by a number among strings": (positive("name", 1), "events.positive.equals"),
+    "clicks by a string among truths": (positive("clicked", "yes"), "events.positive.equals"),
+    "clicks by a number among truths": (positive("clicked", 1), "events.positive.equals"),
+    "clicks by half a number": (positive("region", 0.5), "events.positive.equals"),
+    "clicks by one wrong value": (positive("name", ["view", 1]), "events.positive.equals"),
+    "clicks by no value": (positive("name", []), "events.positive.equals"),
+    "clicks by null": (positive("name", None), "events.positive.equals"),
+    "clicks by a list of lists": (positive("name", [["view"]]), "events.positive.equals"),
+    "clicks by a list column": (positive("topics", 1), "events.positive.column"),
+    "clicks by an instant": (positive("at", 1), "events.positive.column"),
+    "clicks by nobody's column": (positive("none", 1), "events.positive.column"),
+    "a file's column for nobody": (
+        section("data_file", columns={"none": "x"}),
+        "data_file.columns.none",
+    ),
+    "a holdback below a shard": (
+        lambda v: (section("shards", minutes=5)(v), hourly(holdback_minutes=2)(v)),
+        "training.hourly.holdback_minutes",
+    ),
+    "shards of seven minutes": (section("shards", minutes=7), "shards.minutes"),
+    "shards of two hours": (section("shards", minutes=120), "shards.minutes"),
+    "shards of no rows": (section("shards", max_rows=0), "shards.max_rows"),
+    "a lateness of years": (
+        section("shards", allowed_lateness_seconds=1e300),
+        "shards.allowed_lateness_seconds",
+    ),
+    "an hourly pass of a century": (hourly(every_minutes=10**15), "training.hourly.every_minutes"),
+    "a holdback of a century": (
+        hourly(holdback_minutes=10**15),
+        "training.hourly.holdback_minutes",
+    ),
+    "a batch of one": (hourly(batch_rows=1), "training.hourly.batch_rows"),
+    "a rate of nothing": (hourly(row_learning_rate=0), "training.hourly.row_learning_rate"),
+    "a rate beyond floats": (hourly(dense_learning_rate=1e38), "training.hourly.dense_learning"),
+    "a million threads": (section("training", threads=10**6), "training.threads"),
+    "a seed below zero": (section("training", seed=-1), "training.seed"),
+    "a day from 24:00": (section("training", day_starts_at="24:00"), "training.day_starts_at"),
+    "a day from four": (section("training", day_starts_at="4:00"), "training.day_starts_at"),
+    "a gate that never judges": (gate(min_events=10, max_events=9), "publishing.gate.min_events"),
+    "a share above one": (gate(min_items_ratio=1.1), "publishing.gate.min_items_ratio"),
+    "a topic with a space": (section("kafka", topic="a b"), "kafka.topic"),
+    "a topic with a slash": (section("kafka", topic="../x"), "kafka.topic"),
+    "a topic of dots": (section("kafka", topic=".."), "kafka.topic"),
+    "a topic too long": (section("kafka", topic="a" * 250), "kafka.topic"),
+    "an empty topic": (section("kafka", topic=""), "kafka.topic"),
+    "an empty group": (section("kafka", group=" "), "kafka.group"),
+    "no servers": (section("kafka", bootstrap_servers=[]), "kafka.bootstrap_servers"),
+    "one string of servers": (
+        section("kafka", bootstrap_servers="a:9092"),
+        "kafka.bootstrap_servers",
+    ),
+    "a server without a port": (section("kafka", bootstrap_servers=["a"]), "bootstrap_servers.0"),
+    "a server with a scheme": (
+        section("kafka", bootstrap_servers=["a:9092", "ssl://a:9092"]),
+        "kafka.bootstrap_servers.1",
+    ),
+    "a port too large": (section("kafka", bootstrap_servers=["a:65536"]), "bootstrap_servers.0"),
+    "a session without end": (
+        section("kafka", session_timeout_seconds=1e9),
+        "kafka.session_timeout_seconds",
+    ),
+    "a password in the file": (
+        section("kafka", **PASSWORD, security_protocol="SASL_SSL", sasl_password="x"),
+        "kafka.sasl_password",
+    ),
+    "an open door": (section("serving", host="0.0.0.0"), "serving.token_env"),
+    "every door": (section("serving", host="::"), "serving.token_env"),
+    "no host": (section("serving", host=""), "serving.host"),
+    "a host with a path": (section("serving", host="http://a/"), "serving.host"),
+    "a port of 17 bits": (section("serving", port=65536), "serving.port"),
+    "a poll that never ends": (section("serving", poll_seconds=1e300), "serving.poll_seconds"),
+    "slices among shards": (
+        lambda v: v["folders"].update(slices=v["data_dir"] + "/shards/slices"),
+        "folders.slices",
+    ),
+    "two kinds in one folder": (
+        lambda v: v["folders"].update(versions=v["data_dir"] + "/x/../checkpoints"),
+        "folders.versions",
+    ),
+    "shards in the folder of all": (
+        lambda v: v["folders"].update(shards=v["data_dir"]),
+        "folders.",
+    ),
+    "slices in the shards' ledger": (
+        lambda v: v["folders"].update(slices=v["data_dir"] + "/shards.ledger"),
+        "folders.slices",
+    ),
+    "a folder of a shell": (lambda v: v.update(data_dir="~/data"), "data_dir"),
+    "a section nobody has": (lambda v: v.update(kafak={}), "kafak"),
+    "a section that is a list": (lambda v: v.update(training=[]), "training"),
+    "a section that is null": (lambda v: v.update(kafka=None), "kafka"),
+    "no events": (lambda v: v.pop("events"), "events"),
+    "no user": (lambda v: v["events"].pop("user"), "events.user"),
+    "a number in quotes": (section("training", threads="2"), "training.threads"),
+    "half a thread": (section("training", threads=2.5), "training.threads"),
+    "a truth as a number": (section("training", threads=True), "training.threads"),
+    "a null number": (section("training", threads=None), "training.threads"),
+}
+
+
+def problems_of(found: dict[str, Any]) -> tuple[str, ...]:
+    """The keys of all problems."""
+    with pytest.raises(Misconfigured) as wrong:
+        config.parse(found, name="twintide.yaml")
+    for problem in wrong.value.problems:
+        assert not PYDANTIC & set(f"{problem.reason} {problem.hint}".split()), problem
+    return tuple(problem.key for problem in wrong.value.problems)
+
+
+PYDANTIC = {"Input", "Extra", "Field", "valid", "instance", "pydantic", "permitted", "Value"}
+"""Words that pydantic uses and we do not."""
+
+
+@pytest.mark.promise("X2")
+@pytest.mark.parametrize(("change", "key"), WRONG.values(), ids=WRONG)
+def test_what_cannot_work_is_refused_by_its_key(change: Change, key: str) -> None:
+    """One problem, in our words, with the key that must be changed."""
+    found = problems_of(changed(change))
+
+    assert len(found) == 1
+    assert key in found[0]
+
+
+RIGHT: dict[str, Change] = {
+    "nothing changed": lambda _: None,
+    "any of two strings": positive("name", ["view", "addtocart"]),
+    "one string": positive("name", "click"),
+    "a whole number": positive("region", 1),
+    "numbers": positive("watch_seconds", [4, 4.5]),
+    "not liked": positive("liked", NO),
+    "every event": lambda v: v["events"].update(positive=None),
+    "a truth as an id": query(kind="sparse", column="liked"),
+    "a truth as a number": dense(column="liked"),
+    "two readers of a table": query(kind="sparse", column="category", table="region"),
+    "recent items in the item table": query(kind="varlen", column="topics", table="item"),
+    "a history of its own": feature("query", 1, table="recent"),
+    "linear towers": section("model", hidden=[]),
+    "no holdback": hourly(holdback_minutes=0),
+    "a broker by IPv6": section("kafka", bootstrap_servers=["[::1]:9092"]),
+    "any port": section("serving", port=0),
+    "loopback by another address": section("serving", host="127.0.0.2"),
+    "loopback by IPv6": section("serving", host="::1"),
+    "shards somewhere else": lambda v: v["folders"].update(shards="/elsewhere"),
+    "a file's names": section("data_file", columns={"user_id": "user"}),
+}
+
+
+@pytest.mark.promise("X2")
+@pytest.mark.parametrize("change", RIGHT.values(), ids=RIGHT)
+def test_what_can_work_is_accepted(change: Change) -> None:
+    """And survives being written and read again."""
+    found = config.parse(changed(change), name="twintide.yaml")
+
+    assert config.parse(json.loads(found.model_dump_json()), name="again") == found
+
+
+def test_all_problems_are_told_at_once() -> None:
+    """Across sections, wrong values beside what does not fit together, and nothing that follows."""
+    found = values()
+    found["training"] |= {"treads": 3, "time_zone": "Mars"}
+    found["training"]["hourly"]["every_minutes"] = 0
+    found["kafka"] |= {"ssl_cafile": "ca.pem", "topic": "a b"}
+    found["events"]["columns"]["region"] = "int"  # so that whoever reads it is not judged
+    found["events"]["user"] = "none"
+    found["model"]["query"][1].pop("table")
+    found["model"]["candidate"].append({"kind": "dense", "name": "more", "column": "topics"})
+    found["serving"]["host"] = "0.0.0.0"
+    found["folders"]["slices"] = found["data_dir"] + "/shards"
+
+    assert sorted(problems_of(found)) == [
+        "events.columns.region",
+        "events.user",
+        "folders.slices",
+        "kafka.ssl_cafile",
+        "kafka.topic",
+        "model.candidate.more.column",
+        "model.query.history.table",
+        "serving.token_env",
+        "training.hourly.every_minutes",
+        "training.time_zone",
+        "training.treads",
+    ]
+
+
+def test_a_misspelt_key_is_told_beside_the_right_one() -> None:
+    """Near in its letters, or of that name in another section."""
+    for wrong, right in (("treads", "training.threads"), ("batch_rows", "training.hourly.batch_r")):
+        with pytest.raises(Refused, match=f"training.{wrong}.*did you mean {right}"):
+            config.parse(changed(section("training", **{wrong: 3})), name="twintide.yaml")
+
+
+@pytest.mark.promise("X3")
+def test_a_secret_in_the_wrong_place_is_not_repeated() -> None:
+    """Whoever writes the password where its variable's name belongs does not read it in a log."""
+    canary = "hunter2-canary!"
+    for key in ("sasl_password_env", "sasl_password", "sasl_pasword_env", "sasl_username"):
+        wrong = {**PASSWORD, "security_protocol": "SASL_SSL", key: [canary]}
+        with pytest.raises(Refused) as refused:
+            config.parse(changed(section("kafka", **wrong)), name="twintide.yaml")
+        assert canary not in str(refused.value)
+
+    with pytest.raises(Refused) as refused:
+        config.parse(
+            changed(section("kafka", **PASSWORD, sasl_password=canary)), name="twintide.yaml"
+        )
+    assert canary not in str(refused.value)
+
+
+CONNECTIONS: dict[str, tuple[dict[str, Any], str | None]] = {
+    "plain": ({}, None),
+    "TLS": ({"security_protocol": "SSL"}, None),
+    "TLS with authorities": ({"security_protocol": "SSL", "ssl_cafile": "ca.pem"}, None),
+    "a password over TLS": ({"security_protocol": "SASL_SSL", **PASSWORD}, None),
+    "a password over TLS with authorities": (
+        {"security_protocol": "SASL_SSL", "ssl_cafile": "ca.pem", **PASSWORD},
+        None,
+    ),
+    "a password in the open, asked for": (
+        {
+            "security_protocol": "SASL_PLAINTEXT",
+            "allow_password_over_plaintext": True,
+            **PASSWORD,
+        },
+        None,
+    ),
+    "a password in the open": (
+        {"security_protocol": "SASL_PLAINTEXT", **PASSWORD},
+        "kafka.security_protocol",
+    ),
+    "a password nobody asks for": (PASSWORD, "kafka.sasl_mechanism"),
+    "a user nobody asks for": ({"sasl_username": "me"}, "kafka.sasl_username"),
+    "a mechanism nobody asks for": ({"sasl_mechanism": "PLAIN"}, "kafka.sasl_mechanism"),
+    "a password over TLS that asks for none": (
+        {"security_protocol": "SSL", **PASSWORD},
+        "kafka.sasl_username",
+    ),
+    "authorities without TLS": ({"ssl_cafile": "ca.pem"}, "kafka.ssl_cafile"),
+    "authorities and a password without TLS": (
+        {
+            "security_protocol": "SASL_PLAINTEXT",
+            "allow_password_over_plaintext": True,
+            "ssl_cafile": "ca.pem",
+            **PASSWORD,
+        },
+        "kafka.ssl_cafile",
+    ),
+    "no password": ({"security_protocol": "SASL_SSL"}, "kafka.sasl_password_env"),
+    "no mechanism": (
+        {"security_protocol": "SASL_SSL", **PASSWORD, "sasl_mechanism": None},
+        "kafka.sasl_mechanism",
+    ),
+    "an unknown mechanism": (
+        {"security_protocol": "SASL_SSL", **PASSWORD, "sasl_mechanism": "GSSAPI"},
+        "kafka.sasl_mechanism",
+    ),
+    "an unknown protocol": ({"security_protocol": "TLS"}, "kafka.security_protocol"),
+}
+
+
+@pytest.mark.promise("X4")
+@pytest.mark.parametrize(("kafka", "key"), CONNECTIONS.values(), ids=CONNECTIONS)
+def test_a_connection_is_as_safe_as_the_file_reads(
+    kafka: dict[str, Any], key: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Settings that promise more than the protocol keeps are refused; none turns checks off."""
+    monkeypatch.setenv("PASSWORD", "a canary")
+    found = changed(section("kafka", **kafka))
+    if key is not None:
+        assert key in problems_of(found)
+        return
+
+    settings = connection(config.parse(found, name="twintide.yaml").kafka)
+
+    wanted = kafka.get("security_protocol", "PLAINTEXT")
+    assert settings["security_protocol"] == wanted
+    assert ("sasl_plain_password" in settings) == wanted.startswith("SASL")
+    assert not [name for name in settings if "check_hostname" in name or "ssl_context" in name]
+
+
+def test_authorities_lie_beside_the_file(tmp_path: Path) -> None:
+    """As every relative path of a configuration, whatever folder a program is started in."""
+    found = changed(section("kafka", security_protocol="SSL", ssl_cafile="certs/ca.pem"))
+    path = tmp_path / "twintide.yaml"
+    path.write_text(json.dumps(found))
+
+    assert config.load(path).kafka.ssl_cafile == tmp_path / "certs" / "ca.pem"
+
+
+def deployment_of(change: Change) -> Deployment:
+    return config.parse(changed(change), name="twintide.yaml")
+
+
+def test_any_of_several_values_makes_a_click() -> None:
+    """A null is none of them."""
+    events = deployment_of(positive("name", ["view", "addtocart"])).events
+    names = pa.array(["view", None, "remove", "addtocart", ""])
+
+    found = events.is_click(pa.table({"name": names}))
+
+    assert found.to_pylist() == [True, False, False, True, False]
+    assert str(events.positive) == "name = view or addtocart"
+
+
+def test_only_names_and_types_of_columns_bind_a_shard() -> None:
+    """Which of them is the user, and what is a click, binds slices alone."""
+    before = deployment_of(lambda _: None).events
+    roles = deployment_of(positive("liked", YES)).events
+    order = deployment_of(
+        lambda v: v["events"].update(columns=dict(reversed(v["events"]["columns"].items())))
+    ).events
+    more = deployment_of(lambda v: v["events"]["columns"].update(country="string")).events
+
+    assert before.columns_fingerprint() == roles.columns_fingerprint()
+    assert before.columns_fingerprint() == order.columns_fingerprint()
+    assert before.columns_fingerprint() != more.columns_fingerprint()
+    assert before.fingerprint() != roles.fingerprint()
+
+
+def test_the_defaults_of_a_broker_are_plain() -> None:
+    """What `KafkaConfig()` says is what a local broker needs."""
+    assert connection(KafkaConfig())["security_protocol"] == "PLAINTEXT"

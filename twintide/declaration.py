@@ -1,0 +1,356 @@
+"""What in a declaration cannot work together: pure rules over sections, no disk, no network.
+
+Each rule looks at one section or at a pair, and names every key that it finds wrong. Whatever comes
+later (ingest, training, publishing, serving) relies on these and checks no declaration again.
+"""
+
+import ipaddress
+import os
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from itertools import combinations
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from twintide.events import RESERVED_COLUMNS, EventSchema, Value
+from twintide.features import (
+    SIDES,
+    Dense,
+    Feature,
+    History,
+    HourOfDay,
+    ItemStatistics,
+    Looked,
+    ModelSpec,
+    Side,
+    Sparse,
+    Varlen,
+)
+from twintide.problems import Problem
+
+if TYPE_CHECKING:
+    from twintide.config import (
+        DataFileConfig,
+        FoldersConfig,
+        GateConfig,
+        KafkaConfig,
+        PublishingConfig,
+        ServingConfig,
+        ShardsConfig,
+        TrainingConfig,
+    )
+
+Problems = Iterator[Problem]
+
+
+def problems_of(sections: Mapping[str, Any]) -> Problems:
+    """Whatever cannot work in these sections; a rule whose sections are not there is left out."""
+    for names, rule in _RULES:
+        if all(name in sections for name in names):
+            yield from rule(*(sections[name] for name in names))
+
+
+def _passwords(kafka: "KafkaConfig") -> Problems:
+    """A password is sent where it is asked for, and readably only where that is asked for too."""
+    protocol, reads = kafka.security_protocol, ("kafka.security_protocol",)
+    for name in ("sasl_mechanism", "sasl_username", "sasl_password_env"):
+        given = getattr(kafka, name)
+        if protocol.startswith("SASL") and not given:
+            yield Problem(f"kafka.{name}", f"is missing: {protocol} needs it", reads=reads)
+        if not protocol.startswith("SASL") and given is not None:
+            yield Problem(
+                f"kafka.{name}",
+                f"is given, but security_protocol is {protocol}, which asks for no password",
+                hint="security_protocol: SASL_SSL",
+                reads=reads,
+            )
+    if protocol == "SASL_PLAINTEXT" and not kafka.allow_password_over_plaintext:
+        yield Problem(
+            "kafka.security_protocol",
+            "SASL_PLAINTEXT sends the password readably over the network",
+            hint="use SASL_SSL, or set allow_password_over_plaintext: true",
+            reads=("kafka.allow_password_over_plaintext",),
+        )
+
+
+def _encryption(kafka: "KafkaConfig") -> Problems:
+    if kafka.ssl_cafile is not None and not kafka.security_protocol.endswith("SSL"):
+        yield Problem(
+            "kafka.ssl_cafile",
+            f"is given, but security_protocol is {kafka.security_protocol}, which does not encrypt",
+            hint=f"security_protocol: {'SASL_SSL' if kafka.sasl_username else 'SSL'}",
+            reads=("kafka.security_protocol",),
+        )
+
+
+def _roles(events: EventSchema) -> Problems:
+    roles = (
+        ("user", events.user, {"string", "int64"}),
+        ("item", events.item, {"string", "int64"}),
+        ("time", events.time, {"timestamp_ms"}),
+    )
+    for role, column, types in roles:
+        key, kind = f"events.{role}", events.columns.get(column)
+        if kind is None:
+            yield _no_column(key, column, events)
+        elif kind not in types:
+            yield Problem(
+                key,
+                f"column {column!r} is {kind}, not {' or '.join(sorted(types))}",
+                reads=(f"events.columns.{column}",),
+            )
+    if events.user == events.item:
+        yield Problem("events.item", f"column {events.item!r} is the user's id already")
+
+
+def _column_names(events: EventSchema) -> Problems:
+    for name in events.columns:
+        if name in RESERVED_COLUMNS:
+            yield Problem(
+                f"events.columns.{name}", "is a name that the shards use for where a message lay"
+            )
+        elif not name.strip():
+            yield Problem("events.columns", "one column has no name")
+
+
+def _no_column(key: str, column: str, events: EventSchema) -> Problem:
+    return Problem(
+        key,
+        f"events have no column {column!r}; they have {', '.join(sorted(events.columns))}",
+        reads=(f"events.columns.{column}",),
+    )
+
+
+def _positive(events: EventSchema) -> Problems:
+    """Each value must be one that the column can hold."""
+    if events.positive is None:
+        return
+    column, key = events.positive.column, "events.positive"
+    kind = events.columns.get(column)
+    if kind is None:
+        yield _no_column(f"{key}.column", column, events)
+        return
+    reads = (f"events.columns.{column}", f"{key}.column")
+    if kind not in _HOLDS:
+        yield Problem(
+            f"{key}.column",
+            f"column {column!r} is {kind}, which no value can be compared with",
+            hint=f"take a column that is {', '.join(_HOLDS)}",
+            reads=reads,
+        )
+        return
+    if not events.positive.values():
+        yield Problem(f"{key}.equals", "is an empty list, so that no event would be a click")
+    for value in events.positive.values():
+        if not _HOLDS[kind](value):
+            shown = str(value).lower() if isinstance(value, bool) else repr(value)
+            yield Problem(
+                f"{key}.equals",
+                f"{shown} is no value of column {column!r}, which is {kind}",
+                hint=_SUCH_AS[kind],
+                reads=reads,
+            )
+
+
+def _is_whole(value: Value) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+_HOLDS: dict[str, Callable[[Value], bool]] = {
+    "string": lambda value: isinstance(value, str),
+    "int64": _is_whole,
+    "float64": lambda value: _is_whole(value) or isinstance(value, float),
+    "bool": lambda value: isinstance(value, bool),
+}
+"""Column types that can tell a click, and which values they hold."""
+
+_SUCH_AS = {
+    "string": "such as equals: click, or equals: 'yes'",
+    "int64": "such as equals: 1",
+    "float64": "such as equals: 4.5",
+    "bool": "equals: true or equals: false",
+}
+
+
+def _feature_columns(events: EventSchema, model: ModelSpec) -> Problems:
+    """Each feature reads a column that it can read, and that its tower may see."""
+    for side, feature in _features(model):
+        key, column = f"model.{side}.{feature.name}", getattr(feature, "column", None)
+        if column is None:
+            continue
+        kind = events.columns.get(column)
+        if kind is None:
+            yield _no_column(f"{key}.column", column, events)
+        elif kind not in _READABLE[type(feature)]:
+            yield Problem(
+                f"{key}.column",
+                f"column {column!r} is {kind}, which a {feature.kind} feature cannot read",
+                hint=f"it reads {', '.join(sorted(_READABLE[type(feature)]))}",
+                reads=(f"events.columns.{column}", f"{key}.kind"),
+            )
+        if column == (events.item if side == "query" else events.user):
+            other = "item" if side == "query" else "user"
+            yield Problem(
+                f"{key}.column",
+                f"column {column!r} is the {other}'s id, which the {side} tower must not see: "
+                "it is what is asked for",
+                reads=(f"events.{other}",),
+            )
+
+
+_READABLE: dict[type, frozenset[str]] = {
+    Sparse: frozenset({"string", "int64", "bool"}),
+    Varlen: frozenset({"list<string>", "list<int64>"}),
+    Dense: frozenset({"int64", "float64", "bool"}),
+}
+
+
+def _features(model: ModelSpec) -> Iterator[tuple[Side, Feature]]:
+    for side in SIDES:
+        for feature in model.features(side):
+            yield side, feature
+
+
+def _towers(model: ModelSpec) -> Problems:
+    """Names, and which tower a kind belongs to."""
+    for side in SIDES:
+        names = [feature.name for feature in model.features(side)]
+        for name in dict.fromkeys(each for each in names if names.count(each) > 1):
+            yield Problem(f"model.{side}", f"{names.count(name)} features are named {name!r}")
+    belongs: dict[type, tuple[Side, str]] = {
+        History: ("query", "belongs to the user"),
+        HourOfDay: ("query", "belongs to the moment of the request"),
+        ItemStatistics: ("candidate", "belong to the item"),
+    }
+    for side, feature in _features(model):
+        own, why = belongs.get(type(feature), (side, ""))
+        if own != side:
+            yield Problem(
+                f"model.{side}.{feature.name}", f"{feature.kind} {why}, so to the {own} tower"
+            )
+    for kind in (History, ItemStatistics):
+        several = [f"{side}.{f.name}" for side, f in _features(model) if isinstance(f, kind)]
+        if len(several) > 1:
+            yield Problem(
+                "model",
+                f"{' and '.join(several)} are of a kind of which a model may have one",
+                reads=tuple(f"model.{name}" for name in several),
+            )
+
+
+def _item_id(events: EventSchema, model: ModelSpec) -> Problems:
+    reads = [f.column for f in model.candidate if isinstance(f, Sparse)]
+    if events.item not in reads:
+        yield Problem(
+            "model.candidate",
+            f"one sparse feature must read the item's column {events.item!r}",
+            hint=f"{{kind: sparse, name: item, column: {events.item}, table: item}}",
+            reads=("events.item", "model.candidate"),
+        )
+
+
+def _tables(events: EventSchema, model: ModelSpec) -> Problems:
+    """Ids of one table meet: a string never has the key of a whole number."""
+    readers: dict[str, dict[str, str]] = defaultdict(dict)
+    for side, feature in _features(model):
+        if isinstance(feature, Looked):
+            ids = "strings" if "string" in _ids_of(feature, events) else "whole numbers"
+            readers[feature.table][f"{side}.{feature.name}"] = ids
+    for table, kinds in readers.items():
+        if len(set(kinds.values())) > 1:
+            told = ", ".join(f"{name} by {ids}" for name, ids in kinds.items())
+            yield Problem(
+                "model",
+                f"table {table!r} is looked up by ids that never meet: {told}",
+                hint="give each a table of its own",
+                reads=("events.item", *(f"model.{name}" for name in kinds)),
+            )
+
+
+def _ids_of(feature: Feature, events: EventSchema) -> str:
+    """The type of the column whose ids a feature looks up."""
+    own = {History: events.item, HourOfDay: ""}.get(type(feature))
+    return events.columns.get(getattr(feature, "column", "") if own is None else own, "int64")
+
+
+def _file_columns(events: EventSchema, data_file: "DataFileConfig") -> Problems:
+    for name in data_file.columns:
+        if name not in events.columns:
+            yield _no_column(f"data_file.columns.{name}", name, events)
+
+
+def _holdback(shards: "ShardsConfig", training: "TrainingConfig") -> Problems:
+    holdback = training.hourly.holdback_minutes
+    if 0 < holdback < shards.minutes:
+        yield Problem(
+            "training.hourly.holdback_minutes",
+            f"{holdback} is shorter than a shard of {shards.minutes} minutes, "
+            "so nothing would be held back",
+            hint="0 says so",
+            reads=("shards.minutes",),
+        )
+
+
+def _gate(publishing: "PublishingConfig") -> Problems:
+    gate: GateConfig = publishing.gate
+    if gate.min_events > gate.max_events:
+        yield Problem(
+            "publishing.gate.min_events",
+            f"{gate.min_events} is more than max_events, {gate.max_events}, "
+            "so no recall would ever be judged",
+            reads=("publishing.gate.max_events",),
+        )
+
+
+def _doors(serving: "ServingConfig") -> Problems:
+    if not _is_loopback(serving.host) and serving.token_env is None:
+        yield Problem(
+            "serving.token_env",
+            f"is missing: host {serving.host} is reachable from other machines",
+            hint="name the variable that holds the bearer token, or set host: 127.0.0.1",
+            reads=("serving.host",),
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
+def _own_folders(data_dir: Path, folders: "FoldersConfig") -> Problems:
+    """No kind of artifact lies inside another's folder: each sweeps and lists its own."""
+    places = {name: Path(os.path.normpath(path)) for name, path in folders.below(data_dir).items()}
+    moved = [name for name in type(folders).model_fields if getattr(folders, name) is not None]
+    found: set[str] = set()
+    for (one, one_path), (other, other_path) in combinations(places.items(), 2):
+        inside = one_path.is_relative_to(other_path) or other_path.is_relative_to(one_path)
+        key = next((name for name in (other, one) if name in moved), "shards")
+        if inside and key not in found:
+            found.add(key)
+            yield Problem(
+                f"folders.{key}",
+                f"{one} would lie in {one_path} and {other} in {other_path}, one inside the other",
+                hint="give each kind of artifact a folder of its own",
+                reads=("data_dir",),
+            )
+
+
+_RULES: tuple[tuple[tuple[str, ...], Callable[..., Problems]], ...] = (
+    (("data_dir", "folders"), _own_folders),
+    (("kafka",), _passwords),
+    (("kafka",), _encryption),
+    (("events",), _column_names),
+    (("events",), _roles),
+    (("events",), _positive),
+    (("model",), _towers),
+    (("events", "model"), _item_id),
+    (("events", "model"), _feature_columns),
+    (("events", "model"), _tables),
+    (("events", "data_file"), _file_columns),
+    (("shards", "training"), _holdback),
+    (("publishing",), _gate),
+    (("serving",), _doors),
+)
+"""The sections that a rule looks at, and the rule."""
