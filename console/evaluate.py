@@ -100,7 +100,7 @@ class ModelRunner:
     def tick(self, now: datetime) -> None:
         if self.policy.stops_before_scoring and now > self.span.score_from:
             return
-        clock = HeldClock(now)
+        clock = HeldClock(now, end=self.span.last_at)
         began = monotonic_seconds()
         trained = self._night(clock) | self._pass(clock)
         self.train_seconds += monotonic_seconds() - began
@@ -256,7 +256,7 @@ def _drive(
         _runner(policy, shared, span, seen.counts, folder=folder, history=history)
         for policy in policies
     ]
-    slicer = Slicer(shared, DerivedState.empty(shared), {})
+    slicer = Slicer(shared, DerivedState.empty(shared), {}, clock=HeldClock(span.last_at))
     holdback = timedelta(minutes=shared.training.hourly.holdback_minutes)
     step = timedelta(minutes=cadence)
     now = floor_to_minutes(span.first_at, cadence)

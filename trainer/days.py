@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
+from twintide.clock import Clock, has_come
 from twintide.config import TrainingConfig
 from twintide.shards import Ledger
 
@@ -54,9 +55,9 @@ class Calendar:
         return self.day_of(self.end_of(day))
 
 
-def complete_until(ledger: Ledger) -> datetime | None:
+def complete_until(ledger: Ledger, *, clock: Clock) -> datetime | None:
     """Before this instant no more shards will come, for any partition; None while that is not
-    known.
+    known. What says that an instant is over which has not come says nothing.
     """
     watermarks = ledger.watermarks()
     partitions = {mark.partitions for mark in watermarks.values()}
@@ -68,6 +69,7 @@ def complete_until(ledger: Ledger) -> datetime | None:
         passed = [newest.minute_at] if newest else []
         if mark and mark.next == (newest.next if newest else mark.next):
             passed.append(mark.complete_until)
+        passed = [at for at in passed if has_come(at, clock)]
         if not passed:
             return None
         ends.append(max(passed))

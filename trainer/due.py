@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 
 from trainer import line
+from trainer.chains import newest_minute
 from trainer.days import Calendar, complete_until
 from twintide.checkpoints import list_checkpoints
 from twintide.clock import Clock
@@ -46,11 +47,11 @@ def nightly_due(deployment: Deployment, *, clock: Clock) -> NightlyDue:
     """What the files of a deployment say."""
     newest = line.newest_nightly(list_checkpoints(deployment.checkpoints_dir))
     ledger = Ledger(deployment.shards_dir, deployment.kafka.topic)
-    footers = [ledger.newest(partition) for partition in ledger.watermarks()]
+    minutes = [newest_minute(ledger, each, clock=clock) for each in ledger.watermarks()]
     day = due_day(
         newest.day if newest else None,
-        newest_shard_at=max((each.minute_at for each in footers if each), default=None),
-        complete=complete_until(ledger),
+        newest_shard_at=max((each for each in minutes if each), default=None),
+        complete=complete_until(ledger, clock=clock),
         now=clock.now(),
         calendar=Calendar.of(deployment.training),
     )

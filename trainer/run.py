@@ -94,7 +94,7 @@ def hourly(deployment: Deployment, *, clock: Clock, on_step: OnStep | None = Non
         begun = _begin(deployment, parent)
         now = floor_to_minutes(clock.now(), 1)
         learn_until = now - timedelta(minutes=hourly_config.holdback_minutes)
-        slicer = Slicer(deployment, begun.state, begun.position)
+        slicer = Slicer(deployment, begun.state, begun.position, clock=clock)
         slicer.extend(learn_until)
         slicer.extend(now)
         waiting = [each for each in slicer.chain if not each.is_covered_by(begun.position)]
@@ -140,9 +140,11 @@ def nightly(
     with _line_lock(deployment, "nightly"):
         parent = line.newest_nightly(list_checkpoints(deployment.checkpoints_dir))
         last_day = day or yesterday
-        last_day = _last_complete(deployment, calendar, last_day, asked=day is not None)
+        last_day = _last_complete(
+            deployment, calendar, last_day, asked=day is not None, clock=clock
+        )
         begun = _begin(deployment, parent)
-        slicer = Slicer(deployment, begun.state, begun.position)
+        slicer = Slicer(deployment, begun.state, begun.position, clock=clock)
         slicer.extend(calendar.end_of(last_day))
         due = [
             each
@@ -388,11 +390,13 @@ def _check_finite(arrays: Arrays) -> None:
             )
 
 
-def _last_complete(deployment: Deployment, calendar: Calendar, day: date, *, asked: bool) -> date:
+def _last_complete(
+    deployment: Deployment, calendar: Calendar, day: date, *, asked: bool, clock: Clock
+) -> date:
     """`day`, or the newest complete day before it. Raises Refused where `day` was asked for by
     name.
     """
-    until = complete_until(Ledger(deployment.shards_dir, deployment.kafka.topic))
+    until = complete_until(Ledger(deployment.shards_dir, deployment.kafka.topic), clock=clock)
     if until is None:
         raise Refused(
             "no day is complete: ingest has not yet looked at every partition of "

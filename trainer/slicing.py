@@ -6,16 +6,16 @@ often changes where slices end, and neither what is in them nor their order.
 """
 
 from collections import defaultdict
-from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from trainer.chains import Found, shards_behind
 from trainer.days import Calendar
 from trainer.derived import Clicks
 from trainer.state import DerivedState
-from twintide.clock import from_unix_ms
+from twintide.clock import Clock, floor_to_minutes, from_unix_ms, to_unix_ms
 from twintide.config import Deployment
 from twintide.errors import Refused
 from twintide.events import (
@@ -43,14 +43,6 @@ from twintide.slices import (
 )
 
 
-@dataclass(frozen=True)
-class _Found:
-    """A shard to be read, footer known."""
-
-    name: ShardName
-    footer: ShardFooter
-
-
 def fingerprint_of(deployment: Deployment) -> str:
     return f"{deployment.events.fingerprint()}-{deployment.model.fingerprint()}"
 
@@ -58,12 +50,15 @@ def fingerprint_of(deployment: Deployment) -> str:
 class Slicer:
     """The chain's end, and the derived state there. `chain` holds every slice, oldest first."""
 
-    def __init__(self, deployment: Deployment, state: DerivedState, position: Position) -> None:
+    def __init__(
+        self, deployment: Deployment, state: DerivedState, position: Position, *, clock: Clock
+    ) -> None:
         """`state` is that of a checkpoint at `position`; slices after it are folded in.
 
         Raises Refused where the slices were made for other events or features.
         """
         self._deployment = deployment
+        self._clock = clock
         self._ledger = Ledger(deployment.shards_dir, deployment.kafka.topic)
         self._calendar = Calendar.of(deployment.training)
         self._last_hour: dict[int, datetime] = {}
@@ -104,22 +99,21 @@ class Slicer:
             self.position[partition] = next_
             self._last_hour[partition] = slice_.footer.hour_at
 
-    def _new_shards_by_hour(self, until: datetime) -> dict[tuple[datetime, date], list[_Found]]:
+    def _new_shards_by_hour(self, until: datetime) -> dict[tuple[datetime, date], list[Found]]:
         """Shards after the chain, by hour; each partition's ledger is checked to go on where it
         stopped.
         """
-        expected = dict(self.position)
-        groups: dict[tuple[datetime, date], list[_Found]] = defaultdict(list)
-        for name in self._ledger.names(since=self._oldest_hour_of_interest(), until=until):
-            if name.first < expected.get(name.partition, 0):
-                continue
-            footer = name.footer()
-            if footer.minute_at >= until:
-                continue
-            _check_goes_on(footer, expected.get(name.partition), name)
-            expected[name.partition] = footer.next
-            day = self._calendar.day_of(footer.minute_at)
-            groups[name.hour_at, day].append(_Found(name, footer))
+        groups: dict[tuple[datetime, date], list[Found]] = defaultdict(list)
+        for found in shards_behind(
+            self._ledger,
+            self.position,
+            self._last_hour,
+            since=self._oldest_hour_of_interest(),
+            until=until,
+            clock=self._clock,
+        ):
+            hour_at = floor_to_minutes(found.minute_at, 60)
+            groups[hour_at, self._calendar.day_of(found.minute_at)].append(found)
         return groups
 
     def _oldest_hour_of_interest(self) -> datetime | None:
@@ -131,11 +125,11 @@ class Slicer:
             return None
         return min(self._last_hour.values())
 
-    def _make(self, found: list[_Found], *, hour_at: datetime, day: date, until: datetime) -> Slice:
+    def _make(self, found: list[Found], *, hour_at: datetime, day: date, until: datetime) -> Slice:
         schema = self._deployment.events
         for each in found:
             _check_schema(each.footer, schema, each.name)
-        events = pa.concat_tables(read_shard(each.name.path) for each in found)
+        events = pa.concat_tables(_with_times_that_came(each, self._clock) for each in found)
         clicks = _in_event_order(events.filter(schema.is_click(events)), schema.time)
         rows, self.state = self._enriched(clicks)
         footer = SliceFooter(
@@ -184,22 +178,29 @@ class Slicer:
         return pa.table(columns), after
 
 
-def _check_goes_on(footer: ShardFooter, expected: int | None, name: ShardName) -> None:
-    goes_on_at = footer.first - footer.gap_before
-    if expected is not None and goes_on_at != expected:
-        raise Refused(
-            f"shard {name.path} starts at offset {goes_on_at} of partition {footer.partition}, "
-            f"but the shards before it end at {expected}",
-            hint="`twintide verify` lists every breach of the ledger; restore the missing shard",
-        )
-
-
 def _check_schema(footer: ShardFooter, schema: EventSchema, name: ShardName) -> None:
     if footer.fingerprint != schema.fingerprint():
         raise Refused(
             f"shard {name.path} holds events of another schema than the configuration's",
             hint="events: must be what ingest ran with; another schema needs shards of its own",
         )
+
+
+def _with_times_that_came(found: Found, clock: Clock) -> pa.Table:
+    """The events of a shard. Older programs believed any broker time: one that has not come becomes
+    that of the message before, or the shard's minute.
+    """
+    events = read_shard(found.name.path)
+    latest_ms = to_unix_ms(clock.latest())
+    stored_ms = events[BROKER_TIME_COLUMN].cast(pa.int64())
+    if not len(events) or pc.max(stored_ms).as_py() <= latest_ms:
+        return events
+    has_come = pc.less_equal(stored_ms, latest_ms)
+    came_ms = pc.fill_null_forward(pc.if_else(has_come, stored_ms, None).combine_chunks())
+    came_ms = pc.fill_null(came_ms, to_unix_ms(found.minute_at))
+    at = events.schema.get_field_index(BROKER_TIME_COLUMN)
+    field = events.schema.field(at)
+    return events.set_column(at, field, came_ms.cast(field.type))
 
 
 def _in_event_order(events: pa.Table, time_column: str) -> pa.Table:
@@ -218,7 +219,7 @@ def _in_event_order(events: pa.Table, time_column: str) -> pa.Table:
     return timed.take(pc.sort_indices(timed, order))
 
 
-def _ranges_of(found: list[_Found]) -> dict[int, tuple[int, int]]:
+def _ranges_of(found: list[Found]) -> dict[int, tuple[int, int]]:
     ranges: dict[int, tuple[int, int]] = {}
     for footer in (each.footer for each in found):
         first = ranges[footer.partition][0] if footer.partition in ranges else footer.first

@@ -21,6 +21,10 @@ class Clock(Protocol):
         """The current instant, UTC and timezone-aware."""
         ...
 
+    def latest(self) -> datetime:
+        """No instant after this one has come, whatever a file says."""
+        ...
+
 
 class SystemClock:
     """The machine's clock."""
@@ -29,16 +33,28 @@ class SystemClock:
         """The current instant, UTC and timezone-aware."""
         return datetime.now(UTC)
 
+    def latest(self) -> datetime:
+        """Now, and the little by which clocks differ."""
+        return latest_believed(self.now())
+
 
 class HeldClock:
     """A clock that stands still until it is told to move: virtual time for replays and tests."""
 
-    def __init__(self, at: datetime) -> None:
+    def __init__(self, at: datetime, *, end: datetime | None = None) -> None:
+        """`end`: where the virtual time ends that this is an instant of."""
         self._at = at
+        self._end = at if end is None else end
 
     def now(self) -> datetime:
         """The current instant, UTC and timezone-aware."""
         return self._at
+
+    def latest(self) -> datetime:
+        """What lies between the instant that is held and the machine's clock has come, and is only
+        not yet looked at.
+        """
+        return latest_believed(max(self._at, self._end, SystemClock().now()))
 
     def move_to(self, at: datetime) -> None:
         """Stand at `at` from now on."""
@@ -60,10 +76,8 @@ def latest_believed(now: datetime) -> datetime:
 
 
 def has_come(at: datetime, clock: Clock) -> bool:
-    """Whether `at` may lie in the past. What is held or replayed is judged by the machine's clock
-    where that is later: artifacts beyond a held clock are real and only not yet looked at.
-    """
-    return at <= latest_believed(max(clock.now(), SystemClock().now()))
+    """Whether `at` may lie in the past."""
+    return at <= clock.latest()
 
 
 def from_unix_ms(ms: int) -> datetime:
