@@ -162,7 +162,7 @@ def _kafka(stage: Stage, stack: ExitStack) -> str:
 
 def _write_config(stage: Stage, config: Path | None, bootstrap: str) -> "Deployment":
     """The demo's own configuration: the given one, or the quickstart, on this Kafka and folder."""
-    from console.settings import as_yaml, shipped
+    from console.settings import shipped
     from twintide import yaml12
     from twintide.config import load
 
@@ -175,7 +175,7 @@ def _write_config(stage: Stage, config: Path | None, bootstrap: str) -> "Deploym
         "kafka": {"bootstrap_servers": [bootstrap], "topic": own_topic},
     }
     head = "# Written by `twintide demo`. Try: twintide status -c THIS FILE\n\n"
-    stage.config.write_text(head + as_yaml(values), encoding="utf-8")
+    stage.config.write_text(head + yaml12.dump(values), encoding="utf-8")
     return load(stage.config)
 
 

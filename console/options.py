@@ -56,16 +56,22 @@ def deployment_of(config: Path) -> "Deployment":
     Raises Refused where the file is missing or wrong.
     """
     from twintide.config import load
-    from twintide.errors import Refused
 
     quiet_logs()
+    check_exists(config)
+    return load(config)
+
+
+def check_exists(config: Path) -> None:
+    """Raises Refused, with how to get one, where there is no such file."""
+    from twintide.errors import Refused
+
     if not config.exists():
         raise Refused(
             f"there is no file {config}",
             hint="-c FILE names the configuration; "
             "`twintide config show > twintide.yaml` writes one to start from",
         )
-    return load(config)
 
 
 def daemon_of(config: Path) -> "Deployment":

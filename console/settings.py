@@ -4,12 +4,15 @@
 
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from console.options import DEFAULT_CONFIG, AsJson, ConfigFile, deployment_of
+from console.options import DEFAULT_CONFIG, AsJson, ConfigFile, check_exists, deployment_of
 from console.output import say
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
 
 app = typer.Typer()
 config_app = typer.Typer(no_args_is_help=True)
@@ -21,18 +24,38 @@ app.add_typer(
     epilog="Example: twintide config check -c twintide.yaml",
 )
 
-_HEAD = "# A Twintide deployment, every key. Check a copy of it:  twintide config check -c FILE\n\n"
+_HEAD = (
+    "# The quickstart of Twintide, every key of it. Check a copy of it:\n"
+    "#     twintide config check -c FILE\n\n"
+)
+_DEFAULTS_HEAD = (
+    "# What each key is where a file leaves it out; docs/configuration.md says what it means.\n\n"
+)
 
 
 @config_app.command(epilog="Example: twintide config check -c twintide.yaml")
 def check(*, config: ConfigFile = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
-    """Whether a configuration is right; each wrong key is named."""
-    deployment = deployment_of(config)
+    """Whether a configuration is right, in itself and on this machine: every wrong key is named.
+
+    Files, folders and variables that it names are looked at, and nothing is changed.
+    """
+    from twintide.config import load
+    from twintide.problems import Misconfigured
+    from twintide.surroundings import check as all_problems
+
+    check_exists(config)
+    problems = all_problems(config)
+    if problems and not as_json:
+        raise Misconfigured(str(config), problems)
+    told = [{"key": each.key, "reason": each.reason, "hint": each.hint} for each in problems]
+    data_dir = None if problems else load(config).data_dir
     say(
-        {"config": config, "ok": True, "data_dir": deployment.data_dir},
-        f"{config} is right; its artifacts lie in {deployment.data_dir}",
+        {"config": config, "ok": not problems, "data_dir": data_dir, "problems": told},
+        f"{config} is right; its artifacts lie in {data_dir}",
         as_json=as_json,
     )
+    if problems:
+        raise typer.Exit(Misconfigured.exit_code)
 
 
 @config_app.command(epilog="Example: twintide config show > twintide.yaml")
@@ -44,11 +67,45 @@ def show(
             "--config", "-c", metavar="FILE", help="Default: the quickstart, to start from."
         ),
     ] = None,
+    defaults: Annotated[
+        bool, typer.Option("--defaults", help="What each key is where a file leaves it out.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Print every key with its value: of a file, or of the quickstart to start from."""
-    values = deployment_of(config).model_dump(mode="json") if config else quickstart()
-    say(values, _HEAD + as_yaml(values).rstrip("\n"), as_json=as_json)
+    from twintide import yaml12
+
+    if defaults:
+        values, head = every_default(), _DEFAULTS_HEAD
+    elif config:
+        values, head = deployment_of(config).model_dump(mode="json"), f"# {config}, every key.\n\n"
+    else:
+        values, head = quickstart(), _HEAD
+    say(values, head + yaml12.dump(values).rstrip("\n"), as_json=as_json)
+
+
+def every_default() -> dict[str, Any]:
+    """Key -> what it is where a file leaves it out; keys without a default say so."""
+    from twintide.config import Deployment
+
+    return _defaults_of(Deployment)
+
+
+def _defaults_of(section: "type[BaseModel]") -> dict[str, Any]:
+    from pydantic import BaseModel
+    from pydantic_core import to_jsonable_python
+
+    found: dict[str, Any] = {}
+    for name, field in section.model_fields.items():
+        inner = field.annotation
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            found[name] = _defaults_of(inner)
+        else:
+            found[name] = REQUIRED if field.is_required() else to_jsonable_python(field.default)
+    return found
+
+
+REQUIRED = "(must be given)"
 
 
 def quickstart() -> dict[str, Any]:
@@ -63,10 +120,3 @@ def quickstart() -> dict[str, Any]:
 def shipped(name: str) -> str:
     """The text of a configuration file that comes with Twintide."""
     return (resources.files("configs") / f"{name}.yaml").read_text(encoding="utf-8")
-
-
-def as_yaml(values: dict[str, Any]) -> str:
-    """YAML that `twintide.yaml12` reads back as it was."""
-    import yaml
-
-    return yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=100)

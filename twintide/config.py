@@ -407,6 +407,14 @@ class Deployment(Config):
 
 def load(path: Path) -> Deployment:
     """Read and check a configuration file. Raises Refused, naming each wrong key."""
+    return _deployment(*examine(path), name=str(path))
+
+
+def examine(path: Path) -> tuple[dict[str, Any], list[Problem]]:
+    """The sections of a file as far as they can be read, and all that is wrong with them.
+
+    Raises Refused where the file is missing or holds no YAML.
+    """
     try:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
@@ -417,14 +425,25 @@ def load(path: Path) -> Deployment:
         raise Refused(
             f"{path} cannot be read: {error}", hint="a configuration is a text file in UTF-8"
         ) from error
-    values = yaml12.parse(text, name=str(path))
-    return parse(values, name=str(path), folder=path.parent.resolve())
+    return _examined(yaml12.parse(text, name=str(path)), folder=path.parent.resolve())
 
 
-def parse(values: dict[str, Any], *, name: str, folder: Path | None = None) -> Deployment:
-    """Check values as they come out of YAML: each by itself, then all rules of what fits together.
+def parse(values: dict[str, Any], *, name: str) -> Deployment:
+    """Check values as they come out of YAML. Raises Refused with every problem, by its key."""
+    return _deployment(*_examined(values, folder=None), name=name)
 
-    Relative paths start at `folder`. Raises Refused with every problem, each naming its key.
+
+def _deployment(sections: dict[str, Any], problems: list[Problem], *, name: str) -> Deployment:
+    if problems:
+        raise Misconfigured(name, problems)
+    return Deployment(**sections)
+
+
+def _examined(
+    values: dict[str, Any], *, folder: Path | None
+) -> tuple[dict[str, Any], list[Problem]]:
+    """Each section by itself, then all rules of what fits together. Relative paths start at
+    `folder`.
     """
     problems = [
         Problem(key, "is no section", did_you_mean(key, KEYS))
@@ -441,9 +460,7 @@ def parse(values: dict[str, Any], *, name: str, folder: Path | None = None) -> D
     for problem in told(declaration.problems_of(sections), before=problems):
         if not any(overlap(each.key, read) for each in problems for read in problem.reads):
             problems.append(problem)
-    if problems:
-        raise Misconfigured(name, problems)
-    return Deployment(**sections)
+    return sections, problems
 
 
 def _section(section: str, values: dict[str, Any]) -> tuple[dict[str, Any], list[Problem]]:

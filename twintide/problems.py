@@ -45,7 +45,7 @@ class Misconfigured(Refused):
         super().__init__(f"{name} has {len(lines)} problems:\n" + "\n".join(lines), hint=_HINT)
 
 
-_HINT = "`twintide config show` prints every key with its default"
+_HINT = "`twintide config show --defaults` prints every key with its default"
 
 
 def overlap(one: str, other: str) -> bool:

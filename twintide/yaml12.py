@@ -57,9 +57,16 @@ _IMPLICIT = {
     ),
     "null": (r"^(?:null|~|)$", ["n", "~", ""]),
 }
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes strings that this module or a reader of YAML 1.1 would take for something else."""
+
+
 _Loader.yaml_implicit_resolvers = {}
 for _name, (_pattern, _first) in _IMPLICIT.items():
-    _Loader.add_implicit_resolver(_CORE + _name, re.compile(_pattern), list(_first))
+    for _resolver in (_Loader, _Dumper):
+        _resolver.add_implicit_resolver(_CORE + _name, re.compile(_pattern), list(_first))
 
 
 def parse(text: str, *, name: str) -> dict[str, Any]:
@@ -80,6 +87,12 @@ def parse(text: str, *, name: str) -> dict[str, Any]:
             f"{name} holds no mapping of sections", hint="start from a file of `configs/`"
         )
     return value
+
+
+def dump(values: dict[str, Any]) -> str:
+    """Text that `parse` reads back as it was, keys in their order."""
+    text: str = yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
+    return text
 
 
 def _refused(name: str, problem: str, mark: yaml.Mark | None) -> Refused:

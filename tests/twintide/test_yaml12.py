@@ -181,6 +181,35 @@ def test_any_text_is_read_or_refused(text: str) -> None:
     parsed_or_refused(text)
 
 
+SOME_TEXT = st.sampled_from([*AS_MEANT, *SCALARS, "1e3", "12:30", "0o17", "yes", "<<", "=", "null"])
+ANY_TEXT = SOME_TEXT | st.text(
+    st.characters(exclude_categories=["Cs", "Cc"], include_characters="\n\t"), max_size=8
+)
+ANY_VALUE = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**63 - 1)
+    | ANY_TEXT
+    | st.floats(allow_nan=False, allow_infinity=False),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(ANY_TEXT, inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(values=st.dictionaries(ANY_TEXT.filter(lambda key: key != "<<"), ANY_VALUE, max_size=3))
+def test_what_is_printed_is_read_back_as_it_was(values: dict[str, object]) -> None:
+    """Whatever looks like a number, a truth or a null is quoted; `<<` alone is no key."""
+    text = yaml12.dump(values)
+    if "<<" in json.dumps(values):
+        return
+
+    found = yaml12.parse(text, name="printed")
+
+    assert found == values
+    assert json.dumps(found) == json.dumps(values)
+
+
 @pytest.mark.faults
 @pytest.mark.promise("X2")
 @settings(max_examples=20_000, deadline=None)

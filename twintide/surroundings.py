@@ -1,0 +1,91 @@
+"""Whether this machine has what a declaration names: variables, certificates, folders.
+
+Only looks: nothing is made or changed.
+"""
+
+import errno
+import os
+import ssl
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from twintide import config
+from twintide.config import FoldersConfig, KafkaConfig, ServingConfig
+from twintide.errors import Refused
+from twintide.problems import Problem
+
+Problems = Iterator[Problem]
+
+
+def check(path: Path) -> list[Problem]:
+    """All that is wrong with a configuration file, in itself and on this machine.
+
+    Raises Refused where it cannot be read at all.
+    """
+    sections, problems = config.examine(path)
+    for names, look in _LOOKS:
+        if all(name in sections for name in names):
+            problems += look(*(sections[name] for name in names))
+    return problems
+
+
+def _password(kafka: KafkaConfig) -> Problems:
+    yield from _secret("kafka.sasl_password_env", kafka.sasl_password)
+
+
+def _token(serving: ServingConfig) -> Problems:
+    yield from _secret("serving.token_env", serving.token)
+
+
+def _secret(key: str, read: Callable[[], str | None]) -> Problems:
+    """What is wrong is said, never what the variable holds."""
+    try:
+        read()
+    except Refused as error:
+        yield Problem(key, error.message, error.hint)
+
+
+def _authorities(kafka: KafkaConfig) -> Problems:
+    path, key = kafka.ssl_cafile, "kafka.ssl_cafile"
+    if path is None:
+        return
+    hint = "a PEM file of certificates, as whoever runs the brokers has it"
+    try:
+        ssl.create_default_context(cafile=path)
+    except ssl.SSLError:
+        yield Problem(key, f"{path} holds no certificates in PEM form", hint)
+    except OSError as error:
+        yield Problem(key, f"{path} cannot be read: {error.strerror}", hint)
+
+
+def _folders(data_dir: Path, folders: FoldersConfig) -> Problems:
+    """Each folder must be one that can be written to, or be made where it is not."""
+    told: set[str] = set()
+    for name, path in folders.below(data_dir).items():
+        key = f"folders.{name}" if getattr(folders, name, None) else "data_dir"
+        reason = _unusable(path)
+        if reason and key not in told:
+            told.add(key)
+            yield Problem(key, reason, "name a folder that this user may write to")
+
+
+def _unusable(path: Path) -> str | None:
+    try:
+        path.lstat()
+    except OSError as error:
+        if error.errno not in {errno.ENOENT, errno.ENOTDIR}:
+            return f"{path} cannot be used: {error.strerror}"
+    there = next(each for each in (path, *path.parents) if os.path.lexists(each))
+    if not there.is_dir():
+        return f"{there} is no folder, so {path} cannot be one"
+    if not os.access(there, os.W_OK | os.X_OK):
+        return f"{there} cannot be written to by this user, so {path} cannot be filled"
+    return None
+
+
+_LOOKS: tuple[tuple[tuple[str, ...], Callable[..., Problems]], ...] = (
+    (("kafka",), _password),
+    (("kafka",), _authorities),
+    (("serving",), _token),
+    (("data_dir", "folders"), _folders),
+)
