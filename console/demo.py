@@ -209,20 +209,18 @@ def _evaluate(
 ) -> tuple[dict[str, Any], list[Path]]:
     """Every policy side by side over the shards that came through Kafka."""
     from console.evaluate import progressive
-    from console.evaluate import report as report_of
     from console.policies import DEFAULT_NAMES, parse_policy
-    from console.report import data_facts, span_of, ticking, work_folder, write_report
+    from console.report import Watch, data_facts, span_of, ticking, work_folder, write_report
 
     out = stage.folder / "evaluation"
     facts = data_facts(deployment, sent, path=Path(name))
     span = span_of(sent, deployment, score_from=None, score_until=None)
     policies = [parse_policy(each) for each in DEFAULT_NAMES]
+    watch = Watch()
     with stage.step("evaluate") as said:
         with work_folder(out, keep=False) as work, progress("virtual time") as update:
-            runners = progressive(
-                deployment, policies, span, folder=work, on_tick=ticking(span, update)
-            )
-        report = report_of(runners, data=facts)
+            progressive(deployment, policies, span, folder=work, on_tick=ticking(update, watch))
+        report = watch.report(facts)
         paths = write_report(report, out, zone=deployment.training.time_zone)
         said(f"{len(policies)} policies side by side, click by click")
     return report, paths

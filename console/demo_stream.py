@@ -123,9 +123,9 @@ def ingest_in_child(
         child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)  # noqa: S603  our own program
         try:
             while child.poll() is None:
-                done = _taken(ledger)
-                update(done, messages, f"{done:,} of {messages:,} messages are in shards")
+                _show_taken(ledger, messages, update)
                 pause.wait(_LOOK_SECONDS)
+            _show_taken(ledger, messages, update)
         finally:
             child.terminate()
             child.wait()
@@ -159,10 +159,11 @@ def check_ingested(deployment: Deployment) -> Ingested:
     )
 
 
-def _taken(ledger: Ledger) -> int:
-    """Messages that are in shards by now."""
+def _show_taken(ledger: Ledger, messages: int, update: Update) -> None:
+    """How many messages are in shards by now."""
     newest = [ledger.newest(partition) for partition in range(PARTITIONS)]
-    return sum(footer.next for footer in newest if footer)
+    done = sum(footer.next for footer in newest if footer)
+    update(done, messages, f"{done:,} of {messages:,} messages are in shards")
 
 
 def _offsets(ledger: Ledger, partition: int) -> "np.ndarray[Any, np.dtype[np.int64]]":
@@ -187,4 +188,4 @@ def _as_said(log_path: Path, exit_code: int) -> TwintideError:
 
 def _last(lines: Sequence[str], prefix: str) -> str:
     found = [line.removeprefix(prefix) for line in lines if line.startswith(prefix)]
-    return found[-1] if found else ""
+    return found[-1].strip() if found else ""

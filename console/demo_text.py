@@ -8,7 +8,7 @@ from rich.console import RenderableType
 from console.demo_live import Answered, Suggested, WentBack
 from console.output import command, heading, instant, number, table
 from console.plots import sparkline
-from console.report import policies_table
+from console.verdict import policies_table, verdict
 from console.versions import gate_line, versions_table
 
 _MIB = 1024 * 1024
@@ -19,6 +19,7 @@ def text_of(result: dict[str, Any]) -> Iterator[RenderableType]:
     report = result["report"]
     yield heading("How good is each update policy?")
     yield policies_table(report)
+    yield from verdict(report["policies"])
     yield heading("Hour by hour")
     yield from _curves(report, k=10)
     yield f"\n  plot     {result['paths'][1]}\n  figures  {result['paths'][0]}"

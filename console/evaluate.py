@@ -5,19 +5,21 @@ does what is due, then the clicks until the next tick are scored by what it has 
 may any policy learn them. Only Kafka is left out.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from console.diversity import ItemSpace
 from console.lists import POPULAR_MS, ClickCounts, co_visited
 from console.metrics import DEPTH, Groups, Scoreboard
 from console.policies import Policy
+from console.ticks import Pace, after_first_day, due_ticks, gaps_in
 from publisher import gc
 from publisher.publish import publish
 from publisher.reader import LoadedVersion, load_version
@@ -26,10 +28,11 @@ from trainer.days import Calendar
 from trainer.epoch import Rows
 from trainer.slicing import Slicer
 from trainer.state import DerivedState
-from twintide.clock import HeldClock, floor_to_minutes, monotonic_seconds, to_unix_ms
+from twintide.clock import HeldClock, floor_to_minutes, from_unix_ms, monotonic_seconds, to_unix_ms
 from twintide.config import Deployment, fill_in
 from twintide.features import Encoded, Ids, ItemStatistics
 from twintide.keys import Keys
+from twintide.shards import Ledger
 from twintide.slices import USER_KEY, Slice
 from twintide.versions import read_state
 
@@ -211,7 +214,19 @@ class Seen:
         self._items = np.union1d(self._items, clicked.rows.item_keys)
 
 
-OnTick = Callable[[datetime, Sequence[Runner]], None]
+@dataclass(frozen=True)
+class Tick:
+    """How far an evaluation has come."""
+
+    done: int
+    ticks: int
+    at: datetime
+    """All clicks before this are scored and learnt."""
+
+    runners: Sequence[Runner]
+
+
+OnTick = Callable[[Tick], None]
 
 
 def progressive(
@@ -228,39 +243,49 @@ def progressive(
     Policies of one cadence share their slices and are driven together, since slices do not depend
     on who learns them.
     """
+    paces = sorted({(p.cadence_minutes, p.refresh_minutes) for p in policies})
+    ticks = {cadence: _ticks(deployment, span, cadence) for cadence, _ in paces}
+    total = sum(len(ticks[cadence]) for cadence, _ in paces)
     runners: list[Runner] = []
-    for pace in sorted({(p.cadence_minutes, p.refresh_minutes) for p in policies}):
-        runners += _drive(
-            _with_pace(deployment, *pace, folder=folder),
-            [p for p in policies if (p.cadence_minutes, p.refresh_minutes) == pace],
-            span,
-            folder=folder,
-            history=history,
-            on_tick=on_tick,
-        )
+    done = 0
+    for pace in paces:
+        shared = _with_pace(deployment, *pace, folder=folder)
+        own = [p for p in policies if (p.cadence_minutes, p.refresh_minutes) == pace]
+        seen = Seen()
+        paced = [_runner(p, shared, span, seen.counts, folder=folder, history=history) for p in own]
+        runners += paced
+        for at in _drive(paced, seen, shared, span, ticks[pace[0]]):
+            done += 1
+            if on_tick:
+                on_tick(Tick(done, total, at, _in_order(runners, policies)))
+    return _in_order(runners, policies)
+
+
+def _in_order(runners: Sequence[Runner], policies: Sequence[Policy]) -> list[Runner]:
     return sorted(runners, key=lambda runner: policies.index(runner.policy))
 
 
+def _ticks(deployment: Deployment, span: Span, cadence: int) -> list[datetime]:
+    """When a policy of that cadence has to act: cost follows the clicks, not the calendar."""
+    training = deployment.training
+    pace = Pace(cadence, training.hourly.holdback_minutes, Calendar.of(training))
+    ledger = Ledger(deployment.shards_dir, deployment.kafka.topic)
+    busy = {name.hour_at for name in ledger.names()}
+    return due_ticks(busy, pace, begin=span.first_at, end=min(span.last_at, span.score_until))
+
+
 def _drive(
+    runners: Sequence[Runner],
+    seen: Seen,
     shared: Deployment,
-    policies: Sequence[Policy],
     span: Span,
-    *,
-    folder: Path,
-    history: History,
-    on_tick: OnTick | None,
-) -> list[Runner]:
-    cadence = policies[0].cadence_minutes
-    seen = Seen()
-    runners = [
-        _runner(policy, shared, span, seen.counts, folder=folder, history=history)
-        for policy in policies
-    ]
+    ticks: Sequence[datetime],
+) -> Iterator[datetime]:
+    """Go from tick to tick; yields the end of each."""
     slicer = Slicer(shared, DerivedState.empty(shared), {}, clock=HeldClock(span.last_at))
     holdback = timedelta(minutes=shared.training.hourly.holdback_minutes)
-    step = timedelta(minutes=cadence)
-    now = floor_to_minutes(span.first_at, cadence)
-    while now < min(span.last_at, span.score_until):
+    step = timedelta(minutes=shared.training.hourly.every_minutes)
+    for now in ticks:
         seen.tick(now)
         for runner in runners:
             runner.tick(now)  # 1. learn what lies before now, and go live with it
@@ -273,10 +298,7 @@ def _drive(
             if len(scored.rows):
                 _score(runners, scored, seen, now)  # 2. score the clicks after now
             seen.learn(clicked, _history_of(clicked, shared))  # 3. only then may counts have them
-        if on_tick:
-            on_tick(now, runners)
-        now += step
-    return runners
+        yield now + step
 
 
 def _score(runners: Sequence[Runner], clicked: Clicked, seen: Seen, now: datetime) -> None:
@@ -375,7 +397,8 @@ def report(runners: Sequence[Runner], *, data: dict[str, Any]) -> dict[str, Any]
     }
 
 
-def default_span(first_at: datetime, last_at: datetime) -> Span:
-    """The first 24 hours are learnt and not scored."""
-    score_from = floor_to_minutes(first_at, 60) + timedelta(hours=24)
+def default_span(at_ms: npt.NDArray[np.int64]) -> Span:
+    """The first 24 hours are learnt and not scored; gaps do not count. `at_ms` is sorted."""
+    first_at, last_at = from_unix_ms(int(at_ms[0])), from_unix_ms(int(at_ms[-1]))
+    score_from = after_first_day(first_at, gaps_in(at_ms))
     return Span(first_at, last_at, score_from, last_at + timedelta(milliseconds=1))

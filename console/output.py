@@ -9,12 +9,14 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
-from rich.console import Console, RenderableType
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.measure import Measurement
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
@@ -25,6 +27,7 @@ Update = Callable[[int, int, str], None]
 """Called with what is done, what there is to do, and a few words."""
 
 _WIDTH_OF_A_FILE = 120
+_ANY_WIDTH = 10_000
 _SHARE_OF_A_LINE = 0.1
 
 
@@ -59,19 +62,60 @@ def plain(value: Any) -> Any:
     return str(value) if isinstance(value, Path | date) else value
 
 
-def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
+@dataclass(frozen=True)
+class Rows:
+    """A table for a person. Where the terminal is too narrow for it, each row is a block of lines:
+    nothing is cut off.
+    """
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[object]]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        grid = self._grid()
+        wide = options.update(width=_ANY_WIDTH)
+        if Measurement.get(console, wide, grid).maximum <= options.max_width:
+            yield grid
+        else:
+            yield from self._blocks()
+
+    def _grid(self) -> Table:
+        made = Table(
+            title=Text(self.title) if self.title else None,
+            title_justify="left",
+            title_style="",
+            header_style="bold",
+            show_header=any(self.columns),
+            box=None,
+            pad_edge=False,
+            padding=(0, 2, 0, 0),
+        )
+        for name in self.columns:
+            right = "right" if name.startswith("#") else "left"
+            made.add_column(name.lstrip("#"), justify=right, no_wrap=True)  # type: ignore[arg-type]
+        for row in self.rows:
+            made.add_row(*[Text(_cell(cell)) for cell in row])
+        return made
+
+    def _blocks(self) -> Iterator[Text]:
+        if self.title:
+            yield Text(self.title)
+        names = [name.lstrip("#") for name in self.columns]
+        for row in self.rows:
+            yield Text(f"{names[0]} {_cell(row[0])}".strip(), style="bold")
+            for name, cell in zip(names[1:], row[1:], strict=True):
+                if shown := _cell(cell):
+                    yield Text(f"  {name}: {shown}" if name else f"  {shown}")
+
+
+def _cell(value: object) -> str:
+    return "" if value is None else str(value)
+
+
+def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Rows:
     """A table for a person. A column whose name begins with a # holds numbers, to the right."""
-    made = Table(
-        title=Text(title) if title else None,
-        title_justify="left",
-        header_style="bold",
-        show_header=any(columns),
-    )
-    for name in columns:
-        made.add_column(name.lstrip("#"), justify="right" if name.startswith("#") else "left")
-    for row in rows:
-        made.add_row(*[Text("" if cell is None else str(cell)) for cell in row])
-    return made
+    return Rows(title, columns, list(rows))
 
 
 def heading(words: str, more: str = "", *, style: str = "bold") -> Text:
@@ -115,12 +159,12 @@ def waiting(words: str) -> Iterator[Callable[[str], None]]:
 
 
 def _lines(err: Console, what: str) -> Update:
-    """A line at each tenth of the way."""
+    """A line at each tenth of the way; a deed that begins anew, as the next night, counts anew."""
     said = [-1]
 
     def update(done: int, total: int, words: str) -> None:
         tenths = int(done / total / _SHARE_OF_A_LINE) if total else 0
-        if tenths > said[0]:
+        if tenths != said[0]:
             said[0] = tenths
             err.print(f"{what}: {10 * tenths} % {words}".rstrip(), soft_wrap=True)
 

@@ -32,6 +32,9 @@ _COLOURS = {
     "co-visitation": "#7a9e7e",
 }
 _OTHERS = ("#b56576", "#457b9d", "#bc6c25", "#5f0f40")
+_SHADED_UP_TO = timedelta(days=60)
+"""Over a longer time single nights could not be told apart."""
+
 _SMOOTH_FROM_HOURS = 48
 """Longer reports are drawn as running means: single hours would be a thicket."""
 
@@ -83,8 +86,9 @@ def _draw(
     if not times:
         return
     top = max(float(line.get_ydata().max()) for line in axes.get_lines())  # type: ignore[union-attr]
-    axes.set_ylim(0, top * (1.3 if k == KS[0] else 1.08))
-    axes.set_xlim(times[0], times[-1])  # type: ignore[arg-type]
+    axes.set_ylim(0, (top or 1.0) * (1.3 if k == KS[0] else 1.08))
+    half_hour = timedelta(minutes=30)
+    axes.set_xlim(times[0] - half_hour, times[-1] + half_hour)  # type: ignore[arg-type]
     axes.grid(axis="y", color="#e5e5e5", linewidth=0.8)
     locator = dates.AutoDateLocator(tz=zone)  # type: ignore[no-untyped-call]
     axes.xaxis.set_major_locator(locator)
@@ -119,6 +123,8 @@ def _window(hours: int) -> int:
 
 def _shade_nights(axes: Axes, times: Sequence[datetime], zone: ZoneInfo) -> None:
     first, last = times[0], times[-1]
+    if last - first > _SHADED_UP_TO:
+        return
     evening = first.astimezone(zone).replace(hour=NIGHT[0], minute=0) - timedelta(days=1)
     while evening < last:
         morning = evening + timedelta(hours=(NIGHT[1] - NIGHT[0]) % 24)
@@ -156,7 +162,8 @@ def _name_ends(axes: Axes, ends: Sequence[tuple[float, str, str]]) -> None:
 def sparkline(values: Sequence[float | None], *, top: float) -> str:
     """One character per value, its height the share of `top`; a space where there is none."""
     blocks = "▁▂▃▄▅▆▇█"
+    height = len(blocks) / (top or 1.0)
     return "".join(
-        " " if value is None else blocks[min(int(value / top * len(blocks)), len(blocks) - 1)]
+        " " if value is None else blocks[min(int(value * height), len(blocks) - 1)]
         for value in values
     )

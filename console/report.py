@@ -10,8 +10,9 @@ import dataclasses
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -19,20 +20,25 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from console.options import DEFAULT_CONFIG, AsJson, ConfigFile, deployment_of, parse_instant
-from console.output import Update, number, progress, say, table
-from twintide.clock import iso, monotonic_seconds
-from twintide.errors import Refused
+from console.output import Update, progress, say
+from twintide.clock import from_unix_ms, iso, monotonic_seconds
+from twintide.errors import Refused, Retryable
+from twintide.files import exclusive_lock
+from twintide.program import Interrupted
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
     import pyarrow as pa
-    from rich.table import Table
 
-    from console.evaluate import OnTick, Runner, Span
+    from console.evaluate import OnTick, Span, Tick
     from twintide.config import Deployment
 
 app = typer.Typer()
 REPORT = "report.json"
 PLOT = "recall.png"
+_PASSING = ".work-"
+_LOCK = ".lock"
 
 
 @app.command(
@@ -82,30 +88,57 @@ def evaluate(
     from twintide.datafile import read_data
 
     policies = [parse_policy(name) for name in dict.fromkeys(policy or DEFAULT_NAMES)]
-    began = monotonic_seconds()
-    events = read_data(deployment, data)
-    facts = data_facts(deployment, events, path=data)
-    span = span_of(events, deployment, score_from=score_from, score_until=score_until)
+    watch = Watch()
     with work_folder(out, keep=keep) as folder, progress("evaluating") as update:
+        events = read_data(deployment, data)
+        facts = data_facts(deployment, events, path=data)
+        span = span_of(events, deployment, score_from=score_from, score_until=score_until)
         own = write_all(deployment, events, folder)
         from console.evaluate import progressive
-        from console.evaluate import report as report_of
 
-        runners = progressive(
-            own, policies, span, folder=folder, history=history, on_tick=ticking(span, update)
-        )
-        report = report_of(runners, data=facts) | {"seconds": round(monotonic_seconds() - began, 1)}
+        on_tick = ticking(update, watch)
+        try:
+            progressive(own, policies, span, folder=folder, history=history, on_tick=on_tick)
+        except Interrupted:
+            if watch.tick is not None:
+                _say_report(watch.report(facts), deployment, out, as_json=as_json)
+            raise
+    _say_report(watch.report(facts), deployment, out, as_json=as_json)
+
+
+@dataclass
+class Watch:
+    """How far an evaluation has come: what is reported where it is interrupted."""
+
+    tick: "Tick | None" = None
+    began: float = field(default_factory=monotonic_seconds)
+
+    def report(self, facts: dict[str, Any]) -> dict[str, Any]:
+        """report.json; where the way is not gone to its end, it says how far."""
+        from console.evaluate import report
+
+        tick = self.tick
+        found = report(tick.runners if tick else [], data=facts)
+        if tick is not None and tick.done < tick.ticks:
+            ratio = round(tick.done / tick.ticks, 3)
+            found["partial"] = {"at": iso(tick.at), "done_ratio": ratio}
+        return found | {"seconds": round(monotonic_seconds() - self.began, 1)}
+
+
+def _say_report(
+    report: dict[str, Any], deployment: "Deployment", out: Path, *, as_json: bool
+) -> None:
+    from console.verdict import story
+
     paths = write_report(report, out, zone=deployment.training.time_zone)
-    say(
-        report,
-        [policies_table(report), *(f"wrote {path}" for path in paths)],
-        as_json=as_json,
-    )
+    say(report, [*story(report), *(f"wrote {path}" for path in paths)], as_json=as_json)
 
 
 def data_facts(deployment: "Deployment", events: "pa.Table", *, path: Path) -> dict[str, Any]:
     """What report.json says of the data. Raises Refused where there is no click in it."""
     import pyarrow.compute as pc
+
+    from console.ticks import gap_facts, gaps_in
 
     schema = deployment.events
     positives = pc.sum(schema.is_click(events)).as_py() or 0
@@ -115,16 +148,25 @@ def data_facts(deployment: "Deployment", events: "pa.Table", *, path: Path) -> d
             + (f": none has {schema.positive}" if schema.positive else ""),
             hint="`events.positive` says which events are clicks",
         )
-    times = pc.min_max(events[schema.time]).as_py()
+    at_ms = _sorted_ms(events, deployment)
     return {
         "path": str(path),
         "events": len(events),
         "positives": positives,
         "users": pc.count_distinct(events[schema.user]).as_py(),
         "items": pc.count_distinct(events[schema.item]).as_py(),
-        "first_at": iso(times["min"]),
-        "last_at": iso(times["max"]),
+        "first_at": iso(from_unix_ms(int(at_ms[0]))),
+        "last_at": iso(from_unix_ms(int(at_ms[-1]))),
+        "gaps": gap_facts(gaps_in(at_ms)),
     }
+
+
+def _sorted_ms(events: "pa.Table", deployment: "Deployment") -> "npt.NDArray[np.int64]":
+    import numpy as np
+    import pyarrow as pa
+
+    times = events[deployment.events.time].combine_chunks().cast(pa.int64())
+    return np.sort(np.asarray(times, np.int64))
 
 
 def span_of(
@@ -135,12 +177,9 @@ def span_of(
     score_until: datetime | None,
 ) -> "Span":
     """What is gone through and scored. Raises Refused where nothing would be scored."""
-    import pyarrow.compute as pc
-
     from console.evaluate import default_span
 
-    times = pc.min_max(events[deployment.events.time]).as_py()
-    usual = default_span(times["min"], times["max"])
+    usual = default_span(_sorted_ms(events, deployment))
     span = dataclasses.replace(
         usual,
         score_from=score_from or usual.score_from,
@@ -157,14 +196,28 @@ def span_of(
 
 @contextmanager
 def work_folder(out: Path, *, keep: bool) -> Iterator[Path]:
-    """A folder of its own below `out` for shards and all that is made of them."""
+    """A folder of its own below `out` for shards and all that is made of them.
+
+    However the block ends, it goes; those that killed evaluations left behind go first.
+    """
+    is_new = not out.exists()
     out.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix="work-", dir=out)).resolve()
+    _sweep(out)
+    folder = Path(tempfile.mkdtemp(prefix="work-" if keep else _PASSING, dir=out)).resolve()
     try:
-        yield folder
+        with exclusive_lock(folder / _LOCK, who="this evaluation"):
+            yield folder
     finally:
         if not keep:
             shutil.rmtree(folder, ignore_errors=True)
+        if is_new and not any(out.iterdir()):
+            out.rmdir()
+
+
+def _sweep(out: Path) -> None:
+    for left in out.glob(f"{_PASSING}*"):
+        with suppress(Retryable), exclusive_lock(left / _LOCK, who="sweeping"):
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def write_all(deployment: "Deployment", events: "pa.Table", folder: Path) -> "Deployment":
@@ -180,21 +233,16 @@ def write_all(deployment: "Deployment", events: "pa.Table", folder: Path) -> "De
 _NO_FOLDERS = {"shards": None, "slices": None, "checkpoints": None, "versions": None}
 
 
-def ticking(span: "Span", update: Update) -> "OnTick":
+def ticking(update: Update, watch: Watch) -> "OnTick":
     """Progress of an evaluation: the virtual time, and the recall so far."""
-    end_at = min(span.last_at, span.score_until)
-    total_seconds = round((end_at - span.first_at).total_seconds())
 
-    def on_tick(now: datetime, runners: "Sequence[Runner]") -> None:
-        models = [each for each in runners if each.policy.kind == "model"] or runners
+    def on_tick(tick: "Tick") -> None:
+        watch.tick = tick
+        models = [each for each in tick.runners if each.policy.kind == "model"] or tick.runners
         found = [(each.policy.name, each.board.overall.recall()["recall@10"]) for each in models]
         words = ", ".join(f"{name} {recall:.3f}" for name, recall in found if recall is not None)
-        done_seconds = round((now - span.first_at).total_seconds())
-        update(
-            max(done_seconds, 0),
-            total_seconds,
-            f"{now:%F %H:%M} recall@10: {words}" if words else f"{now:%F %H:%M} not scored yet",
-        )
+        words = f"recall@10: {words}" if words else "not scored yet"
+        update(tick.done, tick.ticks, f"{tick.at:%F %H:%M} {words}")
 
     return on_tick
 
@@ -208,25 +256,3 @@ def write_report(report: dict[str, Any], out: Path, *, zone: str) -> list[Path]:
     paths[0].write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     recall_by_hour(report, paths[1], zone=zone)
     return paths
-
-
-def policies_table(report: dict[str, Any]) -> "Table":
-    """Policy beside policy, as they stand in a report."""
-    data = report["data"]
-    columns = "policy #scored #recall@10 #@50 #@100 #new_users@10 #coverage #train_s"
-    return table(
-        f"{data['positives']:,} clicks of {data['users']:,} users on {data['items']:,} items, "
-        f"{data['first_at']} to {data['last_at']}",
-        columns.split(),
-        [
-            (
-                each["name"],
-                f"{each['positives']:,}",
-                *(number(each[f"recall@{k}"]) for k in (10, 50, 100)),
-                number(each["groups"].get("new_users", {}).get("recall@10")),
-                number(each["coverage@10"]),
-                f"{each['train_seconds']:.1f}" if each["kind"] == "model" else "–",
-            )
-            for each in report["policies"]
-        ],
-    )

@@ -98,10 +98,15 @@ def _caught_up(config: Path, metrics_port: int | None) -> "IngestSummary":
     from streaming.daemon import run
 
     with progress(f"ingesting {deployment.kafka.topic}") as update:
+        behind, to_do = 0, 0
 
         def show(so_far: "IngestProgress") -> None:
+            nonlocal behind, to_do
             done = so_far.rows + so_far.rejected + so_far.filtered
-            update(done, done + so_far.lag, f"{done:,} messages, {so_far.shards:,} shards")
+            if so_far.lag != behind:  # the lag is asked for now and then, shards come in between
+                behind, to_do = so_far.lag, done + so_far.lag
+            to_do = max(to_do, done)
+            update(done, to_do, f"{done:,} messages, {so_far.shards:,} shards")
 
         return run(
             deployment,

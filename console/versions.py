@@ -19,12 +19,10 @@ from console.options import (
     clock_at,
     deployment_of,
 )
-from console.output import instant, number, plain, say, table, waiting
+from console.output import Rows, instant, number, plain, say, table, waiting
 from twintide.clock import SystemClock
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from publisher.overview import VersionRow
     from twintide.versions import GateReport, ServingState, VersionManifest
 
@@ -227,7 +225,7 @@ def release(
     )
 
 
-def versions_table(rows: "list[VersionRow]") -> "Table":
+def versions_table(rows: "list[VersionRow]") -> Rows:
     """The list of versions for a person, the newest first."""
     return table(
         "",
@@ -256,7 +254,7 @@ def gate_line(gate: "GateReport") -> str:
     return "; ".join((f"gate: {found}", *gate.notes))
 
 
-def _facts(found: "VersionManifest") -> "Table":
+def _facts(found: "VersionManifest") -> Rows:
     size_bytes = sum(each.bytes for each in found.files.values())
     rows: dict[str, object] = {
         "checkpoint": f"{found.checkpoint} ({found.kind}, on {found.base or 'no nightly'})",

@@ -1,15 +1,21 @@
 """`twintide evaluate`: the report that scripts read, checked against a plain recomputation."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
 from collections import Counter
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from tests.console.conftest import Twintide, deployment_in, hour, stream, write_config
+from tests.console.conftest import ROOT, Twintide, deployment_in, hour, stream, write_config
 
 DAY_HOURS = 24
 Click = tuple[datetime, int]
@@ -59,7 +65,9 @@ def test_the_report_has_what_scripts_rely_on(twintide: Twintide, data: Path) -> 
         "items": len(set(events["item_id"].to_pylist())),
         "first_at": f"{events['event_at'][0].as_py():%Y-%m-%dT%H:%M:%SZ}",
         "last_at": f"{events['event_at'][-1].as_py():%Y-%m-%dT%H:%M:%SZ}",
+        "gaps": [],
     }
+    assert "partial" not in report
     assert [(each["name"], each["kind"]) for each in report["policies"]] == [
         ("nightly+hourly", "model"),
         ("popular-1h", "baseline"),
@@ -122,3 +130,86 @@ def test_a_span_without_anything_to_score_is_refused(twintide: Twintide, data: P
 
     assert done.code == 2
     assert "nothing would be scored" in done.err
+
+
+def with_strays(data: Path, *days: int) -> None:
+    """The same file with one click each that many days away."""
+    events = pq.read_table(data)
+    clicks = events.filter(events["clicked"])
+    at = clicks.column_names.index("event_at")
+    for number, away in enumerate(days):
+        stray = clicks.slice(number, 1)
+        moved = pc.add(stray["event_at"], pa.scalar(timedelta(days=away), pa.duration("ms")))
+        stray = stray.set_column(at, events.schema.field("event_at"), moved)
+        events = pa.concat_tables([events, stray.cast(events.schema)])
+    pq.write_table(events, data)
+
+
+def popular(data: Path) -> dict[str, Any]:
+    report = json.loads((data.parent / "evaluation" / "report.json").read_text())
+    (policy,) = report["policies"]
+    found: dict[str, Any] = policy
+    return found
+
+
+def test_stray_events_cost_no_walk_through_empty_hours(twintide: Twintide, data: Path) -> None:
+    """Long ago, not so long ago, and ahead: nothing is due in an empty hour, the gaps are named,
+    and the same clicks are scored.
+    """
+    days = (-9_000, -400, 400)
+    command = ("evaluate", "clicks.parquet", "--policy", "popular-1h")
+    twintide(*command)
+    clean = popular(data)
+    with_strays(data, *days)
+
+    done = twintide(*command)
+
+    stray = popular(data)
+    assert stray["versions"] <= clean["versions"] + 8 * len(days)  # lists made, one a tick
+    assert stray["positives"] == clean["positives"] + 1
+    assert stray["hours"][:-1] == clean["hours"]
+    assert done.out.count("note: no event for ") == len(days)
+
+
+def test_one_click_is_refused_and_no_event_too(twintide: Twintide, data: Path) -> None:
+    """Each in a sentence, and no folder is left."""
+    events = pq.read_table(data)
+    pq.write_table(events.filter(events["clicked"]).slice(0, 1), data)
+    one = twintide("evaluate", "clicks.parquet")
+    pq.write_table(events.slice(0, 0), data)
+    none = twintide("evaluate", "clicks.parquet")
+
+    assert (one.code, "nothing would be scored" in one.err) == (2, True)
+    assert (none.code, "holds 0 events, but no click" in none.err) == (2, True)
+    assert not (data.parent / "evaluation").exists()
+
+
+def test_an_interrupted_evaluation_reports_what_it_has_and_leaves_nothing_else(data: Path) -> None:
+    """SIGTERM, as Ctrl-C: the report says how far it came, the work folder goes, and so does one
+    that a killed evaluation left.
+    """
+    left = data.parent / "evaluation" / ".work-dead" / "shards"
+    left.mkdir(parents=True)
+    command = [sys.executable, "-m", "console", "evaluate", "clicks.parquet", "--policy", "hourly"]
+    with subprocess.Popen(
+        command,
+        cwd=data.parent,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if " 10 %" in line:
+                process.send_signal(signal.SIGTERM)
+                break
+        out, err = process.communicate()
+
+    assert process.returncode == 128 + signal.SIGTERM
+    assert "Traceback" not in err
+    assert "note: interrupted at 2026-03-01T" in out
+    report = json.loads((data.parent / "evaluation" / "report.json").read_text())
+    assert 0.05 < report["partial"]["done_ratio"] < 1
+    names = sorted(path.name for path in (data.parent / "evaluation").iterdir())
+    assert names == ["recall.png", "report.json"]
