@@ -65,8 +65,16 @@ def ingest(
         bool, typer.Option("--until-caught-up", help="Read to the end of the log, then end.")
     ] = False,
     metrics_port: Annotated[
-        int | None, typer.Option(help="Answer /metrics, /livez and /readyz on 127.0.0.1 here.")
+        int | None,
+        typer.Option(min=0, max=65535, help="Answer /metrics, /livez and /readyz at this port."),
     ] = None,
+    metrics_host: Annotated[
+        str,
+        typer.Option(
+            help="The address for these: 0.0.0.0 lets other machines scrape, as from a container. "
+            "They can read counts, and change nothing."
+        ),
+    ] = "127.0.0.1",
     as_json: AsJson = False,
 ) -> None:
     """Read the click stream from Kafka and commit it as minute shards: the consumer daemon.
@@ -74,7 +82,7 @@ def ingest(
     Runs until SIGTERM or Ctrl-C. However it ends, every message is in exactly one shard.
     """
     run = _caught_up if until_caught_up else _for_ever
-    done = run(config, metrics_port)
+    done = run(config, metrics_port, metrics_host)
     rejected = f", {done.rejected:,} rejected (see the quarantine files)" if done.rejected else ""
     say(
         done,
@@ -84,15 +92,17 @@ def ingest(
     )
 
 
-def _for_ever(config: Path, metrics_port: int | None) -> "IngestSummary":
+def _for_ever(config: Path, metrics_port: int | None, metrics_host: str) -> "IngestSummary":
     """The daemon: its progress is its log."""
     deployment = daemon_of(config)
     from streaming.daemon import run
 
-    return run(deployment, clock=SystemClock(), metrics_port=metrics_port)
+    return run(
+        deployment, clock=SystemClock(), metrics_port=metrics_port, metrics_host=metrics_host
+    )
 
 
-def _caught_up(config: Path, metrics_port: int | None) -> "IngestSummary":
+def _caught_up(config: Path, metrics_port: int | None, metrics_host: str) -> "IngestSummary":
     """To the end of the log, with a bar for whoever waits."""
     deployment = deployment_of(config)
     from streaming.daemon import run
@@ -113,6 +123,7 @@ def _caught_up(config: Path, metrics_port: int | None) -> "IngestSummary":
             clock=SystemClock(),
             until_caught_up=True,
             metrics_port=metrics_port,
+            metrics_host=metrics_host,
             on_progress=show,
         )
 

@@ -19,8 +19,16 @@ def ingest(
         bool, typer.Option("--until-caught-up", help="Read to the end of the log, then end.")
     ] = False,
     metrics_port: Annotated[
-        int | None, typer.Option(help="Answer /metrics, /livez and /readyz on 127.0.0.1 here.")
+        int | None,
+        typer.Option(min=0, max=65535, help="Answer /metrics, /livez and /readyz at this port."),
     ] = None,
+    metrics_host: Annotated[
+        str,
+        typer.Option(
+            help="The address for these: 0.0.0.0 lets other machines scrape, as from a container. "
+            "They can read counts, and change nothing."
+        ),
+    ] = "127.0.0.1",
 ) -> None:
     """Read the click stream from Kafka and commit it as minute shards.
 
@@ -32,6 +40,7 @@ def ingest(
         clock=SystemClock(),
         until_caught_up=until_caught_up,
         metrics_port=metrics_port,
+        metrics_host=metrics_host,
     )
 
 

@@ -6,8 +6,11 @@ from dataclasses import dataclass, replace
 from streaming.cutter import OddStamp
 from streaming.metrics import IngestMetrics
 from twintide.clock import iso, monotonic_seconds
+from twintide.errors import Retryable
 from twintide.shards import ShardFooter
 from twintide.telemetry import get_log
+
+_TELL_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -44,14 +47,21 @@ class Tally:
         self.answered_at = monotonic_seconds()
         """Monotonic seconds when a broker has last answered, or the run began."""
 
+        self.moved_at = monotonic_seconds()
+        """Monotonic seconds when a shard was last committed, or the run began."""
+
         self._on_progress = on_progress
         self._began_at = monotonic_seconds()
         self._lost_races = 0
         self._odd_partitions: set[int] = set()
+        self._told = ""
+        self._told_at = 0.0
+        self._failures: set[str] = set()
 
     def committed(self, footer: ShardFooter, *, odd: OddStamp | None = None) -> None:
         """One shard more; `odd` is its first message whose broker time was not believed."""
         done = self.progress
+        self.moved_at = monotonic_seconds()
         self._name(footer.partition, odd)
         self.metrics.committed(footer)
         self.log.info(
@@ -86,6 +96,20 @@ class Tally:
             ahead_seconds=round(ahead_seconds, 3) if ahead_seconds > 0 else None,
             effect="such messages are kept, counted, and timed by our own clock",
         )
+
+    def interrupted(self, error: Retryable) -> None:
+        """The line stands for a moment. Said once, when it changes, and once a minute."""
+        now = monotonic_seconds()
+        if error.message != self._told or now - self._told_at >= _TELL_SECONDS:
+            self._told, self._told_at = error.message, now
+            self.log.warning("ingest_interrupted", why=error.message, hint=error.hint)
+
+    def failed(self, error: Exception) -> None:
+        """Something that nobody foresaw: where it was, once for each kind."""
+        kind = f"{type(error).__name__}: {error}"
+        if kind not in self._failures:
+            self._failures.add(kind)
+            self.log.error("ingest_failed", exc_info=error)
 
     def lost_race(self, partition: int) -> None:
         """A rival was first."""

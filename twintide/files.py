@@ -138,6 +138,15 @@ def write_and_fsync(path: Path, data: bytes) -> None:
         os.close(descriptor)
 
 
+def check_writable(folder: Path) -> None:
+    """Raises OSError where no file can be made in a folder, which is made where it is not there."""
+    make_folder(folder)
+    probe = _temporary_beside(folder / "probe")
+    with _tidied(probe):
+        os.close(os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644))
+        os.unlink(probe)
+
+
 def make_folder(path: Path) -> None:
     """Make a folder and its parents, so that they outlive a power cut."""
     missing = []

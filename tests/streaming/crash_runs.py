@@ -41,6 +41,23 @@ def read_on(values: dict[str, Any]) -> None:
     run(config.parse(values, name="test"), clock=SystemClock(), stop=threading.Event())
 
 
+def read_on_held_disk(values: dict[str, Any], note: str) -> None:
+    """The daemon on a disk that never answers: the first fsync leaves the file `note` and holds the
+    main thread, deaf to signals, for ever.
+    """
+    _silence(values)
+
+    def never_answers(_: int) -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        Path(note).touch()
+        lock = threading.Lock()
+        with lock:
+            lock.acquire()
+
+    os.fsync = never_answers  # type: ignore[assignment]
+    run(config.parse(values, name="test"), clock=SystemClock())
+
+
 def catch_up_until_killed(values: dict[str, Any], kill_at: int) -> None:
     """Ingest, but SIGKILL ourselves right before the n-th step (1 is the first).
 

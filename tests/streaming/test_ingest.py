@@ -412,6 +412,34 @@ def test_a_full_disk_loses_nothing(
     assert made.holds_every_event_once()
 
 
+def test_what_nobody_foresaw_is_logged_and_tried_again(
+    line: NewLine, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    """The daemon neither ends with a traceback nor begins anew in a busy loop, and loses nothing;
+    the log says once where it was.
+    """
+    telemetry.configure_logging()  # to the stderr that is captured
+    made = line()
+    made.feed(range(100), step_ms=2000)
+    write = files.write_and_fsync
+    calls = []
+
+    def fails_twice(path: Path, data: bytes) -> None:
+        calls.append(path)
+        if len(calls) <= 2:
+            raise ZeroDivisionError("not foreseen")
+        write(path, data)
+
+    monkeypatch.setattr(files, "write_and_fsync", fails_twice)
+    with made.running(HeldClock(NOON + timedelta(hours=1))):
+        wait_until(lambda: made.stored() == made.fed)
+
+    assert made.holds_every_event_once()
+    failures = [each for each in logged(capsys) if "failed" in each["event"]]
+    assert len(failures) == 1
+    assert "ZeroDivisionError: not foreseen" in failures[0]["exception"]
+
+
 @pytest.mark.promise("S1")
 def test_two_daemons_of_a_group_share_the_partitions_and_take_over(line: NewLine) -> None:
     """One leaves, the other reads on in its place; what was fed meanwhile is stored once."""

@@ -1,5 +1,7 @@
 import json
+import os
 import signal
+import socket
 import subprocess
 import sys
 import urllib.error
@@ -10,8 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from streaming.daemon import run
+from streaming.metrics import IngestMetrics, served
+from tests.streaming import crash_runs
 from tests.streaming.line import MINUTE_MS, NOON_MS, Line, wait_until
 from twintide.clock import SystemClock, to_unix_ms
+from twintide.errors import Refused
 
 ROOT = Path(__file__).parents[2]
 
@@ -70,6 +76,58 @@ def test_sigterm_ends_the_program_cleanly(line: Callable[..., Line], tmp_path: P
     assert sum(made.stored().values()) in {100, 101}
     made.catch_up()
     assert made.holds_every_event_once()
+
+
+@pytest.mark.promise("S12")
+def test_sigterm_ends_the_program_while_a_disk_holds_it(
+    line: Callable[..., Line], tmp_path: Path
+) -> None:
+    """Within 5 s, exit code 0: the main thread hears nothing, another one ends the program."""
+    made = line()
+    made.feed(range(10))
+    held = tmp_path / "held"
+    process = crash_runs.start(crash_runs.read_on_held_disk, made.values, str(held))
+    wait_until(held.exists)
+    assert process.pid is not None
+    os.kill(process.pid, signal.SIGTERM)
+    process.join(timeout=5)
+
+    assert process.exitcode == 0
+    made.catch_up()
+    assert made.holds_every_event_once()
+
+
+def test_a_metrics_port_that_is_taken_is_named(line: Callable[..., Line]) -> None:
+    """With what else to type."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(Refused, match=f"answered at 127.0.0.1, port {port}: ") as refused:
+            run(line().deployment, clock=SystemClock(), metrics_port=port)
+
+    assert "--metrics-port names another port" in refused.value.hint
+
+
+def test_folders_that_cannot_be_written_are_named(line: Callable[..., Line]) -> None:
+    """At the start, with whose business it is; a disk that fills up later heals."""
+    made = line()
+    made.deployment.data_dir.write_text("a file where a folder should be")
+
+    with pytest.raises(Refused, match="cannot be written") as refused:
+        run(made.deployment, clock=SystemClock())
+    assert "folders.shards" in refused.value.hint
+
+
+def test_metrics_are_read_from_where_they_are_asked_to_be() -> None:
+    """On loopback by default; who connects and says nothing does not keep others waiting."""
+    with (
+        served(IngestMetrics(), 0, host="0.0.0.0") as port,
+        socket.create_connection(("127.0.0.1", port or 0)),
+    ):
+        assert answer(f"http://127.0.0.1:{port}/livez") == (200, "alive\n")
+        assert answer(f"http://127.0.0.1:{port}/metrics?probe=1")[0] == 200
+    nowhere = "no-such-host.invalid"
+    with pytest.raises(Refused, match=nowhere), served(IngestMetrics(), 0, host=nowhere):
+        pass
 
 
 def test_the_program_can_end_when_it_has_caught_up(
