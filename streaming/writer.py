@@ -14,9 +14,9 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from streaming.cutter import Cut
-from streaming.parse import parse
 from twintide.events import BROKER_TIME_COLUMN, OFFSET_COLUMN, PARTITION_COLUMN, EventSchema
 from twintide.files import exclusive_lock, publish_file_once
+from twintide.jsonrows import parse
 from twintide.shards import Ledger, ShardFooter, publish_shard, shard_path
 from twintide.telemetry import get_log
 

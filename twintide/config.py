@@ -25,8 +25,8 @@ from pydantic import (
 
 from twintide import declaration, yaml12
 from twintide.errors import Refused
-from twintide.events import EventSchema
-from twintide.features import MINUTES_OF_A_WEEK, ModelSpec, ZoneName
+from twintide.events import EventSchema, TimeUnit, ZoneName
+from twintide.features import MINUTES_OF_A_WEEK, ModelSpec
 from twintide.problems import (
     Misconfigured,
     Problem,
@@ -85,6 +85,12 @@ def _host(name: str) -> str:
 def _time_of_day(text: str) -> str:
     if not _TIME_OF_DAY.fullmatch(text):
         raise ValueError(f"{text!r} is no time of day, such as '04:00'")
+    return text
+
+
+def _separator(text: str) -> str:
+    if len(text) != 1 or not text.isascii() or text in '"\r\n':
+        raise ValueError("must be one character that is neither a quote nor a newline, such as ';'")
     return text
 
 
@@ -335,10 +341,28 @@ class ServingConfig(Config):
 
 
 class DataFileConfig(Config):
-    """How the columns of a data file (Parquet, CSV, JSONL) map to the columns of events."""
+    """How a data file writes events: Parquet, CSV or JSON lines; see docs/data-files.md."""
 
     columns: dict[str, str] = {}
     """Event column -> column of the file, where the names differ."""
+
+    times: TimeUnit | None = None
+    """Unit of times that are numbers, where it is not that of `events.times`."""
+
+    time_zone: ZoneName | None = None
+    """IANA name: the zone of times without one, where it is not that of `events.time_zone`."""
+
+    separator: Annotated[str, AfterValidator(_separator)] = ","
+    """Between the fields of a CSV."""
+
+    decimal: Literal[".", ","] = "."
+    """Sign before the fraction of a number that is written as text."""
+
+    list_separator: Annotated[str, Field(min_length=1)] = ","
+    """Between the elements of a list that is written as text and is no JSON array."""
+
+    null_values: tuple[str, ...] = ()
+    """Texts that are no value, such as NA or null, besides the empty and blank ones."""
 
 
 class FoldersConfig(Config):

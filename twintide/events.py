@@ -8,10 +8,12 @@ import hashlib
 import json
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo
 
 import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     ValidationError,
@@ -24,9 +26,11 @@ from twintide.clock import to_unix_ms
 ColumnType = Literal[
     "string", "int64", "float64", "bool", "timestamp_ms", "list<string>", "list<int64>"
 ]
-"""`timestamp_ms` is Unix milliseconds in the message and a UTC timestamp in the shard."""
+"""`timestamp_ms` is a UTC timestamp in the shard; how a message writes it, `times` says."""
 
-_ARROW_TYPES: dict[str, pa.DataType] = {
+TimeUnit = Literal["s", "ms", "us", "ns"]
+
+ARROW_TYPES: dict[str, pa.DataType] = {
     "string": pa.string(),
     "int64": pa.int64(),
     "float64": pa.float64(),
@@ -45,6 +49,19 @@ OFFSET_COLUMN = "kafka_offset"
 BROKER_TIME_COLUMN = "broker_at"
 RESERVED_COLUMNS = (PARTITION_COLUMN, OFFSET_COLUMN, BROKER_TIME_COLUMN)
 """What a shard adds to the columns of an event."""
+
+
+def existing_zone(name: str) -> str:
+    """A time zone of the IANA list. Raises ValueError."""
+    try:
+        ZoneInfo(name)
+    except (KeyError, ValueError, OSError):
+        raise ValueError("must be a time zone of the IANA list, such as Europe/Vienna") from None
+    return name
+
+
+ZoneName = Annotated[str, AfterValidator(existing_zone)]
+"""Such as Europe/Vienna."""
 
 
 Value = bool | int | float | str
@@ -102,6 +119,14 @@ class EventSchema(BaseModel):
     time: str
     """Column of the event time, timestamp_ms; never null."""
 
+    times: TimeUnit | None = None
+    """Unit of times that are numbers in messages. Without it they are milliseconds, and those of
+    1970 are refused, since seconds taken for milliseconds lie there. ISO 8601 is always read.
+    """
+
+    time_zone: ZoneName = "UTC"
+    """IANA name: where the clock stood that wrote ISO times without a zone."""
+
     positive: Positive | None = None
     """Which events are clicks. Without it every event is one. Only clicks are learnt: an item that
     was shown and not clicked never becomes a negative (it was a very good match already; that it
@@ -116,7 +141,7 @@ class EventSchema(BaseModel):
         """The event columns as they stand in a shard, without the Kafka coordinates."""
         return pa.schema(
             [
-                pa.field(name, _ARROW_TYPES[kind], nullable=name not in self.required())
+                pa.field(name, ARROW_TYPES[kind], nullable=name not in self.required())
                 for name, kind in self.columns.items()
             ]
         )
@@ -134,7 +159,7 @@ class EventSchema(BaseModel):
 
     def fingerprint(self) -> str:
         """16 hex digits that change when a column, a type or a role does: it binds slices."""
-        return _digits(self.model_dump(mode="json"))
+        return _digits(self.model_dump(mode="json", exclude={"times", "time_zone"}))
 
     def columns_fingerprint(self) -> str:
         """16 hex digits that change when a column or a type does, and not with their order: all

@@ -22,7 +22,7 @@ import pyarrow.compute as pc
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveFloat
 
 from twintide.clock import from_unix_ms
-from twintide.events import EventSchema
+from twintide.events import EventSchema, ZoneName
 from twintide.keys import Keys, keys_of
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
@@ -37,20 +37,8 @@ def _plain_name(name: str) -> str:
     return name
 
 
-def existing_zone(name: str) -> str:
-    """A time zone of the IANA list. Raises ValueError."""
-    try:
-        ZoneInfo(name)
-    except (KeyError, ValueError, OSError):
-        raise ValueError("must be a time zone of the IANA list, such as Europe/Vienna") from None
-    return name
-
-
 Name = Annotated[str, AfterValidator(_plain_name)]
 """It becomes part of file and column names."""
-
-ZoneName = Annotated[str, AfterValidator(existing_zone)]
-"""Such as Europe/Vienna."""
 
 
 class _Declared(BaseModel):

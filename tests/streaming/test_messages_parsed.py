@@ -5,10 +5,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from streaming import parse as parse_module
-from streaming.parse import parse
 from tests.streaming.line import EVENTS, NOON_MS
+from twintide import jsonrows
 from twintide.events import EventSchema
+from twintide.jsonrows import parse
 
 SCHEMA = EventSchema.model_validate(EVENTS)
 GOOD = b'{"id":1,"user":"u","item":"i","at":%d}' % NOON_MS
@@ -41,26 +41,45 @@ BAD = {
     "no time": b'{"id":1,"user":"u","item":"i"}',
     "null item": message(item=None),
     "null time": message(at=None),
-    "item a number": message(item=5),
+    "item empty": message(item=""),
+    "item blank": message(item=" \t"),
+    "item a boolean": message(item=True),
+    "item a fraction": message(item=1.5),
     "item a list": message(item=["i"]),
-    "id a string": message(id="1"),
     "id a float": message(id=1.5),
-    "id a whole float": raw('"id2":0').replace(b'"id":1', b'"id":1.0'),
+    "id a word": message(id="one"),
+    "id a fraction in text": message(id="1.5"),
+    "id beyond 64 bits in text": message(id=str(2**63)),
+    "id a large float": raw('"id2":0').replace(b'"id":1', b'"id":1e300'),
     "id a boolean": message(id=True),
     "id beyond 64 bits": message(id=2**63),
     "id far beyond": message(id=10**40),
-    "price a string": message(price="1"),
+    "price a word": message(price="much"),
+    "price with a comma": message(price="1,5"),
+    "price infinite in text": message(price="inf"),
     "price a boolean": message(price=True),
     "price NaN": raw('"price":NaN'),
     "price infinite": raw('"price":-Infinity'),
     "price too big": raw('"price":1e999'),
     "NaN in a field that is ignored": raw('"other":NaN'),
-    "liked a number": message(liked=1),
-    "tags a string": message(tags="a"),
-    "tags of numbers": message(tags=[1]),
-    "codes of strings": message(codes=["1"]),
-    "time a string": message(at="2023-11-15T12:00:00Z"),
-    "time a float": message(at=NOON_MS + 0.5),
+    "time in text without a meaning": message(at="yesterday"),
+    "time of another notation": message(at="15.11.2023 12:00"),
+    "time on a day that is none": message(at="2023-02-29T12:00:00Z"),
+    "time at hour 24": message(at="2023-11-15T24:00:00Z"),
+    "time before 1970": message(at="1969-12-31T23:59:59Z"),
+    "time after 2100": message(at="2100-01-01T00:00:00Z"),
+    "time a power of ten in text": message(at="1.70005E+12"),
+    "time in seconds with a fraction": message(at=NOON_MS / 1000),
+    "time a boolean": message(at=True),
+    "liked two": message(liked=2),
+    "liked a word": message(liked="perhaps"),
+    "tags a number": message(tags=5),
+    "tags an object": message(tags={}),
+    "tags with a gap": message(tags="a,,b"),
+    "tags of lists": message(tags=[["a"]]),
+    "tags with a boolean": message(tags=["a", True]),
+    "codes of words": message(codes=["one"]),
+    "codes a broken array": message(codes="[1,2"),
     "time in seconds": message(at=NOON_MS // 1000),
     "time in microseconds": message(at=NOON_MS * 1000),
     "time negative": message(at=-1),
@@ -98,6 +117,65 @@ UNUSUAL = {
     "many brackets, not deep": message(codes=None, other=[[]] * 2000),
     "earliest time": message(at=946_684_800_000),
 }
+
+
+READ_AS_MEANT = {
+    "item a number": (message(item=5), {"item": "5"}),
+    "item a whole float": (message(item=5.0), {"item": "5"}),
+    "item a long number": (message(item=10**40), {"item": "1" + "0" * 40}),
+    "user empty": (message(user=""), {"user": None}),
+    "user blank": (message(user="  "), {"user": None}),
+    "user with blanks around": (message(user=" u "), {"user": " u "}),
+    "id a string": (message(id="1"), {"id": 1}),
+    "id a string with blanks": (message(id=" +1 "), {"id": 1}),
+    "id empty": (message(id=""), {"id": None}),
+    "id a whole float": (message(id=1.0), {"id": 1}),
+    "id the largest, in text": (message(id=str(2**63 - 1)), {"id": 2**63 - 1}),
+    "id an odd number beyond what floats hold": (message(id=2**53 + 1), {"id": 2**53 + 1}),
+    "price a string": (message(price="1.25"), {"price": 1.25}),
+    "price a word for nothing": (message(price="NaN"), {"price": None}),
+    "price a long number": (raw('"price":1' + "0" * 40), {"price": 1e40}),
+    "liked a number": (message(liked=1), {"liked": True}),
+    "liked a word": (message(liked="False"), {"liked": False}),
+    "tags a string": (message(tags="a, b"), {"tags": ["a", "b"]}),
+    "tags an array in text": (message(tags='["a", 1]'), {"tags": ["a", "1"]}),
+    "tags of numbers": (message(tags=[1, "b"]), {"tags": ["1", "b"]}),
+    "codes of strings": (message(codes=["1", 2.0]), {"codes": [1, 2]}),
+    "time with Z": (message(at="2023-11-15T12:00:00Z"), {"at": NOON_MS}),
+    "time with a small z": (message(at="2023-11-15t12:00:00z"), {"at": NOON_MS}),
+    "time with an offset": (message(at="2023-11-15T14:00:00+02:00"), {"at": NOON_MS}),
+    "time with a short offset": (message(at="2023-11-15 07:30-0430"), {"at": NOON_MS}),
+    "time with UTC": (message(at="2023-11-15 12:00:00 UTC"), {"at": NOON_MS}),
+    "time without a zone": (message(at="2023-11-15 12:00:00"), {"at": NOON_MS}),
+    "time in nanoseconds": (message(at="2023-11-15T12:00:00.123999999Z"), {"at": NOON_MS + 123}),
+    "time a date": (message(at="2023-11-15"), {"at": NOON_MS - 12 * 3_600_000}),
+    "time of 1985": (message(at="1985-01-01T00:00:00Z"), {"at": 473_385_600_000}),
+    "time a number in text": (message(at=str(NOON_MS)), {"at": NOON_MS}),
+    "time a float": (message(at=NOON_MS + 0.5), {"at": NOON_MS}),
+    "lone surrogate unread": (raw('"other":"\\udc00\\ud800"'), None),
+    "bad UTF-8 unread": (raw('"other":1').replace(b"other", b"\xff"), {}),
+}
+"""(message, what differs from GOOD), or None where it is rejected."""
+
+
+@pytest.mark.promise("S14")
+@pytest.mark.parametrize(("value", "changes"), READ_AS_MEANT.values(), ids=READ_AS_MEANT.keys())
+def test_another_notation_of_a_value_is_read_as_meant(
+    value: bytes, changes: dict[str, object] | None
+) -> None:
+    """Alone and among others, however those are written."""
+    plain = {
+        "id": 1,
+        "user": "u",
+        "item": "i",
+        "at": NOON_MS,
+        **dict.fromkeys(list(SCHEMA.columns)[4:]),
+    }
+    for before, after in (([], []), ([GOOD], [GOOD]), ([message(id="1", item=7)], [b"null"])):
+        parsed = parse([*before, value, *after], SCHEMA)
+        rows = parsed.events.set_column(3, "at", parsed.events["at"].cast(pa.int64())).to_pylist()
+        read = dict(zip(parsed.good.tolist(), rows, strict=True))
+        assert read.get(len(before)) == (None if changes is None else plain | changes)
 
 
 @pytest.mark.promise("S8")
@@ -202,7 +280,7 @@ def test_blocks_hold_every_message_in_order(monkeypatch: pytest.MonkeyPatch) -> 
     """Whatever the size of a block, the rows are the same."""
     values = [message(id=number) for number in range(100)]
     for size in (1, 150, 10**6):
-        monkeypatch.setattr(parse_module, "BLOCK_BYTES", size)
+        monkeypatch.setattr(jsonrows, "BLOCK_BYTES", size)
         parsed = parse(values, SCHEMA)
         assert parsed.events["id"].to_pylist() == list(range(100))
         assert np.array_equal(parsed.good, np.arange(100))
