@@ -68,7 +68,8 @@ def recommend(
             zip(found.item_ids, found.scores, strict=True), start=1
         )
     ]
-    title = f"for user {user}, from version {found.version}"
+    stranger = "" if found.known_user else " (unknown to it: answered as an anonymous one)"
+    title = f"for user {user}, from version {found.version}{stranger}"
     say(found.to_dict(), table(title, ("#", "item", "#score"), rows), as_json=as_json)
 
 

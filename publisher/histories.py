@@ -52,15 +52,26 @@ class Histories:
             f"{prefix}.items": self.items,
         }
 
+    def knows(self, users: Keys) -> npt.NDArray[np.bool_]:
+        """Which of these users have a history."""
+        return self._places(users)[1]
+
     def of(self, users: Keys, *, length: int) -> Ids:
         """The newest `length` items of each of these users; none for an unknown user."""
         if not len(self.users):
             return Ids(self.items, np.zeros(len(users) + 1, np.int64))
-        places = np.minimum(np.searchsorted(self.users, users), len(self.users) - 1)
-        is_known = self.users[places] == users
+        places, is_known = self._places(users)
         ends = np.where(is_known, self.offsets[places + 1], 0)
         starts = np.maximum(np.where(is_known, self.offsets[places], 0), ends - length)
         return Ids.of_ranges(self.items, starts, ends)
+
+    def _places(self, users: Keys) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+        """Where each user stands, and whether it does; any place for one who does not."""
+        places = np.minimum(np.searchsorted(self.users, users), len(self.users) - 1)
+        known: npt.NDArray[np.bool_] = np.zeros(len(users), np.bool_)
+        if len(self.users):
+            known = self.users[places] == users
+        return places, known
 
     def _check(self, name: str) -> None:
         fits = (

@@ -7,6 +7,9 @@ for it.
 import asyncio
 import hmac
 import json
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
@@ -16,21 +19,27 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serving.follower import Follower
+from serving.log import BoundedLog
 from serving.metrics import Metrics
-from serving.request import RecommendRequest, parse_request
+from serving.request import parse_request, request_schema
+from serving.retriever import answer_schema
 from twintide import __version__
 from twintide.clock import Clock, iso
 from twintide.errors import Refused, Retryable, TwintideError
-from twintide.telemetry import get_log
 
 MAX_BODY_BYTES = 1_000_000
 BODY_SECONDS = 10.0
 """How long a client may take to send a request."""
 
+SMALL_BODY_BYTES = 8_192
+"""Larger requests take turns in a thread of their own, so that small ones need not wait for them.
+"""
+
+MAX_BODY_BYTES_IN_ALL = 64_000_000
+"""Of all requests that are being received or answered."""
+
 OPEN_PATHS = frozenset({"/livez", "/readyz"})
 """Health checks are asked without a token."""
-
-log = get_log("serving")
 
 
 class Refusal(Exception):
@@ -41,17 +50,26 @@ class Refusal(Exception):
         self.answer = json_answer({"message": message, "hint": hint}, status=status)
 
 
-def create_app(follower: Follower, *, clock: Clock, token: str | None) -> ASGIApp:
+def create_app(
+    follower: Follower,
+    *,
+    clock: Clock,
+    token: str | None,
+    log: BoundedLog,
+    metrics_need_token: bool = True,
+) -> ASGIApp:
     """The application; the follower is run by whoever runs this."""
     app = FastAPI(title="Twintide", version=__version__, docs_url=None, redoc_url=None)
     metrics = Metrics(follower, clock=clock)
+    bodies = Bodies(MAX_BODY_BYTES_IN_ALL)
+    turns = ThreadPoolExecutor(1, thread_name_prefix="large-requests")
     app.add_exception_handler(Refusal, _refusal)
     app.add_exception_handler(HTTPException, _http_error)
-    app.add_exception_handler(Exception, _unexpected)
+    app.add_exception_handler(Exception, _unexpected(log))
 
-    @app.post("/v1/recommend", openapi_extra=_REQUEST_BODY)
+    @app.post("/v1/recommend", openapi_extra=_RECOMMEND)
     async def recommend(request: Request) -> Response:
-        answer = await _recommend(request, follower, metrics)
+        answer = await _recommend(request, follower, metrics, bodies, turns)
         metrics.answers.labels(answer.status_code).inc()
         return answer
 
@@ -91,19 +109,21 @@ def create_app(follower: Follower, *, clock: Clock, token: str | None) -> ASGIAp
     async def prometheus() -> Response:
         return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
-    return app if token is None else TokenGuard(app, token)
+    open_paths = OPEN_PATHS if metrics_need_token else OPEN_PATHS | {"/metrics"}
+    return app if token is None else TokenGuard(app, token, open_paths)
 
 
 class TokenGuard:
     """Lets nobody in without the bearer token; compared in constant time."""
 
-    def __init__(self, app: ASGIApp, token: str) -> None:
+    def __init__(self, app: ASGIApp, token: str, open_paths: frozenset[str]) -> None:
         self._app = app
+        self._open_paths = open_paths
         self._expected = f"Bearer {token}".encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One ASGI connection."""
-        if scope["type"] != "http" or scope["path"] in OPEN_PATHS or self._knows(scope):
+        if scope["type"] != "http" or scope["path"] in self._open_paths or self._knows(scope):
             await self._app(scope, receive, send)
             return
         refusal = Refusal(
@@ -123,34 +143,75 @@ def json_answer(content: dict[str, Any], *, status: int = 200) -> Response:
     return Response(body, status_code=status, media_type="application/json")
 
 
-async def _recommend(request: Request, follower: Follower, metrics: Metrics) -> Response:
+class Bodies:
+    """The bodies of all requests at work, which together have a bound."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        self._free_bytes = limit_bytes
+
+    @asynccontextmanager
+    async def of(self, request: Request) -> AsyncIterator[bytes]:
+        """The body of a request, until it is answered. Raises Refusal where it is too large, comes
+        too slowly, or too many others are at work.
+        """
+        body = bytearray()
+        try:
+            async with asyncio.timeout(BODY_SECONDS):
+                async for part in request.stream():
+                    self._take(len(part))
+                    body += part
+                    if len(body) > MAX_BODY_BYTES:
+                        raise Refusal(
+                            413,
+                            f"a request has at most {MAX_BODY_BYTES} bytes",
+                            hint="exclude fewer items",
+                        )
+            yield bytes(body)
+        except TimeoutError:
+            raise Refusal(
+                408,
+                f"the request did not come within {BODY_SECONDS:.0f} s",
+                hint="send as many bytes as Content-Length says, at once",
+            ) from None
+        except ClientDisconnect:
+            raise Refusal(400, "the client went away before it had sent its request") from None
+        finally:
+            self._free_bytes += len(body)
+
+    def _take(self, count: int) -> None:
+        if count > self._free_bytes:
+            raise Refusal(503, "too many large requests are at work", hint="try again")
+        self._free_bytes -= count
+
+
+async def _recommend(
+    request: Request,
+    follower: Follower,
+    metrics: Metrics,
+    bodies: Bodies,
+    turns: ThreadPoolExecutor,
+) -> Response:
     try:
-        parsed = parse_request(await _body(request))
+        async with bodies.of(request) as body:
+            if len(body) <= SMALL_BODY_BYTES:
+                return _answer(body, follower, metrics)
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(turns, _answer, body, follower, metrics)
+    except Refusal as refusal:
+        return refusal.answer
+
+
+def _answer(body: bytes, follower: Follower, metrics: Metrics) -> Response:
+    """From the bytes of a request to those of its answer."""
+    try:
+        parsed = parse_request(body)
         with metrics.seconds.time():
             answer = follower.retriever().answer(parsed)
         return json_answer(answer.to_dict())
-    except Refusal as refusal:
-        return refusal.answer
     except Refused as error:
         return Refusal(422, error.message, hint=error.hint).answer
     except Retryable as error:
         return Refusal(503, error.message, hint=error.hint).answer
-
-
-async def _body(request: Request) -> bytes:
-    """The request's body. Raises Refusal where it is too large or comes too slowly."""
-    body = bytearray()
-    try:
-        async with asyncio.timeout(BODY_SECONDS):
-            async for part in request.stream():
-                body += part
-                if len(body) > MAX_BODY_BYTES:
-                    raise Refusal(413, f"a request has at most {MAX_BODY_BYTES} bytes")
-    except TimeoutError:
-        raise Refusal(408, f"the request did not come within {BODY_SECONDS:.0f} s") from None
-    except ClientDisconnect:
-        raise Refusal(400, "the client went away before it had sent its request") from None
-    return bytes(body)
 
 
 async def _refusal(_: Request, refusal: Exception) -> Response:
@@ -166,15 +227,47 @@ async def _http_error(_: Request, error: Exception) -> Response:
     return Refusal(error.status_code, str(error.detail), hint=hint).answer
 
 
-async def _unexpected(_: Request, error: Exception) -> Response:
-    log.error("request_failed", reason=repr(error))
-    message = error.message if isinstance(error, TwintideError) else "the server made a mistake"
-    return Refusal(500, message, hint="the server's log has the reason").answer
+def _unexpected(log: BoundedLog) -> Callable[[Request, Exception], Any]:
+    async def handle(_: Request, error: Exception) -> Response:
+        log.error("request_failed", reason=repr(error))
+        message = error.message if isinstance(error, TwintideError) else "the server made a mistake"
+        return Refusal(500, message, hint="the server's log has the reason").answer
+
+    return handle
 
 
-_REQUEST_BODY: dict[str, Any] = {
+_ERROR = {
+    "description": "What is wrong, and what to do.",
+    "content": {
+        "application/json": {
+            "schema": {
+                "type": "object",
+                "required": ["message", "hint"],
+                "properties": {"message": {"type": "string"}, "hint": {"type": "string"}},
+            }
+        }
+    },
+}
+_RECOMMEND: dict[str, Any] = {
     "requestBody": {
         "required": True,
-        "content": {"application/json": {"schema": RecommendRequest.model_json_schema()}},
-    }
+        "content": {"application/json": {"schema": request_schema()}},
+    },
+    "responses": {
+        "200": {
+            "description": "The items, best first: k of them, or all that are left.",
+            "content": {"application/json": {"schema": answer_schema()}},
+        },
+        **{
+            status: _ERROR | {"description": what}
+            for status, what in {
+                "400": "The client went away, or it is no HTTP.",
+                "401": "The bearer token is missing or wrong.",
+                "408": "The request came too slowly.",
+                "413": "The request is too large.",
+                "422": "The request does not fit: the message names the key.",
+                "503": "No version is live yet, or the server is full: try again.",
+            }.items()
+        },
+    },
 }

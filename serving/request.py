@@ -1,75 +1,110 @@
 """A request for recommendations, and how its values become the columns of one event.
 
 The types are those that the events are declared with, since an id of another type has another key
-and would find nothing. What does not fit is refused by name, never guessed.
+and would find nothing. What does not fit is refused by name, never guessed. Everything has a bound,
+and nothing is turned into Python objects before its size is known.
 """
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
+import msgspec
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
+from msgspec import Meta, Struct
 
 from twintide.errors import Refused
 from twintide.events import EventSchema
 
 MAX_EXCLUDED = 10_000
 MAX_RECENT = 10_000
+MAX_FEATURE_BYTES = 16_384
+"""JSON of one feature."""
 
-Id = str | int
+MAX_TEXT = 1_000
+"""Characters of an id or another text: its key is computed eight bytes after the other."""
+
+Id = int | str
 
 
-class RecommendRequest(BaseModel):
+class RecommendRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What `POST /v1/recommend` takes; all but `user_id` may be left out."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    user_id: Annotated[
+        Id | None, Meta(description="null: an anonymous user; an unknown one is answered as such")
+    ]
+    k: Annotated[int, Meta(ge=1, le=2**31, description="how many items")] = 100
+    features: Annotated[
+        dict[str, msgspec.Raw],
+        Meta(description='columns of the event that the query tower reads, such as {"region": 3}'),
+    ] = {}
+    recent: Annotated[
+        Annotated[list[Id], Meta(max_length=MAX_RECENT)] | None,
+        Meta(
+            description="the items that the user clicked last, the newest one last; "
+            "without it, what the version remembers"
+        ),
+    ] = None
+    exclude: Annotated[
+        list[Id],
+        Meta(max_length=MAX_EXCLUDED, description="items that must not be in the answer"),
+    ] = []
 
-    user_id: Id | None
-    """null: an anonymous user. An unknown user is answered from the rest of the request."""
 
-    k: PositiveInt = 100
-    """How many items."""
-
-    features: dict[str, Any] = Field(default_factory=dict)
-    """Columns of the event that the query tower reads, such as {"region": 3}; others are null."""
-
-    recent: list[Id] | None = Field(default=None, max_length=MAX_RECENT)
-    """The items that the user clicked last, the newest one last; without it, what the version
-    remembers. Used where the model has a history.
-    """
-
-    exclude: list[Id] = Field(default_factory=list, max_length=MAX_EXCLUDED)
-    """Items that must not be in the answer."""
+_REQUEST = msgspec.json.Decoder(RecommendRequest)
+_NO_JSON = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""What the decoder raises at bytes that are no JSON, no text, or nested without end."""
 
 
 def parse_request(body: bytes) -> RecommendRequest:
-    """Raises Refused, naming each wrong key."""
+    """Raises Refused, naming the first key that is wrong."""
     try:
-        return RecommendRequest.model_validate_json(body)
-    except ValidationError as error:
-        problems = "; ".join(
-            f"{'.'.join(str(part) for part in problem['loc']) or 'body'}: {problem['msg']}"
-            for problem in error.errors(include_input=False, include_url=False)
-        )
+        return _REQUEST.decode(body)
+    except _NO_JSON as error:
+        problem, _, place = str(error).partition(" - at `$.")
+        key = place.rstrip("`")
         raise Refused(
-            f"the request is not valid: {problems}",
+            f"the request is not valid: {f'{key}: ' if key else ''}{problem[:200]}",
             hint='such as {"user_id": 7, "k": 10}; /openapi.json describes it',
         ) from None
 
 
-def column_of(values: Sequence[Any], events: EventSchema, column: str, *, what: str) -> pa.Array:
-    """The values with the type of an event column. Raises Refused where one does not fit it."""
+def request_schema() -> dict[str, Any]:
+    """The JSON schema of a request."""
+    (found,), components = msgspec.json.schema_components(
+        [RecommendRequest], ref_template="#/{name}"
+    )
+    schema: dict[str, Any] = components[found["$ref"].removeprefix("#/")]
+    return schema
+
+
+def ids_of(values: Sequence[Id | None], events: EventSchema, column: str, *, what: str) -> pa.Array:
+    """Ids with the type of their event column. Raises Refused where one does not fit it."""
     kind = events.columns[column]
-    fits = _FITS[kind]
-    for value in values:
-        if value is not None and not fits(value):
-            raise Refused(
-                f"{what} must be {_WORDS[kind]}, as column {column!r} of the events is; "
-                f"it is {str(value)[:80]!r} ({type(value).__name__})",
-                hint="`twintide config show` prints the columns of the events",
-            )
-    return pa.array(values, events.arrow_schema().field(column).type)
+    fits = int if kind == "int64" else str
+    if not set(map(type, values)) <= {fits, type(None)}:
+        wrong = next(value for value in values if not isinstance(value, fits | None))
+        raise _misfit(what, kind, column, f"{str(wrong)[:80]!r} ({type(wrong).__name__})")
+    if fits is str:
+        _check_texts(values, what)
+    try:
+        return pa.array(values, events.arrow_schema().field(column).type)
+    except (pa.ArrowException, OverflowError, UnicodeError):
+        raise _misfit(what, kind, column, "out of range") from None
+
+
+def feature_of(raw: msgspec.Raw | None, events: EventSchema, column: str) -> pa.Array:
+    """A feature of a request as a column of one row; null where it is not given. Raises Refused
+    where it does not fit the column.
+    """
+    kind, what = events.columns[column], f"features.{column}"
+    value = None if raw is None else _decoded(bytes(raw), kind, column)
+    if isinstance(value, str | list):
+        _check_texts([value] if isinstance(value, str) else value, what)
+    try:
+        return pa.array([value], events.arrow_schema().field(column).type)
+    except (pa.ArrowException, OverflowError, UnicodeError):
+        raise _misfit(what, kind, column, "out of range") from None
 
 
 def id_from_text(text: str, events: EventSchema, column: str, *, what: str) -> Id:
@@ -79,44 +114,50 @@ def id_from_text(text: str, events: EventSchema, column: str, *, what: str) -> I
     try:
         return int(text)
     except ValueError:
+        raise _misfit(what, "int64", column, repr(text[:80])) from None
+
+
+def _decoded(raw: bytes, kind: str, column: str) -> Any:
+    what = f"features.{column}"
+    if len(raw) > MAX_FEATURE_BYTES:
         raise Refused(
-            f"{what} must be a whole number, as column {column!r} of the events is; it is {text!r}",
-            hint="`twintide config show` prints the columns of the events",
-        ) from None
+            f"{what} has {len(raw):,} bytes; {MAX_FEATURE_BYTES:,} is the most",
+            hint="give fewer or shorter values",
+        )
+    try:
+        value = msgspec.json.decode(raw, type=_TYPES[kind])
+    except _NO_JSON:
+        seen = raw[:80].decode(errors="replace")
+        raise _misfit(what, kind, column, seen) from None
+    if isinstance(value, float) and not math.isfinite(value):
+        raise _misfit(what, kind, column, "not finite")
+    return value
 
 
-def _is_int64(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and -(2**63) <= value < 2**63
+def _check_texts(values: Sequence[Any], what: str) -> None:
+    longest = max((len(value) for value in values if isinstance(value, str)), default=0)
+    if longest > MAX_TEXT:
+        raise Refused(
+            f"{what} has {longest:,} characters; {MAX_TEXT:,} is the most",
+            hint="no id is that long",
+        )
 
 
-def _is_number(value: Any) -> bool:
-    return (isinstance(value, float) and math.isfinite(value)) or _is_int64(value)
+def _misfit(what: str, kind: str, column: str, seen: str) -> Refused:
+    return Refused(
+        f"{what} must be {_WORDS[kind]}, as column {column!r} of the events is; it is {seen}",
+        hint="`twintide config show` prints the columns of the events",
+    )
 
 
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str)
-
-
-def _is_bool(value: Any) -> bool:
-    return isinstance(value, bool)
-
-
-def _is_list_of_text(value: Any) -> bool:
-    return isinstance(value, list) and all(map(_is_text, value))
-
-
-def _is_list_of_int64(value: Any) -> bool:
-    return isinstance(value, list) and all(map(_is_int64, value))
-
-
-_FITS = {
-    "string": _is_text,
-    "int64": _is_int64,
-    "float64": _is_number,
-    "bool": _is_bool,
-    "timestamp_ms": _is_int64,
-    "list<string>": _is_list_of_text,
-    "list<int64>": _is_list_of_int64,
+_TYPES: dict[str, Any] = {
+    "string": str | None,
+    "int64": int | None,
+    "float64": float | None,
+    "bool": bool | None,
+    "timestamp_ms": int | None,
+    "list<string>": list[str | None] | None,
+    "list<int64>": list[int | None] | None,
 }
 _WORDS = {
     "string": "a string",

@@ -4,6 +4,7 @@ A retriever holds one version for ever, so an answer can never mix two. It only 
 number of threads may ask it.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from publisher.reader import LoadedVersion
-from serving.request import Id, RecommendRequest, column_of
+from serving.request import Id, RecommendRequest, feature_of, ids_of
 from twintide.clock import Clock, to_unix_ms
 from twintide.errors import Refused
 from twintide.features import (
@@ -21,6 +22,7 @@ from twintide.features import (
     History,
     HourOfDay,
     Ids,
+    Sparse,
     encode,
 )
 from twintide.keys import Keys, keys_of
@@ -34,6 +36,11 @@ class Answer:
     """What a version recommends, best first."""
 
     version: str
+    known_user: bool
+    """Whether the version has a row or a history of this user. Without one, the answer is that of
+    an anonymous user with the rest of the request.
+    """
+
     item_ids: list[Id]
     scores: list[float]
     """Cosine of query and candidate plus the scaled popularity bias; comparable within a version.
@@ -44,8 +51,34 @@ class Answer:
         pairs = zip(self.item_ids, self.scores, strict=True)
         return {
             "version": self.version,
+            "known_user": self.known_user,
             "items": [{"item_id": item_id, "score": score} for item_id, score in pairs],
         }
+
+
+def answer_schema() -> dict[str, Any]:
+    """The JSON schema of an answer."""
+    item = {
+        "type": "object",
+        "required": ["item_id", "score"],
+        "properties": {
+            "item_id": {"anyOf": [{"type": "integer"}, {"type": "string"}]},
+            "score": {"type": "number", "description": "comparable within a version"},
+        },
+    }
+    return {
+        "type": "object",
+        "required": ["version", "known_user", "items"],
+        "properties": {
+            "version": {"type": "string", "description": "the version that answered"},
+            "known_user": {
+                "type": "boolean",
+                "description": "false: the version has neither a row nor a history of this user, "
+                "so the answer is that of an anonymous one",
+            },
+            "items": {"type": "array", "items": item},
+        },
+    }
 
 
 class Retriever:
@@ -57,6 +90,9 @@ class Retriever:
         self._max_k = max_k
         events, spec = version.manifest.events, version.manifest.model
         self._columns = _columns_read(spec.query, user=events.user, time=events.time)
+        self._user_tables = [
+            f.table for f in spec.query if isinstance(f, Sparse) and f.column == events.user
+        ]
         self._needs_time = any(isinstance(feature, HourOfDay) for feature in spec.query)
 
     @property
@@ -72,14 +108,23 @@ class Retriever:
                 hint="ask for fewer, or raise serving.max_k in the configuration",
             )
         events = self.version.manifest.events
-        excluded = self._keys(request.exclude, events.item, what="an item of exclude")
+        user = keys_of(ids_of([request.user_id], events, events.user, what="user_id"))
+        excluded = self._keys(request.exclude, what="an item of exclude")
         scores, positions = self.version.index.best(
             self._query(request), request.k, without=self.version.positions_of(excluded)
         )
         return Answer(
             version=self.name,
+            known_user=self._knows(user),
             item_ids=self.version.item_ids.take(pa.array(positions)).to_pylist(),
             scores=scores.astype(np.float64).round(SCORE_DIGITS).tolist(),
+        )
+
+    def _knows(self, user: Keys) -> bool:
+        """Whether the tables that are read by user id, or the histories, have this one."""
+        tables = [self.version.model.tables[name] for name in self._user_tables]
+        return any(table.vocabulary.rows_of(user)[0] for table in tables) or bool(
+            self.version.histories.knows(user)[0]
         )
 
     def _query(self, request: RecommendRequest) -> npt.NDArray[np.float32]:
@@ -96,10 +141,9 @@ class Retriever:
         """The query tower's inputs for one request: a batch of one."""
         events, spec = self.version.manifest.events, self.version.manifest.model
         self._check_features(request.features)
-        user = column_of([request.user_id], events, events.user, what="user_id")
+        user = ids_of([request.user_id], events, events.user, what="user_id")
         columns = {
-            name: column_of([request.features.get(name)], events, name, what=f"features.{name}")
-            for name in self._columns
+            name: feature_of(request.features.get(name), events, name) for name in self._columns
         }
         if self._needs_time:
             now = to_unix_ms(self._clock.now())
@@ -115,21 +159,21 @@ class Retriever:
         if request.recent is None:
             return self.version.histories.of(user, length=feature.length)
         newest = request.recent[-feature.length :]
-        events = self.version.manifest.events
-        keys = self._keys(newest, events.item, what="an item of recent")
+        keys = self._keys(newest, what="an item of recent")
         return Ids(keys, np.array([0, len(keys)]))
 
-    def _keys(self, ids: list[Id], column: str, *, what: str) -> Keys:
+    def _keys(self, ids: list[Id], *, what: str) -> Keys:
         if not ids:
             return np.zeros(0, np.uint64)
-        return keys_of(column_of(ids, self.version.manifest.events, column, what=what))
+        events = self.version.manifest.events
+        return keys_of(ids_of(ids, events, events.item, what=what))
 
-    def _check_features(self, features: dict[str, Any]) -> None:
+    def _check_features(self, features: Collection[str]) -> None:
         unknown = sorted(set(features) - set(self._columns))
         if unknown:
             reads = ", ".join(self._columns) or "none"
             raise Refused(
-                f"features: version {self.name} reads no {', '.join(map(repr, unknown))}",
+                f"features: version {self.name} reads no {', '.join(map(repr, unknown))[:200]}",
                 hint=f"the columns that it reads: {reads}",
             )
 

@@ -7,16 +7,21 @@ Ctrl-C let running requests finish.
 import json
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
 import uvicorn
+from starlette.types import ASGIApp
 
 from publisher.reader import load_version
 from serving.app import create_app
+from serving.connections import MAX_HEAD_BYTES, Connection, Limits, Lobby, limits_of
 from serving.follower import Follower
+from serving.log import BoundedLog, take_over_library_logs
 from serving.request import id_from_text, parse_request
 from serving.retriever import Answer, Retriever
 from twintide.clock import Clock
@@ -30,35 +35,70 @@ KEEP_ALIVE_SECONDS = 75
 meets a closing connection is lost.
 """
 
+QUEUE = 1024
+"""Connections that the kernel keeps until they are taken."""
+
+SWITCH_SECONDS = 0.001
+"""How long the thread of large requests may go on while a small one waits."""
+
 GOODBYE_SECONDS = 5
 """How long running requests may take to finish at the end."""
 
 log = get_log("serving")
 
 
+class HttpServer(uvicorn.Server):
+    """uvicorn, with bounds on connections."""
+
+    def __init__(self, app: ASGIApp, limits: Limits, log: BoundedLog) -> None:
+        http: Any = partial(Connection, lobby=Lobby(limits, log))
+        super().__init__(
+            uvicorn.Config(
+                app,
+                http=http,
+                ws="none",
+                log_config=None,
+                access_log=False,
+                lifespan="off",
+                h11_max_incomplete_event_size=MAX_HEAD_BYTES,
+                timeout_keep_alive=KEEP_ALIVE_SECONDS,
+                timeout_graceful_shutdown=GOODBYE_SECONDS,
+                # asyncio takes so many in one go, before any of them can be turned away: a burst
+                # would pass the bound, and use up the files that the process may open.
+                backlog=1,
+            )
+        )
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """uvicorn's; then those who come in a burst may queue up all the same."""
+        await super().startup(sockets)
+        for listener in sockets or []:
+            listener.listen(QUEUE)
+
+
 def serve(deployment: Deployment, *, clock: Clock) -> None:
     """Answer HTTP requests until SIGTERM. Raises Refused where the address cannot be had."""
     config = deployment.serving
+    sys.setswitchinterval(SWITCH_SECONDS)
     torch.set_num_threads(1)  # one request is too small to be shared between cores
     token = config.token()
     listener = listen(config)
+    bounded = BoundedLog()
+    take_over_library_logs(bounded)
     follower = Follower(
         deployment.versions_dir,
         clock=clock,
         max_k=config.max_k,
         poll_seconds=config.poll_seconds,
     )
-    app = create_app(follower, clock=clock, token=token)
-    server = uvicorn.Server(
-        uvicorn.Config(
-            app,
-            log_config=None,
-            access_log=False,
-            lifespan="off",
-            timeout_keep_alive=KEEP_ALIVE_SECONDS,
-            timeout_graceful_shutdown=GOODBYE_SECONDS,
-        )
+    app = create_app(
+        follower,
+        clock=clock,
+        token=token,
+        log=bounded,
+        metrics_need_token=config.metrics == "token",
     )
+    server = HttpServer(app, limits_of(config.max_connections, bounded), bounded)
     # uvicorn raises the signal again when it has ended; this handler makes that an exit code 0.
     for ending in (signal.SIGTERM, signal.SIGINT):
         signal.signal(ending, lambda *_: setattr(server, "should_exit", True))

@@ -315,8 +315,16 @@ class ServingConfig(Config):
     loopback.
     """
 
+    metrics: Literal["token", "open"] = "token"
+    """Who may read /metrics: whoever has the bearer token, or everybody who reaches the port, as a
+    scraper without a token needs it. Metrics name versions and count answers, no user and no item.
+    """
+
     max_k: PositiveInt = 1000
     """The most items that one request may ask for."""
+
+    max_connections: Annotated[int, Field(ge=1, le=100_000)] = 1000
+    """Where there are more, the one that has waited longest without a request is closed."""
 
     poll_seconds: Annotated[float, Field(gt=0, le=60)] = 0.2
     """How often the server looks whether another version is live."""

@@ -8,16 +8,18 @@ from pathlib import Path
 from typing import Any, Self
 
 import pytest
-import uvicorn
 
 from publisher.publish import publish
 from serving.app import create_app
+from serving.connections import Limits
 from serving.follower import Follower
-from serving.server import listen
+from serving.log import BoundedLog
+from serving.server import HttpServer, listen
 from tests.publisher import checkpoint_fixture as made
 from twintide.clock import HeldClock
 from twintide.config import Deployment, ServingConfig
 
+PLENTY = Limits(connections=1_000)
 TOKEN = "correct horse battery staple"
 
 
@@ -87,11 +89,21 @@ def follower_of(deployment: Deployment, clock: HeldClock) -> Follower:
 
 
 @contextmanager
-def serving(follower: Follower, *, clock: HeldClock, token: str | None = None) -> Iterator[int]:
+def serving(
+    follower: Follower,
+    *,
+    clock: HeldClock,
+    token: str | None = None,
+    metrics_need_token: bool = True,
+    limits: Limits = PLENTY,
+) -> Iterator[int]:
     """Serve over real HTTP from a thread of the test; gives the port. The test looks itself."""
-    app = create_app(follower, clock=clock, token=token)
+    log = BoundedLog()
+    app = create_app(
+        follower, clock=clock, token=token, log=log, metrics_need_token=metrics_need_token
+    )
     listener = listen(ServingConfig(port=0))
-    server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="off"))
+    server = HttpServer(app, limits, log)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
     try:

@@ -106,15 +106,46 @@ def test_a_body_that_is_no_request_is_refused(client: Client, body: bytes) -> No
 
 
 @pytest.mark.parametrize(
-    "text", ['"\\ud800"', '"\\u0000"', '"' + "x" * 10_000 + '"', '"日本語"', '""']
+    ("text", "expected"),
+    [
+        ('"\\ud800"', 422),
+        ('"\\udc00"', 422),
+        ('"' + "x" * 1_001 + '"', 422),
+        ('"' + "x" * 1_000 + '"', 200),
+        ('"\\u0000"', 200),
+        ('"日本語"', 200),
+        ('""', 200),
+    ],
 )
-def test_odd_strings_are_ids_like_any_other(client: Client, text: str) -> None:
-    """Lone surrogates are refused with the body; everything else is a region that nobody knows."""
+def test_odd_strings_are_ids_like_any_other(client: Client, text: str, expected: int) -> None:
+    """Lone surrogates and texts of more than 1,000 characters are refused; everything else is a
+    region that nobody knows.
+    """
     body = f'{{"user_id": 4, "k": 1, "features": {{"region": {text}}}}}'.encode()
 
     status, _ = client.ask("POST", "/v1/recommend", body)
 
-    assert status == (422 if "ud800" in text else 200)
+    assert status == expected
+
+
+@pytest.mark.promise("X5")
+@pytest.mark.parametrize("age", ["1e300", "-1e300", "3e38", "1e39", str(10**30), "-0.0", "null"])
+def test_a_number_of_any_size_is_answered_or_refused(client: Client, age: str) -> None:
+    """What the towers cannot compute with is refused by name; it ended in a 500 once."""
+    body = f'{{"user_id": 4, "k": 1, "features": {{"age": {age}}}}}'.encode()
+
+    status, answer = client.ask("POST", "/v1/recommend", body)
+
+    assert status in {200, 422}
+    assert status == 200 or "features" in json.loads(answer)["message"]
+
+
+def test_an_answer_says_whether_the_version_knows_the_user(client: Client) -> None:
+    """A row or a history makes a known user; nobody and a stranger are answered all the same."""
+    known = {user: client.recommend(user_id=user, k=1)[1]["known_user"] for user in (4, 5, -77)}
+
+    assert known == {4: True, 5: True, -77: False}
+    assert client.recommend(user_id=None, k=1)[1]["known_user"] is False
 
 
 @pytest.mark.promise("X5")
@@ -266,6 +297,21 @@ def _sees_nothing(client: Client) -> None:
         assert TOKEN.encode() not in body
     assert client.recommend(user_id=4)[0] == 401
     assert client.get("/livez")[0] == client.get("/readyz")[0] == 200
+
+
+@pytest.mark.promise("X5")
+def test_metrics_may_be_opened_to_a_scraper_and_nothing_else_with_them(
+    follower: Follower, clock: HeldClock
+) -> None:
+    """`serving.metrics: open` lets everybody read /metrics; all other paths ask for the token."""
+    with (
+        serving(follower, clock=clock, token=TOKEN, metrics_need_token=False) as port,
+        Client(port) as scraper,
+    ):
+        status, text = scraper.ask("GET", "/metrics")
+        assert status == 200
+        assert b"twintide_version_items" in text
+        assert scraper.recommend(user_id=4)[0] == scraper.get("/v1/version")[0] == 401
 
 
 def test_a_token_that_is_not_in_the_environment_is_refused_at_the_start(

@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import numpy as np
@@ -5,7 +6,7 @@ import pyarrow as pa
 import pytest
 
 from publisher.reader import load_version
-from serving.request import RecommendRequest
+from serving.request import RecommendRequest, parse_request
 from serving.retriever import Retriever
 from serving.server import recommend
 from tests.publisher import checkpoint_fixture as made
@@ -23,8 +24,12 @@ def retriever(two_versions: Deployment, clock: HeldClock) -> Retriever:
     return Retriever(version, clock=clock, max_k=250)
 
 
+def request_of(**values: object) -> RecommendRequest:
+    return parse_request(json.dumps(values).encode())
+
+
 def ids_of(retriever: Retriever, **request: object) -> list[str | int]:
-    return retriever.answer(RecommendRequest.model_validate(request)).item_ids
+    return retriever.answer(request_of(**request)).item_ids
 
 
 def test_a_request_is_encoded_as_its_event_would_be(retriever: Retriever) -> None:
@@ -42,7 +47,7 @@ def test_a_request_is_encoded_as_its_event_would_be(retriever: Retriever) -> Non
     spec = retriever.version.manifest.model
     expected = encode(event, spec.query, time_column="event_at")
 
-    encoded = retriever.encode(RecommendRequest(user_id=4, features=features, recent=[1001, 1002]))
+    encoded = retriever.encode(request_of(user_id=4, features=features, recent=[1001, 1002]))
 
     assert set(encoded) == {*expected, "history"}
     for name, values in expected.items():
@@ -74,7 +79,7 @@ def test_stored_history_is_used_unless_the_request_brings_its_own(retriever: Ret
     assert len(stored.keys)
 
     def history(**request: object) -> list[int]:
-        encoded = retriever.encode(RecommendRequest.model_validate({"user_id": 4, **request}))
+        encoded = retriever.encode(request_of(user_id=4, **request))
         return list(encoded["history"].keys)  # type: ignore[union-attr]
 
     assert history() == list(stored.keys)

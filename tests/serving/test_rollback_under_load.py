@@ -7,6 +7,7 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -28,15 +29,19 @@ ROOT = Path(__file__).parents[2]
 class Server:
     """A real `python -m serving` process."""
 
-    def __init__(self, config: Path, port: int) -> None:
+    def __init__(
+        self, config: Path, port: int, *, open_files: int = 1024, log: Path | None = None
+    ) -> None:
         self.port = port
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "serving", "-c", str(config)],
-            cwd=ROOT,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=os.environ | {"PYTHONPATH": str(ROOT)},
-        )
+        command = f'ulimit -n {open_files}; exec "{sys.executable}" -m serving -c "{config}"'
+        with ExitStack() as stack:
+            self.process = subprocess.Popen(
+                ["sh", "-c", command],
+                cwd=ROOT,
+                stderr=stack.enter_context(log.open("w")) if log else subprocess.PIPE,
+                text=True,
+                env=os.environ | {"PYTHONPATH": str(ROOT)},
+            )
 
     def readiness(self) -> int | None:
         try:

@@ -1,0 +1,195 @@
+"""Connections: how many there may be, and how long a client may take over each step.
+
+Whoever opens connections and says nothing, sends a byte a second or never reads the answers costs
+the others nothing: each step has its time, and where all places are taken, the connection that has
+waited longest without a request makes room for a new one.
+"""
+
+import asyncio
+import json
+import resource
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import h11
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from serving.log import BoundedLog
+
+HEAD_SECONDS = 10.0
+"""From the first byte of a request, or from the beginning of a connection, to the end of the head.
+"""
+
+REQUEST_SECONDS = 30.0
+"""From the end of the head until the client has taken the whole answer."""
+
+MAX_HEAD_BYTES = 16_384
+
+_FILES_FOR_OTHER_THINGS = 100
+"""Open files that a server needs besides its connections: libraries, versions that it loads."""
+
+_FEWEST = 16
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Of one server."""
+
+    connections: int
+    head_seconds: float = HEAD_SECONDS
+    request_seconds: float = REQUEST_SECONDS
+
+
+def limits_of(max_connections: int, log: BoundedLog) -> Limits:
+    """As many connections as asked for, or as the system gives files for."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = max_connections + _FILES_FOR_OTHER_THINGS
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return Limits(max_connections)
+    lowered = max(soft - _FILES_FOR_OTHER_THINGS, _FEWEST)
+    log.warning("connections_limited", asked_for=max_connections, given=lowered, open_files=soft)
+    return Limits(lowered)
+
+
+class Lobby:
+    """Who is connected, and who of them waits without a request, the longest first."""
+
+    def __init__(self, limits: Limits, log: BoundedLog) -> None:
+        self.limits = limits
+        self.log = log
+        self._connections: set[Connection] = set()
+        self._strangers: dict[Connection, None] = {}
+        """Never had a whole request; they go before those that had."""
+
+        self._regulars: dict[Connection, None] = {}
+
+    def enter(self, connection: "Connection") -> None:
+        """A new connection; where there is no place, another one goes, or this one."""
+        self._connections.add(connection)
+        if len(self._connections) <= self.limits.connections:
+            return
+        self.log.warning("connections_full", limit=self.limits.connections)
+        waiting = [*islice(self._strangers, 2), *islice(self._regulars, 1)]
+        for longest in waiting:
+            if longest is not connection:
+                longest.hang_up()
+                return
+        connection.refuse(503, "the server has as many connections as it takes", hint="try again")
+
+    def waits(self, connection: "Connection") -> None:
+        """It has no request at work from now on."""
+        (self._regulars if connection.has_asked else self._strangers)[connection] = None
+
+    def asks(self, connection: "Connection") -> None:
+        """It has a request at work from now on."""
+        self._strangers.pop(connection, None)
+        self._regulars.pop(connection, None)
+
+    def leave(self, connection: "Connection") -> None:
+        """It is gone."""
+        self._connections.discard(connection)
+        self.asks(connection)
+
+
+class Connection(H11Protocol):
+    """uvicorn's HTTP connection, with a time limit on each step and errors in JSON."""
+
+    def __init__(self, *, lobby: Lobby, **given: Any) -> None:
+        super().__init__(**given)
+        self.has_asked = False
+        """Whether it ever had a whole head."""
+
+        self._lobby = lobby
+        self._is_asking = False
+        self._deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """uvicorn's, then: a place, or none."""
+        super().connection_made(transport)
+        self._lobby.waits(self)
+        self._within(self._lobby.limits.head_seconds)
+        self._lobby.enter(self)
+
+    def data_received(self, data: bytes) -> None:
+        """uvicorn's, then: where does the request stand?"""
+        if self._deadline is None:  # the first byte after an answer
+            self._within(self._lobby.limits.head_seconds)
+        super().data_received(data)
+        self._look()
+
+    def on_response_complete(self) -> None:
+        """uvicorn's, then: wait for the next request."""
+        self._is_asking = False
+        self._lobby.waits(self)
+        self._within(None)
+        super().on_response_complete()  # takes up the next request, where it has come already
+        self._look()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """uvicorn's, and the place is free."""
+        self._within(None)
+        self._lobby.leave(self)
+        super().connection_lost(exc)
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """A client that has said all may still want its answer."""
+        if self._is_asking:
+            self.cycle.keep_alive = False
+        return self._is_asking
+
+    def shutdown(self) -> None:
+        """uvicorn's; a connection that stands in an error has nothing to finish."""
+        try:
+            super().shutdown()
+        except h11.LocalProtocolError:
+            self.hang_up()
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002  uvicorn says it in plain text
+        """What h11 cannot read."""
+        hint = f"HTTP/1.1, with a head of at most {MAX_HEAD_BYTES:,} bytes"
+        self.refuse(400, "this is no valid HTTP request", hint=hint)
+
+    def refuse(self, status: int, message: str, *, hint: str) -> None:
+        """Answer without asking the application, and hang up."""
+        body = json.dumps({"message": message, "hint": hint}).encode()
+        head = (
+            f"HTTP/1.1 {status} {_PHRASES[status]}\r\ncontent-type: application/json\r\n"
+            f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
+        )
+        self.transport.write(head.encode() + body)
+        self.transport.close()
+
+    def hang_up(self) -> None:
+        """Without a word, and at once."""
+        self._lobby.leave(self)
+        self.transport.abort()
+
+    def _look(self) -> None:
+        """A head that is complete makes a request."""
+        cycle: Any = self.cycle  # None before the first one, whatever uvicorn's annotation says
+        if cycle is not None and not cycle.response_complete and not self._is_asking:
+            self._is_asking = self.has_asked = True
+            self._lobby.asks(self)
+            self._within(self._lobby.limits.request_seconds)
+
+    def _within(self, seconds: float | None) -> None:
+        """The next step must come in time; None: it may take as long as uvicorn lets it."""
+        if self._deadline is not None:
+            self._deadline.cancel()
+        self._deadline = self.loop.call_later(seconds, self._too_late) if seconds else None
+
+    def _too_late(self) -> None:
+        self._deadline = None
+        self._lobby.log.warning("client_too_slow", during="request" if self._is_asking else "head")
+        if self._is_asking or self.transport.is_closing():
+            self.hang_up()  # an answer has begun, or the client does not read
+        else:
+            self.refuse(408, "the head of the request did not come in time", hint="send it at once")
+            self._within(self._lobby.limits.head_seconds)  # for a client that does not read this
+
+
+_PHRASES = {400: "Bad Request", 408: "Request Timeout", 503: "Service Unavailable"}
