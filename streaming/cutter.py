@@ -224,6 +224,26 @@ class PartitionCutter:
         self.next = max(self.next, position or 0)
         return self._end(self._open)
 
+    def flush_empty(self, now: datetime) -> Cut | None:
+        """A cut without a message, over offsets that hold none (markers, aborted, compacted); None
+        where there are none, or no shard before to follow on.
+        """
+        before = self._minute_before
+        if self._open is not None or before is None or self.next <= self._first:
+            return None
+        minute_at = self._minute_of(to_unix_ms(min(before, now)), now)
+        cut = Cut(
+            partition=self.partition,
+            first=self._first,
+            next=self.next,
+            minute_at=minute_at,
+            after=self._after,
+            runs=(),
+        )
+        self._first = self._after = self.next
+        self._minute_before = minute_at
+        return cut
+
     @property
     def _window(self) -> timedelta:
         return timedelta(minutes=self._config.minutes)

@@ -131,11 +131,11 @@ def _as_ours(error: Exception, tally: Tally) -> Retryable:
 
 
 def _look_for_topic(source: Source, tally: Tally, *, must_be: bool) -> None:
-    if source.partitions():
+    if source.topic.partitions:
         return
     if must_be:
         raise Refused(
-            f"Kafka has no topic {source.topic}",
+            f"Kafka has no topic {tally.topic}",
             hint="`twintide replay` makes it, or kafka.topic names another",
         )
     tally.log.warning("topic_missing", effect="waits for it")

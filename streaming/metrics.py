@@ -34,6 +34,9 @@ class IngestMetrics:
         self._lost_races = self._counter("lost_races", "Shards that a rival committed first.")
         self._lag = self._gauge("lag", "Messages behind the end of the partition's log.")
         self._lag_seconds = self._gauge("lag_seconds", "Age of what is read, by broker time.")
+        self._in_trouble = self._gauge(
+            "in_trouble", "1 where the partition cannot be read at the moment; the log says why."
+        )
         self._turned_at = monotonic_seconds()
         self.is_ready = False
         """Whether a broker has answered, and partitions are being read."""
@@ -66,6 +69,10 @@ class IngestMetrics:
         """How far behind a partition is."""
         self._lag.labels(str(partition)).set(messages)
         self._lag_seconds.labels(str(partition)).set(seconds)
+
+    def troubled(self, partition: int, *, is_in_trouble: bool) -> None:
+        """Whether a partition cannot be read."""
+        self._in_trouble.labels(str(partition)).set(int(is_in_trouble))
 
     def _counter(self, name: str, help_text: str) -> Counter:
         full_name = f"twintide_ingest_{name}"

@@ -1,30 +1,40 @@
 """One consumer's reading: messages in, shards out, positions from the shards and nowhere else.
 
 An open shard is only memory. Whoever loses a race or a partition drops it, and whoever comes next
-reads the same messages again.
+reads the same messages again. Each partition is either being read, or asked for (what does its log
+hold?), or in trouble and tried again later; nothing that happens to one delays the others.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from streaming.ask import LogState, Said
+from streaming.blocks import Block, Damaged, Strayed
 from streaming.cutter import Cut, PartitionCutter, overfull
-from streaming.messages import Messages
 from streaming.rejects import RejectWatch
 from streaming.resume import resume_point
 from streaming.source import Source
 from streaming.tally import Tally
+from streaming.troubles import Ends, Trouble, Troubles
 from streaming.writer import content_of, publish
 from twintide.clock import Clock, from_unix_ms, monotonic_seconds
 from twintide.config import Deployment
-from twintide.errors import Retryable
+from twintide.errors import Corrupt, Refused, Retryable, TwintideError, Unknown
 from twintide.shards import Ledger, ShardFooter, Watermark
 
 _POLL_SECONDS = 0.2
 _LOOK_SECONDS = 5.0
+_SOON_SECONDS = 0.5
 _QUIET_SECONDS = 5.0
 _WATERMARK_SECONDS = 60.0
+_EMPTY_SECONDS = 60.0
 _STALLED_SECONDS = 60.0
+_ALONE_SECONDS = 15.0
+_UNREADABLE_SECONDS = 30.0
+_LASTING_TRIES = 5
 
 
 @dataclass
@@ -33,10 +43,26 @@ class _Reading:
 
     cutter: PartitionCutter
     moved_at: float
-    """Monotonic seconds when its last messages came."""
+    """Monotonic seconds when its position has last moved."""
 
+    lag: int = 0
     watermark_next: int = -1
     watermark_at: float = 0.0
+    emptied_at: float = -_EMPTY_SECONDS
+    """Monotonic seconds when a shard without a message was last committed."""
+
+    waiting_told_at: float = -_STALLED_SECONDS
+
+
+@dataclass(frozen=True)
+class _Target:
+    """How far a run that shall end reads a partition."""
+
+    until: int
+    """What is committed by then: an open transaction holds back what lies behind."""
+
+    end: int
+    at: datetime
 
 
 class Reader:
@@ -47,218 +73,437 @@ class Reader:
     ) -> None:
         self._deployment = deployment
         self._config = deployment.shards
+        self._topic = deployment.kafka.topic
         self._clock = clock
         self._source = source
         self._tally = tally
         self._log = tally.log
         self._ledger = Ledger(deployment.shards_dir, deployment.kafka.topic)
         self._fingerprint = deployment.events.fingerprint()
-        self._watch = RejectWatch(source.topic, max_ratio=self._config.max_rejected_ratio)
+        self._watch = RejectWatch(self._topic, max_ratio=self._config.max_rejected_ratio)
         self._readings: dict[int, _Reading] = {}
-        self._to_resume: set[int] = set()
-        self._partitions = source.partitions()
+        self._to_resume: dict[int, ShardFooter | None] = {}
+        """Partition -> its newest shard, while its log is asked for."""
+
+        self._troubles = Troubles(self._tell)
+        self._asked: dict[int, datetime] = {}
+        """Partition -> when its log was asked for, while nobody has answered."""
+
+        self._races: Counter[int] = Counter()
+        """Partition -> races lost in a row."""
+
         self._looked_at = 0.0
-        self._targets: dict[int, int] = {}
-        self._targets_at = clock.now()
+        self._targets: dict[int, _Target] = {}
 
     def turn(self) -> None:
         """Poll once, and do all that follows from it.
 
-        Raises Retryable where broker or disk refuse, Refused where an operator must decide.
+        Raises Retryable where no broker answers, Refused where an operator must decide before
+        anything can be read.
         """
-        for partition in sorted(self._to_resume):
-            self._resume(partition)
         polled = self._source.poll(timeout_seconds=_POLL_SECONDS)
-        if polled.fresh:
-            self._partitions = self._source.partitions()
         for partition in polled.gone:
             self._forget(partition, why="rebalance")
-        for partition in sorted(polled.fresh):
-            self._resume(partition)
-        for partition in sorted(polled.strayed):
-            self._find_again(partition)
-        for partition, messages in polled.messages:
-            self._take(partition, messages)
+        for partition in sorted(polled.fresh | polled.strayed):
+            self._begin(partition)
+        for block in polled.blocks:
+            self._take(block)
         self._cut_what_is_due()
-        self._publish_watermarks(self._stand_at_the_end())
-        if monotonic_seconds() - self._looked_at >= _LOOK_SECONDS:
-            self._look()
+        for said in self._source.heard():
+            self._hear(said)
+        self._try_again()
+        self._ask()
+        self._tell_how_it_stands()
 
     # Positions: from the shards, and from nowhere else.
 
-    def _resume(self, partition: int) -> None:
-        """Read on where the newest shard ends; the log tells later if it does not hold that."""
-        before = self._ledger.newest(partition)
-        self._begin_at(partition, before, 0 if before is None else before.next)
+    def _begin(self, partition: int) -> None:
+        """Ask what the log holds, to read on where the newest shard ends."""
+        self._readings.pop(partition, None)
+        self._asked.pop(partition, None)
+        self._source.hold(partition)
+        with self._its_own(partition, ends=Ends.ANSWER):
+            self._to_resume[partition] = self._ledger.newest(partition)
 
-    def _find_again(self, partition: int) -> None:
-        """The log does not hold the position: go where it begins, if nothing is skipped by that."""
-        before = self._ledger.newest(partition)
-        first = resume_point(
-            self._source.topic,
-            partition,
-            before,
-            begin=self._source.begins([partition])[partition],
-            end=self._source.ends([partition])[partition],
-            accept_gap=self._config.accept_gap,
-        )
+    def _resume(self, partition: int, log: LogState) -> None:
+        before = self._to_resume.pop(partition)
+        try:
+            first = resume_point(
+                self._topic,
+                partition,
+                before,
+                begin=log.begin,
+                end=log.end,
+                accept_gap=self._config.accept_gap,
+            )
+        except Refused as error:
+            self._in_trouble(partition, error, ends=Ends.ANSWER, needs_operator=True)
+            return
         if before is not None and first > before.next:
             self._log.warning("gap_accepted", partition=partition, missing=first - before.next)
-        self._begin_at(partition, before, first)
-
-    def _begin_at(self, partition: int, before: ShardFooter | None, first: int) -> None:
-        self._to_resume.discard(partition)
         cutter = PartitionCutter(partition, self._config, first=first, before=before)
         self._readings[partition] = _Reading(cutter, moved_at=monotonic_seconds())
         self._watch.forget(partition)
-        self._source.seek(partition, first)
+        self._source.read_from(partition, first)
         self._log.info("partition_resumed", partition=partition, offset=first)
 
     def _forget(self, partition: int, *, why: str) -> None:
         """Drop the open shard: its messages are read again, here or by the new owner."""
-        self._to_resume.discard(partition)
+        self._to_resume.pop(partition, None)
+        self._asked.pop(partition, None)
+        self._troubles.forget(partition)
+        self._tally.metrics.troubled(partition, is_in_trouble=False)
         if self._readings.pop(partition, None) is not None:
             self._log.info("partition_dropped", partition=partition, why=why)
 
+    # Troubles: each belongs to its partition.
+
+    @contextmanager
+    def _its_own(self, partition: int, *, ends: Ends = Ends.COMMIT) -> Iterator[None]:
+        """What goes wrong in the block is this partition's alone, and is tried again later."""
+        try:
+            yield
+        except FileExistsError:
+            self._lose_race(partition)
+        except Strayed:
+            self._begin(partition)
+        except (Corrupt, Unknown) as error:
+            self._in_trouble(partition, error, ends=ends, needs_operator=True)
+        except Damaged as error:
+            self._find_damaged(partition, error)
+        except Retryable as error:
+            self._in_trouble(partition, error, ends=ends)
+        except OSError as error:  # a full disk, say: nothing is lost, Kafka still has it
+            refusal = Retryable(f"the disk refuses: {error}", hint="see `data_dir`")
+            self._in_trouble(partition, refusal, ends=ends)
+
+    def _in_trouble(
+        self,
+        partition: int,
+        error: TwintideError,
+        *,
+        ends: Ends,
+        needs_operator: bool = False,
+        offset: int = -1,
+    ) -> None:
+        """Drop what is open of it and read nothing of it until it is tried again."""
+        self._to_resume.pop(partition, None)
+        self._readings.pop(partition, None)
+        self._source.hold(partition)
+        self._troubles.add(
+            partition, error, ends=ends, needs_operator=needs_operator, offset=offset
+        )
+
+    def _find_damaged(self, partition: int, error: Damaged) -> None:
+        """One that stays so is for an operator: it is never skipped."""
+        trouble = self._troubles.of(partition)
+        lasts = trouble is not None and trouble.tries >= _LASTING_TRIES
+        self._in_trouble(
+            partition,
+            Refused(error.message, hint=error.hint),
+            ends=Ends.READ,
+            needs_operator=lasts,
+            offset=error.offset,
+        )
+
+    def _lose_race(self, partition: int) -> None:
+        self._tally.lost_race(partition)
+        self._races[partition] += 1
+        if self._races[partition] > _LASTING_TRIES:
+            error = Retryable(
+                f"rivals were first {self._races[partition]} times in a row with the next shard of "
+                f"{self._topic}, partition {partition}",
+                hint="do two daemons write into one folder? let them share a kafka.group",
+            )
+            self._in_trouble(partition, error, ends=Ends.COMMIT)
+            return
+        self._log.info("partition_dropped", partition=partition, why="a rival was first")
+        self._begin(partition)
+
+    def _try_again(self) -> None:
+        now = monotonic_seconds()
+        for trouble in self._troubles.all():
+            partition = trouble.partition
+            is_idle = partition not in self._readings and partition not in self._to_resume
+            if is_idle and now >= trouble.retry_at:
+                self._begin(partition)
+
+    def _went_well(self, partition: int, by: Ends, *, position: int = -1) -> None:
+        if self._troubles.end(partition, by, position=position):
+            self._tally.metrics.troubled(partition, is_in_trouble=False)
+            self._log.info("partition_recovered", partition=partition)
+
+    def _tell(self, trouble: Trouble) -> None:
+        self._tally.metrics.troubled(trouble.partition, is_in_trouble=True)
+        self._log.warning(
+            "partition_in_trouble",
+            partition=trouble.partition,
+            why=trouble.error.message,
+            hint=trouble.error.hint,
+            needs_operator=trouble.needs_operator,
+        )
+
     # Messages to shards.
 
-    def _take(self, partition: int, messages: Messages) -> None:
-        reading = self._readings.get(partition)
-        if reading is None:  # dropped a moment ago, and not yet resumed
+    def _take(self, block: Block) -> None:
+        partition = block.partition
+        if partition not in self._readings:  # dropped a moment ago, and not yet resumed
             return
+        with self._its_own(partition):
+            self._add(self._readings[partition], block)
+        while (full := self._overfull()) is not None:
+            with self._its_own(full.partition):
+                if (early := full.flush()) is not None:
+                    self._commit(early)
+
+    def _add(self, reading: _Reading, block: Block) -> None:
+        try:
+            messages = block.messages()
+        except Damaged:
+            self._commit_all(reading)  # what is sound before it is not read again at every try
+            raise
         reading.moved_at = monotonic_seconds()
         for cut in reading.cutter.add(messages, self._clock.now()):
-            if not self._commit(cut):
-                return
+            self._commit(cut)
+        self._went_well(block.partition, Ends.READ, position=reading.cutter.next)
+
+    def _overfull(self) -> PartitionCutter | None:
         cutters = [each.cutter for each in self._readings.values()]
-        while (full := overfull(cutters, self._config.max_bytes)) is not None:
-            if (early := full.flush()) is not None:
-                self._commit(early)
+        return overfull(cutters, self._config.max_bytes)
 
     def _cut_what_is_due(self) -> None:
         now = self._clock.now()
         for partition, reading in list(self._readings.items()):
-            if reading.cutter.is_empty:
-                continue
-            quiet = monotonic_seconds() - reading.moved_at > _QUIET_SECONDS
-            idle = quiet or self._source.is_at_end(partition)
-            position = self._source.position(partition)
-            if (cut := reading.cutter.due(now, idle=idle, position=position)) is not None:
-                self._commit(cut)
+            cutter = reading.cutter
+            idle = self._is_idle(partition, reading)
+            cut = cutter.due(now, idle=idle)
+            if cut is None and idle and cutter.is_empty:
+                cut = self._empty_cut(reading)
+            if cut is not None:
+                with self._its_own(partition):
+                    self._commit(cut)
 
-    def _commit(self, cut: Cut) -> bool:
-        """Make a shard of a cut. False where a rival was first: then the partition is dropped."""
+    def _is_idle(self, partition: int, reading: _Reading) -> bool:
+        quiet = monotonic_seconds() - reading.moved_at > _QUIET_SECONDS
+        return quiet or self._source.is_at_end(partition, reading.cutter.next)
+
+    def _empty_cut(self, reading: _Reading) -> Cut | None:
+        """Once a minute: offsets that hold no message are behind us, and retention will take what
+        marks them.
+        """
+        if monotonic_seconds() - reading.emptied_at < _EMPTY_SECONDS:
+            return None
+        cut = reading.cutter.flush_empty(self._clock.now())
+        if cut is not None:
+            reading.emptied_at = monotonic_seconds()
+        return cut
+
+    def _commit(self, cut: Cut) -> None:
+        """Make a shard of a cut. Raises FileExistsError where a rival was first."""
         content = content_of(cut, self._deployment.events)
         sample = content.rejected["reason"][0].as_py() if len(content.rejected) else ""
         self._watch.check(cut.partition, content.is_bad, sample=sample)
-        try:
-            footer = publish(
-                self._ledger,
-                cut,
-                content,
-                partitions=max(self._partitions, cut.partition + 1),
-                fingerprint=self._fingerprint,
-            )
-        except FileExistsError:
-            self._tally.lost_race(cut.partition)
-            self._forget(cut.partition, why="a rival was first")
-            # Not at once: what was polled with this cut is beyond the position to go back to.
-            self._to_resume.add(cut.partition)
-            return False
+        footer = publish(
+            self._ledger,
+            cut,
+            content,
+            partitions=max(self._source.topic.partitions, cut.partition + 1),
+            fingerprint=self._fingerprint,
+        )
+        self._races.pop(cut.partition, None)
         self._tally.committed(footer, odd=cut.odd)
-        return True
+        self._went_well(cut.partition, Ends.COMMIT)
+
+    # What the brokers say.
+
+    def _ask(self) -> None:
+        """Ask for the logs of partitions: those to resume at once, the others now and then."""
+        wanted = set(self._to_resume)
+        is_time = monotonic_seconds() - self._looked_at >= self._look_after()
+        if is_time:
+            self._looked_at = monotonic_seconds()
+            wanted |= set(self._readings)
+            self._source.tell_group({p: each.cutter.first for p, each in self._readings.items()})
+        wanted -= set(self._asked)
+        if (
+            wanted or is_time
+        ):  # asked for none, it still says that it answers, and what the topic is
+            at = self._clock.now()
+            self._asked |= dict.fromkeys(wanted, at)
+            self._source.ask(dict.fromkeys(wanted, -1), at=at)
+
+    def _look_after(self) -> float:
+        """Soon, where a partition stands at the end and that is not written down yet."""
+        is_news = any(
+            each.cutter.is_empty
+            and each.watermark_next != each.cutter.next
+            and self._source.is_at_end(partition, each.cutter.next)
+            for partition, each in self._readings.items()
+        )
+        return _SOON_SECONDS if is_news or not self._source.owned else _LOOK_SECONDS
+
+    def _hear(self, said: Said) -> None:
+        partition = said.partition
+        if self._asked.get(partition) != said.at:  # it was taken from us, or began anew since
+            return
+        del self._asked[partition]
+        if said.log is None:
+            self._hear_nothing(said)
+            return
+        with self._its_own(partition, ends=Ends.ANSWER):
+            if partition in self._to_resume:
+                self._resume(partition, said.log)
+            if partition in self._readings:
+                self._look(partition, said.log, said.at)
+
+    def _hear_nothing(self, said: Said) -> None:
+        """What is open stays open: it is read on as soon as somebody leads the partition again."""
+        error = Retryable(
+            f"partition {said.partition} of {self._topic} cannot be read: {said.why}",
+            hint="is a broker down that holds its only copy in sync? start it again",
+        )
+        self._to_resume.pop(said.partition, None)
+        self._troubles.add(said.partition, error, ends=Ends.ANSWER)
+
+    def _look(self, partition: int, log: LogState, at: datetime) -> None:
+        """Compare a partition's position with what its leader says of the log."""
+        reading = self._readings[partition]
+        position = reading.cutter.next
+        until = min(log.stable, log.end)
+        self._targets.setdefault(partition, _Target(until=until, end=log.end, at=at))
+        if position > log.end:  # it was cut short, or is another one
+            self._begin(partition)
+            return
+        reading.lag = log.end - position
+        self._tally.metrics.lagged(partition, reading.lag, self._seconds_behind(reading))
+        if position < log.stable:
+            self._look_for_stall(partition, reading, waiting=log.stable - position)
+        elif position < log.end:
+            self._wait_for_transaction(partition, reading, waiting=log.end - position)
+        elif reading.cutter.is_empty:
+            self._publish_watermark(partition, self._lateness_before(at))
+        self._went_well(partition, Ends.ANSWER)
+
+    def _look_for_stall(self, partition: int, reading: _Reading, *, waiting: int) -> None:
+        quiet_for = monotonic_seconds() - reading.moved_at
+        if quiet_for > _STALLED_SECONDS:
+            error = Retryable(
+                f"partition {partition} of {self._topic} has {waiting} messages to read at offset "
+                f"{reading.cutter.next}, but none has come for {quiet_for:.0f} s",
+                hint="it is asked for anew; the brokers' logs may say more",
+            )
+            self._in_trouble(partition, error, ends=Ends.READ, offset=reading.cutter.next)
+
+    def _wait_for_transaction(self, partition: int, reading: _Reading, *, waiting: int) -> None:
+        now = monotonic_seconds()
+        if now - reading.waiting_told_at >= _STALLED_SECONDS:
+            reading.waiting_told_at = now
+            self._log.warning(
+                "transaction_open",
+                partition=partition,
+                waiting=waiting,
+                hint="they are read when their transaction ends; one that hangs is listed by "
+                "`kafka-transactions.sh find-hanging` and ended by its `abort`",
+            )
+
+    def _seconds_behind(self, reading: _Reading) -> float:
+        if reading.lag == 0 or reading.cutter.newest_ms == 0:
+            return 0.0
+        newest_at = from_unix_ms(reading.cutter.newest_ms)
+        return max(0.0, (self._clock.now() - newest_at).total_seconds())
 
     # What is seen from outside.
 
-    def _look(self) -> None:
-        """Ask the broker where the logs end: for the lag, and to know that it answers."""
-        ends = self._ends(self._readings)
-        self._looked_at = monotonic_seconds()
-        now = self._clock.now()
-        total = 0
-        for partition, reading in self._readings.items():
-            lag = max(0, ends[partition] - self._source.position(partition))
-            total += lag
-            self._tally.metrics.lagged(partition, lag, self._seconds_behind(reading, lag, now))
-            if lag and monotonic_seconds() - reading.moved_at > _STALLED_SECONDS:
-                raise Retryable(f"partition {partition} has {lag} messages, but none come")
-        self._source.tell_group({p: each.cutter.first for p, each in self._readings.items()})
-        self._tally.answered(lag=total, is_reading=bool(self._readings))
-
-    def _ends(self, partitions: Iterable[int]) -> dict[int, int]:
-        """Where the logs end. Raises Refused where one ends before what its shards hold."""
-        ends = self._source.ends(partitions)
-        for partition, end in ends.items():
-            if self._source.position(partition) > end:
-                self._find_again(partition)
-        return ends
-
-    @staticmethod
-    def _seconds_behind(reading: _Reading, lag: int, now: datetime) -> float:
-        if lag == 0 or reading.cutter.newest_ms == 0:
-            return 0.0
-        return max(0.0, (now - from_unix_ms(reading.cutter.newest_ms)).total_seconds())
-
-    def _stand_at_the_end(self) -> list[int]:
-        """Partitions that have nothing more, and for which that is not written down yet."""
+    def _tell_how_it_stands(self) -> None:
+        """Raises Retryable where no broker has answered of late, and Refused where nothing of what
+        is ours can be read before an operator has decided something.
+        """
         now = monotonic_seconds()
-        return [
-            partition
-            for partition, reading in self._readings.items()
-            if reading.cutter.is_empty
-            and (
-                reading.watermark_next != reading.cutter.first
-                or now - reading.watermark_at >= _WATERMARK_SECONDS
+        if self._source.topic.asked_at > self._tally.answered_at:
+            is_well = not self._troubles.all() and self._source.has_joined
+            self._tally.answered(
+                lag=sum(each.lag for each in self._readings.values()),
+                is_reading=is_well and bool(self._readings or not self._source.owned),
             )
-            and self._source.is_at_end(partition)
-        ]
+        if self._troubles.all():
+            self._tally.metrics.is_ready = False
+        if now - self._source.topic.asked_at > _ALONE_SECONDS:
+            raise Retryable(
+                f"no broker has answered for {now - self._source.topic.asked_at:.0f} s",
+                hint="are the brokers up, and is kafka.bootstrap_servers right?",
+            )
+        if self._troubles.are_all_for_an_operator(self._source.owned):
+            raise self._troubles.all()[0].error
 
-    def _publish_watermarks(self, partitions: Sequence[int]) -> None:
-        """Write down that nothing is left, as of the moment before the broker was asked."""
-        if not partitions:
-            return
-        asked_at = self._clock.now()
-        ends = self._ends(partitions)
-        allowance = timedelta(seconds=self._config.allowed_lateness_seconds)  # clocks differ
-        for partition in partitions:
-            if self._source.position(partition) >= ends[partition]:
-                self._publish_watermark(partition, asked_at - allowance)
+    def _lateness_before(self, at: datetime) -> datetime:
+        return at - timedelta(seconds=self._config.allowed_lateness_seconds)  # clocks differ
 
     def _publish_watermark(self, partition: int, complete_until: datetime) -> None:
+        """Write down that nothing is left, as of the moment before the broker was asked."""
         reading = self._readings[partition]
+        position, now = reading.cutter.next, monotonic_seconds()
+        if reading.watermark_next == position and now - reading.watermark_at < _WATERMARK_SECONDS:
+            return
         self._ledger.publish_watermark(
             Watermark(
                 topic=self._ledger.topic,
                 partition=partition,
-                next=reading.cutter.first,
+                next=position,
                 complete_until=complete_until,
-                partitions=max(self._partitions, partition + 1),
+                partitions=max(self._source.topic.partitions, partition + 1),
             )
         )
-        reading.watermark_next = reading.cutter.first
-        reading.watermark_at = monotonic_seconds()
+        reading.watermark_next = position
+        reading.watermark_at = now
 
     # A run that ends by itself.
 
     def is_caught_up(self) -> bool:
-        """Whether all that was in the logs at the start is in shards; commits what is open."""
-        if not self._targets and self._readings:
-            self._targets_at = self._clock.now()
-            self._targets = self._ends(self._readings)
-        if not self._targets or not self._has_read(self._targets):
+        """Whether all that was in the logs at the start is in shards; commits what is open.
+
+        Raises Refused where a partition could not be read to its end; what the others held is in
+        shards.
+        """
+        owned = self._source.owned
+        if not owned or not all(self._has_read(p) or self._is_given_up(p) for p in owned):
             return False
-        for partition in self._targets:
-            cut = self._readings[partition].cutter.flush(self._source.position(partition))
-            if cut is not None:
-                self._commit(cut)
-        if not self._has_read(self._targets):  # a rival was first, and has committed less
-            return False
-        for partition in self._targets:
-            self._publish_watermark(partition, self._targets_at)
+        for partition in sorted(owned & set(self._readings)):
+            with self._its_own(partition):
+                self._commit_all(self._readings[partition])
+        if not all(self._has_read(p) or self._is_given_up(p) for p in owned):
+            return False  # a rival was first, and has committed less
+        for partition in sorted(owned & set(self._readings)):
+            with self._its_own(partition):
+                self._complete(partition, self._readings[partition])
+        unread = [each for each in self._troubles.all() if not self._has_read(each.partition)]
+        if unread:
+            names = ", ".join(str(each.partition) for each in unread)
+            raise Refused(
+                f"partition {names} of {self._topic} could not be read to the end, all others are "
+                f"in shards: {unread[0].error.message}",
+                hint=unread[0].error.hint,
+            )
         return True
 
-    def _has_read(self, targets: Mapping[int, int]) -> bool:
-        return all(
-            partition in self._readings and self._source.position(partition) >= target
-            for partition, target in targets.items()
+    def _has_read(self, partition: int) -> bool:
+        reading, target = self._readings.get(partition), self._targets.get(partition)
+        return reading is not None and target is not None and reading.cutter.next >= target.until
+
+    def _is_given_up(self, partition: int) -> bool:
+        trouble = self._troubles.of(partition)
+        return trouble is not None and (
+            trouble.needs_operator or monotonic_seconds() - trouble.since > _UNREADABLE_SECONDS
         )
+
+    def _commit_all(self, reading: _Reading) -> None:
+        for cut in (reading.cutter.flush(), reading.cutter.flush_empty(self._clock.now())):
+            if cut is not None:
+                self._commit(cut)
+
+    def _complete(self, partition: int, reading: _Reading) -> None:
+        target = self._targets[partition]
+        if reading.cutter.next >= target.end:
+            self._publish_watermark(partition, target.at)
+        else:
+            waiting = target.end - reading.cutter.next
+            self._wait_for_transaction(partition, reading, waiting=waiting)

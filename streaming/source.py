@@ -8,25 +8,23 @@ that the group has committed and no default of the client ever moves a position.
 
 import contextlib
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from types import TracebackType
 from typing import Any, Self
 
-import numpy as np
 from kafka import ConsumerRebalanceListener, KafkaConsumer, TopicPartition
 from kafka import errors as kafka_errors
 from kafka.structs import OffsetAndMetadata
 
 from streaming import blocks
+from streaming.ask import Asker, Said, TopicState
+from streaming.blocks import Block
 from streaming.client import connection, opened, translated
-from streaming.messages import Messages, messages_of
 from twintide.config import KafkaConfig
-from twintide.telemetry import get_log
 
 _MAX_BLOCKS = 32
-_MAX_RECORDS = 5000
-_ANSWER_MS = 5000
 _STRAYED = (kafka_errors.OffsetOutOfRangeError, kafka_errors.LogTruncationError)
 
 
@@ -43,8 +41,8 @@ class Polled:
     strayed: frozenset[int]
     """Partitions whose log does not hold the position that was said."""
 
-    messages: tuple[tuple[int, Messages], ...]
-    """(partition, messages), in offset order within a partition."""
+    blocks: tuple[Block, ...]
+    """In offset order within a partition; what is wrong with a partition, its block says."""
 
 
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # kafka has no types
@@ -68,20 +66,25 @@ class Source:
 
     def __init__(self, config: KafkaConfig, *, takes_all: bool) -> None:
         """`takes_all`: read every partition, without a group."""
-        self.topic = config.topic
         self.takes_all = takes_all
+        self.has_joined = takes_all
+        """Whether the group has said what is ours; that may be nothing."""
+
+        self._name = config.topic
         self._servers = config.bootstrap_servers
         self._listener = _Listener()
         self._owned: frozenset[int] = frozenset()
         with translated(self._servers):
             self._consumer = opened(KafkaConsumer, **_settings(config, takes_all=takes_all))
-        self._in_blocks = blocks.install(self._consumer)
-        if not self._in_blocks:
-            get_log("ingest").warning(
-                "block_path_missing", effect="polls plainly, four times slower"
-            )
+        try:
+            blocks.install(self._consumer)
+            self._asker = Asker(self._consumer._client, config.topic)  # noqa: SLF001  see streaming.ask
+            self._asker.confirm()
+        except BaseException:
+            self.close()
+            raise
         if not takes_all:
-            self._consumer.subscribe([self.topic], listener=self._listener)
+            self._consumer.subscribe([config.topic], listener=self._listener)
 
     def __enter__(self) -> Self:
         return self
@@ -98,18 +101,29 @@ class Source:
         """Leave the group and hang up, within two seconds."""
         self._consumer.close(autocommit=False, timeout_ms=2000)
 
-    def partitions(self) -> int:
-        """How many the topic has; 0 where there is no such topic. Raises Retryable."""
-        with translated(self._servers):
-            return len(self._consumer.partitions_for_topic(self.topic))
+    @property
+    def topic(self) -> TopicState:
+        """What the topic is, as of the last answer."""
+        return self._asker.topic
+
+    @property
+    def owned(self) -> frozenset[int]:
+        """Partitions that are ours, as of the last poll."""
+        return self._owned
 
     def poll(self, *, timeout_seconds: float) -> Polled:
         """Messages, and what became of the partitions since the last call. Raises Retryable."""
-        fetched: Mapping[Any, list[Any]] = {}
+        if self._asker.refusal is not None:
+            raise self._asker.refusal
+        fetched: Mapping[Any, list[Block]] = {}
         strayed: frozenset[int] = frozenset()
+        if self.takes_all:
+            self._take_new_partitions()
         with translated(self._servers):
             try:
-                fetched = self._fetch(timeout_seconds)
+                fetched = self._consumer.poll(
+                    timeout_ms=round(timeout_seconds * 1000), max_records=_MAX_BLOCKS
+                )
             except kafka_errors.NoOffsetForPartitionError:
                 pass  # of a partition that a rebalance has just brought: it is fresh, see below
             except _STRAYED as error:
@@ -120,51 +134,50 @@ class Source:
             gone=gone,
             fresh=fresh,
             strayed=(strayed & self._owned) - fresh,
-            messages=tuple(
-                (partition.partition, messages)
+            blocks=tuple(
+                block
                 for partition, batch in fetched.items()
                 if partition.partition not in unsure
-                for messages in self._as_messages(batch)
+                for block in batch
             ),
         )
 
-    def seek(self, partition: int, offset: int) -> None:
+    def read_from(self, partition: int, offset: int) -> None:
         """Read on from `offset`."""
         # A rebalance may have taken it in this moment: then the next poll says so.
         with contextlib.suppress(ValueError, KeyError):
             self._consumer.seek(self._of(partition), offset)
+            self._consumer.resume(self._of(partition))
 
-    def position(self, partition: int) -> int:
-        """Offset that is read next, behind all that was handed out; -1 where it is not known."""
-        try:
-            with translated(self._servers):
-                offset = self._consumer.position(self._of(partition), timeout_ms=_ANSWER_MS)
-        except (kafka_errors.NoOffsetForPartitionError, kafka_errors.IllegalStateError):
-            return -1
-        # A rebalance is announced before it changes positions, and then takes them from the group.
-        return -1 if offset is None or self._listener.said else int(offset)
+    def hold(self, partition: int) -> None:
+        """Read nothing of it until `read_from` says where: the others go on."""
+        with contextlib.suppress(ValueError, KeyError):
+            # Any position: a poll raises, for all, where one partition has none.
+            self._consumer.seek(self._of(partition), 0)
+            self._consumer.pause(self._of(partition))
 
-    def is_at_end(self, partition: int) -> bool:
-        """Whether the last answer of the broker left nothing to read."""
+    def is_at_end(self, partition: int, position: int) -> bool:
+        """Whether the last answer of the broker left nothing to read behind `position`."""
         try:
             end = self._consumer.highwater(self._of(partition))
         except (kafka_errors.IllegalStateError, KeyError):  # a rebalance has just taken it
             return False
-        return end is not None and self.position(partition) >= end
+        return end is not None and position >= end
 
-    def begins(self, partitions: Iterable[int]) -> dict[int, int]:
-        """Partition -> the oldest offset that its log still holds. Raises Retryable."""
-        wanted = [self._of(partition) for partition in partitions]
-        with translated(self._servers):
-            found = self._consumer.beginning_offsets(wanted, timeout_ms=_ANSWER_MS)
-        return {partition.partition: offset for partition, offset in found.items()}
+    def ask(self, epochs: Mapping[int, int], *, at: datetime) -> None:
+        """Ask what the logs of some partitions hold, and what the topic is; nobody waits.
 
-    def ends(self, partitions: Iterable[int]) -> dict[int, int]:
-        """Partition -> the offset that its next message will get. Raises Retryable."""
-        wanted = [self._of(partition) for partition in partitions]
-        with translated(self._servers):
-            found = self._consumer.end_offsets(wanted, timeout_ms=_ANSWER_MS)
-        return {partition.partition: offset for partition, offset in found.items()}
+        `epochs`: partition -> the leader epoch of what was read of it, -1 where it is not known.
+        """
+        self._asker.ask(epochs, at=at)
+
+    def heard(self) -> Iterator[Said]:
+        """Answers that have come since the last call."""
+        return self._asker.heard()
+
+    def confirm(self, partition: int) -> TopicState:
+        """What the topic is now. Raises Retryable where nobody answers."""
+        return self._asker.confirm(partition)
 
     def tell_group(self, positions: Mapping[int, int]) -> None:
         """Commit positions, for lag dashboards alone: nothing here reads them, so nobody waits for
@@ -179,24 +192,13 @@ class Source:
             }
         )
 
-    def _fetch(self, timeout_seconds: float) -> Mapping[Any, list[Any]]:
-        if self.takes_all and self._takes_new_partitions():
-            return {}
-        found: Mapping[Any, list[Any]] = self._consumer.poll(
-            timeout_ms=round(timeout_seconds * 1000),
-            max_records=_MAX_BLOCKS if self._in_blocks else _MAX_RECORDS,
-        )
-        return found
-
-    def _takes_new_partitions(self) -> bool:
-        """Assign every partition that the topic has by now; with a new one, all begin afresh."""
-        known = frozenset(self._consumer.partitions_for_topic(self.topic))
-        if known == self._owned:
-            return False
-        self._consumer.assign([self._of(partition) for partition in known])
-        self._listener.said.append(("revoked", self._owned))
-        self._listener.said.append(("assigned", known))
-        return True
+    def _take_new_partitions(self) -> None:
+        """Assign every partition that the topic has by now; those that were there read on."""
+        known = frozenset(self.topic.leaders)
+        if known <= self._owned:
+            return
+        self._consumer.assign([self._of(partition) for partition in known | self._owned])
+        self._listener.said.append(("assigned", known - self._owned))
 
     def _heard(self) -> tuple[frozenset[int], frozenset[int]]:
         """Partitions gone and partitions fresh, after everything the callbacks have said."""
@@ -204,6 +206,7 @@ class Source:
         while self._listener.said:
             what, partitions = self._listener.said.popleft()
             if what == "assigned":
+                self.has_joined = True
                 owned |= partitions
                 fresh |= partitions
             else:
@@ -213,20 +216,8 @@ class Source:
         self._owned = frozenset(owned)
         return gone, frozenset(fresh)
 
-    def _as_messages(self, batch: list[Any]) -> list[Messages]:
-        if self._in_blocks:
-            return batch
-        return [
-            messages_of(
-                np.array([record.offset for record in batch], np.int64),
-                batch[-1].offset + 1,
-                np.array([record.timestamp for record in batch], np.int64),
-                [record.value for record in batch],
-            )
-        ]
-
     def _of(self, partition: int) -> TopicPartition:
-        return TopicPartition(self.topic, partition)
+        return TopicPartition(self._name, partition)
 
 
 def _partitions_of(error: Exception) -> frozenset[int]:
@@ -250,6 +241,7 @@ def _settings(config: KafkaConfig, *, takes_all: bool) -> dict[str, Any]:
         "heartbeat_interval_ms": max(100, session_ms // 3),
         "request_timeout_ms": max(10_000, session_ms + 5_000),
         "fetch_max_wait_ms": 250,
+        "max_in_flight_requests_per_connection": 50,  # questions do not push fetches aside
         "metadata_max_age_ms": 30_000,  # a new partition is seen within this
         "metrics_enabled": False,
     }

@@ -41,6 +41,7 @@ class Tally:
     """Counts over one run, however many consumers it takes."""
 
     def __init__(self, topic: str, on_progress: Callable[[IngestProgress], None]) -> None:
+        self.topic = topic
         self.metrics = IngestMetrics()
         self.log = get_log("ingest").bind(topic=topic)
         self.progress = IngestProgress()

@@ -1,0 +1,193 @@
+"""What happens to one partition never stops another: on one broker and on three."""
+
+import contextlib
+import struct
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from kafka.errors import InvalidReplicationAssignmentError
+from structlog.testing import capture_logs
+
+from streaming import reader
+from streaming.client import admin
+from streaming.local_kafka import LocalKafka
+from tests.streaming.line import MINUTE_MS, NOON_MS, Line, deployment_values, new_line, wait_until
+from twintide.clock import HeldClock, from_unix_ms
+from twintide.errors import Refused
+
+Logged = Callable[[str], list[dict[str, Any]]]
+LATER = from_unix_ms(NOON_MS + 60 * MINUTE_MS)
+
+
+@pytest.fixture(scope="module")
+def three(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalKafka]:
+    """Three brokers, of whom the first is the one that every client is told of."""
+    with LocalKafka(tmp_path_factory.mktemp("three"), brokers=3) as brokers:
+        yield brokers
+
+
+def line_with_single_copies(kafka: LocalKafka, data_dir: Path) -> Line:
+    """One partition on each broker, without a second copy."""
+    topic = f"clicks-{uuid4().hex[:8]}"
+    section = {"bootstrap_servers": [kafka.bootstrap], "topic": topic, "assignment": "all"}
+    line = Line(deployment_values(data_dir, kafka=section), partitions=3)
+    wait_until(lambda: is_made(line))
+    return line
+
+
+def is_made(line: Line) -> bool:
+    """Whether each broker leads its partition; one that has just come back may not be let yet."""
+    topic = line.deployment.kafka.topic
+    with admin(line.deployment.kafka) as client:
+        if topic not in client.list_topics():
+            assignments = {partition: [partition + 1] for partition in range(line.partitions)}
+            with contextlib.suppress(InvalidReplicationAssignmentError):
+                client.create_topics({topic: {"assignments": assignments}})
+            return False
+        (described,) = client.describe_topics([topic])
+    leaders = [each["leader_id"] for each in described["partitions"]]
+    return len(leaders) == line.partitions and -1 not in leaders
+
+
+@pytest.fixture
+def logged() -> Iterator[Logged]:
+    """The events of a name that the log has had so far."""
+    with capture_logs() as lines:
+        yield lambda name: [dict(each) for each in lines if each["event"] == name]
+
+
+@pytest.mark.faults
+@pytest.mark.promise("S7")
+def test_a_partition_without_a_leader_stops_no_other(
+    three: LocalKafka, tmp_path: Path, logged: Logged
+) -> None:
+    """What the others get is stored meanwhile; the one is named once, and goes on by itself when
+    its broker is back.
+    """
+    line = line_with_single_copies(three, tmp_path / "data")
+    line.feed(range(30))
+    clock = HeldClock(LATER)
+    with line.running(clock):
+        wait_until(lambda: line.stored() == line.fed)
+        three.kill(2)
+        line.partitions = 1
+        line.feed(range(100, 150), start_ms=NOON_MS + 5 * MINUTE_MS)
+        clock.advance(120)
+        wait_until(lambda: line.stored() == line.fed)
+        wait_until(lambda: bool(logged("partition_in_trouble")))
+        three.restart()
+        line.partitions = 3
+        line.feed(range(200, 230), start_ms=NOON_MS + 8 * MINUTE_MS)
+        clock.advance(120)
+        wait_until(lambda: line.stored() == line.fed, seconds=40)
+
+    assert [each["partition"] for each in logged("partition_in_trouble")] == [1]
+    assert [each["partition"] for each in logged("partition_recovered")] == [1]
+    assert line.holds_every_event_once()
+
+
+@pytest.mark.faults
+def test_a_run_that_shall_end_names_the_partition_it_could_not_read(
+    three: LocalKafka, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All that the others hold is in shards; the next run stores the rest."""
+    monkeypatch.setattr(reader, "_UNREADABLE_SECONDS", 3.0)
+    line = line_with_single_copies(three, tmp_path / "data")
+    line.feed(range(30))
+    three.kill(2)
+    try:
+        with pytest.raises(Refused, match="partition 1 of"):
+            line.catch_up()
+        assert {partition for partition, _ in line.stored()} == {0, 2}
+        assert set(line.ledger.watermarks()) == {0, 2}
+    finally:
+        three.restart()
+    wait_until(lambda: is_made(line))
+    line.catch_up()
+
+    assert line.holds_every_event_once()
+
+
+@contextmanager
+def flipped_byte(kafka: LocalKafka, line: Line, partition: int, *, batch: int) -> Iterator[int]:
+    """One bit of a batch is wrong on the broker's disk while the block runs; gives its offset."""
+    folder = kafka.data_dir / "broker-1" / "data" / f"{line.deployment.kafka.topic}-{partition}"
+    log = folder / f"{0:020d}.log"
+    data = log.read_bytes()
+    at = 0
+    for _ in range(batch):
+        at += 12 + struct.unpack_from(">i", data, at + 8)[0]
+    (offset,) = struct.unpack_from(">q", data, at)
+    flip(log, at + 70)
+    try:
+        yield offset
+    finally:
+        flip(log, at + 70)
+
+
+def flip(path: Path, position: int) -> None:
+    with path.open("r+b") as file:
+        file.seek(position)
+        (byte,) = file.read(1)
+        file.seek(position)
+        file.write(bytes([byte ^ 0x10]))
+
+
+@pytest.fixture(scope="module")
+def one(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalKafka]:
+    """A broker whose disk a test may touch."""
+    with LocalKafka(tmp_path_factory.mktemp("one")) as broker:
+        yield broker
+
+
+def line_on(kafka: LocalKafka, data_dir: Path, *, partitions: int) -> Line:
+    topic = f"clicks-{uuid4().hex[:8]}"
+    return new_line(kafka.bootstrap, topic, data_dir, partitions=partitions)
+
+
+def test_a_damaged_batch_stops_its_own_partition_alone(
+    one: LocalKafka, tmp_path: Path, logged: Logged
+) -> None:
+    """What lies before it is stored, what the other partition holds too; it is named with its
+    offset and never skipped, and once it is sound again every message comes.
+    """
+    line = line_on(one, tmp_path / "data", partitions=2)
+    for batch in range(3):
+        line.feed(range(batch * 20, batch * 20 + 20), start_ms=NOON_MS + batch * MINUTE_MS)
+    with flipped_byte(one, line, 0, batch=1) as offset:
+        before = Counter({(p, n): 1 for p, n in line.fed if p == 1 or n // 2 < offset})
+        with line.running(HeldClock(LATER)):
+            wait_until(lambda: line.stored() == before)
+            wait_until(lambda: bool(logged("partition_in_trouble")))
+    with line.running(HeldClock(LATER)):
+        wait_until(lambda: line.stored() == line.fed)
+
+    named = logged("partition_in_trouble")
+    assert [each["partition"] for each in named] == [0]
+    assert f"at offset {offset} of" in named[0]["why"]
+    assert "kafka-delete-records" in named[0]["hint"]
+    assert line.holds_every_event_once()
+
+
+def test_a_batch_that_stays_damaged_ends_a_run_that_shall_end(
+    one: LocalKafka, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a few tries it is for an operator."""
+    monkeypatch.setattr(reader, "_LASTING_TRIES", 1)
+    line = line_on(one, tmp_path / "data", partitions=2)
+    line.feed(range(20))
+    with (
+        flipped_byte(one, line, 0, batch=0),
+        pytest.raises(Refused, match="partition 0") as refused,
+    ):
+        line.catch_up()
+
+    assert {partition for partition, _ in line.stored()} == {1}
+    assert "kafka-delete-records" in refused.value.hint
+    line.catch_up()
+    assert line.holds_every_event_once()
