@@ -12,6 +12,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 from streaming.metrics import served
 from streaming.reader import Reader
@@ -20,7 +21,8 @@ from streaming.tally import IngestProgress, IngestSummary, Tally
 from twintide.clock import Clock, monotonic_seconds
 from twintide.config import Deployment
 from twintide.errors import Refused, Retryable, TwintideError
-from twintide.files import check_writable, sweep_temporaries
+from twintide.files import check_writable
+from twintide.layout import make_ready
 
 __all__ = ["IngestProgress", "IngestSummary", "run"]
 
@@ -54,12 +56,13 @@ def run(
     stop = stop or threading.Event()
     ends = _set_by(() if until_caught_up else (signal.SIGTERM, signal.SIGINT), stop, tally)
     with ends, served(tally.metrics, metrics_port, host=metrics_host) as port:
-        _check_writable(deployment)
-        swept = sweep_temporaries(deployment.shards_dir)
-        tally.log.info("ingest_started", data_dir=str(deployment.data_dir), swept=swept, port=port)
-        is_done = False
+        _check_writable(deployment.shards_dir)
+        _check_writable(deployment.ledger_dir)
+        tally.log.info("ingest_started", data_dir=str(deployment.data_dir), port=port)
+        is_ready = is_done = False
         while not (is_done or stop.is_set()):
             try:
+                is_ready = is_ready or _make_ready(deployment, tally)
                 is_done = _read(
                     deployment, clock=clock, tally=tally, stop=stop, until_caught_up=until_caught_up
                 )
@@ -69,18 +72,24 @@ def run(
     return tally.summary()
 
 
-def _check_writable(deployment: Deployment) -> None:
+def _check_writable(folder: Path) -> None:
     """A disk that is full, or turns read-only later, heals; folders of somebody else do not."""
     try:
-        check_writable(deployment.shards_dir)
+        check_writable(folder)
     except OSError as error:
         if error.errno not in _NOT_OURS:
             return
         raise Refused(
-            f"{error.filename or deployment.shards_dir} cannot be written: {error.strerror}",
+            f"{error.filename or folder} cannot be written: {error.strerror}",
             hint="make it writable for the user that runs ingest, or let data_dir or "
             "folders.shards name another folder",
         ) from error
+
+
+def _make_ready(deployment: Deployment, tally: Tally) -> bool:
+    swept = make_ready(deployment.shards_dir)
+    tally.log.info("folders_ready", swept=swept)
+    return True
 
 
 def _read(

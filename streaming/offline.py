@@ -16,6 +16,7 @@ from twintide.config import Deployment
 from twintide.errors import Refused
 from twintide.events import LATEST_MS
 from twintide.keys import keys_of
+from twintide.layout import make_ready
 from twintide.shards import Ledger, Watermark
 
 
@@ -37,6 +38,7 @@ def write_shards(
     times_ms = _times_ms(events, schema.time)
     if np.any(np.diff(times_ms) < 0):
         raise Refused("events must be sorted by time", hint="`twintide.datafile.read_data` does it")
+    make_ready(deployment.shards_dir)
     ledger = Ledger(deployment.shards_dir, deployment.kafka.topic)
     of_partition = keys_of(events[schema.user]) % np.uint64(partitions)
     for partition in range(partitions):
@@ -53,7 +55,7 @@ def _append(
     deployment: Deployment, ledger: Ledger, events: pa.Table, *, partition: int, partitions: int
 ) -> None:
     """Cut and commit the events of one partition."""
-    before = ledger.newest(partition)
+    before = ledger.take_up(partition)
     first = 0 if before is None else before.next
     end = first + len(events)
     times_ms = _times_ms(events, deployment.events.time)

@@ -123,7 +123,7 @@ class Reader:
         self._asked.pop(partition, None)
         self._source.hold(partition)
         with self._its_own(partition, ends=Ends.ANSWER):
-            self._to_resume[partition] = self._ledger.newest(partition)
+            self._to_resume[partition] = self._ledger.take_up(partition)
 
     def _resume(self, partition: int, log: LogState) -> None:
         before = self._to_resume.pop(partition)

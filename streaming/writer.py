@@ -1,7 +1,7 @@
 """Turn a cut into a committed shard: type its messages, set the bad ones aside, publish.
 
-The quarantine file is written before the shard and named in its footer, so the shard's exclusive
-link commits both; the file of an attempt that lost a race is a harmless orphan.
+The quarantine file is written before the shard and named in its footer, so the shard's claim
+commits both; the file of an attempt that a crash ended is a harmless orphan.
 """
 
 from collections.abc import Iterator
@@ -15,9 +15,10 @@ import pyarrow as pa
 
 from streaming.cutter import Cut
 from twintide.events import BROKER_TIME_COLUMN, OFFSET_COLUMN, PARTITION_COLUMN, EventSchema
-from twintide.files import exclusive_lock, publish_file_once
+from twintide.files import publish_file_once, remove_file
 from twintide.jsonrows import parse
-from twintide.shards import Ledger, ShardFooter, publish_shard, shard_path
+from twintide.shardfile import path_of
+from twintide.shards import Ledger, ShardFooter, Stamp
 from twintide.telemetry import get_log
 
 QUARANTINE_SUFFIX = ".quarantine.arrow"
@@ -30,7 +31,7 @@ QUARANTINE_SCHEMA = pa.schema(
         pa.field("message", pa.binary(), nullable=False),
     ]
 )
-"""An Arrow IPC file beside the shard, one row for each message that was rejected."""
+"""An Arrow IPC file in the ledger's folder, one row for each message that was rejected."""
 
 _NO_OFFSETS = np.zeros(0, np.int64)
 
@@ -131,14 +132,20 @@ def with_coordinates(
 
 
 def publish(
-    ledger: Ledger, cut: Cut, content: Content, *, partitions: int, fingerprint: str
+    ledger: Ledger,
+    cut: Cut,
+    content: Content,
+    *,
+    partitions: int,
+    fingerprint: str,
+    topic_id: str | None = None,
+    leader_epoch: int | None = None,
 ) -> ShardFooter:
     """Commit a cut as the next shard of its partition.
 
     Raises FileExistsError where a rival has committed a shard from the same position: then nothing
     of this cut counts, and the partition goes on behind the newest shard.
     """
-    quarantine = _publish_quarantine(ledger, cut, content)  # 1. crash here: an orphan nobody names
     footer = ShardFooter(
         topic=ledger.topic,
         partition=cut.partition,
@@ -150,50 +157,40 @@ def publish(
         filtered=content.filtered,
         clock_ahead=cut.clock_ahead,
         clock_nonsense=cut.clock_nonsense,
-        quarantine=quarantine,
         gap_before=cut.gap_before,
+        topic_id=topic_id,
+        leader_epoch=leader_epoch,
         partitions=partitions,
         fingerprint=fingerprint,
     )
-    with _name_is_the_lock(ledger, cut):
-        publish_shard(ledger.root, footer, content.events)  # 2. crash after: all of it counts
-    return footer
-
-
-def _publish_quarantine(ledger: Ledger, cut: Cut, content: Content) -> str | None:
-    if len(content.rejected) == 0:
-        return None
-    shard = shard_path(
-        ledger.root,
-        topic=ledger.topic,
-        partition=cut.partition,
-        first=cut.first,
-        minute_at=cut.minute_at,
-    )
-    # Unique to this attempt; readers of a whole folder leave out what begins with an underscore.
-    path = shard.with_name(f"_{shard.stem}-{uuid4().hex[:12]}{QUARANTINE_SUFFIX}")
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_file(sink, QUARANTINE_SCHEMA) as file:
-        file.write_table(content.rejected)
-    publish_file_once(path, sink.getvalue())
-    return path.name
+    with _quarantined(ledger, footer, content, after=cut.after) as named:
+        return ledger.commit(named, content.events, after=cut.after)
 
 
 @contextmanager
-def _name_is_the_lock(ledger: Ledger, cut: Cut) -> Iterator[None]:
-    """A shard that follows on another has a name that rivals agree on. One that does not (the
-    first, or one behind a gap) begins where the log happened to begin when its owner looked, and
-    retention may have moved that since: only for such a shard a lock makes the name sure.
-    """
-    if cut.after == cut.first:
-        yield
+def _quarantined(
+    ledger: Ledger, footer: ShardFooter, content: Content, *, after: int | None
+) -> Iterator[ShardFooter]:
+    """The footer with its quarantine file, which is written before the shard that names it."""
+    if len(content.rejected) == 0:
+        yield footer
         return
-    lock = ledger.root / "_locks" / f"{ledger.topic}-{cut.partition:05d}.lock"
-    with exclusive_lock(lock, who="ingest", wait_seconds=30):
-        newest = ledger.newest(cut.partition)
-        if (None if newest is None else newest.next) != cut.after:
-            raise FileExistsError(f"partition {cut.partition} has a shard that begins elsewhere")
-        yield
+    # Unique to this attempt: that of a rival, for the same offsets, may be what counts.
+    name = f"{path_of(ledger.root, footer).stem}-{uuid4().hex[:12]}{QUARANTINE_SUFFIX}"
+    path = ledger.quarantine_path(name, footer.minute_at)
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_file(sink, QUARANTINE_SCHEMA) as file:
+        file.write_table(content.rejected)
+    data = sink.getvalue()
+    stamp = {"quarantine": name, "quarantine_stamp": Stamp.of(data)}
+    named = footer.model_copy(update=stamp)
+    publish_file_once(path, data)
+    try:
+        yield named  # crash here: an orphan that nobody names
+    except OSError:
+        if not ledger.has_claimed(named, after=after):  # a full disk must not fill up with orphans
+            remove_file(path)
+        raise
 
 
 def _coordinates(

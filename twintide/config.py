@@ -36,6 +36,7 @@ from twintide.problems import (
     path_in,
     told,
 )
+from twintide.shards import ledger_folder
 
 MIN_TOKEN_CHARACTERS = 16
 _SERVER = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):([0-9]{1,5})")
@@ -413,8 +414,15 @@ class Deployment(Config):
 
     @property
     def shards_dir(self) -> Path:
-        """Folder of shards, quarantine files and watermarks; owned by streaming."""
+        """Folder of shards and nothing else; owned by streaming."""
         return self.folders.below(self.data_dir)["shards"]
+
+    @property
+    def ledger_dir(self) -> Path:
+        """Folder beside the shards, for all else that ingest writes: claims, watermarks,
+        quarantine.
+        """
+        return ledger_folder(self.shards_dir)
 
     @property
     def slices_dir(self) -> Path:

@@ -11,14 +11,15 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
 from twintide.clock import SystemClock, monotonic_seconds
-from twintide.errors import Retryable
+from twintide.errors import Refused, Retryable
 
 TEMPORARY_SUFFIX = ".tmp"
+_NO_LINKS = {errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK}
 
 
 def publish_file(path: Path, data: bytes) -> None:
@@ -38,15 +39,38 @@ def publish_file_once(path: Path, data: bytes) -> None:
 
     Raises FileExistsError where somebody was first, and leaves theirs as it is.
     """
+    with hidden_file(path, data) as hidden:  # 1. crash here: a hidden file, swept at start
+        link_once(hidden, path)  # 2. only now may a caller say "done"
+
+
+@contextmanager
+def hidden_file(path: Path, data: bytes) -> Iterator[Path]:
+    """A whole and durable file beside `path`, under a hidden name that it loses with the block."""
     make_folder(path.parent)
     temporary = _temporary_beside(path)
     with _tidied(temporary):
-        write_and_fsync(temporary, data)  # 1. crash here: a hidden file, swept at start
-        os.link(temporary, path)  # 2. a rename would overwrite a rival's file, a link refuses
-        os.unlink(
-            temporary
-        )  # 3. crash before: a hidden second name of a whole file, swept at start
-        fsync_dir(path.parent)  # 4. only now may a caller say "done"
+        write_and_fsync(temporary, data)
+        yield temporary
+        os.unlink(temporary)  # crash before: a hidden second name of a whole file, swept at start
+
+
+def link_once(source: Path, path: Path) -> None:
+    """Give a whole and durable file the further name `path`, which nobody has taken yet.
+
+    Raises FileExistsError where somebody was first, Refused where the two cannot share a file.
+    """
+    make_folder(path.parent)
+    try:
+        os.link(source, path)  # a rename would overwrite a rival's file, a link refuses
+    except OSError as error:
+        if error.errno in _NO_LINKS:
+            raise Refused(
+                f"{path} cannot be a second name of {source}: {error.strerror}",
+                hint="both must lie on one file system that has hard links, in one mount, and "
+                "belong to one user",
+            ) from error
+        raise
+    fsync_dir(path.parent)
 
 
 @contextmanager
@@ -71,6 +95,18 @@ def publish_folder_once(path: Path) -> Iterator[Path]:
                 raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from error
             raise
         fsync_dir(path.parent)  # 3. only now may a caller say "done"
+
+
+def move_once(source: Path, path: Path) -> None:
+    """Give a file another name that nobody has taken yet; a crash in between leaves both."""
+    link_once(source, path)
+    remove_file(source)
+
+
+def remove_file(path: Path) -> None:
+    """Take a name away; none that is there is none that is missed."""
+    with suppress(FileNotFoundError):
+        os.unlink(path)
 
 
 def remove_folder(path: Path) -> None:
@@ -139,12 +175,15 @@ def write_and_fsync(path: Path, data: bytes) -> None:
 
 
 def check_writable(folder: Path) -> None:
-    """Raises OSError where no file can be made in a folder, which is made where it is not there."""
+    """Raises OSError where nothing can be made in a folder, which is made where it is not there.
+
+    It tries with a folder: readers of all files below never see one too many.
+    """
     make_folder(folder)
     probe = _temporary_beside(folder / "probe")
     with _tidied(probe):
-        os.close(os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644))
-        os.unlink(probe)
+        os.mkdir(probe)
+        os.rmdir(probe)
 
 
 def make_folder(path: Path) -> None:

@@ -1,74 +1,59 @@
-"""The shard format, and the ledger that shards form.
+"""The ledger that shards form: which there are, in order, and how far ingest has come.
 
-A shard is one Parquet file: the events of one contiguous offset range `[first, next)` of one
-partition, mostly one minute of it. Its name is a function of topic, partition and first offset, and
-its folder one of the ledger before it, so that two rivals reach for the same path and the exclusive
-publish lets one of them win. The footers of a partition, in order, are its ledger: the only record
-of how far ingest has come.
+Below `shards/` lie the shards and nothing else. Beside it, in `shards.ledger/`, lies all else that
+ingest writes: the claims that commit shards, watermarks, quarantine. The footers of a partition, in
+order, are its ledger: the only record of progress.
 """
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from twintide import __version__
+from twintide.claims import Claims
 from twintide.clock import floor_to_minutes
 from twintide.errors import Corrupt
-from twintide.files import publish_file, publish_file_once
+from twintide.files import publish_file
 from twintide.records import Instant, Record
+from twintide.shardfile import (
+    SHARD_NAME,
+    Count,
+    Offset,
+    Partition,
+    ShardFooter,
+    Stamp,
+    Topic,
+    encoded,
+    footer_in,
+    hour_folder,
+    minute_of,
+    path_of,
+    read_footer,
+    read_shard,
+    shard_path,
+)
+from twintide.telemetry import get_log
 
-FOOTER_KEY = b"twintide.shard"
-_NAME = re.compile(r"^(?P<topic>[A-Za-z0-9._-]+)-(?P<partition>\d{5})-(?P<first>\d{20})\.parquet$")
+__all__ = [
+    "Ledger",
+    "ShardFooter",
+    "ShardName",
+    "Stamp",
+    "Watermark",
+    "hour_of",
+    "ledger_folder",
+    "minute_of",
+    "read_footer",
+    "read_shard",
+    "shard_path",
+]
+
+_RECENT = timedelta(days=2)
 _FOLDER = re.compile(r"^date=(\d{4}-\d{2}-\d{2})/hour=(\d{2})$")
-
-
-class ShardFooter(Record):
-    """Key-value metadata of the Parquet file, under `twintide.shard`."""
-
-    format: int = 1
-    topic: str
-    partition: int
-    first: int
-    """Offset of the first message."""
-
-    next: int
-    """The consumer's position after the last message; more than last + 1 behind a transaction
-    marker.
-    """
-
-    minute_at: Instant
-    """Start of the window that the shard belongs to; never smaller than that of the shard before.
-    """
-
-    rows: int
-    rejected: int = 0
-    filtered: int = 0
-    """Messages without a value (tombstones). consumed = rows + rejected + filtered."""
-
-    clock_ahead: int = 0
-    """Messages whose broker time was later than the reader's clock; it was not believed."""
-
-    clock_nonsense: int = 0
-    """Messages whose broker time was missing or before the year 2000."""
-
-    quarantine: str | None = None
-    """Name of the file beside the shard that holds the rejected messages."""
-
-    gap_before: int = 0
-    """Offsets before `first` that Kafka had deleted and an operator chose to go on without."""
-
-    partitions: int
-    """Partitions of the topic when the shard was cut."""
-
-    fingerprint: str
-    """Of the event schema."""
-
-    code_version: str = __version__
 
 
 @dataclass(frozen=True, order=True)
@@ -91,84 +76,29 @@ class Watermark(Record):
     It lets a day be complete although a partition is silent. It is no progress: only shards are.
     """
 
-    topic: str
-    partition: int
-    next: int
+    topic: Topic
+    partition: Partition
+    next: Offset
     complete_until: Instant
     """Everything that the broker had stored by then has an offset below `next`."""
 
-    partitions: int
+    partitions: Count
 
 
-def shard_path(root: Path, *, topic: str, partition: int, first: int, minute_at: datetime) -> Path:
-    """Where the shard goes that begins with offset `first`."""
-    at = minute_at.astimezone(UTC)
-    return (
-        root
-        / f"date={at:%Y-%m-%d}"
-        / f"hour={at:%H}"
-        / f"{topic}-{partition:05d}-{first:020d}.parquet"
-    )
+@dataclass(frozen=True)
+class _Tail:
+    """The newest shard of a partition, as this process has committed or found it."""
+
+    footer: ShardFooter
+    stamp: Stamp
+    claim: Path
+    path: Path
 
 
-def minute_of(before: datetime | None, first_broker_at: datetime, *, minutes: int) -> datetime:
-    """The window of the next shard, behind one of the window `before`: minutes only grow along a
-    partition, whatever clocks do.
-    """
-    own = floor_to_minutes(first_broker_at, minutes)
-    return own if before is None else max(before, own)
-
-
-def publish_shard(root: Path, footer: ShardFooter, events: pa.Table) -> Path:
-    """Commit one shard. Raises FileExistsError where a rival has committed this range's start."""
-    path = shard_path(
-        root,
-        topic=footer.topic,
-        partition=footer.partition,
-        first=footer.first,
-        minute_at=footer.minute_at,
-    )
-    sink = pa.BufferOutputStream()
-    metadata = {FOOTER_KEY: footer.model_dump_json().encode()}
-    pq.write_table(
-        events.replace_schema_metadata(metadata),
-        sink,
-        compression="zstd",
-        compression_level=1,
-        write_page_checksum=True,
-        store_schema=True,
-    )
-    publish_file_once(path, sink.getvalue())
-    return path
-
-
-def read_footer(path: Path) -> ShardFooter:
-    """What a shard says of itself. Raises Corrupt where name, footer and rows disagree."""
-    try:
-        metadata = pq.read_metadata(path)
-    except (pa.ArrowException, OSError) as error:
-        raise Corrupt(
-            f"shard {path} cannot be read: {error}", hint="restore it, or `twintide verify`"
-        ) from error
-    footer = ShardFooter.from_json(
-        (metadata.metadata or {}).get(FOOTER_KEY, b""), name=f"the footer of shard {path}"
-    )
-    if path.name != f"{footer.topic}-{footer.partition:05d}-{footer.first:020d}.parquet":
-        raise Corrupt(
-            f"shard {path} says that it is partition {footer.partition}, offset {footer.first}"
-        )
-    if metadata.num_rows != footer.rows:
-        raise Corrupt(f"shard {path} holds {metadata.num_rows} rows, its footer says {footer.rows}")
-    return footer
-
-
-def read_shard(path: Path, columns: list[str] | None = None) -> pa.Table:
-    """The events of one shard, page checksums verified. Raises Corrupt."""
-    try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            return file.read(columns=columns, use_threads=False)
-    except (pa.ArrowException, OSError) as error:
-        raise Corrupt(f"shard {path} is damaged: {error}", hint="restore it from a copy") from error
+def ledger_folder(shards_dir: Path) -> Path:
+    """The folder beside the shards, on the same file system: claims are hard links to shards."""
+    real = shards_dir.resolve()
+    return real.with_name(f"{real.name}.ledger")
 
 
 class Ledger:
@@ -177,10 +107,21 @@ class Ledger:
     def __init__(self, root: Path, topic: str) -> None:
         self.root = root
         self.topic = topic
+        self.folder = ledger_folder(root)
+        self._tails: dict[int, _Tail] = {}
+
+    # What there is.
 
     def hours(self) -> list[Path]:
         """Hour folders, oldest first."""
-        return sorted(self.root.glob("date=*/hour=*"))
+        return list(reversed(list(self._newest_hours())))
+
+    def _newest_hours(self) -> Iterator[Path]:
+        """Newest first; older ones are not looked at before they are asked for."""
+        if not self.root.is_dir():
+            return
+        for day in sorted(self.root.glob("date=*"), reverse=True):
+            yield from sorted(day.glob("hour=*"), reverse=True)
 
     def names(
         self, *, since: datetime | None = None, until: datetime | None = None
@@ -188,33 +129,146 @@ class Ledger:
         """Shards by hour, then partition, then offset; of all hours, or of those from the hour of
         `since` on that begin before `until`.
         """
-        for hour in self.hours():
-            hour_at = _hour_at(hour)
+        wanted = []
+        for hour in self._newest_hours():
+            hour_at = hour_of(hour)
             if since is not None and hour_at < floor_to_minutes(since, 60):
-                continue
-            if until is not None and hour_at >= until:
                 break
+            if until is None or hour_at < until:
+                wanted.append((hour_at, hour))
+        for hour_at, hour in reversed(wanted):
             yield from sorted(self._names_in(hour, hour_at))
 
     def _names_in(self, hour: Path, hour_at: datetime) -> Iterator[ShardName]:
         for path in hour.iterdir():
-            match = _NAME.match(path.name)
+            match = SHARD_NAME.match(path.name)
             if match and match["topic"] == self.topic:
                 yield ShardName(int(match["partition"]), int(match["first"]), hour_at, path)
 
     def newest(self, partition: int) -> ShardFooter | None:
-        """The last shard of a partition: where ingest resumes. None where there is none."""
-        for hour in reversed(self.hours()):
+        """The last shard of a partition that is visible. None where there is none."""
+        for claim in self._claims(partition).newest_first():
+            try:
+                footer = self._claimed(partition, claim)
+            except FileNotFoundError:  # pruned a moment ago: there is a newer one
+                return self.newest(partition)
+            if path_of(self.root, footer).exists():
+                return footer
+        name = self._newest_listed(partition)
+        return None if name is None else name.footer()
+
+    def _newest_listed(
+        self, partition: int, *, behind: ShardFooter | None = None
+    ) -> ShardName | None:
+        """The last shard that a listing shows; `behind`: one that follows on that shard, as far as
+        the folders of the newest two days and its own hour tell.
+        """
+        newest_at: datetime | None = None
+        for hour in self._newest_hours():
+            hour_at = hour_of(hour)
+            newest_at = newest_at or hour_at
+            if behind is not None and (
+                hour_at < floor_to_minutes(behind.minute_at, 60) or hour_at < newest_at - _RECENT
+            ):
+                return None
             names = [
-                name for name in self._names_in(hour, _hour_at(hour)) if name.partition == partition
+                name
+                for name in self._names_in(hour, hour_at)
+                if name.partition == partition and (behind is None or name.first >= behind.next)
             ]
             if names:
-                return max(names).footer()
+                return max(names)
         return None
+
+    # How the chain grows. For ingest alone.
+
+    def take_up(self, partition: int) -> ShardFooter | None:
+        """The shard behind which ingest goes on, made visible where a crash, or somebody who
+        removed it, has left only its claim. None where there is none.
+
+        Raises Corrupt where it is not what was committed.
+        """
+        claims = self._claims(partition)
+        try:
+            found = [self._tail_at(partition, claim) for claim in claims.newest_first()[:1]]
+        except FileNotFoundError:  # a rival has gone on, and pruned it
+            return self.take_up(partition)
+        tail = found[0] if found else None
+        unclaimed = self._newest_listed(partition, behind=tail.footer if tail else None)
+        if unclaimed is not None:  # of format 1, or its ledger was left behind
+            claim = claims.adopt(unclaimed.path, after=unclaimed.footer().after)
+            tail = self._tail_at(partition, claim)
+        if tail is None:
+            return None
+        self._make_sure_of(tail)
+        self._tails[partition] = tail
+        return tail.footer
+
+    def commit(self, footer: ShardFooter, events: pa.Table, *, after: int | None) -> ShardFooter:
+        """Add a shard behind offset `after`, where the chain stands; None: the first of all.
+
+        Raises FileExistsError where the chain stands elsewhere by now: then nothing of it counts.
+        """
+        before = self._tail_before(footer.partition, after)
+        footer = footer.model_copy(update={"before": before.stamp if before else None})
+        data = encoded(footer, events)
+        path = path_of(self.root, footer)
+        claims = self._claims(footer.partition)
+        claims.commit(after, data, shown_as=path)
+        self._tails[footer.partition] = _Tail(footer, Stamp.of(data), claims.path(after), path)
+        return footer
+
+    def _tail_before(self, partition: int, after: int | None) -> _Tail | None:
+        """The shard before, which is still there as it was committed."""
+        tail = self._tails.get(partition)
+        if tail is None or tail.footer.next != after:
+            self.take_up(partition)
+            tail = self._tails.get(partition)
+        elif tail.claim.exists():
+            self._make_sure_of(tail)
+        else:
+            raise FileExistsError(f"others have gone on behind offset {after}")
+        if (tail.footer.next if tail else None) != after:
+            raise FileExistsError(f"partition {partition} does not end at {after}")
+        return tail
+
+    def _tail_at(self, partition: int, claim: Path) -> _Tail:
+        footer = self._claimed(partition, claim)
+        return _Tail(footer, Stamp.of_file(claim), claim, path_of(self.root, footer))
+
+    def _make_sure_of(self, tail: _Tail) -> None:
+        if not tail.path.exists():
+            self._claims(tail.footer.partition).show(tail.claim, tail.path)
+            get_log("ingest").warning("shard_restored", path=str(tail.path))
+        elif Stamp.of_file(tail.path) != tail.stamp:
+            raise Corrupt(
+                f"shard {tail.path} was changed since it was committed",
+                hint=f"its claim is {tail.claim}: delete the one of the two that is wrong, and "
+                "ingest makes it anew from the other",
+            )
+
+    def _claims(self, partition: int) -> Claims:
+        return Claims(self.folder / "claims" / self.topic / f"{partition:05d}")
+
+    def _claimed(self, partition: int, claim: Path) -> ShardFooter:
+        """The footer of a claim. Raises FileNotFoundError where it has gone."""
+        try:
+            footer = footer_in(claim)
+        except Corrupt:
+            claim.stat()
+            raise
+        if (footer.topic, footer.partition) != (self.topic, partition):
+            raise Corrupt(
+                f"claim {claim} holds a shard of {footer.topic}, partition {footer.partition}",
+                hint="delete it: the newest shard itself says where ingest stands",
+            )
+        return footer
+
+    # Up to where all has come.
 
     def watermark_path(self, partition: int) -> Path:
         """Where a partition's watermark is."""
-        return self.root / "_watermarks" / f"{self.topic}-{partition:05d}.json"
+        return self.folder / "watermarks" / self.topic / f"{partition:05d}.json"
 
     def publish_watermark(self, watermark: Watermark) -> None:
         """Replace a partition's watermark."""
@@ -223,10 +277,43 @@ class Ledger:
     def watermarks(self) -> dict[int, Watermark]:
         """Partition -> its watermark, for every partition that ingest has been given."""
         found = {}
-        for path in sorted((self.root / "_watermarks").glob(f"{self.topic}-*.json")):
+        for path in self._watermark_paths():
             watermark = Watermark.from_json(path.read_bytes(), name=str(path))
+            if watermark.topic != self.topic or not path.stem.endswith(
+                f"{watermark.partition:05d}"
+            ):
+                raise Corrupt(
+                    f"{path} is the watermark of {watermark.topic}, partition "
+                    f"{watermark.partition}",
+                    hint="delete it: ingest writes it anew",
+                )
             found[watermark.partition] = watermark
         return found
+
+    def _watermark_paths(self) -> list[Path]:
+        """Where format 1 kept them first, so that newer ones count."""
+        old = re.compile(rf"^{re.escape(self.topic)}-\d{{5}}\.json$")
+        beside_shards = (self.root / "_watermarks").glob("*.json")
+        own = self.watermark_path(0).parent.glob("*.json")
+        return [*(path for path in sorted(beside_shards) if old.match(path.name)), *sorted(own)]
+
+    # Rejected messages.
+
+    def has_claimed(self, footer: ShardFooter, *, after: int | None) -> bool:
+        """Whether this very attempt to commit took effect: no other names its quarantine file."""
+        for path in (self._claims(footer.partition).path(after), path_of(self.root, footer)):
+            with suppress(Corrupt):  # not there, as a rule
+                if footer_in(path).quarantine == footer.quarantine:
+                    return True
+        return False
+
+    def quarantine_path(self, name: str, minute_at: datetime) -> Path:
+        """Where the quarantine file of that name is, for a shard of that minute."""
+        own = hour_folder(self.folder / "quarantine" / self.topic, minute_at) / name
+        beside_shard = hour_folder(self.root, minute_at) / name
+        return beside_shard if beside_shard.exists() and not own.exists() else own
+
+    # Whether it is sound.
 
     def check(self) -> list[str]:
         """Every breach of the ledger: gap, overlap, damage, minutes that run backwards; [] if
@@ -256,7 +343,8 @@ class Ledger:
         return breaches
 
 
-def _hour_at(folder: Path) -> datetime:
+def hour_of(folder: Path) -> datetime:
+    """The hour that a folder of shards is for."""
     match = _FOLDER.match(f"{folder.parent.name}/{folder.name}")
     if match is None:
         raise Corrupt(

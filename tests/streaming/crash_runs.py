@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from streaming.daemon import run
-from twintide import config, files, shards, telemetry
+from twintide import claims, config, files, telemetry
 from twintide.clock import SystemClock
 
 CALLS = ("fsync", "link", "unlink", "replace", "mkdir")
@@ -70,24 +70,45 @@ def catch_up_until_killed(values: dict[str, Any], kill_at: int) -> None:
     catch_up(values)
 
 
-def catch_up_stalled(values: dict[str, Any], publish_name: str) -> None:
-    """Ingest, but wait right before the first publish until the file `go` is there.
+def catch_up_overwriting(values: dict[str, Any], stall_at: int) -> None:
+    """The control: as below, but its claims take what is a rival's."""
 
-    It publishes by the function of `twintide.files` of that name.
+    def overwrite(source: Path, path: Path) -> None:
+        files.publish_file(path, source.read_bytes())
+
+    def keep(_: claims.Claims, claim: Path, __: Path, shown_as: Path) -> None:
+        overwrite(claim, shown_as)
+
+    claims.link_once = overwrite  # type: ignore[attr-defined]
+    claims.Claims._give_back = keep  # type: ignore[assignment]
+    catch_up_stalled(values, stall_at)
+
+
+def catch_up_stalled(values: dict[str, Any], stall_at: int) -> None:
+    """Ingest, but sleep right before the n-th step of the first commit (1 is its claim) until the
+    file `go` is there. Which step that was is left in the file `stalled`.
     """
     folder = Path(values["data_dir"]).parent
-    publish = getattr(files, publish_name)
-    waited: list[Path] = []
+    began: list[Path] = []
+    left = [stall_at]
 
-    def stalled(path: Path, data: bytes) -> None:
-        if not waited and path.suffix == ".parquet":
-            waited.append(path)
-            (folder / "stalled").touch()
-            while not (folder / "go").exists():
-                threading.Event().wait(0.02)
-        publish(path, data)
+    def stalling(name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        def step(*args: Any, **keywords: Any) -> Any:
+            if name in {"link", "replace"} and "claims" in str(args[1]):
+                began.append(args[0])
+            if began:
+                left[0] -= 1
+                if left[0] == 0:
+                    (folder / "note").write_text(name)
+                    (folder / "note").rename(folder / "stalled")
+                    while not (folder / "go").exists():
+                        threading.Event().wait(0.02)
+            return call(*args, **keywords)
 
-    shards.publish_file_once = stalled  # type: ignore[attr-defined]
+        return step
+
+    for name in (*CALLS, "listdir"):
+        setattr(os, name, stalling(name, getattr(os, name)))
     catch_up(values)
 
 

@@ -12,6 +12,7 @@ import duckdb
 import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.dataset as pads
 import pytest
 from kafka import TopicPartition
 from kafka.admin import ConfigResource
@@ -21,11 +22,12 @@ from streaming.client import admin
 from streaming.cutter import Cut
 from streaming.daemon import IngestProgress, run
 from streaming.writer import QUARANTINE_SCHEMA
+from tests.forged import put_shard
 from tests.streaming.line import MINUTE_MS, NOON_MS, Line, event, wait_until
 from twintide import files, telemetry
 from twintide.clock import HeldClock, SystemClock, from_unix_ms, to_unix_ms
 from twintide.errors import Refused
-from twintide.shards import Ledger, ShardFooter, publish_shard, read_shard
+from twintide.shards import Ledger, ShardFooter, read_shard
 
 NewLine = Callable[..., Line]
 Capture = pytest.CaptureFixture[str]
@@ -69,12 +71,13 @@ def test_a_row_holds_the_message_and_where_it_came_from(line: NewLine) -> None:
 
 
 def test_other_tools_read_the_shards_as_they_are(line: NewLine) -> None:
-    """DuckDB and Polars, by glob, with quarantine files and watermarks beside the shards."""
+    """DuckDB, Polars and Arrow read the whole folder: it holds shards, and nothing else."""
     made = line()
     made.feed(range(100))
     made.feed_raw([b"bad"])
     made.catch_up()
-    glob = str(made.deployment.shards_dir / "**" / "*.parquet")
+    shards_dir = made.deployment.shards_dir
+    glob = str(shards_dir / "**" / "*.parquet")
 
     ((count, date, total),) = (
         duckdb.read_parquet(glob, hive_partitioning=True)
@@ -83,6 +86,9 @@ def test_other_tools_read_the_shards_as_they_are(line: NewLine) -> None:
     )
     assert (count, str(date), total) == (100, "2023-11-15", 4950)
     assert pl.read_parquet(glob)["id"].sum() == 4950
+    assert pl.read_parquet(shards_dir)["id"].sum() == 4950
+    assert pads.dataset(shards_dir, partitioning="hive").count_rows() == 100
+    assert {path.suffix for path in shards_dir.rglob("*") if path.is_file()} == {".parquet"}
 
 
 @pytest.mark.promise("S4")
@@ -227,7 +233,7 @@ def test_tombstones_alone_do_not_stop_what_lies_behind(line: NewLine) -> None:
 
 def read_quarantine(line: Line, name: str | None) -> pa.Table:
     assert name is not None
-    (path,) = line.deployment.shards_dir.rglob(name)
+    (path,) = line.deployment.ledger_dir.rglob(name)
     with pa.ipc.open_file(path) as file:
         table = file.read_all()
     assert table.schema == QUARANTINE_SCHEMA
@@ -292,7 +298,7 @@ def test_another_log_under_the_same_name_is_refused(line: NewLine) -> None:
     made.catch_up()
     (name,) = made.ledger.names()
     moved = name.footer().model_copy(update={"topic": fresh.deployment.kafka.topic})
-    publish_shard(made.ledger.root, moved, read_shard(name.path))
+    put_shard(made.ledger.root, moved, read_shard(name.path))
 
     with pytest.raises(Refused, match="its log ends at 0"):
         fresh.catch_up()

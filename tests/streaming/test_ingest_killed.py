@@ -16,16 +16,16 @@ NewLine = Callable[..., Line]
 def test_kill_at_every_step_of_a_commit_neither_loses_nor_repeats_an_event(
     line: NewLine, tmp_path: Path
 ) -> None:
-    """SIGKILL before the 1st, 2nd, ... 17th step that touches the disk, each time a new daemon on
+    """SIGKILL before the 1st, 2nd, ... 26th step that touches the disk, each time a new daemon on
     what the last one left; bad messages among the good, so quarantine files are steps too.
     """
     made = line(partitions=2)
-    for minute in range(24):
+    for minute in range(36):
         start_ms = NOON_MS + minute * MINUTE_MS
         made.feed(range(minute * 10, minute * 10 + 10), start_ms=start_ms)
         made.feed_raw([b"bad"], at_ms=start_ms + 9_000)
     died_before: list[str] = []
-    for kill_at in range(1, 18):
+    for kill_at in range(1, 27):
         process = crash_runs.start(crash_runs.catch_up_until_killed, made.values, kill_at)
         process.join(30)
         assert process.exitcode == -9
@@ -34,7 +34,7 @@ def test_kill_at_every_step_of_a_commit_neither_loses_nor_repeats_an_event(
 
     assert {"fsync", "link", "unlink"} <= set(died_before)
     assert made.holds_every_event_once()
-    assert sum(footer.rejected for footer in made.footers()) == 24
+    assert sum(footer.rejected for footer in made.footers()) == 36
 
 
 @pytest.mark.promise("S1")
@@ -70,22 +70,22 @@ def test_kill_of_rival_daemons_at_random_moments_neither_loses_nor_repeats_an_ev
 
 @pytest.mark.promise("S1")
 @pytest.mark.parametrize(
-    ("publish", "is_sound"),
-    [("publish_file_once", True), ("publish_file", False)],
+    ("target", "is_sound"),
+    [(crash_runs.catch_up_stalled, True), (crash_runs.catch_up_overwriting, False)],
     ids=["as it is", "control: overwriting"],
 )
 def test_a_rival_that_wakes_up_late_does_no_harm(
-    line: NewLine, tmp_path: Path, publish: str, *, is_sound: bool
+    line: NewLine, tmp_path: Path, target: Callable[..., None], *, is_sound: bool
 ) -> None:
-    """It stalls right before it publishes; meanwhile another reads further and commits. Then the
-    late one finds the name taken. With a publish that overwrites, events are lost: this test
-    can turn red.
+    """It stalls right before it commits; meanwhile another reads further and commits. Then the
+    late one finds its claim taken. With a claim that overwrites, events are lost: this test can
+    turn red.
     """
     made = line()
     made.feed([100], start_ms=NOON_MS - MINUTE_MS)
     made.catch_up()
     made.feed(range(10))
-    late = crash_runs.start(crash_runs.catch_up_stalled, made.values, publish)
+    late = crash_runs.start(target, made.values, 1)
     wait_until((tmp_path / "stalled").exists)
     made.feed(range(10, 20), start_ms=NOON_MS + 10_000)
     made.feed(range(20, 30), start_ms=NOON_MS + MINUTE_MS)
@@ -97,3 +97,45 @@ def test_a_rival_that_wakes_up_late_does_no_harm(
     assert made.holds_every_event_once() == is_sound
     if not is_sound:
         assert made.fed - made.stored() == {(0, number): 1 for number in range(10, 20)}
+
+
+@pytest.mark.promise("S1")
+@pytest.mark.parametrize(
+    ("stall_at", "step"),
+    [
+        (1, "link"),
+        (3, "listdir"),
+        (4, "fsync"),
+        (5, "mkdir"),
+        *(
+            pytest.param(stall_at, None, marks=pytest.mark.faults)
+            for stall_at in (2, *range(6, 15))
+        ),
+    ],
+)
+@pytest.mark.parametrize("minutes", [1, pytest.param(4, marks=pytest.mark.faults)])
+def test_a_zombie_does_no_harm_wherever_it_slept(
+    line: NewLine, tmp_path: Path, stall_at: int, step: str | None, minutes: int
+) -> None:
+    """It sleeps between two steps of its commit, its rival, with another `shards.minutes`, goes on
+    by one shard or by so many that the claim which the sleeper was about to make, or has made, was
+    pruned. Then it wakes up.
+    """
+    made = line()
+    made.feed([100], start_ms=NOON_MS - MINUTE_MS)
+    made.feed_raw([b"bad"], at_ms=NOON_MS - MINUTE_MS)
+    made.catch_up()
+    made.feed(range(10))
+    late = crash_runs.start(crash_runs.catch_up_stalled, made.values, stall_at)
+    wait_until((tmp_path / "stalled").exists)
+    made.feed(range(10, 20), start_ms=NOON_MS + 10_000)
+    for minute in range(1, minutes + 1):
+        ids = range(minute * 10 + 10, minute * 10 + 20)
+        made.feed(ids, start_ms=NOON_MS + minute * 2 * MINUTE_MS)
+    Line({**made.values, "shards": {"minutes": 2}}, 1).catch_up()
+    (tmp_path / "go").touch()
+    late.join(30)
+
+    assert step in {None, (tmp_path / "stalled").read_text()}
+    assert late.exitcode == 0
+    assert made.holds_every_event_once()

@@ -13,6 +13,7 @@ import pytest
 
 from publisher.publish import publish
 from streaming.offline import write_shards
+from tests.forged import put_shard
 from tests.trainer.conftest import DAYS, Line, MakeLine, at, deployment_in, small_stream
 from trainer import run
 from trainer.epoch import shuffled
@@ -20,7 +21,7 @@ from twintide.checkpoints import Checkpoint, list_checkpoints
 from twintide.clock import HeldClock
 from twintide.errors import Corrupt, Refused
 from twintide.keys import keys_of
-from twintide.shards import Ledger, publish_shard, read_shard
+from twintide.shards import Ledger, read_shard
 from twintide.slices import ITEM_KEY, OFFSET, PARTITION, USER_KEY
 
 ID_TABLES = ("user", "item")
@@ -304,7 +305,7 @@ def test_a_clock_that_runs_ahead_makes_no_other_click_old(tmp_path: Path) -> Non
     table, footer = read_shard(name.path), name.footer()
     ahead = pa.array([at(27_000)] * len(table)).cast(table.schema.field("event_at").type)
     name.path.unlink()
-    publish_shard(ledger.root, footer, table.set_column(3, table.schema.field("event_at"), ahead))
+    put_shard(ledger.root, footer, table.set_column(3, table.schema.field("event_at"), ahead))
 
     outcomes = run.nightly(deployment, clock=HeldClock(at(1, 1)))
 
