@@ -1,8 +1,10 @@
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
+from structlog.testing import capture_logs
 
 from tests.streaming.line import Line, new_line
 from twintide import telemetry
@@ -22,3 +24,10 @@ def line(kafka: str, tmp_path: Path) -> Callable[..., Line]:
 @pytest.fixture(autouse=True)
 def json_logs() -> None:
     telemetry.configure_logging()
+
+
+@pytest.fixture
+def logged() -> Iterator[Callable[[str], list[dict[str, Any]]]]:
+    """The events of a name that the log has had so far."""
+    with capture_logs() as lines:
+        yield lambda name: [dict(each) for each in lines if each["event"] == name]

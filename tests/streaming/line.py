@@ -124,8 +124,8 @@ class Line:
         key = b"k" if message is None else None
         producer.send(topic, message, key=key, partition=partition, timestamp_ms=at_ms)
 
-    def catch_up(self, clock: Clock | None = None) -> IngestSummary:
-        return run(self.deployment, clock=clock or SystemClock(), until_caught_up=True)
+    def catch_up(self, clock: Clock | None = None, **options: Any) -> IngestSummary:
+        return run(self.deployment, clock=clock or SystemClock(), until_caught_up=True, **options)
 
     @contextmanager
     def running(self, clock: Clock) -> Iterator[None]:

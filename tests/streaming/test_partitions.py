@@ -11,7 +11,6 @@ from uuid import uuid4
 
 import pytest
 from kafka.errors import InvalidReplicationAssignmentError
-from structlog.testing import capture_logs
 
 from streaming import reader
 from streaming.client import admin
@@ -52,13 +51,6 @@ def is_made(line: Line) -> bool:
         (described,) = client.describe_topics([topic])
     leaders = [each["leader_id"] for each in described["partitions"]]
     return len(leaders) == line.partitions and -1 not in leaders
-
-
-@pytest.fixture
-def logged() -> Iterator[Logged]:
-    """The events of a name that the log has had so far."""
-    with capture_logs() as lines:
-        yield lambda name: [dict(each) for each in lines if each["event"] == name]
 
 
 @pytest.mark.faults
