@@ -19,6 +19,7 @@ from console.options import (
 )
 from console.output import Update, instant, number, progress, say
 from twintide.clock import Clock, SystemClock
+from twintide.errors import TwintideError
 
 if TYPE_CHECKING:
     from publisher.publish import Published
@@ -125,7 +126,11 @@ def publish_and_tidy(deployment: "Deployment", *, clock: Clock) -> "Published":
     from publisher import gc
     from publisher.publish import publish
 
-    published = publish(deployment, clock=clock)
+    try:
+        published = publish(deployment, clock=clock)
+    except (TwintideError, OSError):
+        gc.run(deployment)  # a disk that is full would stay so
+        raise
     gc.run(deployment)
     return published
 

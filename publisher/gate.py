@@ -7,6 +7,7 @@ neither of them has learnt. What could not be judged is said, never guessed.
 
 import math
 from dataclasses import dataclass
+from datetime import datetime
 
 import numpy as np
 import numpy.typing as npt
@@ -43,13 +44,24 @@ class Recall:
 
 
 def judge(
-    draft: Draft, live: LoadedVersion | None, clicks: pa.Table | None, config: GateConfig
+    draft: Draft,
+    live: LoadedVersion | None,
+    clicks: pa.Table | None,
+    config: GateConfig,
+    *,
+    latest: datetime | None = None,
+    rewound_to: str | None = None,
 ) -> GateReport:
     """Judge a draft. `clicks` are rows of slices that neither the draft nor `live` has learnt,
-    newest last; None where there are none.
+    newest last; None where there are none. With `rewound_to`, an operator went back to that
+    checkpoint on purpose. A newest click later than `latest` says nothing of how new anything is.
     """
     reasons = mechanics(draft, live.manifest if live else None, config)
     notes: list[str] = []
+    if live:
+        older, said = _is_older(draft, live.manifest, latest=latest, rewound_to=rewound_to)
+        reasons += older
+        notes += said
     if live is None:
         notes.append("recall was not compared: no version is live")
     if clicks is None or len(clicks) < config.min_events:
@@ -195,12 +207,22 @@ def _steps_back(draft: Draft, live: VersionManifest, config: GateConfig) -> list
             f"it has {draft.index.items} items, the live version {live.items}; "
             f"{math.ceil(least)} is the least allowed"
         )
-    newest, live_newest = draft.checkpoint.newest_event_at, live.newest_event_at
-    if live_newest and (newest is None or newest < live_newest):
-        reasons.append(
-            f"its newest click is of {newest}, that of the live version of {live_newest}"
-        )
     return reasons
+
+
+def _is_older(
+    draft: Draft, live: VersionManifest, *, latest: datetime | None, rewound_to: str | None
+) -> tuple[list[str], list[str]]:
+    """Why the draft's clicks are too old, and what could not be judged or was meant."""
+    newest, live_newest = draft.checkpoint.newest_event_at, live.newest_event_at
+    if live_newest is None or (newest is not None and newest >= live_newest):
+        return [], []
+    found = f"its newest click is of {newest}, that of the live version of {live_newest}"
+    if latest is not None and live_newest > latest:
+        return [], [f"{found}, which lies in the future: the two were not compared"]
+    if rewound_to is not None:
+        return [], [f"{found}: training was rewound to {rewound_to}"]
+    return [found], []
 
 
 def _report(

@@ -1,8 +1,9 @@
 """Take away the versions and checkpoints that nothing needs any more.
 
-What stays is decided by a pure plan: what is live, what one could go back to, what training stands
-on, and the newest of each kind. Removing hides a folder first, so that what was begun is finished
-by the next run.
+What stays is decided by a pure plan: what is live, what one could go back to, the newest of those
+that were never live or were left for good, what training stands on, and the newest of each kind.
+Removing hides a folder first, so that what was begun is finished by the next run. What cannot be
+read or removed keeps nothing else from going.
 """
 
 from collections.abc import Collection, Sequence
@@ -12,11 +13,22 @@ from pathlib import Path
 from publisher import registry
 from twintide.checkpoints import CheckpointManifest, list_checkpoints
 from twintide.config import Deployment
+from twintide.errors import Retryable, TwintideError
 from twintide.files import exclusive_lock, make_folder, remove_folder, sweep_temporaries
 from twintide.telemetry import get_log
-from twintide.versions import ServingState, read_state, read_version_manifest, version_names
+from twintide.versions import (
+    ServingState,
+    VersionManifest,
+    read_state,
+    read_version_manifest,
+    version_names,
+)
 
 log = get_log("publisher")
+
+
+KEPT_FOR_A_LOOK = 3
+"""Versions that stay besides those that one can go back to: refused, held, rolled back from."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +36,8 @@ class Keep:
     """How many of the newest of each kind stay."""
 
     versions: int
+    """Those that a rollback can go back to."""
+
     hourly: int
     nightly: int
 
@@ -42,13 +56,15 @@ def plan(
     state: ServingState,
     *,
     served_from: Collection[str],
+    servable: Collection[str],
     keep: Keep,
 ) -> Plan:
     """What may go. Versions and checkpoints come oldest first; `served_from` are the checkpoints
-    of the versions that `in_use` names.
+    of the versions that `in_use` names, `servable` the versions that could be served again.
     """
-    newest = set(versions[-keep.versions :])
-    keeping = newest | in_use(state)
+    pile = [name for name in dict.fromkeys(reversed(registry.live_pile(state))) if name in servable]
+    others = [name for name in versions if name not in pile]
+    keeping = {*pile[: keep.versions], *others[-KEPT_FOR_A_LOOK:], *in_use(state)}
     needed = _needed(checkpoints, keep) | set(served_from)
     return Plan(
         versions=tuple(name for name in versions if name not in keeping),
@@ -66,8 +82,8 @@ def in_use(state: ServingState) -> set[str]:
 
 def run(deployment: Deployment, *, dry_run: bool = False) -> Plan:
     """Remove what the plan says, and finish what an earlier run began; returns what went or, in a
-    dry run, what would go. Raises Retryable while a publish is at work, Corrupt where it cannot be
-    told what is in use.
+    dry run, what would go. Raises Retryable while a publish is at work or where the disk refuses,
+    Corrupt where the state cannot be read.
     """
     root = deployment.versions_dir
     make_folder(root)
@@ -85,12 +101,15 @@ def run(deployment: Deployment, *, dry_run: bool = False) -> Plan:
 def _planned(deployment: Deployment) -> Plan:
     root = deployment.versions_dir
     state = read_state(root)
-    names = version_names(root)
+    manifests = {name: _manifest(root, name) for name in version_names(root)}
+    readable = {name: found for name, found in manifests.items() if found is not None}
+    used = in_use(state) & set(manifests)
     return plan(
-        names,
-        list_checkpoints(deployment.checkpoints_dir),
+        list(manifests),
+        _checkpoints(deployment) if used <= set(readable) else (),
         state,
-        served_from=_checkpoints_of(root, in_use(state) & set(names)),
+        served_from={readable[name].checkpoint for name in used & set(readable)},
+        servable={name for name, found in readable.items() if found.gate.passed},
         keep=Keep(
             versions=deployment.publishing.keep_versions,
             hourly=deployment.training.keep_hourly,
@@ -99,8 +118,22 @@ def _planned(deployment: Deployment) -> Plan:
     )
 
 
-def _checkpoints_of(root: Path, names: Collection[str]) -> set[str]:
-    return {read_version_manifest(root, name).checkpoint for name in names}
+def _manifest(root: Path, name: str) -> VersionManifest | None:
+    """None where it is damaged: such a version goes when its turn comes, and blocks nothing."""
+    try:
+        return read_version_manifest(root, name)
+    except TwintideError as error:
+        log.warning("version_not_read", version=name, reason=error.message)
+        return None
+
+
+def _checkpoints(deployment: Deployment) -> Sequence[CheckpointManifest]:
+    """None of them where one is damaged: what it stands on cannot be told, so all stay."""
+    try:
+        return list_checkpoints(deployment.checkpoints_dir)
+    except TwintideError as error:
+        log.warning("checkpoints_kept", reason=error.message)
+        return ()
 
 
 def _needed(checkpoints: Sequence[CheckpointManifest], keep: Keep) -> set[str]:
@@ -112,11 +145,27 @@ def _needed(checkpoints: Sequence[CheckpointManifest], keep: Keep) -> set[str]:
 
 
 def _remove(deployment: Deployment, going: Plan) -> None:
-    for name in going.versions:
-        remove_folder(deployment.versions_dir / name)
-        log.info("version_removed", version=name)
-    for name in going.checkpoints:
-        remove_folder(deployment.checkpoints_dir / name)
-        log.info("checkpoint_removed", checkpoint=name)
-    sweep_temporaries(deployment.versions_dir, older_than_seconds=0)
-    sweep_temporaries(deployment.checkpoints_dir)
+    root, checkpoints = deployment.versions_dir, deployment.checkpoints_dir
+    refused = [
+        *(error for name in going.versions if (error := _gone(root / name))),
+        *(error for name in going.checkpoints if (error := _gone(checkpoints / name))),
+    ]
+    sweep_temporaries(root, older_than_seconds=0)
+    sweep_temporaries(checkpoints)
+    if refused:
+        raise Retryable(
+            f"the disk does not let {len(refused)} folders go, the first: {refused[0]}",
+            hint="see to the rights of the folder; the next gc tries again",
+        )
+
+
+def _gone(folder: Path) -> OSError | None:
+    """Take a folder away, or say why not. One that is gone already is no error."""
+    try:
+        remove_folder(folder)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        return error
+    log.info("removed", name=folder.name)
+    return None

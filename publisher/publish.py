@@ -11,7 +11,12 @@ from publisher import gate, registry
 from publisher.build import Draft, draft_of, next_name, publish_version
 from publisher.reader import LoadedVersion, load_version
 from publisher.unlearnt import newest_clicks
-from twintide.checkpoints import list_checkpoints, load_checkpoint
+from twintide.checkpoints import (
+    CheckpointManifest,
+    list_checkpoints,
+    load_checkpoint,
+    sequence_of,
+)
 from twintide.clock import Clock
 from twintide.config import Deployment
 from twintide.errors import Corrupt, Refused
@@ -59,8 +64,10 @@ def publish(
         chosen = checkpoint or _head(deployment)
         state = read_state(root)
         manifest = _built_before(root, chosen, judge=judge)
-        if manifest is None:
-            manifest = _build(deployment, chosen, state, judge=judge)  # 2. a version, not live yet
+        if manifest is None or (judge and _judged_otherwise(manifest, state)):
+            manifest = _build(  # 2. a version, not live yet
+                deployment, chosen, state, judge=judge, before=manifest, clock=clock
+            )
         asked_for = checkpoint is not None
         return _promote(root, manifest, clock=clock, asked_for=asked_for)  # 3. the pointer moves
 
@@ -97,20 +104,41 @@ def _built_before(root: Path, checkpoint: str, *, judge: bool) -> VersionManifes
     return None
 
 
+def _judged_otherwise(manifest: VersionManifest, state: ServingState) -> bool:
+    """Whether the gate's word may be another one today: what it refused is judged again on newer
+    clicks and against what is live now, and what passed against another version than the live one.
+    """
+    if manifest.name == state.current or registry.was_rolled_back_from(state, manifest.name):
+        return False
+    report = manifest.gate
+    return not report.passed or (report.live is not None and report.live != state.current)
+
+
 def _build(
-    deployment: Deployment, checkpoint: str, state: ServingState, *, judge: bool
+    deployment: Deployment,
+    checkpoint: str,
+    state: ServingState,
+    *,
+    judge: bool,
+    before: VersionManifest | None,
+    clock: Clock,
 ) -> VersionManifest:
+    """A version with what the gate says of it; the one `before`, where it says the same of that."""
     root = deployment.versions_dir
     loaded = load_checkpoint(deployment.checkpoints_dir, checkpoint)
     draft = draft_of(loaded, deployment.publishing)
-    report = _judged(deployment, draft, state) if judge else _not_judged()
+    report = _judged(deployment, draft, state, clock=clock) if judge else _not_judged()
+    if before is not None and before.gate == report:
+        return before
     name = next_name(root, state)
     manifest = publish_version(root, name, draft, gate=report)
     log.info("version_built", version=name, checkpoint=checkpoint, items=manifest.items)
     return manifest
 
 
-def _judged(deployment: Deployment, draft: Draft, state: ServingState) -> GateReport:
+def _judged(
+    deployment: Deployment, draft: Draft, state: ServingState, *, clock: Clock
+) -> GateReport:
     live, note = _live_version(deployment.versions_dir, state)
     config, own = deployment.publishing.gate, draft.checkpoint
     clicks = newest_clicks(
@@ -119,8 +147,24 @@ def _judged(deployment: Deployment, draft: Draft, state: ServingState) -> GateRe
         specs=[own.model, live.manifest.model] if live else [own.model],
         limit=config.max_events,
     )
-    report = gate.judge(draft, live, clicks, config)
+    rewound_to = _rewound_to(deployment, own, live.manifest) if live else None
+    report = gate.judge(draft, live, clicks, config, latest=clock.latest(), rewound_to=rewound_to)
     return report.model_copy(update={"notes": (*note, *report.notes)})
+
+
+def _rewound_to(
+    deployment: Deployment, own: CheckpointManifest, live: VersionManifest
+) -> str | None:
+    """The checkpoint that an operator went back to after the live version's had been trained, if
+    this one is or stands on what that made.
+    """
+    made = {one.name: one for one in list_checkpoints(deployment.checkpoints_dir)}
+    one: CheckpointManifest | None = own
+    while one is not None and one.sequence > sequence_of(live.checkpoint):
+        if one.is_rewound:
+            return one.parent
+        one = made.get(one.parent or "")
+    return None
 
 
 def _live_version(root: Path, state: ServingState) -> tuple[LoadedVersion | None, tuple[str, ...]]:

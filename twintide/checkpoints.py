@@ -87,7 +87,18 @@ class CheckpointManifest(Record):
     @property
     def sequence(self) -> int:
         """The number in its name; both lines count together."""
-        return int(self.name.rpartition("-")[2])
+        return sequence_of(self.name)
+
+    @property
+    def is_rewound(self) -> bool:
+        """Whether `twintide rewind` made it: its parent anew, with nothing learnt since."""
+        parent_kind = (self.parent or "").partition("-")[0]
+        return parent_kind == self.kind and not self.slices and not self.rows
+
+
+def sequence_of(name: str) -> int:
+    """The number in the name of a checkpoint."""
+    return int(name.rpartition("-")[2])
 
 
 @dataclass(frozen=True)

@@ -297,7 +297,9 @@ class PublishingConfig(Config):
     """Lists that an inverted file looks into."""
 
     keep_versions: PositiveInt = 24
-    """Versions that gc keeps, besides the live, the previous and the held ones."""
+    """Versions that gc keeps of those that were live and that a rollback can go back to. Of the
+    others (refused, held, rolled back from) it keeps the newest three.
+    """
 
     gate: GateConfig = GateConfig()
 

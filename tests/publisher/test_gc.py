@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from publisher import gc, registry
+from publisher.publish import publish
 from tests.publisher import checkpoint_fixture as made
 from tests.publisher.checkpoint_fixture import NOON
 from twintide.checkpoints import CheckpointManifest, checkpoint_name, list_checkpoints
@@ -89,10 +90,21 @@ class World:
 
 def must_stay(world: World, keep: gc.Keep) -> tuple[set[str], set[str]]:
     """The rules, said once more and plainly."""
-    versions = set(sorted(world.versions)[-keep.versions :])
-    for name in (world.state.current, world.state.previous, registry.rollback_target(world.state)):
-        if name in world.versions:
-            versions.add(str(name))
+    versions = {
+        name
+        for name in (
+            world.state.current,
+            world.state.previous,
+            registry.rollback_target(world.state),
+        )
+        if name in world.versions
+    }
+    pile: list[str] = []
+    for name in reversed(registry.live_pile(world.state)):
+        if name in world.versions and name not in pile:
+            pile.append(name)
+    versions |= set(pile[: keep.versions])
+    versions |= set([name for name in sorted(world.versions) if name not in pile][-3:])
     served = {
         world.versions[name]
         for name in (world.state.current, world.state.previous)
@@ -121,6 +133,7 @@ def test_gc_removes_nothing_that_is_needed_and_all_that_is_not(seed: int) -> Non
             world.checkpoints,
             world.state,
             served_from={world.versions[name] for name in used},
+            servable=world.versions,
             keep=keep,
         )
         versions, checkpoints = must_stay(world, keep)
@@ -160,6 +173,54 @@ def test_gc_removes_folders_and_a_dry_run_only_says_which(
     kept = [one.name for one in list_checkpoints(four_versions.checkpoints_dir)]
     assert kept == ["hourly-000002", "hourly-000003", "hourly-000004"]
     assert gc.run(four_versions) == gc.Plan((), ())
+
+
+@pytest.mark.promise("P8")
+def test_what_cannot_be_served_pushes_out_nothing_that_can(
+    with_versions: Callable[[int], Deployment], clock: HeldClock
+) -> None:
+    """Held and refused versions come and go; those that one can go back to stay, as many as the
+    configuration says, and a rollback finds them.
+    """
+    deployment = fill_in(with_versions(3), {"publishing": {"keep_versions": 3}})
+    root = deployment.versions_dir
+    registry.hold(root, reason="a quiet week", clock=clock)
+    for sequence in range(4, 12):
+        few = made.item_range(1000, 20 if sequence % 2 else 300)
+        made.add_checkpoint(deployment, sequence, items=few, seed=sequence)
+        assert not publish(deployment, clock=clock).promoted
+        gc.run(deployment)
+
+    assert version_names(root) == [f"v{n:06d}" for n in (1, 2, 3, 9, 10, 11)]
+    registry.rollback(root, reason="odd", clock=clock)
+    assert registry.rollback(root, reason="odd too", clock=clock).current == "v000001"
+
+
+@pytest.mark.parametrize("damaged", ["v000004/manifest.json", "v000001/manifest.json"])
+def test_a_damaged_version_keeps_no_other_from_going(
+    four_versions: Deployment, damaged: str
+) -> None:
+    """The live one or another: gc goes on, and where it cannot tell which checkpoint is served it
+    keeps all of them.
+    """
+    root = four_versions.versions_dir
+    (root / damaged).write_bytes(b"{}")
+
+    gone = gc.run(four_versions)
+
+    assert "v000002" in gone.versions
+    assert (gone.checkpoints == ()) == damaged.startswith("v000004")
+    assert "v000004" in version_names(root)
+
+
+def test_a_damaged_checkpoint_keeps_no_version_from_going(four_versions: Deployment) -> None:
+    """What training stands on cannot be told then, so every checkpoint stays."""
+    (four_versions.checkpoints_dir / "hourly-000002" / "manifest.json").write_bytes(b"{")
+
+    gone = gc.run(four_versions)
+
+    assert gone.versions
+    assert gone.checkpoints == ()
 
 
 @pytest.mark.promise("P8")

@@ -1,5 +1,5 @@
 import shutil
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -208,7 +208,7 @@ def test_a_damaged_version_is_built_anew_under_the_next_number(line: Line) -> No
 
 
 def test_a_refused_version_is_kept_with_its_report_and_never_promoted(line: Line) -> None:
-    """The next publish says so again, without building; --no-gate is the operator's word."""
+    """The next publish says so again under the same number; --no-gate is the operator's word."""
     line.train()
     line.publish()
     half = made.add_checkpoint(line.deployment, 9, items=made.item_range(1000, 100)).name
@@ -222,6 +222,96 @@ def test_a_refused_version_is_kept_with_its_report_and_never_promoted(line: Line
     forced = line.publish(half, judge=False)
     assert (forced.version, forced.promoted) == ("v000003", True)
     assert forced.gate.notes == ("not judged: the operator asked for it",)
+
+
+@pytest.mark.promise("P7")
+def test_what_was_refused_is_judged_again_when_its_opponent_is_gone(line: Line) -> None:
+    """Half the items of the live version are too few, until that was rolled back from."""
+    few = made.add_checkpoint(line.deployment, 1, items=made.item_range(1000, 100)).name
+    line.publish()
+    made.add_checkpoint(line.deployment, 2, items=made.item_range(1000, 300))
+    line.publish()
+    again = made.add_checkpoint(line.deployment, 3, items=made.item_range(1000, 120)).name
+    refused = line.publish()
+    assert (refused.version, refused.gate.passed) == ("v000003", False)
+    registry.rollback(line.root, reason="odd items", clock=line.clock)
+    registry.release(line.root, clock=line.clock)
+
+    judged = line.publish()
+
+    assert (judged.version, judged.promoted) == ("v000004", True)
+    manifest = read_version_manifest(line.root, "v000004")
+    assert (manifest.checkpoint, manifest.gate.live) == (again, "v000001")
+    assert read_version_manifest(line.root, "v000001").checkpoint == few
+
+
+@pytest.mark.promise("P7")
+def test_what_was_refused_is_judged_again_on_new_clicks(line: Line) -> None:
+    """The same checkpoint, the same live version, other clicks: another report."""
+    made.add_checkpoint(line.deployment, 1, position=0)
+    line.publish()
+    live = load_version(line.root, "v000001")
+    made.add_slice(line.deployment, 1, made.clicks_liked_by(live, line.deployment, 400), first=0)
+    made.add_checkpoint(line.deployment, 2, seed=9)
+    first, same = line.publish(), line.publish()
+    liked = load_version(line.root, first.version)
+    clicks = made.clicks_liked_by(liked, line.deployment, 4_000, seed=3)
+    made.add_slice(line.deployment, 2, clicks, first=400)
+
+    second = line.publish()
+
+    assert (first.version, first.gate.passed) == ("v000002", False)
+    assert same == first
+    assert (second.version, second.promoted, second.gate.events) == ("v000003", True, 4_400)
+
+
+@pytest.mark.promise("P6")
+def test_what_was_rolled_back_from_is_not_built_again_to_come_back(line: Line) -> None:
+    """Though it passed against another version than the one that is live now."""
+    for _ in range(3):
+        line.train()
+        line.publish()
+    registry.rollback(line.root, to="v000001", reason="odd", clock=line.clock)
+    registry.release(line.root, clock=line.clock)
+
+    assert "rolled back" in line.publish().why
+    assert line.live == "v000001"
+
+
+@pytest.mark.promise("P7")
+def test_going_back_on_purpose_is_not_held_against_a_version(line: Line) -> None:
+    """A rewound checkpoint may have older clicks than the live version; once it is live itself,
+    what is trained on it may not.
+    """
+    for _ in range(3):
+        line.train()
+        line.publish()
+    rewound = made.add_checkpoint(
+        line.deployment, 4, parent="hourly-000001", newest_event_at=NOON + timedelta(hours=1)
+    ).name
+
+    back = line.publish()
+
+    assert (back.promoted, back.gate.passed) == (True, True)
+    assert "training was rewound to hourly-000001" in "; ".join(back.gate.notes)
+    made.add_checkpoint(line.deployment, 5, parent=rewound, rows=1, newest_event_at=NOON)
+    older = line.publish()
+    assert not older.promoted
+    assert "its newest click is of" in older.why
+
+
+@pytest.mark.promise("S13")
+def test_a_click_of_the_future_in_the_live_version_stops_no_later_one(line: Line) -> None:
+    """Its newest click is of 2099 by a wrong clock: nothing could be newer for decades."""
+    made.add_checkpoint(line.deployment, 1, newest_event_at=datetime(2099, 1, 1, tzinfo=UTC))
+    line.publish()
+    line.clock.advance(3600)
+    made.add_checkpoint(line.deployment, 2, seed=2)
+
+    published = line.publish()
+
+    assert published.promoted
+    assert "lies in the future" in "; ".join(published.gate.notes)
 
 
 def test_numbers_are_not_used_again(line: Line) -> None:
