@@ -30,6 +30,10 @@ class FastClock:
         state = self._read()
         return self.right() + timedelta(seconds=state["wrong"])
 
+    def latest(self) -> datetime:
+        """What has come: no clock but this one says."""
+        return self.now()
+
     def right(self) -> datetime:
         """What it would say if nobody had set it wrong."""
         state = self._read()

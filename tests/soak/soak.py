@@ -23,13 +23,13 @@ from rich.console import Console
 from rich.table import Table
 
 from streaming.daemon import run as ingest
-from streaming.parse import parse
 from tests.soak.faults import FAULTS, Mend, full_disk
 from tests.soak.line import PARTITIONS, TOPIC, SoakLine, small_disk
 from tests.soak.stream import everything_in
 from trainer import run as runs
 from twintide.clock import monotonic_seconds
 from twintide.config import Deployment
+from twintide.jsonrows import parse
 from twintide.shards import Ledger, read_shard
 from twintide.slices import read_chain
 
