@@ -7,6 +7,7 @@ sha256; a reader hashes a file before anything parses it, and opens no name that
 import builtins
 import hashlib
 import io
+import math
 import re
 from pathlib import Path
 
@@ -89,7 +90,7 @@ def parse_table(contents: dict[str, bytes], name: str) -> pa.Table:
     """The Parquet file `name` among the verified bytes. Raises Corrupt where it is none."""
     try:
         return pq.read_table(pa.BufferReader(contents[name]))
-    except (KeyError, pa.ArrowException) as error:
+    except (KeyError, pa.ArrowException, OSError) as error:
         raise Corrupt(f"{name} is missing or no table: {error}") from error
 
 
@@ -108,9 +109,27 @@ def _read_verified_file(folder: Path, name: str, entry: FileEntry) -> bytes:
     return data
 
 
+_HEADER = re.compile(
+    rb"\x93NUMPY\x01\x00(?P<length>..)\{'descr': '(?P<dtype>[|][biu]1|<[iuf][248])', "
+    rb"'fortran_order': False, 'shape': \((?P<shape>(?:[0-9]{1,18}, ?)*(?:[0-9]{1,18})?)\), \} *\n",
+    re.DOTALL,
+)
+"""What numpy writes before an array of plain numbers in C order, and nothing else that it reads:
+numpy evaluates a header as Python, and gives memory to whatever shape it names.
+"""
+
+
 def _parse_array(name: str, data: bytes) -> npt.NDArray[np.generic]:
+    header = _HEADER.match(data)
+    if header is None:
+        raise Corrupt(f"{name} is no array of numbers as Twintide writes them")
+    shape = tuple(int(part) for part in header["shape"].split(b",") if part.strip())
+    dtype = np.dtype(header["dtype"].decode())
+    stated, size = int.from_bytes(header["length"], "little"), math.prod(shape) * dtype.itemsize
+    if 10 + stated != header.end() or len(data) - header.end() != size:
+        raise Corrupt(f"{name} does not hold the {size} bytes that its shape {shape} asks for")
     try:
-        array: npt.NDArray[np.generic] = np.load(io.BytesIO(data), allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
+        array: npt.NDArray[np.generic] = np.frombuffer(memoryview(data)[header.end() :], dtype)
+        return array.reshape(shape).copy()
+    except ValueError as error:  # more dimensions than numpy has
         raise Corrupt(f"{name} is no array: {error}") from error
-    return array

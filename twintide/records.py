@@ -46,8 +46,9 @@ class Record(BaseModel):
         try:
             return cls.model_validate_json(data)
         except ValidationError as error:
+            at = ".".join(str(part) for part in error.errors(include_input=False)[0]["loc"])
             raise Corrupt(
-                f"{name} is damaged or of another format: {error.errors()[0]['msg']}"
+                f"{name} is damaged or of another format{f', at {at}' if at else ''}"
             ) from None
 
 
