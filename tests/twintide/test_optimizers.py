@@ -1,0 +1,149 @@
+"""Both optimizers do what torch's do, and what a plain loop in float64 does."""
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from torch import Tensor, nn
+
+from trainer.dense import DenseOptimizer
+from trainer.rows import EPSILON, RowOptimizer, incidence_of
+from twintide.keys import mixed
+from twintide.model.table import Table
+from twintide.model.two_tower import PooledRows
+
+STEPS, WIDTH, IDS = 25, 6, 40
+Doubles = npt.NDArray[np.float64]
+
+
+def towers(seed: int) -> nn.Sequential:
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Linear(5, 7), nn.ReLU(), nn.Linear(7, 2))
+
+
+def test_adam_is_a_plain_loop() -> None:
+    """The same weights in float64, where the rate changes and where it is resumed."""
+    model = towers(1)
+    optimizer = DenseOptimizer(model, {})
+    plain = {name: each.detach().double().numpy().copy() for name, each in named(model)}
+    mean, square = ({name: np.zeros_like(each) for name, each in plain.items()} for _ in range(2))
+    for step in range(1, STEPS + 1):
+        model(torch.randn(11, 5)).square().mean().backward()
+        rate = 0.01 / (1 + step % 3)
+        for name, parameter in named(model):
+            grad = gradient_of(parameter).double().numpy()
+            mean[name] = 0.9 * mean[name] + 0.1 * grad
+            square[name] = 0.999 * square[name] + 0.001 * grad**2
+            size = np.sqrt(square[name] / (1 - 0.999**step)) + 1e-8
+            plain[name] -= rate * mean[name] / (1 - 0.9**step) / size
+        optimizer.step(learning_rate=rate)
+        if step == STEPS // 2:
+            optimizer = DenseOptimizer(model, optimizer.arrays())  # as a checkpoint has it
+
+        for name, parameter in named(model):
+            np.testing.assert_allclose(parameter.detach().numpy(), plain[name], atol=2e-6)
+
+
+def test_adam_leaves_alone_what_has_no_gradient() -> None:
+    """A frozen layer keeps its weights and moments."""
+    model = towers(1)
+    optimizer = DenseOptimizer(model, {})
+    before, (_, learning) = named(model)[0][1].clone(), named(model)[2]
+    learning.grad = torch.ones_like(learning)
+
+    optimizer.step(learning_rate=0.1)
+
+    assert torch.equal(named(model)[0][1], before)
+    assert not optimizer.arrays()["optimizer.adam.mean.0.weight"].any()
+    assert optimizer.arrays()["optimizer.adam.mean.2.weight"].all()
+
+
+@pytest.mark.faults
+def test_adam_is_torchs_adam() -> None:
+    """Left to the long runs, since loading torch's takes two seconds."""
+    ours, theirs = towers(1), towers(1)
+    own, adam = DenseOptimizer(ours, {}), torch.optim.Adam(theirs.parameters(), lr=1.0)
+    for step in range(10 * STEPS):
+        inputs, rate = torch.randn(11, 5), 0.01 / (1 + step % 3)
+        for model in (ours, theirs):
+            model(inputs).square().mean().backward()
+        own.step(learning_rate=rate)
+        adam.param_groups[0]["lr"] = rate
+        adam.step()
+        adam.zero_grad()
+
+        for mine, wanted in zip(ours.parameters(), theirs.parameters(), strict=True):
+            torch.testing.assert_close(mine, wanted, rtol=1e-5, atol=1e-6)
+
+
+def named(model: nn.Module) -> list[tuple[str, nn.Parameter]]:
+    return list(model.named_parameters())
+
+
+def gradient_of(parameter: nn.Parameter) -> Tensor:
+    assert parameter.grad is not None
+    return parameter.grad
+
+
+def bags(rng: np.random.Generator, pooling: str) -> PooledRows:
+    """Bags of 0 to 4 rows of a table, the default row and repeats among them."""
+    lengths = rng.integers(0, 5, 9)
+    offsets = np.concatenate(([0], np.cumsum(lengths)))
+    return PooledRows(rng.integers(0, IDS + 1, offsets[-1]), offsets, pooling)
+
+
+def plain_step(
+    weights: Doubles, sums: Doubles, features: list[PooledRows], grad_bags: Doubles, rate: float
+) -> None:
+    """Row-wise Adagrad in float64: one gradient a row, one accumulator a row."""
+    gradient: dict[int, Doubles] = {}
+    bag = 0
+    for feature in features:
+        for begin, end in zip(feature.offsets[:-1], feature.offsets[1:], strict=True):
+            share = 1 / (end - begin) if feature.pooling == "mean" and end > begin else 1.0
+            for row in feature.rows[begin:end].tolist():
+                gradient[row] = gradient.get(row, np.zeros(WIDTH)) + share * grad_bags[bag]
+            bag += 1
+    for row, grad in gradient.items():
+        sums[row] += np.mean(np.square(grad))
+        weights[row] -= rate * grad / (np.sqrt(sums[row]) + EPSILON)
+
+
+@pytest.mark.parametrize("poolings", [("sum",), ("mean",), ("mean", "sum", "mean")])
+def test_rows_learn_as_in_a_plain_loop(poolings: tuple[str, ...]) -> None:
+    """Several features of one table, empty bags, a row that is in one bag twice; resumed once."""
+    rng = np.random.default_rng(4)
+    table = Table.empty(WIDTH, device=torch.device("cpu"))
+    table.grow(mixed(np.arange(1, IDS + 1, dtype=np.uint64)))
+    optimizer = RowOptimizer(table)
+    weights, sums = table.weights.double().numpy().copy(), np.zeros(IDS + 1)
+    for step in range(STEPS):
+        features = [bags(rng, pooling) for pooling in poolings]
+        grads = rng.normal(size=(9 * len(poolings), WIDTH)).astype(np.float32)
+        optimizer.step(incidence_of(features), torch.from_numpy(grads), learning_rate=0.1)
+        plain_step(weights, sums, features, grads.astype(np.float64), 0.1)
+        if step == STEPS // 2:
+            optimizer = RowOptimizer(table, optimizer.accumulators.clone())
+
+    np.testing.assert_allclose(table.weights.numpy(), weights, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(optimizer.accumulators.numpy(), sums, rtol=1e-5)
+
+
+@pytest.mark.faults
+def test_rows_of_width_one_learn_as_torchs_adagrad() -> None:
+    """A row of one number has one accumulator, which is what torch gives every number."""
+    table = Table.empty(1, device=torch.device("cpu"))
+    table.grow(mixed(np.arange(1, IDS + 1, dtype=np.uint64)))
+    embedding = nn.Embedding.from_pretrained(table.weights.clone(), freeze=False)
+    theirs = torch.optim.Adagrad(embedding.parameters(), lr=0.1, eps=EPSILON)
+    own, rng = RowOptimizer(table), np.random.default_rng(5)
+    for _ in range(STEPS):
+        rows, targets = rng.integers(0, IDS + 1, 13), torch.from_numpy(rng.normal(size=(13, 1)))
+        looked_up = PooledRows(rows, np.arange(14), "sum")
+        loss = (embedding(torch.from_numpy(rows)) * targets.float()).sum()
+        theirs.zero_grad()
+        loss.backward()
+        theirs.step()
+        own.step(incidence_of([looked_up]), targets.float(), learning_rate=0.1)
+
+    torch.testing.assert_close(table.weights, embedding.weight.detach(), rtol=1e-5, atol=1e-6)
