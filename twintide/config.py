@@ -9,6 +9,7 @@ import json
 import os
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -514,20 +515,26 @@ def _section(section: str, values: dict[str, Any]) -> tuple[dict[str, Any], list
         if field.is_required():
             return {}, [Problem(section, "is missing", "start from a file of `configs/`")]
         return {section: field.default}, []
-    kind: Any = Annotated[field.annotation, *field.metadata, Field()]
-    adapter = TypeAdapter[Any](kind)
     given = values[section]
     problems: list[Problem] = []
     for _ in range(_ROUNDS):
         try:
             # Only from JSON does strict pydantic take a list for a tuple and a string for a path.
-            return {section: adapter.validate_json(json.dumps(given))}, problems
+            return {section: _adapter(section).validate_json(json.dumps(given))}, problems
         except ValidationError as error:
             errors: list[dict[str, Any]] = [dict(each) for each in error.errors(include_url=False)]
             for each in errors:
                 problems += told([from_pydantic(each, section, given, KEYS)], before=problems)
             given = _without(given, errors)
     return {}, problems
+
+
+@lru_cache
+def _adapter(section: str) -> TypeAdapter[Any]:
+    """What reads one section alone."""
+    field = Deployment.model_fields[section]
+    kind: Any = Annotated[field.annotation, *field.metadata, Field()]
+    return TypeAdapter(kind)
 
 
 _ROUNDS = 3

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,14 @@ Change = Callable[[dict[str, Any]], object]
 
 def values() -> dict[str, Any]:
     """The quickstart as YAML gives it, with every column type."""
-    found: dict[str, Any] = config.load(QUICKSTART).model_dump(mode="json")
+    found: dict[str, Any] = json.loads(quickstart())
     found["events"]["columns"] |= {"name": "string", "words": "list<string>", "at": "timestamp_ms"}
     return found
+
+
+@cache
+def quickstart() -> str:
+    return config.load(QUICKSTART).model_dump_json()
 
 
 def changed(change: Change) -> dict[str, Any]:
