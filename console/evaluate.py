@@ -31,7 +31,7 @@ from trainer.state import DerivedState
 from twintide.clock import HeldClock, floor_to_minutes, from_unix_ms, monotonic_seconds, to_unix_ms
 from twintide.config import Deployment, fill_in
 from twintide.features import Encoded, Ids, ItemStatistics
-from twintide.keys import Keys
+from twintide.keys import NO_KEY, Keys
 from twintide.shards import Ledger
 from twintide.slices import USER_KEY, Slice
 from twintide.versions import read_state
@@ -202,8 +202,10 @@ class Seen:
         return self._space
 
     def groups(self, clicked: Clicked) -> Groups:
+        anonymous = clicked.users == NO_KEY
         return Groups(
-            new_user=~np.isin(clicked.users, self._users),
+            new_user=~np.isin(clicked.users, self._users) & ~anonymous,
+            anonymous=anonymous,
             new_item=~np.isin(clicked.rows.item_keys, self._items),
             head=np.isin(clicked.rows.item_keys, self._head),
         )

@@ -29,10 +29,13 @@ def positions_of(targets: Keys, lists: Keys) -> npt.NDArray[np.int64]:
 @dataclass(frozen=True)
 class Groups:
     """Which positives belong to which kind of user and item, as of the tick before them. Booleans
-    [B].
+    [B]. A click is of a new, a known or an anonymous user.
     """
 
     new_user: npt.NDArray[np.bool_]
+    anonymous: npt.NDArray[np.bool_]
+    """The event names no user: neither new nor known, though others of the kind came before."""
+
     new_item: npt.NDArray[np.bool_]
     head: npt.NDArray[np.bool_]
     """The item is among the 100 most clicked of the last 24 hours."""
@@ -40,6 +43,8 @@ class Groups:
     def named(self) -> dict[str, npt.NDArray[np.bool_]]:
         return {
             "new_users": self.new_user,
+            "known_users": ~self.new_user & ~self.anonymous,
+            "anonymous_users": self.anonymous,
             "new_items": self.new_item,
             "head": self.head,
             "tail": ~self.head,

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 
 from console.diversity import ItemSpace
+from console.evaluate import Clicked, Seen
 from console.lists import HOUR_MS, ClickCounts, co_visited
 from console.metrics import MISSED, Groups, Tally, positions_of
 from console.policies import parse_policy
+from trainer.epoch import Rows
 from twintide.errors import Refused
 from twintide.features import Ids
 from twintide.keys import Keys
@@ -107,9 +109,23 @@ def test_recall_precision_and_position_are_what_their_names_say() -> None:
 def test_head_and_tail_part_the_positives() -> None:
     """Whatever is not head is tail."""
     head = np.array([True, False, False])
-    groups = Groups(new_user=head, new_item=head, head=head).named()
+    groups = Groups(new_user=head, anonymous=~head, new_item=head, head=head).named()
 
     assert (groups["head"] ^ groups["tail"]).all()
+
+
+def test_an_anonymous_click_is_of_no_known_user() -> None:
+    """Nor of a new one, however many came before: each click is of just one of the three."""
+    rows = Rows("a slice", np.arange(4), keys(1, 2, 3, 4), query={}, candidate={})
+    seen = Seen()
+    clicked = Clicked(rows, keys(0, 7, 0, 8))
+    seen.learn(clicked, None)
+
+    groups = seen.groups(Clicked(rows, keys(0, 7, 9, 0))).named()
+
+    assert groups["anonymous_users"].tolist() == [True, False, False, True]
+    assert groups["known_users"].tolist() == [False, True, False, False]
+    assert groups["new_users"].tolist() == [False, False, True, False]
 
 
 def test_the_distance_within_a_list_is_the_mean_over_its_pairs() -> None:
