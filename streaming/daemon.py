@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from streaming.metrics import served
-from streaming.reader import Reader
+from streaming.reader import Reader, Stopped
 from streaming.source import Source
 from streaming.tally import IngestProgress, IngestSummary, Tally
 from twintide.clock import Clock, monotonic_seconds
@@ -66,6 +66,8 @@ def run(
                 is_done = _read(
                     deployment, clock=clock, tally=tally, stop=stop, until_caught_up=until_caught_up
                 )
+            except Stopped:
+                break
             except Exception as error:  # noqa: BLE001  what stops the line is for _bear to say
                 _bear(error, tally, stop=stop, until_caught_up=until_caught_up)
         tally.log.info("ingest_ended", rows=tally.progress.rows, shards=tally.progress.shards)
@@ -104,7 +106,7 @@ def _read(
     takes_all = until_caught_up or deployment.kafka.assignment == "all"
     with Source(deployment.kafka, takes_all=takes_all) as source:
         _look_for_topic(source, tally, must_be=until_caught_up)
-        reader = Reader(deployment, source, clock=clock, tally=tally)
+        reader = Reader(deployment, source, clock=clock, tally=tally, stop=stop)
         while not stop.is_set():
             reader.turn()
             tally.metrics.turned()
@@ -132,11 +134,7 @@ def _as_ours(error: Exception, tally: Tally) -> Retryable:
         raise error
     if isinstance(error, OSError):  # a full disk, say: nothing is lost, Kafka still has it
         return Retryable(f"the disk refuses: {error}", hint="see `data_dir`")
-    tally.failed(error)
-    return Retryable(
-        f"something failed that nobody foresaw: {type(error).__name__}: {error}",
-        hint="the event `ingest_failed` in the log says where; nothing is lost, please report it",
-    )
+    return tally.failed(error)
 
 
 def _look_for_topic(source: Source, tally: Tally, *, must_be: bool) -> None:

@@ -8,9 +8,10 @@ from datetime import datetime
 import numpy as np
 import pyarrow as pa
 
+from streaming.content import content_of_rows, with_coordinates
 from streaming.cutter import Cut, PartitionCutter
 from streaming.messages import Int64s, Messages
-from streaming.writer import QUARANTINE_SCHEMA, Content, publish, with_coordinates
+from streaming.writer import publish
 from twintide.clock import from_unix_ms
 from twintide.config import Deployment
 from twintide.errors import Refused
@@ -72,19 +73,14 @@ def _append(
 def _commit(
     deployment: Deployment, ledger: Ledger, cut: Cut, events: pa.Table, *, partitions: int
 ) -> None:
-    own = events.slice(cut.runs[0].values[0], len(cut))
-    content = Content(
-        events=with_coordinates(
-            own,
-            deployment.events,
-            cut.partition,
-            offsets=np.concatenate([run.offsets for run in cut.runs]),
-            times_ms=np.concatenate([run.times_ms for run in cut.runs]),
-        ),
-        rejected=QUARANTINE_SCHEMA.empty_table(),
-        filtered=0,
-        is_bad=np.zeros(len(own), np.bool_),
+    rows = with_coordinates(
+        events.slice(cut.runs[0].values[0], len(cut)),
+        deployment.events,
+        cut.partition,
+        offsets=np.concatenate([run.offsets for run in cut.runs]),
+        times_ms=np.concatenate([run.times_ms for run in cut.runs]),
     )
+    content = content_of_rows(rows, deployment.events)
     fingerprint = deployment.events.fingerprint()
     publish(ledger, cut, content, partitions=partitions, fingerprint=fingerprint)
 

@@ -5,6 +5,7 @@ reads the same messages again. Each partition is either being read, or asked for
 hold?), or in trouble and tried again later; nothing that happens to one delays the others.
 """
 
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,13 +14,14 @@ from datetime import datetime, timedelta
 
 from streaming.ask import LogState, Said
 from streaming.blocks import Block, Damaged, Strayed
+from streaming.content import content_of
 from streaming.cutter import Cut, PartitionCutter, overfull
 from streaming.rejects import RejectWatch
 from streaming.resume import resume_point
 from streaming.source import Source
 from streaming.tally import Tally
 from streaming.troubles import Ends, Trouble, Troubles
-from streaming.writer import content_of, publish
+from streaming.writer import publish
 from twintide.clock import Clock, from_unix_ms, monotonic_seconds
 from twintide.config import Deployment
 from twintide.errors import Corrupt, Refused, Retryable, TwintideError, Unknown
@@ -65,12 +67,24 @@ class _Target:
     at: datetime
 
 
+class Stopped(Exception):
+    """What is open is dropped, to be read again by whoever comes next."""
+
+
 class Reader:
     """Reads the partitions of one consumer. Any error leaves nothing half done: throw it away."""
 
     def __init__(
-        self, deployment: Deployment, source: Source, *, clock: Clock, tally: Tally
+        self,
+        deployment: Deployment,
+        source: Source,
+        *,
+        clock: Clock,
+        tally: Tally,
+        stop: threading.Event | None = None,
     ) -> None:
+        """`stop`: once it is set, no further shard is begun."""
+        self._stop = stop or threading.Event()
         self._deployment = deployment
         self._config = deployment.shards
         self._topic = deployment.kafka.topic
@@ -99,7 +113,7 @@ class Reader:
         """Poll once, and do all that follows from it.
 
         Raises Retryable where no broker answers, Refused where an operator must decide before
-        anything can be read.
+        anything can be read, and Stopped.
         """
         polled = self._source.poll(timeout_seconds=_POLL_SECONDS)
         for partition in polled.gone:
@@ -176,6 +190,10 @@ class Reader:
         except OSError as error:  # a full disk, say: nothing is lost, Kafka still has it
             refusal = Retryable(f"the disk refuses: {error}", hint="see `data_dir`")
             self._in_trouble(partition, refusal, ends=ends)
+        except (TwintideError, Stopped, MemoryError):
+            raise
+        except Exception as error:  # noqa: BLE001  the others are read on, whatever it is
+            self._in_trouble(partition, self._tally.failed(error), ends=ends)
 
     def _in_trouble(
         self,
@@ -299,10 +317,13 @@ class Reader:
         return cut
 
     def _commit(self, cut: Cut) -> None:
-        """Make a shard of a cut. Raises FileExistsError where a rival was first."""
+        """Make a shard of a cut. Raises FileExistsError where a rival was first, and Stopped: a
+        backlog of sparse minutes is thousands of shards in one turn.
+        """
+        if self._stop.is_set():
+            raise Stopped
         content = content_of(cut, self._deployment.events)
-        sample = content.rejected["reason"][0].as_py() if len(content.rejected) else ""
-        self._watch.check(cut.partition, content.is_bad, sample=sample)
+        self._watch.check(cut.partition, content.is_bad, sample=content.reason)
         footer = publish(
             self._ledger,
             cut,

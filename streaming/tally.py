@@ -105,12 +105,19 @@ class Tally:
             self._told, self._told_at = error.message, now
             self.log.warning("ingest_interrupted", why=error.message, hint=error.hint)
 
-    def failed(self, error: Exception) -> None:
-        """Something that nobody foresaw: where it was, once for each kind."""
+    def failed(self, error: Exception) -> Retryable:
+        """Something that nobody foresaw, as what it is to the line; the log says where it was, once
+        for each kind.
+        """
         kind = f"{type(error).__name__}: {error}"
         if kind not in self._failures:
             self._failures.add(kind)
             self.log.error("ingest_failed", exc_info=error)
+        return Retryable(
+            f"something failed that nobody foresaw: {kind}",
+            hint="the event `ingest_failed` in the log says where; nothing is lost, please report "
+            "it",
+        )
 
     def lost_race(self, partition: int) -> None:
         """A rival was first."""

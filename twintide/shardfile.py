@@ -19,6 +19,7 @@ from twintide import __version__
 from twintide.clock import floor_to_minutes
 from twintide.errors import Corrupt
 from twintide.records import Instant, Record
+from twintide.rowgroups import RowGroups
 
 FOOTER_KEY = b"twintide.shard"
 SHARD_NAME = re.compile(
@@ -160,17 +161,14 @@ def minute_of(before: datetime | None, first_broker_at: datetime, *, minutes: in
 
 def encoded(footer: ShardFooter, events: pa.Table) -> pa.Buffer:
     """The bytes of a shard."""
-    sink = pa.BufferOutputStream()
-    metadata = {FOOTER_KEY: footer.model_dump_json().encode()}
-    pq.write_table(
-        events.replace_schema_metadata(metadata),
-        sink,
-        compression="zstd",
-        compression_level=1,
-        write_page_checksum=True,
-        store_schema=True,
-    )
-    return sink.getvalue()
+    rows = RowGroups(events.schema.remove_metadata())
+    rows.add(events)
+    return sealed(footer, rows)
+
+
+def sealed(footer: ShardFooter, rows: RowGroups) -> pa.Buffer:
+    """The bytes of a shard whose rows were compressed as they came."""
+    return rows.sealed({FOOTER_KEY: footer.model_dump_json().encode()})
 
 
 def read_footer(path: Path) -> ShardFooter:

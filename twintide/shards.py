@@ -12,13 +12,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import pyarrow as pa
-
 from twintide.claims import Claims
 from twintide.clock import floor_to_minutes
 from twintide.errors import Corrupt
 from twintide.files import publish_file
 from twintide.records import Instant, Record
+from twintide.rowgroups import RowGroups
 from twintide.shardfile import (
     SHARD_NAME,
     Count,
@@ -27,13 +26,13 @@ from twintide.shardfile import (
     ShardFooter,
     Stamp,
     Topic,
-    encoded,
     footer_in,
     hour_folder,
     minute_of,
     path_of,
     read_footer,
     read_shard,
+    sealed,
     shard_path,
 )
 from twintide.telemetry import get_log
@@ -204,14 +203,14 @@ class Ledger:
         self._tails[partition] = tail
         return tail.footer
 
-    def commit(self, footer: ShardFooter, events: pa.Table, *, after: int | None) -> ShardFooter:
+    def commit(self, footer: ShardFooter, rows: RowGroups, *, after: int | None) -> ShardFooter:
         """Add a shard behind offset `after`, where the chain stands; None: the first of all.
 
         Raises FileExistsError where the chain stands elsewhere by now: then nothing of it counts.
         """
         before = self._tail_before(footer.partition, after)
         footer = footer.model_copy(update={"before": before.stamp if before else None})
-        data = encoded(footer, events)
+        data = sealed(footer, rows)
         path = path_of(self.root, footer)
         claims = self._claims(footer.partition)
         claims.commit(after, data, shown_as=path)

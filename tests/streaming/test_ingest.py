@@ -19,9 +19,9 @@ from kafka.admin import ConfigResource
 
 from streaming import reader, writer
 from streaming.client import admin
+from streaming.content import QUARANTINE_SCHEMA, Content, content_of, pieces
 from streaming.cutter import Cut
 from streaming.daemon import IngestProgress, run
-from streaming.writer import QUARANTINE_SCHEMA
 from tests.forged import put_shard
 from tests.streaming.line import MINUTE_MS, NOON_MS, Line, event, wait_until
 from twintide import files, telemetry
@@ -364,13 +364,14 @@ def test_what_was_read_beyond_a_lost_race_is_not_used(
     cuts: list[Cut] = []
 
     def publish_after_a_rival(
-        ledger: Ledger, cut: Cut, content: writer.Content, **footer: Any
+        ledger: Ledger, cut: Cut, content: Content, **footer: Any
     ) -> ShardFooter:
         cuts.append(cut)
         if len(cuts) == 2:
-            head, _ = cut.runs[0].split(1)
+            (all_of_it,) = pieces(cut.runs)
+            head, _ = all_of_it.split(1)
             shorter = replace(cut, next=head.next, runs=(head,))
-            theirs = writer.content_of(shorter, made.deployment.events)
+            theirs = content_of(shorter, made.deployment.events)
             writer.publish(ledger, shorter, theirs, **footer)
         return writer.publish(ledger, cut, content, **footer)
 
@@ -461,6 +462,26 @@ def test_two_daemons_of_a_group_share_the_partitions_and_take_over(line: NewLine
         clock.advance(120)
         wait_until(lambda: made.stored() == made.fed)
 
+    assert made.holds_every_event_once()
+
+
+@pytest.mark.promise("S12")
+def test_a_stop_begins_no_further_shard(line: NewLine) -> None:
+    """A backlog of sparse minutes is thousands of shards in one turn of the loop; the rest is read
+    again next time.
+    """
+    made = line()
+    made.feed(range(200), step_ms=MINUTE_MS)
+    stop = threading.Event()
+
+    def after_three(progress: IngestProgress) -> None:
+        if progress.shards == 3:
+            stop.set()
+
+    summary = run(made.deployment, clock=SystemClock(), stop=stop, on_progress=after_three)
+
+    assert summary.shards == 3
+    made.catch_up()
     assert made.holds_every_event_once()
 
 

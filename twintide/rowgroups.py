@@ -1,0 +1,35 @@
+"""A Parquet file that is made a row group at a time, so that only compressed rows are held."""
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+
+class RowGroups:
+    """The rows of a file that is being made."""
+
+    def __init__(self, schema: pa.Schema) -> None:
+        self.count = 0
+        """How many rows there are so far."""
+
+        self._schema = schema
+        self._sink = pa.BufferOutputStream()
+        self._writer = pq.ParquetWriter(
+            self._sink,
+            schema,
+            compression="zstd",
+            compression_level=1,
+            write_page_checksum=True,
+            store_schema=True,
+        )
+
+    def add(self, rows: pa.Table) -> None:
+        """One row group more."""
+        if len(rows):
+            self._writer.write_table(rows)
+            self.count += len(rows)
+
+    def sealed(self, metadata: dict[bytes, bytes]) -> pa.Buffer:
+        """The bytes of the file, which nothing can be added to any more."""
+        self._writer.add_key_value_metadata(metadata)
+        self._writer.close()
+        return self._sink.getvalue()
