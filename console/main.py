@@ -8,7 +8,18 @@ import typer
 from rich.markup import escape
 from typer.core import TyperGroup
 
-from console import answers, demo, report, settings, status, stream, train, versions
+from console import (
+    answers,
+    checkpoints,
+    demo,
+    events,
+    report,
+    settings,
+    status,
+    stream,
+    train,
+    versions,
+)
 from twintide import __version__, program
 
 app = typer.Typer(
@@ -19,7 +30,10 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for part in (demo, stream, train, versions, answers, report, status, settings):
+for part in (
+    *(demo, stream, events, train, checkpoints),
+    *(versions, answers, report, status, settings),
+):
     app.add_typer(part.app)
 
 

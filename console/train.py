@@ -104,7 +104,9 @@ def schedule(*, config: ConfigFile = DEFAULT_CONFIG) -> None:
 )
 def rewind(
     *,
-    to: Annotated[str, typer.Option(metavar="CHECKPOINT", help="`twintide status` lists them.")],
+    to: Annotated[
+        str, typer.Option(metavar="CHECKPOINT", help="`twintide checkpoints` lists them.")
+    ],
     config: ConfigFile = DEFAULT_CONFIG,
     as_json: AsJson = False,
 ) -> None:

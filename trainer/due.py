@@ -9,7 +9,9 @@ from trainer.days import Calendar, complete_until
 from twintide.checkpoints import list_checkpoints
 from twintide.clock import Clock
 from twintide.config import Deployment
+from twintide.records import Position
 from twintide.shards import Ledger
+from twintide.slices import read_chain
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,7 @@ def due_day(
 def nightly_due(deployment: Deployment, *, clock: Clock) -> NightlyDue:
     """What the files of a deployment say."""
     newest = line.newest_nightly(list_checkpoints(deployment.checkpoints_dir))
+    calendar = Calendar.of(deployment.training)
     ledger = Ledger(deployment.shards_dir, deployment.kafka.topic)
     minutes = [newest_minute(ledger, each, clock=clock) for each in ledger.watermarks()]
     day = due_day(
@@ -53,6 +56,28 @@ def nightly_due(deployment: Deployment, *, clock: Clock) -> NightlyDue:
         newest_shard_at=max((each for each in minutes if each), default=None),
         complete=complete_until(ledger, clock=clock),
         now=clock.now(),
-        calendar=Calendar.of(deployment.training),
+        calendar=calendar,
     )
+    if day is not None and not _waits(
+        deployment, ledger, newest.position if newest else {}, until=calendar.end_of(day)
+    ):
+        day = None  # before the first event, or quiet since the last nightly
     return NightlyDue(newest.name if newest else None, day)
+
+
+def _waits(deployment: Deployment, ledger: Ledger, learnt: Position, *, until: datetime) -> bool:
+    """Whether clicks before `until` are in slices and not learnt, or shards not yet sliced."""
+    sliced: Position = {}
+    last_hour: dict[int, datetime] = {}
+    for each in read_chain(deployment.slices_dir):
+        for partition, (_, next_) in each.footer.ranges.items():
+            sliced[partition] = next_
+            last_hour[partition] = each.footer.hour_at
+        in_time = each.footer.hour_at < until
+        if each.footer.rows and in_time and not each.is_covered_by(learnt):
+            return True
+    partitions = {mark.partitions for mark in ledger.watermarks().values()}
+    knows_all = len(last_hour) >= max(partitions, default=1)
+    since = min(last_hour.values()) if knows_all else None
+    names = ledger.names(since=since, until=until)
+    return any(name.first >= sliced.get(name.partition, 0) for name in names)

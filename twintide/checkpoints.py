@@ -142,7 +142,7 @@ def read_manifest(root: Path, name: str) -> CheckpointManifest:
     """
     if not _NAME.match(name) or not (root / name).is_dir():
         raise Refused(
-            f"there is no checkpoint {name!r} in {root}", hint="`twintide status` lists them"
+            f"there is no checkpoint {name!r} in {root}", hint="`twintide checkpoints` lists them"
         )
     path = root / name / MANIFEST
     try:

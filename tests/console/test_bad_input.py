@@ -92,7 +92,7 @@ def test_a_column_that_the_events_do_not_have_is_named(twintide: Twintide, tmp_p
         (("show", "v000001"), ("no version 'v000001'", "twintide versions")),
         (("verify", "v000001"), ("no version 'v000001'", "twintide versions")),
         (("diff", "v000001", "v000002"), ("no version 'v000001'", "twintide versions")),
-        (("rewind", "--to", "nightly-000001"), ("no checkpoint", "twintide status")),
+        (("rewind", "--to", "nightly-000001"), ("no checkpoint", "twintide checkpoints")),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
 )
@@ -111,7 +111,7 @@ def test_a_day_without_clicks_cannot_be_asked_for(twintide: Twintide, tmp_path: 
 
     done = twintide("train", "nightly", "--date", "2026-03-02")
 
-    told(done, REFUSED, "no clicks on day 2026-03-02", "twintide status")
+    told(done, REFUSED, "no clicks on day 2026-03-02", "--date")
 
 
 def test_data_without_a_click_is_refused(twintide: Twintide, tmp_path: Path) -> None:

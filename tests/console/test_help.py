@@ -16,8 +16,8 @@ ROOT = Path(__file__).parents[2]
 LIGHT = ("torch", "faiss", "kafka", "matplotlib", "pyarrow", "apscheduler", "fastapi")
 
 INTERFACE = {
-    *("demo", "broker", "ingest", "replay"),
-    *("train", "train hourly", "train nightly", "train schedule", "rewind"),
+    *("demo", "broker", "ingest", "replay", "events"),
+    *("train", "train hourly", "train nightly", "train schedule", "rewind", "checkpoints"),
     *("publish", "versions", "show", "diff", "verify", "gc", "rollback", "hold", "release"),
     *("recommend", "serve", "evaluate", "status"),
     *("config", "config check", "config show"),

@@ -1,0 +1,101 @@
+"""`twintide checkpoints`: what training can go on from, and what is made of each."""
+
+# ruff: noqa: PLC0415  what is heavy is imported where it is needed; see console/options.py
+
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import TYPE_CHECKING
+
+import typer
+
+from console.options import DEFAULT_CONFIG, AsJson, ConfigFile, deployment_of
+from console.output import Rows, instant, number, say, table
+
+if TYPE_CHECKING:
+    from twintide.config import Deployment
+
+app = typer.Typer()
+_MIB = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Row:
+    """One checkpoint, as a list of them shows it."""
+
+    name: str
+    line: str
+    day: date | None
+    base: str | None
+    newest_event_at: datetime | None
+    rows: int
+    loss: float | None
+    size_bytes: int
+    state: str
+    """head: the next run goes on from it; live: what is served is made of it."""
+
+
+@app.command(rich_help_panel="Training", epilog="Example: twintide checkpoints -c twintide.yaml")
+def checkpoints(*, config: ConfigFile = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
+    """List the checkpoints: what each has learnt, and which is the head, which is served.
+
+    `twintide rewind --to CHECKPOINT` makes training go on from one of them.
+    """
+    deployment = deployment_of(config)
+    rows = gather(deployment)
+    nothing = f"there is no checkpoint yet; `twintide train nightly -c {config}` makes one"
+    say(rows, _text(rows) if rows else nothing, as_json=as_json)
+
+
+def gather(deployment: "Deployment") -> list[Row]:
+    """Every checkpoint, oldest first."""
+    from twintide.checkpoints import list_checkpoints
+
+    made = list_checkpoints(deployment.checkpoints_dir)
+    served = _served(deployment)
+    return [
+        Row(
+            name=each.name,
+            line=each.kind,
+            day=each.day,
+            base=each.base,
+            newest_event_at=each.newest_event_at,
+            rows=each.rows,
+            loss=each.loss,
+            size_bytes=sum(file.bytes for file in each.files.values()),
+            state=", ".join(
+                word
+                for word, is_so in (("head", each == made[-1]), ("live", each.name == served))
+                if is_so
+            ),
+        )
+        for each in made
+    ]
+
+
+def _served(deployment: "Deployment") -> str | None:
+    """The checkpoint that the live version is made of."""
+    from publisher.overview import list_versions
+
+    live = [row.checkpoint for row in list_versions(deployment) if row.state == "live"]
+    return live[0] if live else None
+
+
+def _text(rows: list[Row]) -> Rows:
+    columns = ("checkpoint", "day", "base", "newest click", "#rows", "#loss", "#MiB", "state")
+    return table(
+        "",
+        columns,
+        [
+            (
+                each.name,
+                each.day,
+                each.base if each.base != each.name else None,
+                instant(each.newest_event_at),
+                f"{each.rows:,}",
+                number(each.loss),
+                f"{each.size_bytes / _MIB:,.1f}",
+                each.state,
+            )
+            for each in reversed(rows)
+        ],
+    )

@@ -1,0 +1,143 @@
+"""`twintide events`: what has come of late, column by column, and why messages were rejected."""
+
+# ruff: noqa: PLC0415  what is heavy is imported where it is needed; see console/options.py
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from console.options import DEFAULT_CONFIG, AsJson, ConfigFile, Now, clock_at, deployment_of
+from console.output import heading, instant, say, table
+from twintide.clock import Clock
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from rich.console import RenderableType
+
+    from console.recent import Recent
+    from twintide.config import Deployment
+
+app = typer.Typer()
+_SHOWN_REASONS = 20
+_SHOWN_BYTES = 200
+
+
+@dataclass
+class Reason:
+    """Why messages were rejected, with one of them."""
+
+    reason: str
+    messages: int
+    partition: int
+    offset: int
+    message: str
+    """Its first bytes, as text."""
+
+
+@dataclass
+class Events:
+    """What the newest shards hold."""
+
+    recent: "Recent"
+    reasons: list[Reason] = field(default_factory=list)
+    files: list[Path] = field(default_factory=list)
+    """The quarantine files that were read."""
+
+
+@app.command(rich_help_panel="Stream", epilog="Example: twintide events -c twintide.yaml")
+def events(
+    *, config: ConfigFile = DEFAULT_CONFIG, now: Now = None, as_json: AsJson = False
+) -> None:
+    """What has come of late: events, empty columns, and why messages were rejected.
+
+    Reads the newest shards, a few hundred at most, and the quarantine files that they name.
+    """
+    deployment = deployment_of(config)
+    found = gather(deployment, clock=clock_at(now))
+    say(found, _screen(deployment, found), as_json=as_json)
+
+
+def gather(deployment: "Deployment", *, clock: Clock) -> Events:
+    """Look at the newest shards. Raises Corrupt where one cannot be read."""
+    from console.recent import Recent, look
+    from trainer.chains import newest_minute
+    from twintide.shards import Ledger
+
+    ledger = Ledger(deployment.shards_dir, deployment.kafka.topic)
+    partitions = {name.partition for name in ledger.names()}
+    minutes = [newest_minute(ledger, each, clock=clock) for each in partitions]
+    until = max((each for each in minutes if each), default=None)
+    if until is None:
+        return Events(Recent())
+    found = Events(look(deployment, until=until))
+    _add_reasons(found, deployment, until=until)
+    return found
+
+
+def _add_reasons(found: Events, deployment: "Deployment", *, until: "datetime") -> None:
+    from console.recent import newest_shards
+
+    counts: Counter[str] = Counter()
+    samples: dict[str, Reason] = {}
+    for name, footer in newest_shards(deployment, until=until):
+        if footer.quarantine is None:
+            continue
+        path = name.path.with_name(footer.quarantine)
+        found.files.append(path)
+        for reason in _read(path):
+            counts[reason.reason] += 1
+            samples.setdefault(reason.reason, reason)
+    for text, count in counts.most_common(_SHOWN_REASONS):
+        samples[text].messages = count
+        found.reasons.append(samples[text])
+
+
+def _read(path: Path) -> Iterator[Reason]:
+    import pyarrow as pa
+
+    from twintide.errors import Corrupt
+    from twintide.events import OFFSET_COLUMN, PARTITION_COLUMN
+
+    try:
+        with pa.ipc.open_file(path) as file:
+            rows = file.read_all()
+    except (pa.ArrowException, OSError) as error:
+        raise Corrupt(
+            f"quarantine file {path} cannot be read: {error}", hint="`twintide verify`"
+        ) from error
+    for row in rows.to_pylist():
+        text = row["message"][:_SHOWN_BYTES].decode("utf-8", errors="backslashreplace")
+        yield Reason(row["reason"], 1, row[PARTITION_COLUMN], row[OFFSET_COLUMN], text)
+
+
+def _screen(deployment: "Deployment", found: Events) -> "Iterator[RenderableType]":
+    recent = found.recent
+    if not recent.shards:
+        yield f"no shard of topic {deployment.kafka.topic!r} is there yet"
+        return
+    yield (
+        f"newest {recent.shards:,} shards of {deployment.kafka.topic}, since "
+        f"{instant(recent.since)} UTC: {recent.rows:,} events, {recent.rejected:,} rejected, "
+        f"{recent.filtered:,} without a value, {recent.clock_ahead:,} ahead of the clock, "
+        f"{recent.clock_nonsense:,} without a time"
+    )
+    yield heading("Columns")
+    rows = max(recent.rows, 1)
+    yield table(
+        "",
+        ("column", "type", "#null or empty"),
+        [
+            (name, kind, f"{recent.nulls.get(name, 0) / rows:.1%}")
+            for name, kind in deployment.events.columns.items()
+        ],
+    )
+    for each in found.reasons:
+        yield heading(f"Rejected: {each.reason}", f"{each.messages:,} messages, such as")
+        yield f"  partition {each.partition}, offset {each.offset}: {each.message}"
+    if found.reasons:
+        yield "\nmend the producer, or `events` of the configuration"

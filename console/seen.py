@@ -1,0 +1,326 @@
+"""What `twintide status` looks at: shards, slices, checkpoints, versions, and where the log ends.
+
+It asks no program of ours, so it works while all of them are down; Kafka is asked briefly, and may
+be away. What is damaged or refused is noted, and hides nothing else.
+"""
+
+# ruff: noqa: PLC0415  what is heavy is imported where it is needed; see console/options.py
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from console.recent import Recent, look
+from twintide.clock import Clock
+from twintide.errors import Corrupt, Refused, TwintideError
+
+if TYPE_CHECKING:
+    from publisher.overview import VersionRow
+    from twintide.checkpoints import CheckpointManifest
+    from twintide.config import Deployment
+    from twintide.shards import Ledger, ShardFooter
+
+
+@dataclass(frozen=True)
+class Partition:
+    """How far ingest has come in one partition."""
+
+    partition: int
+    next: int
+    """The offset that is read next."""
+
+    waiting: int | None
+    """Messages behind it in the log; None where Kafka was not asked or does not answer."""
+
+    newest_shard_at: datetime | None
+    """Start of the newest shard's minute."""
+
+    complete_until: datetime | None
+    """Everything that the broker had stored by then is in shards."""
+
+    lag_minutes: float | None
+    """How long ago that was."""
+
+
+@dataclass(frozen=True)
+class CheckpointRow:
+    """The newest checkpoint of a line."""
+
+    name: str
+    day: date | None
+    newest_event_at: datetime | None
+    rows: int
+
+
+@dataclass(frozen=True)
+class Hop:
+    """One hop of a click on its way to an answer: the newest one that has come so far."""
+
+    to: str
+    newest_event_at: datetime | None
+    age_minutes: float | None
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What could not be read, or is refused each time."""
+
+    what: str
+    verb: str
+    """The command that says more."""
+
+
+@dataclass(frozen=True)
+class Status:
+    """What was seen."""
+
+    config: Path
+    data_dir: Path
+    at: datetime
+    topic: str
+    kafka: str
+    """"answers", "not asked", or why it does not answer."""
+
+    partitions: list[Partition] = field(default_factory=list)
+    partitions_of_topic: int = 0
+    recent: Recent = field(default_factory=Recent)
+    read_columns: tuple[str, ...] = ()
+    """Columns that a feature, a click or a user is read from."""
+
+    user_column: str = ""
+    slices: int = 0
+    nightly: CheckpointRow | None = None
+    hourly: CheckpointRow | None = None
+    due_day: date | None = None
+    first_day_ends_at: datetime | None = None
+    """When the first nightly can run; None once there is a checkpoint."""
+
+    versions: "list[VersionRow]" = field(default_factory=list)
+    live: str | None = None
+    hold: str | None = None
+    head: str | None = None
+    """The newest checkpoint: what the next publish makes live."""
+
+    freshness: list[Hop] = field(default_factory=list)
+    every_minutes: int = 60
+    faults: list[Fault] = field(default_factory=list)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing has come in yet."""
+        return not (self.partitions or self.slices or self.head or self.versions or self.faults)
+
+    @property
+    def waiting(self) -> int:
+        """Messages in the log that are in no shard, as far as Kafka has said."""
+        return sum(each.waiting or 0 for each in self.partitions)
+
+
+def gather(deployment: "Deployment", config: Path, *, clock: Clock, ask_kafka: bool) -> Status:
+    """Look at everything once."""
+    faults: list[Fault] = []
+    at = clock.now()
+    ends, kafka = _ends(deployment) if ask_kafka else ({}, "not asked")
+    stream = _noted(faults, lambda: _stream(deployment, clock, ends)) or {}
+    until = stream.pop("newest_minute_at", None)
+    recent = _noted(faults, lambda: _recent(deployment, until)) or {}
+    training = _noted(faults, lambda: _training(deployment, clock)) or {}
+    versions = _noted(faults, lambda: _versions(deployment)) or {}
+    _noted(faults, lambda: _fits(deployment))
+    newest = {
+        "shards": stream.pop("newest_event_at", None),
+        "slices": training.pop("sliced_at", None),
+        "checkpoint": training.pop("learnt_at", None),
+        "live version": versions.pop("live_at", None),
+    }
+    return Status(
+        config=config,
+        data_dir=deployment.data_dir,
+        at=at,
+        topic=deployment.kafka.topic,
+        kafka=kafka,
+        every_minutes=deployment.training.hourly.every_minutes,
+        read_columns=_read_columns(deployment),
+        user_column=deployment.events.user,
+        freshness=[Hop(to, _until(at, when), _minutes(at, when)) for to, when in newest.items()],
+        faults=faults,
+        **stream,
+        **recent,
+        **training,
+        **versions,
+    )
+
+
+def _ends(deployment: "Deployment") -> tuple[dict[int, int], str]:
+    from streaming.ends import log_ends
+
+    try:
+        return log_ends(deployment.kafka), "answers"
+    except TwintideError as error:
+        return {}, error.message
+
+
+def _recent(deployment: "Deployment", until: datetime | None) -> dict[str, Any]:
+    return {"recent": look(deployment, until=until)} if until else {}
+
+
+def _stream(deployment: "Deployment", clock: Clock, ends: dict[int, int]) -> dict[str, Any]:
+    from trainer.chains import newest_minute
+    from twintide.clock import has_come
+    from twintide.shards import Ledger
+
+    at = clock.now()
+    minutes: list[datetime] = []
+    ledger = Ledger(deployment.shards_dir, deployment.kafka.topic)
+    marks = ledger.watermarks()
+    found: dict[int, Partition] = {}
+    newest_events: list[datetime] = []
+    of_topic = max((mark.partitions for mark in marks.values()), default=0)
+    of_topic = max(of_topic or _partitions_seen(ledger), len(ends))
+    for partition in range(of_topic):
+        newest, mark = ledger.newest(partition), marks.get(partition)
+        if newest is None and mark is None and not ends.get(partition):
+            continue
+        minute_at = newest_minute(ledger, partition, clock=clock)
+        passed = [minute_at, mark.complete_until if mark else None]
+        come = [each for each in passed if each is not None and has_come(each, clock)]
+        complete = _until(at, max(come, default=None))
+        minutes += [minute_at] if minute_at else []
+        next_ = newest.next if newest else 0
+        read = max(next_, mark.next if mark else 0)
+        found[partition] = Partition(
+            partition=partition,
+            next=next_,
+            waiting=max(ends[partition] - read, 0) if partition in ends else None,
+            newest_shard_at=_until(at, minute_at),
+            complete_until=complete,
+            lag_minutes=_minutes(at, complete),
+        )
+        if newest is not None:
+            newest_events += _newest_event(deployment, ledger, newest, clock)
+    return {
+        "partitions": list(found.values()),
+        "partitions_of_topic": of_topic,
+        "newest_event_at": max(newest_events, default=None),
+        "newest_minute_at": max(minutes, default=None),
+    }
+
+
+def _partitions_seen(ledger: "Ledger") -> int:
+    """Without any watermark, the newest shard says how many partitions there are."""
+    names = list(ledger.names())
+    return max((name.partition for name in names), default=-1) + 1
+
+
+def _newest_event(
+    deployment: "Deployment", ledger: "Ledger", newest: "ShardFooter", clock: Clock
+) -> list[datetime]:
+    """Event time of the newest event in a partition's newest shard: none is newer than its arrival,
+    whatever a producer's clock says.
+    """
+    import numpy as np
+
+    from twintide.clock import from_unix_ms, to_unix_ms
+    from twintide.events import BROKER_TIME_COLUMN
+    from twintide.shards import read_shard, shard_path
+
+    if newest.rows == 0:
+        return []
+    path = shard_path(
+        ledger.root,
+        topic=newest.topic,
+        partition=newest.partition,
+        first=newest.first,
+        minute_at=newest.minute_at,
+    )
+    events = read_shard(path)
+    happened, stored = (
+        events[name].to_numpy().astype("datetime64[ms]").astype(np.int64)
+        for name in (deployment.events.time, BROKER_TIME_COLUMN)
+    )
+    at_ms = np.minimum(happened, stored)
+    come = at_ms[at_ms <= to_unix_ms(clock.latest())]
+    return [from_unix_ms(int(come.max()))] if len(come) else []
+
+
+def _training(deployment: "Deployment", clock: Clock) -> dict[str, Any]:
+    from trainer.days import Calendar
+    from trainer.due import nightly_due
+    from twintide.checkpoints import list_checkpoints
+    from twintide.slices import read_chain
+
+    chain = read_chain(deployment.slices_dir)
+    made = list_checkpoints(deployment.checkpoints_dir)
+    of_kind = {kind: [one for one in made if one.kind == kind] for kind in ("nightly", "hourly")}
+    sliced = [one.footer.newest_event_at for one in chain if one.footer.newest_event_at]
+    calendar = Calendar.of(deployment.training)
+    return {
+        "slices": len(chain),
+        "nightly": _row(of_kind["nightly"]),
+        "hourly": _row(of_kind["hourly"]),
+        "head": made[-1].name if made else None,
+        "due_day": nightly_due(deployment, clock=clock).day,
+        "first_day_ends_at": None if made else calendar.end_of(calendar.day_of(clock.now())),
+        "sliced_at": max(sliced, default=None),
+        "learnt_at": made[-1].newest_event_at if made else None,
+    }
+
+
+def _row(made: "list[CheckpointManifest]") -> CheckpointRow | None:
+    if not made:
+        return None
+    newest = made[-1]
+    return CheckpointRow(newest.name, newest.day, newest.newest_event_at, newest.rows)
+
+
+def _versions(deployment: "Deployment") -> dict[str, Any]:
+    from publisher.overview import list_versions
+    from twintide.versions import read_state
+
+    rows = list_versions(deployment)
+    state = read_state(deployment.versions_dir)
+    live = [row.newest_event_at for row in rows if row.name == state.current]
+    return {
+        "versions": rows,
+        "live": state.current,
+        "hold": state.hold.reason if state.hold else None,
+        "live_at": live[0] if live else None,
+    }
+
+
+def _fits(deployment: "Deployment") -> dict[str, Any]:
+    """Raises Refused where the declaration is refused by what is there already, at every run."""
+    from twintide.checkpoints import list_checkpoints
+
+    made = list_checkpoints(deployment.checkpoints_dir)
+    if made and made[-1].model != deployment.model:
+        raise Refused(f"checkpoint {made[-1].name} was trained for another model than is declared")
+    return {}
+
+
+def _read_columns(deployment: "Deployment") -> tuple[str, ...]:
+    model, events = deployment.model, deployment.events
+    named = [getattr(each, "column", None) for each in (*model.query, *model.candidate)]
+    own = [events.user, events.item, events.positive.column if events.positive else None]
+    return tuple(dict.fromkeys(name for name in (*own, *named) if name))
+
+
+def _noted(faults: list[Fault], look: Callable[[], dict[str, Any]]) -> dict[str, Any] | None:
+    try:
+        return look()
+    except Corrupt as error:
+        faults.append(Fault(error.message, "verify"))
+    except Refused as error:
+        faults.append(Fault(error.message, "train hourly"))
+    return None
+
+
+def _until(at: datetime, when: datetime | None) -> datetime | None:
+    """Nothing has come from the future, whoever's clock says so."""
+    return None if when is None else min(when, at)
+
+
+def _minutes(at: datetime, since: datetime | None) -> float | None:
+    return None if since is None else round(max(at - since, timedelta(0)).total_seconds() / 60, 1)

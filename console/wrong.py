@@ -1,0 +1,147 @@
+"""What `twintide status` calls wrong, most basic first, and the command that says more or mends it.
+
+Pure: judged from what was seen. Whatever stops a click on its way to an answer is in here; what is
+only worth knowing is a note.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+
+from console.seen import Partition, Status
+
+QUIET_MINUTES = 10
+"""A partition of which nothing was heard for longer has probably lost its daemon."""
+
+LATE_CADENCES = 2
+"""Hourly runs that may be missing before somebody should look."""
+
+MANY = 0.01
+"""Share of the newest messages that may be bad before somebody should look."""
+
+ENOUGH_ROWS = 100
+"""Fewer rows say nothing about a column."""
+
+Wrong = Iterator[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is wrong, and the command that mends it or says more."""
+
+    what: str
+    command: str
+
+
+def problems(seen: Status) -> list[Problem]:
+    """What a person should look at, most basic first."""
+    return [Problem(what, f"twintide {verb} -c {seen.config}") for what, verb in _wrong(seen)]
+
+
+def notes(seen: Status) -> list[str]:
+    """What is worth knowing, and stops nothing."""
+    return list(_worth_knowing(seen))
+
+
+def _wrong(seen: Status) -> Wrong:
+    for fault in seen.faults:
+        yield fault.what, fault.verb
+    yield from _wrong_in_stream(seen)
+    yield from _wrong_in_events(seen)
+    yield from _wrong_in_training(seen)
+    yield from _wrong_in_versions(seen)
+
+
+def _wrong_in_stream(seen: Status) -> Wrong:
+    if seen.kafka not in {"answers", "not asked"}:
+        yield f"Kafka does not answer: {seen.kafka}", "ingest --until-caught-up"
+    read = [each for each in seen.partitions if each.complete_until is not None]
+    if not read:
+        waits = f", and {seen.waiting:,} messages wait there" if seen.waiting else ""
+        yield f"no shard of topic {seen.topic!r} is there yet{waits}", "ingest"
+        return
+    missing = seen.partitions_of_topic - len(seen.partitions)
+    if missing > 0:
+        yield f"{missing} of {seen.partitions_of_topic} partitions were never read", "ingest"
+    for each in seen.partitions:
+        if each.complete_until is None:
+            waits = f"{each.waiting:,} messages of partition {each.partition} wait"
+            yield f"{waits}, and none was ever read: does the ingest daemon read it?", "ingest"
+        elif each.lag_minutes is not None and each.lag_minutes > QUIET_MINUTES:
+            yield f"{_quiet(each)}: is the ingest daemon running?", "ingest"
+
+
+def _quiet(each: Partition) -> str:
+    waits = f", and {each.waiting:,} messages wait" if each.waiting else ""
+    return f"nothing was heard of partition {each.partition} for {long(each.lag_minutes)}{waits}"
+
+
+def _wrong_in_events(seen: Status) -> Wrong:
+    recent = seen.recent
+    if recent.messages and recent.rejected / recent.messages > MANY:
+        rejected = f"{recent.rejected:,} of the newest {recent.messages:,} messages were rejected"
+        yield rejected, "events"
+    if recent.rows < ENOUGH_ROWS:
+        return
+    for column in seen.read_columns:
+        if recent.nulls.get(column, 0) >= recent.rows:
+            yield f"column {column!r} is null in all of the newest {recent.rows:,} events", "events"
+
+
+def _wrong_in_training(seen: Status) -> Wrong:
+    if seen.due_day is not None:
+        yield f"day {seen.due_day} is complete and not yet learnt by a nightly run", "train nightly"
+    newest = {hop.to: hop.newest_event_at for hop in seen.freshness}
+    sharded, learnt = newest.get("shards"), newest.get("checkpoint")
+    late = timedelta(minutes=LATE_CADENCES * seen.every_minutes)
+    if sharded and learnt and sharded - learnt > late:
+        behind = (sharded - learnt).total_seconds() / 60
+        yield f"clicks of the last {long(behind)} are in shards and not learnt", "train hourly"
+
+
+def _wrong_in_versions(seen: Status) -> Wrong:
+    for each in seen.versions:
+        if each.state == "damaged":
+            yield f"version {each.name} is damaged", f"verify {each.name}"
+    if seen.hold is not None:
+        yield f"promotion is on hold: {seen.hold}", "release"
+    if seen.versions and seen.versions[-1].state == "refused":
+        name = seen.versions[-1].name
+        yield f"the gate refused the newest version, {name}", f"show {name}"
+    elif seen.live is None and seen.head is not None:
+        yield "no version is live", "publish"
+    if seen.head is not None and seen.head not in {each.checkpoint for each in seen.versions}:
+        yield f"checkpoint {seen.head} is not published", "publish"
+
+
+def _worth_knowing(seen: Status) -> Iterator[str]:
+    recent = seen.recent
+    if seen.partitions and seen.head is None and seen.due_day is None and seen.first_day_ends_at:
+        yield (
+            f"the first day is not over: the first nightly can run after "
+            f"{seen.first_day_ends_at:%Y-%m-%d %H:%M} UTC"
+        )
+    if recent.clock_ahead:
+        yield (
+            f"{recent.clock_ahead:,} of the newest {recent.messages:,} messages carry a time ahead "
+            "of this machine's clock; it was not believed"
+        )
+    if recent.clock_nonsense:
+        yield (
+            f"{recent.clock_nonsense:,} of the newest {recent.messages:,} messages carry no time, "
+            "or one before 2000: seconds in place of milliseconds?"
+        )
+    if recent.rejected and recent.rejected / recent.messages <= MANY:
+        yield f"{recent.rejected:,} of the newest {recent.messages:,} messages were rejected"
+    without = recent.nulls.get(seen.user_column, 0)
+    if 0 < without < recent.rows:
+        yield f"{without:,} of the newest {recent.rows:,} events have no user"
+
+
+def long(minutes: float | None) -> str:
+    """3 min, 5.2 h, 12 days."""
+    if minutes is None:
+        return "–"
+    if minutes < 120:  # noqa: PLR2004  up to two hours, minutes are easier to read
+        return f"{minutes:.0f} min"
+    return f"{minutes / 60:.1f} h" if minutes < 48 * 60 else f"{minutes / 1440:.0f} days"
