@@ -19,10 +19,12 @@ from streaming.reader import Reader, Stopped
 from streaming.source import Source
 from streaming.tally import IngestProgress, IngestSummary, Tally
 from twintide.clock import Clock, monotonic_seconds
+from twintide.columns import changes_of_newest
 from twintide.config import Deployment
 from twintide.errors import Refused, Retryable, TwintideError
 from twintide.files import check_writable
 from twintide.layout import make_ready
+from twintide.shards import Ledger
 
 __all__ = ["IngestProgress", "IngestSummary", "run"]
 
@@ -91,6 +93,15 @@ def _check_writable(folder: Path) -> None:
 def _make_ready(deployment: Deployment, tally: Tally) -> bool:
     swept = make_ready(deployment.shards_dir)
     tally.log.info("folders_ready", swept=swept)
+    ledger = Ledger(deployment.shards_dir, deployment.kafka.topic)
+    found = changes_of_newest(ledger, deployment.events)
+    if found.added or found.left_out:
+        tally.log.warning(
+            "columns_changed",
+            added=found.added,
+            left_out=found.left_out,
+            effect="shards from here on differ; what an older one lacks is null",
+        )
     return True
 
 

@@ -16,6 +16,7 @@ from trainer.days import Calendar
 from trainer.derived import Clicks
 from trainer.state import DerivedState
 from twintide.clock import Clock, floor_to_minutes, from_unix_ms, to_unix_ms
+from twintide.columns import read_events
 from twintide.config import Deployment
 from twintide.errors import Refused
 from twintide.events import (
@@ -28,7 +29,7 @@ from twintide.features import encode, to_columns
 from twintide.files import exclusive_lock, sweep_temporaries
 from twintide.keys import keys_of
 from twintide.records import Position
-from twintide.shards import Ledger, ShardFooter, ShardName, read_shard
+from twintide.shards import Ledger
 from twintide.slices import (
     EVENT_TIME,
     ITEM_ID,
@@ -127,9 +128,9 @@ class Slicer:
 
     def _make(self, found: list[Found], *, hour_at: datetime, day: date, until: datetime) -> Slice:
         schema = self._deployment.events
-        for each in found:
-            _check_schema(each.footer, schema, each.name)
-        events = pa.concat_tables(_with_times_that_came(each, self._clock) for each in found)
+        events = pa.concat_tables(
+            _with_times_that_came(each, schema, self._clock) for each in found
+        )
         clicks = _in_event_order(events.filter(schema.is_click(events)), schema.time)
         rows, self.state = self._enriched(clicks)
         footer = SliceFooter(
@@ -178,19 +179,11 @@ class Slicer:
         return pa.table(columns), after
 
 
-def _check_schema(footer: ShardFooter, schema: EventSchema, name: ShardName) -> None:
-    if footer.fingerprint != schema.fingerprint():
-        raise Refused(
-            f"shard {name.path} holds events of another schema than the configuration's",
-            hint="events: must be what ingest ran with; another schema needs shards of its own",
-        )
-
-
-def _with_times_that_came(found: Found, clock: Clock) -> pa.Table:
+def _with_times_that_came(found: Found, schema: EventSchema, clock: Clock) -> pa.Table:
     """The events of a shard. Older programs believed any broker time: one that has not come becomes
     that of the message before, or the shard's minute.
     """
-    events = read_shard(found.name.path)
+    events = read_events(found.name.path, schema)
     latest_ms = to_unix_ms(clock.latest())
     stored_ms = events[BROKER_TIME_COLUMN].cast(pa.int64())
     if not len(events) or pc.max(stored_ms).as_py() <= latest_ms:

@@ -144,6 +144,14 @@ class Ledger:
             if match and match["topic"] == self.topic:
                 yield ShardName(int(match["partition"]), int(match["first"]), hour_at, path)
 
+    def partitions(self) -> list[int]:
+        """Those that ingest has taken up or watched, or that the newest hour has shards of."""
+        claimed = self._claims(0).folder.parent
+        found = {int(each.name) for each in claimed.glob("[0-9]" * 5)} | set(self.watermarks())
+        for hour in self._newest_hours():
+            return sorted(found | {name.partition for name in self._names_in(hour, hour_of(hour))})
+        return sorted(found)
+
     def newest(self, partition: int) -> ShardFooter | None:
         """The last shard of a partition that is visible. None where there is none."""
         for claim in self._claims(partition).newest_first():

@@ -26,6 +26,7 @@ from tests.forged import put_shard
 from tests.streaming.line import MINUTE_MS, NOON_MS, Line, event, wait_until
 from twintide import files, telemetry
 from twintide.clock import HeldClock, SystemClock, from_unix_ms, to_unix_ms
+from twintide.columns import read_events
 from twintide.errors import Refused
 from twintide.shards import Ledger, ShardFooter, read_shard
 
@@ -494,3 +495,26 @@ def test_a_stop_ends_the_daemon_at_once(line: NewLine) -> None:
 
     assert run(made.deployment, clock=SystemClock(), stop=stop).rows == 0
     assert made.catch_up().rows == 10
+
+
+def test_a_column_may_join_and_none_may_change_its_type(line: NewLine, capsys: Capture) -> None:
+    """Another column goes on behind the old shards, and the log says so; another type is refused
+    before the first shard of it.
+    """
+    telemetry.configure_logging()  # to the stderr that is captured
+    made = line()
+    made.feed(range(10))
+    made.catch_up()
+    made.feed(range(10, 20), start_ms=NOON_MS + MINUTE_MS)
+    events = made.values["events"]
+    made.values["events"] = {**events, "columns": {**events["columns"], "liked": "string"}}
+    with pytest.raises(Refused, match=r"'liked' as bool, and events: declares it as string"):
+        made.catch_up()
+    assert len(made.footers()) == 1
+
+    made.values["events"] = {**events, "columns": {**events["columns"], "extra": "string"}}
+    made.catch_up()
+    (said,) = [each for each in logged(capsys) if each["event"] == "columns_changed"]
+    assert (said["added"], said["left_out"]) == (["extra"], [])
+    tables = [read_events(name.path, made.deployment.events) for name in made.ledger.names()]
+    assert pa.concat_tables(tables)["id"].to_pylist() == list(range(20))
