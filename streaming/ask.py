@@ -112,12 +112,18 @@ class Asker:
             self._manager.run(self._learn_topic, leader)
         except kafka_errors.KafkaError as error:
             raise Retryable(
-                f"no broker says what topic {self._topic} is: {error}",
-                hint="are the brokers up, and is kafka.bootstrap_servers right?",
+                f"no broker of {', '.join(self.addresses())} says what topic {self._topic} is: "
+                f"{error}",
+                hint="are they up, and can they be reached under these names from here "
+                "(advertised.listeners)?",
             ) from error
         if self.refusal is not None:
             raise self.refusal
         return self.topic
+
+    def addresses(self) -> list[str]:
+        """host:port of every broker that the cluster names."""
+        return [f"{each.host}:{each.port}" for each in self._manager.cluster.brokers()]
 
     # On the client's I/O thread.
 

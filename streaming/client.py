@@ -5,13 +5,14 @@ mend is Refused, and each says which broker and which topic it is about.
 """
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from kafka import KafkaAdminClient, KafkaProducer
 from kafka import errors as kafka_errors
 
+from streaming import reach
 from twintide.config import KafkaConfig
 from twintide.errors import Refused, Retryable
 
@@ -19,13 +20,18 @@ logging.getLogger("kafka").addHandler(logging.NullHandler())
 """What the client says at length, the daemon says in one event; `logging` can ask for more."""
 
 KEEP_FOR_EVER_MS = -1
+IS_IT_UP = "is it up, and is kafka.bootstrap_servers right? `twintide broker` starts a local one"
 
 _OPERATORS_BUSINESS = (
     kafka_errors.AuthorizationError,
     kafka_errors.SaslAuthenticationFailedError,
+    kafka_errors.UnsupportedSaslMechanismError,
     kafka_errors.UnsupportedCodecError,
+    kafka_errors.UnsupportedVersionError,
     kafka_errors.KafkaConfigurationError,
     kafka_errors.InvalidTopicError,
+    kafka_errors.InvalidGroupIdError,
+    kafka_errors.InconsistentGroupProtocolError,
 )
 
 
@@ -48,12 +54,20 @@ def connection(config: KafkaConfig, *, timeout_seconds: float = 5.0) -> dict[str
 
 def as_ours(error: kafka_errors.KafkaError, where: str) -> Retryable | Refused:
     """Who must act on an error of the client."""
+    if isinstance(error, kafka_errors.InvalidSessionTimeoutError):
+        return Refused(
+            f"Kafka at {where} takes no member that may be silent for so long or so short a time",
+            hint="set kafka.session_timeout_seconds between the brokers' "
+            "group.min.session.timeout.ms (6 s by default) and group.max.session.timeout.ms",
+        )
     if isinstance(error, _OPERATORS_BUSINESS):
         return Refused(f"Kafka at {where} refuses: {error}", hint="mend the section `kafka`")
-    return Retryable(
-        f"Kafka at {where} does not answer: {error}",
-        hint="is it up, and is kafka.bootstrap_servers right? `twintide broker` starts a local one",
-    )
+    if isinstance(error, kafka_errors.GroupMaxSizeReachedError):
+        return Retryable(
+            f"the group has no room for one more: {error}",
+            hint="end a member of it, or raise the brokers' group.max.size",
+        )
+    return Retryable(f"Kafka at {where} does not answer: {error}", hint=IS_IT_UP)
 
 
 @contextmanager
@@ -66,9 +80,11 @@ def translated(servers: Sequence[str] | str) -> Iterator[None]:
         raise as_ours(error, where) from error
 
 
-def opened(kind: type[Any], **settings: Any) -> Any:
+def opened(kind: type[Any], config: KafkaConfig, settings: dict[str, Any]) -> Any:
     """A consumer, producer or admin client. One that finds no broker leaves nothing behind: by
     itself the client would keep a thread that tries to connect for ever, one for each attempt.
+
+    Raises Refused where no waiting would help, and says what is to be mended; else Retryable.
     """
     started: list[Any] = []
 
@@ -78,17 +94,27 @@ def opened(kind: type[Any], **settings: Any) -> Any:
 
     try:
         return kind(kafka_client=start, **settings)
-    except BaseException:
+    except BaseException as error:
         for each in started:
             each.close()
+        if isinstance(error, kafka_errors.KafkaTimeoutError):
+            raise_if_unreachable(config, config.bootstrap_servers)
         raise
+
+
+def raise_if_unreachable(config: KafkaConfig, servers: Iterable[str]) -> None:
+    """Raises Refused where none of these host:port can be reached before an operator acts."""
+    refused = reach.refusal(config, servers, connection(config))
+    if refused is not None:
+        raise refused
 
 
 @contextmanager
 def admin(config: KafkaConfig, *, timeout_seconds: float = 5.0) -> Iterator[KafkaAdminClient]:
     """An administrator's client, closed with the block. Raises Retryable without a broker."""
     with translated(config.bootstrap_servers):
-        client = opened(KafkaAdminClient, **connection(config, timeout_seconds=timeout_seconds))
+        settings = connection(config, timeout_seconds=timeout_seconds)
+        client = opened(KafkaAdminClient, config, settings)
         try:
             yield client
         finally:
@@ -98,17 +124,16 @@ def admin(config: KafkaConfig, *, timeout_seconds: float = 5.0) -> Iterator[Kafk
 @contextmanager
 def producer(config: KafkaConfig) -> Iterator[KafkaProducer]:
     """A producer that batches well and never doubles a message of its own by a retry."""
+    settings = {
+        "acks": "all",
+        "enable_idempotence": True,
+        "compression_type": "lz4",
+        "batch_size": 256 * 1024,
+        "linger_ms": 50,
+        "metrics_enabled": False,
+    }
     with translated(config.bootstrap_servers):
-        client = opened(
-            KafkaProducer,
-            **connection(config),
-            acks="all",
-            enable_idempotence=True,
-            compression_type="lz4",
-            batch_size=256 * 1024,
-            linger_ms=50,
-            metrics_enabled=False,
-        )
+        client = opened(KafkaProducer, config, connection(config) | settings)
         try:
             yield client
         finally:

@@ -11,7 +11,7 @@ import os
 import signal
 import socket
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
@@ -93,6 +93,7 @@ class _Broker:
     port: int
     controller_port: int
     folder: Path
+    extra_ports: Mapping[str, int]
     process: "subprocess.Popen[bytes] | None" = field(default=None)
 
     @property
@@ -113,14 +114,27 @@ class LocalKafka:
         port: int | None = None,
         brokers: int = 1,
         log_path: Path | None = None,
+        listeners: Mapping[str, str] | None = None,
+        properties: Mapping[str, str] | None = None,
     ) -> None:
+        """`listeners`: further ones, name -> security protocol, each on a port of its own.
+        `properties` of the server, beside or instead of those here.
+        """
+        self._listeners = dict(listeners or {})
+        self._properties = dict(properties or {})
         self.data_dir = data_dir
         self.log_path = log_path or data_dir / "kafka.log"
-        ports = _free_ports(2 * brokers)
+        ports = _free_ports((2 + len(self._listeners)) * brokers)
         if port is not None:
             ports[0] = port
         self._brokers = [
-            _Broker(node + 1, ports[2 * node], ports[2 * node + 1], data_dir / f"broker-{node + 1}")
+            _Broker(
+                node + 1,
+                ports[2 * node],
+                ports[2 * node + 1],
+                data_dir / f"broker-{node + 1}",
+                dict(zip(self._listeners, ports[2 * brokers + node :: brokers], strict=True)),
+            )
             for node in range(brokers)
         ]
         self._class_path = ""
@@ -129,6 +143,10 @@ class LocalKafka:
     def bootstrap(self) -> str:
         """127.0.0.1:PORT of the first broker."""
         return f"127.0.0.1:{self._brokers[0].port}"
+
+    def address(self, listener: str) -> str:
+        """127.0.0.1:PORT of the first broker's further listener."""
+        return f"127.0.0.1:{self._brokers[0].extra_ports[listener]}"
 
     def __enter__(self) -> Self:
         self.start()
@@ -192,13 +210,18 @@ class LocalKafka:
     def _configure(self, broker: _Broker) -> None:
         copies = min(3, len(self._brokers))
         voters = ",".join(f"{each.node}@127.0.0.1:{each.controller_port}" for each in self._brokers)
+        extra = "".join(f",{name}://127.0.0.1:{port}" for name, port in broker.extra_ports.items())
+        protocols = "".join(f",{name}:{each}" for name, each in self._listeners.items())
         properties = {
             "process.roles": "broker,controller",
             "node.id": broker.node,
             "controller.quorum.voters": voters,
-            "listeners": f"PLAINTEXT://127.0.0.1:{broker.port},CONTROLLER://127.0.0.1:{broker.controller_port}",
-            "advertised.listeners": f"PLAINTEXT://127.0.0.1:{broker.port}",
-            "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+            "listeners": f"PLAINTEXT://127.0.0.1:{broker.port},"
+            f"CONTROLLER://127.0.0.1:{broker.controller_port}{extra}",
+            "advertised.listeners": f"PLAINTEXT://127.0.0.1:{broker.port}{extra}",
+            "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT"
+            f"{protocols}",
+            "inter.broker.listener.name": "PLAINTEXT",
             "controller.listener.names": "CONTROLLER",
             "log.dirs": broker.folder / "data",
             "log.retention.ms": -1,  # replayed events are years old and would be deleted
@@ -213,6 +236,7 @@ class LocalKafka:
             "broker.heartbeat.interval.ms": 500,
             "group.initial.rebalance.delay.ms": 0,
             "group.min.session.timeout.ms": 1000,
+            **self._properties,
         }
         broker.folder.mkdir(parents=True, exist_ok=True)
         lines = "".join(f"{key}={value}\n" for key, value in properties.items())

@@ -21,8 +21,9 @@ from kafka.structs import OffsetAndMetadata
 from streaming import blocks
 from streaming.ask import Asker, Said, TopicState
 from streaming.blocks import Block
-from streaming.client import connection, opened, translated
+from streaming.client import connection, opened, raise_if_unreachable, translated
 from twintide.config import KafkaConfig
+from twintide.errors import Retryable
 
 _MAX_BLOCKS = 32
 _STRAYED = (kafka_errors.OffsetOutOfRangeError, kafka_errors.LogTruncationError)
@@ -75,16 +76,23 @@ class Source:
         self._listener = _Listener()
         self._owned: frozenset[int] = frozenset()
         with translated(self._servers):
-            self._consumer = opened(KafkaConsumer, **_settings(config, takes_all=takes_all))
+            self._consumer = opened(KafkaConsumer, config, _settings(config, takes_all=takes_all))
         try:
             blocks.install(self._consumer)
             self._asker = Asker(self._consumer._client, config.topic)  # noqa: SLF001  see streaming.ask
-            self._asker.confirm()
+            self._confirm_at_first(config)
         except BaseException:
             self.close()
             raise
         if not takes_all:
             self._consumer.subscribe([config.topic], listener=self._listener)
+
+    def _confirm_at_first(self, config: KafkaConfig) -> None:
+        try:
+            self._asker.confirm()
+        except Retryable:  # a broker told us of the others; do those let us in?
+            raise_if_unreachable(config, self._asker.addresses())
+            raise
 
     def __enter__(self) -> Self:
         return self
@@ -240,6 +248,7 @@ def _settings(config: KafkaConfig, *, takes_all: bool) -> dict[str, Any]:
         "session_timeout_ms": session_ms,
         "heartbeat_interval_ms": max(100, session_ms // 3),
         "request_timeout_ms": max(10_000, session_ms + 5_000),
+        "connections_max_idle_ms": max(540_000, session_ms + 60_000),
         "fetch_max_wait_ms": 250,
         "max_in_flight_requests_per_connection": 50,  # questions do not push fetches aside
         "metadata_max_age_ms": 30_000,  # a new partition is seen within this

@@ -7,6 +7,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from tests.streaming.line import Line, new_line
+from tests.streaming.secured import SecuredKafka, secured_kafka
 from twintide import telemetry
 
 
@@ -31,3 +32,10 @@ def logged() -> Iterator[Callable[[str], list[dict[str, Any]]]]:
     """The events of a name that the log has had so far."""
     with capture_logs() as lines:
         yield lambda name: [dict(each) for each in lines if each["event"] == name]
+
+
+@pytest.fixture(scope="session")
+def own_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecuredKafka]:
+    """A broker whose disk a test may touch, and that listens in every way."""
+    with secured_kafka(tmp_path_factory.mktemp("own")) as broker:
+        yield broker

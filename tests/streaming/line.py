@@ -127,6 +127,17 @@ class Line:
     def catch_up(self, clock: Clock | None = None, **options: Any) -> IngestSummary:
         return run(self.deployment, clock=clock or SystemClock(), until_caught_up=True, **options)
 
+    def run_until_it_ends(self, *, seconds: float = 30.0) -> IngestSummary:
+        """The daemon, until it ends by itself."""
+        stop = threading.Event()
+        alarm = threading.Timer(seconds, stop.set)
+        alarm.start()
+        try:
+            return run(self.deployment, clock=SystemClock(), stop=stop)
+        finally:
+            alarm.cancel()
+            alarm.join()
+
     @contextmanager
     def running(self, clock: Clock) -> Iterator[None]:
         """The daemon, in a thread, until the block ends."""

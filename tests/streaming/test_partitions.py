@@ -16,6 +16,7 @@ from streaming import reader
 from streaming.client import admin
 from streaming.local_kafka import LocalKafka
 from tests.streaming.line import MINUTE_MS, NOON_MS, Line, deployment_values, new_line, wait_until
+from tests.streaming.secured import SecuredKafka
 from twintide.clock import HeldClock, from_unix_ms
 from twintide.errors import Refused
 
@@ -130,24 +131,18 @@ def flip(path: Path, position: int) -> None:
         file.write(bytes([byte ^ 0x10]))
 
 
-@pytest.fixture(scope="module")
-def one(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalKafka]:
-    """A broker whose disk a test may touch."""
-    with LocalKafka(tmp_path_factory.mktemp("one")) as broker:
-        yield broker
-
-
 def line_on(kafka: LocalKafka, data_dir: Path, *, partitions: int) -> Line:
     topic = f"clicks-{uuid4().hex[:8]}"
     return new_line(kafka.bootstrap, topic, data_dir, partitions=partitions)
 
 
 def test_a_damaged_batch_stops_its_own_partition_alone(
-    one: LocalKafka, tmp_path: Path, logged: Logged
+    own_kafka: SecuredKafka, tmp_path: Path, logged: Logged
 ) -> None:
     """What lies before it is stored, what the other partition holds too; it is named with its
     offset and never skipped, and once it is sound again every message comes.
     """
+    one = own_kafka.broker
     line = line_on(one, tmp_path / "data", partitions=2)
     for batch in range(3):
         line.feed(range(batch * 20, batch * 20 + 20), start_ms=NOON_MS + batch * MINUTE_MS)
@@ -167,10 +162,11 @@ def test_a_damaged_batch_stops_its_own_partition_alone(
 
 
 def test_a_batch_that_stays_damaged_ends_a_run_that_shall_end(
-    one: LocalKafka, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    own_kafka: SecuredKafka, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After a few tries it is for an operator."""
     monkeypatch.setattr(reader, "_LASTING_TRIES", 1)
+    one = own_kafka.broker
     line = line_on(one, tmp_path / "data", partitions=2)
     line.feed(range(20))
     with (

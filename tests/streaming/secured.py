@@ -1,0 +1,80 @@
+"""A Kafka with TLS and passwords: its authority, its certificates, its listeners."""
+
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from streaming.local_kafka import LocalKafka
+
+PASSWORD = "canary-that-is-never-told"
+_PLAIN_LOGIN = "org.apache.kafka.common.security.plain.PlainLoginModule"
+
+
+@dataclass(frozen=True)
+class SecuredKafka:
+    """TLS: encrypted. ELSEWHERE: with the certificate of another host. PASSWORD: by PLAIN. BOTH."""
+
+    broker: LocalKafka
+    authority: Path
+    other_authority: Path
+
+
+@contextmanager
+def secured_kafka(folder: Path) -> Iterator[SecuredKafka]:
+    """Running while the block does."""
+    authority, other = _authority(folder, "ours"), _authority(folder, "other")
+    here = _certificate(folder, authority, "IP:127.0.0.1,DNS:localhost")
+    elsewhere = _certificate(folder, authority, "DNS:broker.test")
+    login = f'{_PLAIN_LOGIN} required user_alice="{PASSWORD}";'
+    properties = {"sasl.enabled.mechanisms": "PLAIN"}
+    for listener, keys in (("tls", here), ("both", here), ("elsewhere", elsewhere)):
+        properties[f"listener.name.{listener}.ssl.keystore.type"] = "PEM"
+        properties[f"listener.name.{listener}.ssl.keystore.location"] = str(keys)
+    for listener in ("password", "both"):
+        properties[f"listener.name.{listener}.sasl.enabled.mechanisms"] = "PLAIN"
+        properties[f"listener.name.{listener}.plain.sasl.jaas.config"] = login
+    listeners = {
+        "TLS": "SSL",
+        "ELSEWHERE": "SSL",
+        "PASSWORD": "SASL_PLAINTEXT",
+        "BOTH": "SASL_SSL",
+    }
+    kafka = LocalKafka(folder / "kafka", listeners=listeners, properties=properties)
+    with kafka:
+        yield SecuredKafka(kafka, authority, other)
+
+
+def _authority(folder: Path, name: str) -> Path:
+    path = folder / f"{name}.pem"
+    _openssl(
+        *("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"),
+        *("-keyout", str(path.with_suffix(".key")), "-out", str(path), "-days", "2"),
+        *("-subj", f"/CN={name}"),
+    )
+    return path
+
+
+def _certificate(folder: Path, authority: Path, names: str) -> Path:
+    """One file of key and certificate, for a host of these names."""
+    stem = f"host-{len(list(folder.glob('host-*.csr')))}"
+    key, request, signed = (folder / f"{stem}.{each}" for each in ("key", "csr", "crt"))
+    extension = folder / f"{stem}.ext"
+    extension.write_text(f"subjectAltName={names}\n")
+    _openssl(
+        *("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"),
+        *("-keyout", str(key), "-out", str(request), "-subj", f"/CN={stem}"),
+    )
+    _openssl(
+        *("x509", "-req", "-in", str(request), "-out", str(signed), "-days", "2"),
+        *("-CA", str(authority), "-CAkey", str(authority.with_suffix(".key"))),
+        *("-CAcreateserial", "-extfile", str(extension)),
+    )
+    both = folder / f"{stem}.pem"
+    both.write_text(key.read_text() + signed.read_text())
+    return both
+
+
+def _openssl(*arguments: str) -> None:
+    subprocess.run(["openssl", *arguments], check=True, capture_output=True)
