@@ -27,13 +27,15 @@ def parse_features(text: str) -> dict[str, Any]:
 
 
 @app.command(
-    rich_help_panel=_PANEL, epilog="Example: twintide recommend -c twintide.yaml --user 42 -k 10"
+    rich_help_panel=_PANEL, epilog="Example: twintide recommend -c twintide.yaml --user-id 42 -k 10"
 )
 def recommend(
     *,
-    user: Annotated[str, typer.Option(metavar="ID", help="The user to recommend to.")],
+    user_id: Annotated[
+        str, typer.Option("--user-id", "--user", metavar="ID", help="The user to recommend to.")
+    ],
     config: ConfigFile = DEFAULT_CONFIG,
-    k: Annotated[int, typer.Option("-k", min=1, help="How many items.")] = 10,
+    k: Annotated[int, typer.Option("-k", min=1, help="How many items.")] = 100,
     recent: Annotated[
         list[str] | None,
         typer.Option(metavar="ITEM", help="Clicked last, the newest one last; repeatable."),
@@ -55,7 +57,7 @@ def recommend(
 
     found = run(
         deployment,
-        user_id=user,
+        user_id=user_id,
         k=k,
         clock=SystemClock(),
         recent=recent or None,
@@ -69,7 +71,7 @@ def recommend(
         )
     ]
     stranger = "" if found.known_user else " (unknown to it: answered as an anonymous one)"
-    title = f"for user {user}, from version {found.version}{stranger}"
+    title = f"for user {user_id}, from version {found.version}{stranger}"
     say(found.to_dict(), table(title, ("#", "item", "#score"), rows), as_json=as_json)
 
 

@@ -143,6 +143,7 @@ def _run(stage: Stage, events: "Events", config: Path | None, stack: ExitStack) 
 
 def _kafka(stage: Stage, stack: ExitStack) -> str:
     """The address of a Kafka that answers; a local one ends with the stack."""
+    from console.stream import alone_in
     from streaming.client import broker_count
     from streaming.local_kafka import LocalKafka
 
@@ -153,6 +154,7 @@ def _kafka(stage: Stage, stack: ExitStack) -> str:
                 hint="without --kafka the demo starts one of its own",
             )
         return stage.kafka
+    stack.enter_context(alone_in(stage.folder / "kafka"))
     local = LocalKafka((stage.folder / "kafka").resolve())
     with waiting("looking for Apache Kafka") as update:
         local.start(progress=update)

@@ -19,9 +19,9 @@ import pyarrow as pa
 from clickworld import ClickWorld, WorldConfig
 from console.output import Update
 from streaming.client import create_topic
+from streaming.ends import log_ends
 from streaming.produce import sending
 from streaming.replay import ReplayProgress, replay
-from streaming.source import Source
 from twintide.clock import SystemClock
 from twintide.config import Deployment
 from twintide.datafile import read_data
@@ -136,8 +136,7 @@ def ingest_in_child(
 def check_ingested(deployment: Deployment) -> Ingested:
     """Compare the topic with the shards. Raises Refused where they disagree."""
     topic = deployment.kafka.topic
-    with Source(deployment.kafka, takes_all=True) as source:
-        ends = source.ends(range(source.partitions()))
+    ends = log_ends(deployment.kafka)
     ledger = Ledger(deployment.shards_dir, topic)
     breaches = ledger.check()
     footers = [name.footer() for name in ledger.names()]

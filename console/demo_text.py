@@ -112,7 +112,7 @@ def _next(result: dict[str, Any]) -> Iterator[RenderableType]:
     newest = result["versions"][0].name
     lines = [
         (f"twintide status -c {config}", "what is live, how fresh, what is wrong"),
-        (f"twintide recommend -c {config} --user {user}", "the answer above, as of now"),
+        (f"twintide recommend -c {config} --user-id {user}", "the answer above, as of now"),
         (f"twintide serve -c {config}", "HTTP: POST /v1/recommend"),
         (f"twintide versions -c {config}", f"and: twintide show {newest} -c {config}"),
         (

@@ -75,7 +75,7 @@ def check_exists(config: Path) -> None:
 
 
 def daemon_of(config: Path) -> "Deployment":
-    """The deployment of a long-running program, which logs every decision as JSON."""
+    """The deployment of a long-running program, which logs every decision."""
     from twintide.telemetry import configure_logging
 
     deployment = deployment_of(config)

@@ -6,7 +6,7 @@ import signal
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,6 +16,7 @@ from console.options import DEFAULT_CONFIG, AsJson, ConfigFile, daemon_of, deplo
 from console.output import progress, say, waiting
 from twintide.clock import SystemClock
 from twintide.errors import Refused, Retryable
+from twintide.files import exclusive_lock
 
 if TYPE_CHECKING:
     from streaming.daemon import IngestProgress, IngestSummary
@@ -45,7 +46,7 @@ def broker(
 
     _check_free(port)
     kafka = LocalKafka(data.resolve(), port=port)
-    with stop_on_signals() as stop:
+    with alone_in(data), stop_on_signals() as stop:
         with waiting("starting Apache Kafka") as update:
             kafka.start(progress=update)
         say({}, f"Apache Kafka answers at {kafka.bootstrap}; Ctrl-C ends it", as_json=False)
@@ -166,6 +167,20 @@ def replay(
         f"next: `twintide ingest -c {config}`",
         as_json=as_json,
     )
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Hold a broker's folder. Raises Refused where another broker of ours runs in it."""
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(exclusive_lock(folder / ".broker.lock", who="a broker"))
+        except Retryable:
+            raise Refused(
+                f"a broker runs in {folder} already",
+                hint="end it, or --data names another folder",
+            ) from None
+        yield
 
 
 def _check_free(port: int) -> None:

@@ -54,7 +54,7 @@ def publish(
     with waiting("building a version"):
         done = run(deployment, checkpoint=checkpoint, clock=clock_at(now), judge=gate)
     after = (
-        f"next: `twintide recommend -c {config} --user ID`"
+        f"next: `twintide recommend -c {config} --user-id ID`"
         if done.promoted
         else f"next: `twintide show {done.version} -c {config}`"
     )

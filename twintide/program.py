@@ -12,6 +12,7 @@ import io
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -44,7 +45,7 @@ class Interrupted(SystemExit):
 def run(main: Callable[[], object]) -> NoReturn:
     """Run a program to its end, and end the process with its exit code."""
     _speak_every_encoding()
-    with _heard_signals():
+    with _heard_signals(), _quiet_libraries():
         code = _code_of(main) or _code_of(_flush)
     sys.exit(code)
 
@@ -68,7 +69,7 @@ def _code_of(main: Callable[[], object]) -> int | str | None:
     except OSError as error:
         if error.filename is None:
             _say_no_more()  # a full disk under `> FILE`
-        say_error(f"the system refuses: {_words_of(error)}", _HINTS.get(error.errno or 0, ""))
+        say_error(f"the system refuses: {_words_of(error)}", _hint_of(error))
         return 1
     except Interrupted as ended:
         print(f"ended by {signal.Signals(ended.number).name}", file=sys.stderr)  # noqa: T201
@@ -84,6 +85,11 @@ def _words_of(error: OSError) -> str:
     return f"{error.strerror or error}{named}"
 
 
+def _hint_of(error: OSError) -> str:
+    elsewhere = "name another place" if error.filename is not None else ""
+    return _HINTS.get(error.errno or 0, elsewhere)
+
+
 def _speak_every_encoding() -> None:
     """What the terminal cannot show is written in other words, never a reason to fail."""
     codecs.register_error("twintide", _in_other_words)
@@ -97,6 +103,18 @@ def _in_other_words(error: UnicodeError) -> tuple[str | bytes, int]:
         raise error
     plain = error.object[error.start : error.end].translate(_PLAIN)
     return plain.encode("ascii", "backslashreplace").decode("ascii"), error.end
+
+
+@contextmanager
+def _quiet_libraries() -> Iterator[None]:
+    """What a library warns of is for developers: they ask for it with -W or PYTHONWARNINGS."""
+    before = warnings.showwarning
+    if not sys.warnoptions:
+        warnings.showwarning = lambda *_, **__: None
+    try:
+        yield
+    finally:
+        warnings.showwarning = before
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""How programs are seen from outside: logs as JSON events on stderr, metrics for Prometheus.
+"""How programs are seen from outside: their log, as events on standard error.
 
 A log line is one decision, named in the past tense, with fields: `log.info("shard_committed",
 rows=n)`.
@@ -10,9 +10,16 @@ import sys
 import structlog
 
 
-def configure_logging(*, as_json: bool = True, level: int = logging.INFO) -> None:
-    """Daemons log JSON; a person at a terminal reads plain lines."""
-    renderer = structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer()
+def configure_logging(*, as_json: bool | None = None, level: int = logging.INFO) -> None:
+    """Lines for whoever watches a terminal, JSON for whatever else reads; or what is asked for."""
+    watched = sys.stderr is not None and sys.stderr.isatty()
+    if as_json is None:
+        as_json = not watched
+    renderer = (
+        structlog.processors.JSONRenderer()
+        if as_json
+        else structlog.dev.ConsoleRenderer(colors=watched)
+    )
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,

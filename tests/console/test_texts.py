@@ -1,5 +1,6 @@
 """Words reach a person as they are, whatever the words, the terminal and the pipe."""
 
+import json
 import os
 import pty
 import re
@@ -15,7 +16,9 @@ import pytest
 import typer
 
 from console import main
+from serving.request import RecommendRequest
 from tests.console.conftest import ROOT, Twintide
+from twintide.files import exclusive_lock
 
 CLOSED_PIPE, INTERRUPTED = 141, 130
 ODD = "[red]half[/red] [local] :bug: 100 %"
@@ -150,13 +153,13 @@ def test_a_full_disk_under_the_output_is_said(bare: Path) -> None:
 def test_ctrl_c_says_one_line_and_exits_130(bare: Path) -> None:
     """Whatever was at work; a daemon ends in order by itself, with 0."""
     code = """
-from console import main
+from console import main, seen
 
 def wait(*_, **__):
     print("at work", flush=True)
     input()
 
-main.status.gather = wait
+seen.gather = wait
 main.run()
 """
     with subprocess.Popen(
@@ -173,3 +176,72 @@ main.run()
         process.send_signal(signal.SIGINT)
         out, err = process.communicate()
     assert (process.returncode, out, err) == (INTERRUPTED, "", "ended by SIGINT\n")
+
+
+def test_a_log_is_lines_on_a_terminal_and_json_elsewhere() -> None:
+    """For every daemon, without an option: whoever watches reads, whatever collects parses."""
+    code = """
+from twintide.telemetry import configure_logging, get_log
+configure_logging()
+get_log("ingest").info("shard_committed", rows=3)
+"""
+    env = environment()
+    piped = subprocess.run(
+        [sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True
+    )
+
+    assert json.loads(piped.stderr)["rows"] == 3
+    assert re.search(r"\[info +\] shard_committed +rows=3", on_terminal(code, columns=200))
+
+
+def test_what_a_library_warns_of_is_no_word_of_ours() -> None:
+    """A path into its source helps nobody who typed a command; developers ask for it with -W."""
+    code = """
+import warnings
+from twintide import program
+program.run(lambda: warnings.warn("identical low and high ylims", UserWarning))
+"""
+    run = [sys.executable, "-c", code]
+    quiet = subprocess.run(run, env=environment(), capture_output=True, text=True, check=True)
+    asked = subprocess.run(
+        [*run[:1], "-W", "default", *run[1:]],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert quiet.stderr == ""
+    assert "identical low and high" in asked.stderr
+
+
+def test_a_folder_that_cannot_be_made_is_said(twintide: Twintide, bare: Path) -> None:
+    """--out below a file: one message with the path, and nothing else."""
+    (bare.parent / "file").write_text("")
+    (bare.parent / "clicks.csv").write_text("user_id,item_id,event_at\n")
+
+    done = twintide("evaluate", "clicks.csv", "--out", "file/below")
+
+    assert done.code == 1
+    assert done.err.startswith("error: the system refuses: Not a directory: file/below")
+    assert "hint:  name another place" in done.err
+
+
+def test_a_second_broker_in_a_folder_is_refused_in_a_sentence(
+    twintide: Twintide, tmp_path: Path
+) -> None:
+    """Kafka itself would print a stack of Scala."""
+    with exclusive_lock(tmp_path / "kafka-data" / ".broker.lock", who="the first"):
+        done = twintide("broker", "--port", "0")
+
+    assert done.code == 2
+    assert done.err.startswith("error: a broker runs in kafka-data already\nhint:  ")
+
+
+def test_the_command_and_http_speak_of_the_same_things(twintide: Twintide, published: Path) -> None:
+    """`user_id` and `k`: one name and one default each; --user is understood too."""
+    one = twintide("recommend", "--user-id", "7", "--json").json
+    other = twintide("recommend", "--user", "7", "--json").json
+
+    assert one == other
+    assert len(one["items"]) == RecommendRequest(user_id=7).k
