@@ -131,7 +131,9 @@ def _say_report(
     from console.verdict import story
 
     paths = write_report(report, out, zone=deployment.training.time_zone)
-    say(report, [*story(report), *(f"wrote {path}" for path in paths)], as_json=as_json)
+    empty = report["data"].get("null_columns")
+    note = [f"no event has a value of {', '.join(empty)}"] if empty else []
+    say(report, [*story(report), *note, *(f"wrote {path}" for path in paths)], as_json=as_json)
 
 
 def data_facts(deployment: "Deployment", events: "pa.Table", *, path: Path) -> dict[str, Any]:
@@ -139,6 +141,7 @@ def data_facts(deployment: "Deployment", events: "pa.Table", *, path: Path) -> d
     import pyarrow.compute as pc
 
     from console.ticks import gap_facts, gaps_in
+    from twintide.datafile import null_columns
 
     schema = deployment.events
     positives = pc.sum(schema.is_click(events)).as_py() or 0
@@ -158,6 +161,7 @@ def data_facts(deployment: "Deployment", events: "pa.Table", *, path: Path) -> d
         "first_at": iso(from_unix_ms(int(at_ms[0]))),
         "last_at": iso(from_unix_ms(int(at_ms[-1]))),
         "gaps": gap_facts(gaps_in(at_ms)),
+        "null_columns": null_columns(events),
     }
 
 

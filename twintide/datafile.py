@@ -1,155 +1,369 @@
-"""Data files (Parquet, CSV, JSONL) as events: typed by the schema, in event-time order.
+"""Data files as events: typed by the one rule of `twintide.values`, in event-time order.
 
-`data_file.columns` says which column of the file an event's column comes from, where the names
-differ. Replay and evaluation read through here, so both see the same events.
+A file is Parquet, CSV or JSON lines, compressed or not, or a folder of such parts. Text is taken as
+text, never guessed from the first rows, so a value means the same wherever it stands; what is not
+read is refused by row and column. Replay and evaluation read through here and see the same events.
 """
 
+import codecs
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
-import pyarrow.json as pa_json
 import pyarrow.parquet as pq
 
 from twintide.config import Deployment
 from twintide.errors import Refused
-from twintide.events import EARLIEST_MS, LATEST_MS, EventSchema
+from twintide.jsonrows import JsonReader
+from twintide.values import Notation, typed, why
 
-_HINT = "`data_file.columns` maps event column -> column of the file"
+KINDS = "a .parquet, .csv, .tsv or .jsonl file, also with .gz, .zst or .bz2, or a folder of such"
+
+_CSV_BLOCK_BYTES = 16 << 20
+_JSON_BLOCK_BYTES = 4 << 20
+_PARQUET_ROWS = 1 << 16
+_NO_PARTITION = "__HIVE_DEFAULT_PARTITION__"
+_HOW = (
+    "`events.columns` declares types; `data_file` says how the file writes: columns, times, "
+    "time_zone, separator, decimal, list_separator, null_values"
+)
+_COLUMNS = "`data_file.columns` maps event column -> column of the file"
+
+
+@dataclass(frozen=True)
+class DataFile:
+    """What a file, or a folder of parts, holds."""
+
+    events: pa.Table
+    """In the schema's `arrow_schema()`, sorted by time; equal times keep the order of the file."""
+
+    missing: tuple[str, ...]
+    """Columns of the file that events could have and no part has: they are null in every event."""
+
+    parts: int
 
 
 def read_data(deployment: Deployment, path: Path) -> pa.Table:
-    """Every row of the file as an event, in the schema's `arrow_schema()`, sorted by time (stable).
+    """The events of a file or a folder of parts; see `read_file`."""
+    return read_file(deployment, path).events
 
-    Raises Refused where the file or a column of it is missing, or holds what the schema does not
-    allow. Columns of the file that no event column asks for are left out.
+
+def read_file(deployment: Deployment, path: Path) -> DataFile:
+    """Every row of the file as an event. Columns that no event column asks for never matter, and
+    one that is not required may be missing.
+
+    Raises Refused where there is no such file, or where it holds what the rule does not read: by
+    file, row, column and value, with what to declare.
     """
-    schema = deployment.events
-    sources = {name: deployment.data_file.columns.get(name, name) for name in schema.columns}
-    unknown = sorted(set(deployment.data_file.columns) - set(schema.columns))
-    if unknown:
-        raise Refused(f"data_file.columns names {unknown}, which no event has", hint=_HINT)
-    raw = _read(path, schema, sources)
-    columns = [_typed(raw[sources[name]], schema, name, path) for name in schema.columns]
-    events = pa.table(columns, schema=schema.arrow_schema())
-    _refuse_other_units(events[schema.time], path)
-    order = pc.sort_indices(events, sort_keys=[(schema.time, "ascending")])
-    return events.take(order).combine_chunks()
+    parts = _parts(path)
+    seen = _Seen(deployment)
+    tables = [table for part in parts for table in _tables(part, path, seen)]
+    schema = deployment.events.arrow_schema()
+    events = pa.concat_tables([schema.empty_table(), *tables])
+    if not len(events):
+        raise Refused(f"{path} holds no event", hint=f"give {KINDS}")
+    seen.refuse_integers_of_pandas(path)
+    order = pc.sort_indices(events, sort_keys=[(deployment.events.time, "ascending")])
+    return DataFile(events.take(order).combine_chunks(), seen.missing(path), len(parts))
 
 
-def _read(path: Path, schema: EventSchema, sources: dict[str, str]) -> pa.Table:
-    """The columns of the file that events are made of, as the file types them."""
-    if not path.is_file():
-        raise Refused(f"there is no data file {path}", hint="give a .parquet, .csv or .jsonl file")
-    wanted = list(dict.fromkeys(sources.values()))
-    try:
-        present = _column_names(path)
-        missing = [name for name in wanted if name not in present]
-        if missing:
-            raise Refused(f"{path} has no column {missing}; it has {sorted(present)}", hint=_HINT)
-        return _read_columns(path, wanted, schema, sources)
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise Refused(f"{path} cannot be read: {error}", hint=_HINT) from error
+def null_columns(events: pa.Table) -> list[str]:
+    """Columns that are null in every event: whoever reads the result should know."""
+    return [name for name in events.column_names if events[name].null_count == len(events)]
 
 
-def _column_names(path: Path) -> list[str]:
-    match path.suffix.lower():
-        case ".parquet":
-            return list(pq.read_schema(path).names)
-        case ".csv":
-            return list(pa_csv.open_csv(path).schema.names)
-        case ".jsonl" | ".ndjson":
-            return list(pa_json.read_json(path).schema.names)
-    raise Refused(
-        f"{path} is of no known kind: {path.suffix or 'it has no suffix'}",
-        hint="give a .parquet, .csv or .jsonl file",
+def notation_of(deployment: Deployment) -> Notation:
+    """How this deployment's files write; what `data_file` leaves open is as in messages."""
+    declared = deployment.data_file
+    return Notation(
+        times=declared.times or deployment.events.times,
+        time_zone=declared.time_zone or deployment.events.time_zone,
+        decimal=declared.decimal,
+        list_separator=declared.list_separator,
+        null_values=declared.null_values,
     )
 
 
-def _read_columns(
-    path: Path, wanted: list[str], schema: EventSchema, sources: dict[str, str]
-) -> pa.Table:
-    match path.suffix.lower():
-        case ".parquet":
-            return pq.read_table(path, columns=wanted)
-        case ".csv":
-            types = _types_in_text(schema, sources, lists=pa.string())
-            return pa_csv.read_csv(
-                path,
-                convert_options=pa_csv.ConvertOptions(
-                    column_types=types,
-                    include_columns=wanted,
-                    null_values=[""],  # "NA" and "null" may be names of items
-                    strings_can_be_null=True,
-                    quoted_strings_can_be_null=False,
-                ),
+@dataclass
+class _Seen:
+    """What is asked of the parts, and what they have had so far."""
+
+    deployment: Deployment
+    present: set[str] = field(default_factory=set)
+    """Columns of the file that some part has."""
+
+    all_like_12_0: dict[str, bool] = field(default_factory=dict)
+    """Text columns of CSV, and whether each value so far is a whole number with ".0"."""
+
+    def __post_init__(self) -> None:
+        self.notation = notation_of(self.deployment)
+        columns = self.deployment.data_file.columns
+        self.sources = {name: columns.get(name, name) for name in self.deployment.events.columns}
+        self.wanted = list(dict.fromkeys(self.sources.values()))
+        required = self.deployment.events.required()
+        self.must = [self.sources[name] for name in dict.fromkeys([*required, *columns])]
+        """What is never null, and what `data_file` says is there."""
+
+    def found(self, names: Sequence[str], part: "_Part") -> list[str]:
+        """The wanted columns that a part has. Raises Refused where it lacks one that must be there,
+        or has one twice.
+        """
+        twice = sorted({name for name in self.wanted if names.count(name) > 1})
+        if twice:
+            raise Refused(f"{part.path} has two columns {twice[0]!r}", hint="rename one of them")
+        everything = [*names, *part.folded]
+        absent = [name for name in self.must if name not in everything]
+        if absent:
+            raise Refused(
+                f"{part.path} has no column {absent}; it has {sorted(everything)}", hint=_COLUMNS
             )
-        case _:
-            types = _types_in_text(schema, sources, lists=None)
-            return pa_json.read_json(
-                path, parse_options=pa_json.ParseOptions(explicit_schema=pa.schema(types))
-            )
+        found = [name for name in self.wanted if name in everything]
+        self.present |= set(found)
+        return found
+
+    def look_at_lines(self, lines: Sequence[bytes]) -> None:
+        """Which fields occur; a line need not have them all."""
+        for name in self.wanted:
+            if name not in self.present:
+                key = json.dumps(name).encode(), json.dumps(name, ensure_ascii=False).encode()
+                if any(key[0] in line or key[1] in line for line in lines):
+                    self.present.add(name)
+
+    def missing(self, path: Path) -> tuple[str, ...]:
+        """Columns that no part has. Raises Refused where `data_file` says that they are there."""
+        absent = [name for name in self.wanted if name not in self.present]
+        declared = [name for name in absent if name in self.must]
+        if declared:
+            raise Refused(f"no line of {path} has {declared}", hint=_COLUMNS)
+        return tuple(absent)
+
+    def look_at_text(self, raw: dict[str, pa.Array]) -> None:
+        """CSV cannot say whether 12.0 is a text or what pandas makes of the integer 12."""
+        for name, kind in self.deployment.events.columns.items():
+            source = self.sources[name]
+            if kind == "string" and source in raw and self.all_like_12_0.get(source, True):
+                text = raw[source].filter(pc.not_equal(raw[source], ""))
+                if len(text):
+                    is_like = pc.match_substring_regex(text, r"^-?[0-9]+\.0$")
+                    self.all_like_12_0[source] = pc.all(is_like).as_py()
+
+    def refuse_integers_of_pandas(self, path: Path) -> None:
+        for source, is_like in self.all_like_12_0.items():
+            if is_like:
+                name = next(name for name, each in self.sources.items() if each == source)
+                raise Refused(
+                    f"every value of column {source!r} of {path} is a whole number that is written "
+                    "as a float, such as 12.0, but it is declared as string: 12 or 12.0?",
+                    hint=f"declare `events.columns.{name}: int64`; or write text in JSON lines or "
+                    "Parquet, which tell text from numbers",
+                )
 
 
-def _types_in_text(
-    schema: EventSchema, sources: dict[str, str], *, lists: pa.DataType | None
-) -> dict[str, pa.DataType]:
-    """What to read columns as; the reader finds out about instants, and lists without a type."""
-    types = {
-        source: lists
-        if schema.columns[name].startswith("list")
-        else schema.arrow_schema().field(name).type
-        for name, source in sources.items()
-        if schema.columns[name] != "timestamp_ms"
-    }
-    return {source: kind for source, kind in types.items() if kind is not None}
+def _parts(path: Path) -> list[Path]:
+    """The file, or the files of a folder by name; not those that begin with _ or a dot."""
+    if path.is_file():
+        return [path]
+    if not path.is_dir():
+        raise Refused(f"there is no data file {path}", hint=f"give {KINDS}")
+    parts = [
+        each
+        for each in sorted(path.rglob("*"))
+        if each.is_file()
+        and not any(p.startswith(("_", ".")) for p in each.relative_to(path).parts)
+    ]
+    if not parts:
+        raise Refused(f"{path} is a folder without data files", hint=f"give {KINDS}")
+    return parts
 
 
-def _typed(column: pa.ChunkedArray, schema: EventSchema, name: str, path: Path) -> pa.ChunkedArray:
-    """A column of the file as the schema wants it. Integers are instants in Unix milliseconds."""
-    field = schema.arrow_schema().field(name)
-    try:
-        typed = _cast(column, field.type)
-    except pa.ArrowException as error:
+def _tables(part: Path, root: Path, seen: _Seen) -> Iterator[pa.Table]:
+    """The events of one part, some at a time."""
+    suffixes = [suffix.lower() for suffix in part.suffixes]
+    codec = _CODECS.get(suffixes[-1]) if suffixes else None
+    kind = "".join(suffixes[-2:-1] if codec else suffixes[-1:])
+    if kind not in _READERS:
         raise Refused(
-            f"column {name!r} of {path} is {column.type}, not {schema.columns[name]}: {error}",
-            hint="change `events.columns`, or map another column in `data_file.columns`",
-        ) from error
-    if not field.nullable and typed.null_count:
-        raise Refused(f"{typed.null_count} rows of {path} have no {name}", hint="leave them out")
-    return typed
+            f"{part} is of no known kind: {part.suffix or 'it has no suffix'}", hint=f"give {KINDS}"
+        )
+    source = _Part(part, kind, _folded(part, root))
+    try:
+        with _opened(part, codec) as stream:
+            yield from _READERS[kind](stream, source, seen)
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise Refused(f"{part} cannot be read: {error}", hint=_HOW) from error
 
 
-def _refuse_other_units(times: pa.ChunkedArray, path: Path) -> None:
-    """Seconds or microseconds taken for milliseconds would lie in 1970 or far ahead."""
-    bounds = pc.min_max(times.cast(pa.int64())).as_py()
-    if bounds["min"] is None or (bounds["min"] >= EARLIEST_MS and bounds["max"] < LATEST_MS):
-        return
-    raise Refused(
-        f"the times of {path} reach from {bounds['min']} to {bounds['max']} Unix milliseconds, "
-        "which is not between 2000 and 2100",
-        hint="integers must be milliseconds; or map a column of timestamps in `data_file.columns`",
+def _opened(part: Path, codec: str | None) -> pa.NativeFile:
+    if codec is None and part.stat().st_size:
+        return pa.memory_map(str(part))
+    return pa.input_stream(str(part), compression=codec)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """One file."""
+
+    path: Path
+    kind: str
+    folded: dict[str, str | None]
+    """What the names of its folders say, as in date=2026-03-01/part-0.parquet."""
+
+
+def _folded(part: Path, root: Path) -> dict[str, str | None]:
+    named = [each.split("=", 1) for each in part.relative_to(root).parts[:-1] if "=" in each]
+    return {name: None if value == _NO_PARTITION else unquote(value) for name, value in named}
+
+
+def _csv(stream: pa.NativeFile, part: _Part, seen: _Seen) -> Iterator[pa.Table]:
+    """Every field as text."""
+    data = stream.read_buffer()
+    _refuse_an_open_quote(data, part)
+    separator = seen.deployment.data_file.separator
+    parse = pa_csv.ParseOptions(
+        delimiter="\t" if part.kind == ".tsv" and separator == "," else separator,
+        newlines_in_values=True,
     )
+    names = pa_csv.open_csv(pa.BufferReader(data), parse_options=parse).schema.names
+    found = [name for name in seen.found(names, part) if name in names]
+    batches = pa_csv.open_csv(
+        pa.BufferReader(data),
+        read_options=pa_csv.ReadOptions(use_threads=False, block_size=_CSV_BLOCK_BYTES),
+        parse_options=parse,
+        convert_options=pa_csv.ConvertOptions(
+            check_utf8=False,  # what is none is named by row
+            include_columns=found,
+            column_types=dict.fromkeys(found, pa.string()),
+            strings_can_be_null=False,
+        ),
+    )
+    return _typed_batches(batches, part, seen)
 
 
-def _cast(column: pa.ChunkedArray, wanted: pa.DataType) -> pa.ChunkedArray:
-    if pa.types.is_timestamp(wanted):
-        if pa.types.is_integer(column.type):
-            return column.cast(pa.int64()).cast(wanted)
-        if pa.types.is_timestamp(column.type) and column.type.tz is None:
-            # Without a zone it is taken as UTC; finer than milliseconds is cut off.
-            return column.cast(pa.timestamp("ms"), safe=False).cast(wanted)
-        return column.cast(wanted, safe=False)
-    if pa.types.is_boolean(wanted) and pa.types.is_integer(column.type):
-        return pc.not_equal(column, 0)
-    if pa.types.is_list(wanted) and pa.types.is_string(column.type):
-        return _list_of_text(column, wanted)
-    return column.cast(wanted)
+def _refuse_an_open_quote(data: pa.Buffer, part: _Part) -> None:
+    """It would take all that follows for one value."""
+    quotes = sum(
+        int(
+            np.count_nonzero(
+                np.frombuffer(data[start : start + _CSV_BLOCK_BYTES], np.uint8) == _QUOTE
+            )
+        )
+        for start in range(0, data.size, _CSV_BLOCK_BYTES)
+    )
+    if quotes % 2:
+        raise Refused(
+            f"{part.path} has an odd number of quotes: one is not closed",
+            hint='a quote within a value is doubled, and the value stands in quotes: "5"" pipe"',
+        )
 
 
-def _list_of_text(column: pa.ChunkedArray, wanted: pa.ListType) -> pa.ChunkedArray:
-    """Text such as "12,65" as a list; empty text is an empty list."""
-    parts = pc.split_pattern(column, ",")
-    empty = pa.scalar([], pa.list_(pa.string()))
-    return pc.if_else(pc.equal(column, ""), empty, parts).cast(wanted)
+def _parquet(stream: pa.NativeFile, part: _Part, seen: _Seen) -> Iterator[pa.Table]:
+    is_plain = isinstance(stream, pa.MemoryMappedFile)
+    file = pq.ParquetFile(stream if is_plain else pa.BufferReader(stream.read_buffer()))
+    names = file.schema_arrow.names
+    found = [name for name in seen.found(names, part) if name in names]
+    batches = file.iter_batches(_PARQUET_ROWS, columns=found, use_threads=False)
+    return _typed_batches(batches, part, seen)
+
+
+def _typed_batches(
+    batches: Iterator[pa.RecordBatch], part: _Part, seen: _Seen
+) -> Iterator[pa.Table]:
+    """Columns of the file as columns of events. Raises Refused by the first row that is bad."""
+    schema, rows = seen.deployment.events, 0
+    for batch in batches:
+        raw = dict(zip(batch.schema.names, batch.columns, strict=True))
+        if part.kind in _TEXT_ONLY:
+            seen.look_at_text(raw)
+        for name, value in part.folded.items():
+            raw.setdefault(name, pa.repeat(pa.scalar(value, pa.string()), len(batch)))
+        columns = []
+        for name, kind in schema.columns.items():
+            source = seen.sources[name]
+            column = raw.get(source, pa.nulls(len(batch), pa.string()))
+            result = typed(column, kind, seen.notation)
+            if result.is_bad.any():
+                index = int(result.is_bad.argmax())
+                raise Refused(
+                    f"{part.path}, row {rows + index + 1}, column {source!r}: "
+                    f"{why(_value(column, index), kind, seen.notation)}",
+                    hint=_HOW,
+                )
+            if name in schema.required() and result.values.null_count:
+                index = pc.index(result.values.is_null(), value=True).as_py()
+                raise Refused(
+                    f"{part.path}, row {rows + index + 1} has no {source}; nor have "
+                    f"{result.values.null_count - 1} more of {len(batch)}",
+                    hint=f"leave such rows out, or map another column: {_COLUMNS}",
+                )
+            columns.append(result.values)
+        yield pa.table(columns, schema=schema.arrow_schema())
+        rows += len(batch)
+
+
+def _value(column: pa.Array, index: int) -> Any:
+    """For a message; bytes where it is no text."""
+    try:
+        return column[index].as_py()
+    except UnicodeDecodeError:
+        return column.cast(pa.binary())[index].as_py()
+
+
+def _json_lines(stream: pa.NativeFile, part: _Part, seen: _Seen) -> Iterator[pa.Table]:
+    """Each line as if it were a message."""
+    reader = JsonReader(seen.deployment.events, seen.notation, seen.sources)
+    for first, lines in _blocks_of_lines(stream):
+        numbers = [number for number, line in enumerate(lines, first) if line.strip()]
+        values = [_with_folded(lines[number - first], part) for number in numbers]
+        if first == 1 and values and values[0].lstrip().startswith(b"["):
+            raise Refused(
+                f"{part.path} is one JSON array, not lines of JSON",
+                hint=f"one object a line: `jq -c '.[]' {part.path.name} > events.jsonl`",
+            )
+        seen.look_at_lines(values)
+        parsed = reader.parse(values)
+        if parsed.rejected:
+            index, reason = parsed.rejected[0]
+            raise Refused(f"{part.path}, line {numbers[index]}: {reason}", hint=_HOW)
+        yield parsed.events
+
+
+def _with_folded(line: bytes, part: _Part) -> bytes:
+    """The line with what the names of its folders say as further fields, where it lacks them."""
+    for name, value in part.folded.items():
+        key = json.dumps(name).encode()
+        if key not in line and line.lstrip().startswith(b"{"):
+            line = b"{%s:%s,%s" % (key, json.dumps(value).encode(), line.lstrip()[1:])
+    return line
+
+
+def _blocks_of_lines(stream: pa.NativeFile) -> Iterator[tuple[int, list[bytes]]]:
+    """Runs of lines, and the number of the first of each."""
+    first, rest = 1, b""
+    while piece := stream.read(_JSON_BLOCK_BYTES):
+        if first == 1 and not rest:
+            piece = piece.removeprefix(codecs.BOM_UTF8)
+        *lines, rest = (rest + piece).split(b"\n")
+        yield first, lines
+        first += len(lines)
+    yield first, [rest]
+
+
+_QUOTE = ord('"')
+_TEXT_ONLY = (".csv", ".tsv")
+_CODECS = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2"}
+_READERS: dict[str, Callable[[pa.NativeFile, _Part, _Seen], Iterator[pa.Table]]] = {
+    ".csv": _csv,
+    ".tsv": _csv,
+    ".parquet": _parquet,
+    ".pq": _parquet,
+    ".jsonl": _json_lines,
+    ".ndjson": _json_lines,
+    ".json": _json_lines,
+}

@@ -72,8 +72,8 @@ def test_a_column_that_the_events_do_not_have_is_named(twintide: Twintide, tmp_p
     """A feature of a column that nobody declared, and a column that the file lacks."""
     deployment = deployment_in(tmp_path / "data")
     path = write_config(deployment, tmp_path)
-    pq.write_table(stream(deployment, hours=1).drop(["region"]), tmp_path / "clicks.parquet")
-    told(twintide("evaluate", "clicks.parquet"), REFUSED, "no column ['region']", "data_file")
+    pq.write_table(stream(deployment, hours=1).drop(["item_id"]), tmp_path / "clicks.parquet")
+    told(twintide("evaluate", "clicks.parquet"), REFUSED, "no column ['item_id']", "data_file")
 
     path.write_text(path.read_text().replace('"column": "region"', '"column": "country"'))
 
