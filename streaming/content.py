@@ -83,11 +83,9 @@ def content_of(cut: Cut, schema: EventSchema) -> Content:
     return typing.content
 
 
-def content_of_rows(events: pa.Table, schema: EventSchema) -> Content:
-    """Of rows that are typed already, in the schema's `shard_schema()`."""
-    content = Content(RowGroups(schema.shard_schema()), is_bad=np.zeros(len(events), np.bool_))
-    content.rows.add(events)
-    return content
+def content_of_rows(events: pa.Table) -> Content:
+    """Of rows that are typed already, in a schema's `shard_schema()`."""
+    return Content(RowGroups.of(events), is_bad=np.zeros(len(events), np.bool_))
 
 
 def pieces(runs: tuple[Messages, ...], *, piece_bytes: int = PIECE_BYTES) -> Iterator[Messages]:

@@ -80,7 +80,7 @@ def _commit(
         offsets=np.concatenate([run.offsets for run in cut.runs]),
         times_ms=np.concatenate([run.times_ms for run in cut.runs]),
     )
-    content = content_of_rows(rows, deployment.events)
+    content = content_of_rows(rows)
     fingerprint = deployment.events.fingerprint()
     publish(ledger, cut, content, partitions=partitions, fingerprint=fingerprint)
 

@@ -1,5 +1,7 @@
 """A Parquet file that is made a row group at a time, so that only compressed rows are held."""
 
+from typing import Self
+
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -21,6 +23,13 @@ class RowGroups:
             write_page_checksum=True,
             store_schema=True,
         )
+
+    @classmethod
+    def of(cls, rows: pa.Table) -> Self:
+        """All of it as one group."""
+        made = cls(rows.schema.remove_metadata())
+        made.add(rows)
+        return made
 
     def add(self, rows: pa.Table) -> None:
         """One row group more."""

@@ -161,9 +161,7 @@ def minute_of(before: datetime | None, first_broker_at: datetime, *, minutes: in
 
 def encoded(footer: ShardFooter, events: pa.Table) -> pa.Buffer:
     """The bytes of a shard."""
-    rows = RowGroups(events.schema.remove_metadata())
-    rows.add(events)
-    return sealed(footer, rows)
+    return sealed(footer, RowGroups.of(events))
 
 
 def sealed(footer: ShardFooter, rows: RowGroups) -> pa.Buffer:

@@ -10,6 +10,7 @@ import pyarrow as pa
 from tests.forged import put_shard
 from twintide.events import EventSchema
 from twintide.layout import make_ready
+from twintide.rowgroups import RowGroups
 from twintide.shards import Ledger, ShardFooter
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -68,7 +69,7 @@ class World:
         after = self.stands.get(partition)
         first = (after or 0) + skip
         footer = self.footer(first, count, minute=minute, gap_before=skip if after else 0, **more)
-        made = self.ledger.commit(footer, self.rows_of(footer), after=after)
+        made = self.ledger.commit(footer, RowGroups.of(self.rows_of(footer)), after=after)
         self.stands[partition] = made.next
         return self.paths(partition)[-1]
 

@@ -9,6 +9,7 @@ from tests.twintide.ledger_world import SCHEMA, World
 from twintide.columns import changes_of_newest, read_events
 from twintide.errors import Refused
 from twintide.events import EventSchema
+from twintide.rowgroups import RowGroups
 
 COLUMNS = SCHEMA.model_dump()["columns"]
 
@@ -84,7 +85,9 @@ def test_a_column_that_must_not_be_null_and_is_in_an_older_shard_is_refused(worl
     footer = world.footer(0, 2, minute=0)
     rows = world.rows_of(footer)
     columns = [*rows.columns[:3], pa.array([1, None]), *rows.columns[3:]]
-    world.ledger.commit(footer, pa.table(columns, schema=was.shard_schema()), after=None)
+    world.ledger.commit(
+        footer, RowGroups.of(pa.table(columns, schema=was.shard_schema())), after=None
+    )
 
     with pytest.raises(Refused, match="1 rows without 'sku'"):
         read_events(world.paths()[0], declared({**COLUMNS, "sku": "int64"}, item="sku"))

@@ -8,6 +8,7 @@ from tests.twintide.ledger_world import NOON, World
 from twintide import files
 from twintide.errors import Corrupt, Refused
 from twintide.layout import make_ready
+from twintide.rowgroups import RowGroups
 from twintide.shards import Ledger, Watermark
 
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108
@@ -43,10 +44,10 @@ def test_rivals_reach_for_the_same_claim(
     theirs = world.footer(
         first, more.get("count", 10), minute=more.get("minute", 0), gap_before=gap_before
     )
-    Ledger(world.root, world.topic).commit(theirs, world.rows_of(theirs), after=after)
+    Ledger(world.root, world.topic).commit(theirs, RowGroups.of(world.rows_of(theirs)), after=after)
 
     with pytest.raises(FileExistsError):
-        world.ledger.commit(ours, world.rows_of(ours), after=after)
+        world.ledger.commit(ours, RowGroups.of(world.rows_of(ours)), after=after)
     assert [name.footer().next for name in world.ledger.names()][-1] == theirs.next
     assert len(world.paths()) == (2 if after else 1)
     assert world.ledger.check() == []
@@ -206,7 +207,7 @@ def test_a_shard_may_hold_no_message(world: World) -> None:
     """It makes the position last over offsets that hold none."""
     world.commit()
     footer = world.footer(10, 5, minute=0, rows=0)
-    world.ledger.commit(footer, world.rows_of(footer), after=10)
+    world.ledger.commit(footer, RowGroups.of(world.rows_of(footer)), after=10)
 
     newest = Ledger(world.root, "clicks").take_up(0)
     assert newest is not None
