@@ -50,8 +50,13 @@ class Sparse(_Declared):
 
     kind: Literal["sparse"]
     name: Name
+    """What it is called in slices; once in each tower."""
+
     column: str
+    """Column of the event, string, int64 or bool."""
+
     table: Name
+    """The embedding table; features of one table share its rows."""
 
 
 class Varlen(_Declared):
@@ -59,9 +64,16 @@ class Varlen(_Declared):
 
     kind: Literal["varlen"]
     name: Name
+    """What it is called in slices; once in each tower."""
+
     column: str
+    """Column of the event, list<string> or list<int64>."""
+
     table: Name
+    """The embedding table; features of one table share its rows."""
+
     pooling: Literal["mean", "sum"] = "mean"
+    """What becomes of several rows."""
 
 
 LARGEST = 1e4
@@ -69,13 +81,20 @@ LARGEST = 1e4
 
 
 class Dense(_Declared):
-    """A number, scaled by a declared transform and cut at ±LARGEST; a missing one is 0."""
+    """A number, scaled by a declared transform and cut at ±10,000; a missing one is 0."""
 
     kind: Literal["dense"]
     name: Name
+    """What it is called in slices; once in each tower."""
+
     column: str
+    """Column of the event, int64, float64 or bool."""
+
     transform: Literal["none", "log1p"] = "none"
+    """`log1p` takes sign(x) · log(1 + |x|), for prices, counts and lengths."""
+
     divided_by: PositiveFloat = 1.0
+    """Brings it, once transformed, to about -1..1."""
 
 
 class HourOfDay(_Declared):
@@ -83,7 +102,11 @@ class HourOfDay(_Declared):
 
     kind: Literal["hour_of_day"]
     name: Name
+    """What it is called in slices; once in each tower."""
+
     table: Name
+    """The embedding table; features of one table share its rows."""
+
     time_zone: ZoneName = "UTC"
     """Of the users whose hour it is."""
 
@@ -93,11 +116,16 @@ class History(_Declared):
 
     kind: Literal["history"]
     name: Name
+    """What it is called in slices; once in each tower."""
+
     table: Name
+    """The embedding table; features of one table share its rows."""
+
     length: Annotated[int, Field(ge=1, le=10_000)] = 20
     """Items that are remembered of each user."""
 
     pooling: Literal["mean", "sum"] = "mean"
+    """What becomes of several rows."""
 
 
 LOG_SHARE_SCALE = 3.0
@@ -118,6 +146,8 @@ class ItemStatistics(_Declared):
 
     kind: Literal["item_statistics"]
     name: Name
+    """What it is called in slices."""
+
     windows_minutes: Annotated[tuple[WindowMinutes, ...], Field(min_length=1, max_length=16)] = (
         10,
         60,
@@ -148,7 +178,8 @@ Looked = (Sparse, Varlen, HourOfDay, History)
 
 Side = Literal["query", "candidate"]
 SIDES: tuple[Side, Side] = ("query", "candidate")
-LayerWidth = Annotated[int, Field(ge=1, le=16_384)]
+LayerWidth = Annotated[int, Field(ge=8, le=16_384)]
+"""In a narrower layer all units may die at once, and every item gets the same vector."""
 
 
 class ModelSpec(_Declared):
@@ -166,7 +197,7 @@ class ModelSpec(_Declared):
     hidden: Annotated[tuple[LayerWidth, ...], Field(max_length=16)] = (256, 128)
     """Widths of the hidden layers of both towers."""
 
-    output_width: Annotated[int, Field(ge=1, le=1024)] = 64
+    output_width: Annotated[int, Field(ge=4, le=1024)] = 64
     """Numbers in one vector of the index."""
 
     temperature: Annotated[float, Field(ge=0.001, le=100)] = 0.05

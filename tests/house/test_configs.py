@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import reference
 from twintide.config import load
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -40,3 +41,15 @@ def test_the_production_config_keeps_secrets_and_doors_shut() -> None:
     assert production.kafka.sasl_password_env
     assert production.serving.token_env
     assert len(production.kafka.bootstrap_servers) > 1
+
+
+def test_the_reference_says_what_the_code_reads() -> None:
+    """Made anew by `python -m tests.reference`."""
+    assert reference.PAGE.read_text(encoding="utf-8") == reference.page()
+
+
+def test_every_key_says_what_it_is() -> None:
+    """No key of a configuration is without a text."""
+    silent = [line for line in reference.page().splitlines() if line.endswith("|  |")]
+
+    assert silent == []
