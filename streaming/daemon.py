@@ -128,7 +128,7 @@ def _read(
 
 def _bear(error: Exception, tally: Tally, *, stop: threading.Event, until_caught_up: bool) -> None:
     """What passes by itself is waited out; a run that shall end waits only so long."""
-    tally.metrics.is_ready = False
+    tally.metrics.standing = "not ready: interrupted"
     ours = _as_ours(error, tally)
     if until_caught_up and monotonic_seconds() - tally.moved_at > _GIVE_UP_SECONDS:
         raise ours

@@ -38,12 +38,19 @@ class IngestMetrics:
             "in_trouble", "1 where the partition cannot be read at the moment; the log says why."
         )
         self._turned_at = monotonic_seconds()
-        self.is_ready = False
-        """Whether a broker has answered, and partitions are being read."""
+        self.standing = "not ready: starts"
+        """What /readyz says: `ready`, `standby`, or `not ready` and why."""
 
     def turned(self) -> None:
         """The main loop has come round once more."""
         self._turned_at = monotonic_seconds()
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether a broker answers and every partition that is ours is read; a member of a group
+        that has no partition to give it stands by, which is all that it can do.
+        """
+        return self.standing in {"ready", "standby"}
 
     @property
     def is_alive(self) -> bool:
@@ -133,7 +140,7 @@ def _handler(metrics: IngestMetrics) -> type[BaseHTTPRequestHandler]:
     answers: dict[str, Callable[[], tuple[int, bytes]]] = {
         "/metrics": lambda: (200, generate_latest(metrics.registry)),
         "/livez": lambda: (200, b"alive\n") if metrics.is_alive else (503, b"stuck\n"),
-        "/readyz": lambda: (200, b"ready\n") if metrics.is_ready else (503, b"not ready\n"),
+        "/readyz": lambda: (200 if metrics.is_ready else 503, f"{metrics.standing}\n".encode()),
     }
 
     class Handler(BaseHTTPRequestHandler):

@@ -440,14 +440,9 @@ class Reader:
         is ours can be read before an operator has decided something.
         """
         now = monotonic_seconds()
+        self._tally.metrics.standing = self._standing()
         if self._source.topic.asked_at > self._tally.answered_at:
-            is_well = not self._troubles.all() and self._source.has_joined
-            self._tally.answered(
-                lag=sum(each.lag for each in self._readings.values()),
-                is_reading=is_well and bool(self._readings or not self._source.owned),
-            )
-        if self._troubles.all():
-            self._tally.metrics.is_ready = False
+            self._tally.answered(lag=sum(each.lag for each in self._readings.values()))
         if now - self._source.topic.asked_at > _ALONE_SECONDS:
             raise Retryable(
                 f"no broker has answered for {now - self._source.topic.asked_at:.0f} s",
@@ -455,6 +450,18 @@ class Reader:
             )
         if self._troubles.are_all_for_an_operator(self._source.owned):
             raise self._troubles.all()[0].error
+
+    def _standing(self) -> str:
+        troubles = [str(each.partition) for each in self._troubles.all()]
+        if troubles:
+            return f"not ready: partition {', '.join(troubles)} in trouble, see the log"
+        if not self._source.topic.partitions:
+            return f"not ready: there is no topic {self._topic}"
+        if not self._source.has_joined:
+            return "not ready: waits for its group"
+        if not self._source.owned:
+            return "standby"
+        return "ready" if self._readings else "not ready: asks where to read on"
 
     def _lateness_before(self, at: datetime) -> datetime:
         return at - timedelta(seconds=self._config.allowed_lateness_seconds)  # clocks differ

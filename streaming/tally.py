@@ -124,10 +124,9 @@ class Tally:
         self._lost_races += 1
         self.metrics.lost_race(partition)
 
-    def answered(self, *, lag: int, is_reading: bool) -> None:
+    def answered(self, *, lag: int) -> None:
         """A broker has said where the logs end."""
         self.answered_at = monotonic_seconds()
-        self.metrics.is_ready = is_reading
         self.progress = replace(self.progress, lag=lag)
         self._on_progress(self.progress)
 

@@ -9,6 +9,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -128,6 +129,29 @@ def test_metrics_are_read_from_where_they_are_asked_to_be() -> None:
     nowhere = "no-such-host.invalid"
     with pytest.raises(Refused, match=nowhere), served(IngestMetrics(), 0, host=nowhere):
         pass
+
+
+@pytest.mark.promise("S7")
+def test_a_member_without_a_partition_stands_by_and_is_ready(
+    line: Callable[..., Line], tmp_path: Path
+) -> None:
+    """A group may have more members than partitions: the one in reserve is as it should be, and a
+    supervisor must not restart it.
+    """
+    made = line()
+    made.values["kafka"]["assignment"] = "group"
+    config = written(made, tmp_path)
+    port = ("--metrics-port", "0")
+    with program(config, *port) as first, program(config, *port) as second:
+        urls = [f"http://127.0.0.1:{started(each)['port']}/readyz" for each in (first, second)]
+        both = [(200, "ready\n"), (200, "standby\n")]
+        wait_until(lambda: sorted(answer(url) for url in urls) == both)
+
+
+def started(process: "subprocess.Popen[str]") -> dict[str, Any]:
+    assert process.stderr is not None
+    found: dict[str, Any] = json.loads(process.stderr.readline())
+    return found
 
 
 def test_the_program_can_end_when_it_has_caught_up(
