@@ -1,7 +1,13 @@
 # One image for every program of Twintide; the command says which one runs.
 #   docker build -t twintide .
+#
+# Torch comes as pip finds it, which on x86 means with CUDA (3 GB). For machines without a GPU name
+# the index of PyTorch's builds for CPUs, as their installation page gives it:
+#   docker build --build-arg PIP_EXTRA_INDEX_URL=ADDRESS -t twintide .
+# The pins stay the same: 2.15.0 also means 2.15.0+cpu, and pip prefers that.
 
 FROM python:3.11-slim AS build
+ARG PIP_EXTRA_INDEX_URL=
 WORKDIR /src
 COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY twintide twintide
@@ -24,9 +30,8 @@ RUN apt-get update \
  && rm -rf /var/lib/apt/lists/* \
  && useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin twintide \
  && install -d -o twintide -g twintide \
-    /data /data/shards /data/slices /data/checkpoints /data/versions
+    /data /data/stream /data/slices /data/checkpoints /data/versions /data/curves
 COPY --from=build /opt/twintide /opt/twintide
-COPY configs /etc/twintide
 ENV PATH=/opt/twintide/bin:$PATH \
     HOME=/tmp \
     OMP_WAIT_POLICY=PASSIVE \

@@ -4,6 +4,8 @@ They lie below `curves/` of the deployment's `data_dir`; `tensorboard --logdir D
 them. They are for people to look at: nothing reads them again, and they may be deleted.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import date, datetime
 from pathlib import Path
 from types import TracebackType
@@ -16,7 +18,9 @@ from tensorboard.summary.writer.event_file_writer import EventFileWriter
 from trainer.run import OnStep
 from twintide.clock import Clock, SystemClock
 from twintide.config import Deployment
+from twintide.telemetry import get_log
 
+log = get_log("trainer")
 LOSS = "loss/step"
 
 
@@ -32,6 +36,7 @@ class Curves:
         self._root = curves_dir(deployment)
         self._clock = clock or SystemClock()
         self._name = "run"
+        self._is_refused = False
         self._writer: EventFileWriter | None = None
 
     def __enter__(self) -> Self:
@@ -61,13 +66,28 @@ class Curves:
         return step
 
     def _draw(self, learnt: int, loss: float) -> None:
-        if self._writer is None:
-            self._writer = EventFileWriter(str(self._root / self._name))
         value = Summary.Value(tag=LOSS, simple_value=loss)
         at = self._clock.now().timestamp()
-        self._writer.add_event(Event(step=learnt, wall_time=at, summary=Summary(value=[value])))
+        event = Event(step=learnt, wall_time=at, summary=Summary(value=[value]))
+        with self._for_looks():
+            if self._writer is None and not self._is_refused:
+                self._writer = EventFileWriter(str(self._root / self._name))
+            if self._writer is not None:
+                self._writer.add_event(event)
 
     def _close(self) -> None:
-        if self._writer is not None:
-            self._writer.close()
+        writer, self._writer = self._writer, None
+        with self._for_looks():
+            if writer is not None:
+                writer.close()
+
+    @contextmanager
+    def _for_looks(self) -> Iterator[None]:
+        """A place that cannot be written to costs the curves and never the run: told once."""
+        try:
+            yield
+        except OSError as error:
             self._writer = None
+            if not self._is_refused:
+                log.warning("curves_not_drawn", folder=str(self._root), why=str(error))
+            self._is_refused = True

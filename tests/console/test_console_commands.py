@@ -62,6 +62,17 @@ def test_training_leaves_curves(twintide: Twintide, sharded: Path) -> None:
     ]
 
 
+def test_a_place_without_curves_costs_no_training(twintide: Twintide, sharded: Path) -> None:
+    """Curves are for people to look at: a folder that cannot be made is a warning, no failure."""
+    curves = load(sharded).data_dir / "curves"
+    curves.write_text("here is no folder")
+
+    done = twintide("train", "nightly", "--now", NIGHT)
+
+    assert (done.code, "nightly-000001: learnt" in done.out) == (0, True)
+    assert done.err.count("curves_not_drawn") == 1
+
+
 def test_versions_are_listed_shown_compared_and_verified(
     twintide: Twintide, published: Path
 ) -> None:

@@ -13,16 +13,21 @@ from typing import Any
 
 import pytest
 
+from trainer.curves import curves_dir
 from twintide import yaml12
+from twintide.config import load
+from twintide.shards import ledger_folder
 
 ROOT = Path(__file__).parents[2]
 OWN = ("ingest", "scheduler", "server")
 OWNER_OF = {
-    "shards": "ingest",
+    "stream": "ingest",
     "slices": "scheduler",
     "checkpoints": "scheduler",
     "versions": "scheduler",
+    "curves": "scheduler",
 }
+CONFIG = "/etc/twintide/twintide.yaml"
 
 
 @cache
@@ -31,7 +36,7 @@ def compose_text() -> str:
 
 
 def composed() -> dict[str, Any]:
-    """The file with its one merged anchor written out, as Compose reads it."""
+    """The file with its merged anchor written out, as Compose reads it."""
     tree = yaml12.parse(compose_text().replace("<<:", "merged:"), name="docker-compose.yml")
     for service in tree["services"].values():
         merged = service.pop("merged", {})
@@ -52,13 +57,54 @@ def test_kafka_ingest_scheduler_and_server_are_composed() -> None:
 
     assert {"kafka", *OWN} <= set(services)
     assert {name: services[name]["command"][:-2] for name in OWN} == {
-        "ingest": ["ingest", "--metrics-port", "9100"],
+        "ingest": ["ingest", "--metrics-host", "0.0.0.0", "--metrics-port", "9100"],
         "scheduler": ["train", "schedule"],
         "server": ["serve"],
     }
-    assert all(
-        services[name]["command"][-2:] == ["-c", "/etc/twintide/compose.yaml"] for name in OWN
-    )
+    assert all(services[name]["command"][-2:] == ["-c", CONFIG] for name in OWN)
+
+
+def test_the_configuration_is_mounted_and_not_baked_in() -> None:
+    """A change of it is a restart, no new image; without one of your own it is the shipped one."""
+    tree = composed()
+
+    assert tree["configs"]["twintide"]["file"] == "${TWINTIDE_CONFIG:-./configs/compose.yaml}"
+    for name in OWN:
+        assert tree["services"][name]["configs"] == [{"source": "twintide", "target": CONFIG}]
+    assert "/etc/twintide" not in (ROOT / "Dockerfile").read_text(encoding="utf-8")
+
+
+def test_every_folder_of_the_deployment_lies_on_a_volume() -> None:
+    """What a program writes outlives its container, and the rest of it is read-only."""
+    deployment = load(ROOT / "configs" / "compose.yaml")
+    own = composed()["services"]
+    for folder, owner in (
+        (deployment.shards_dir, "ingest"),
+        (ledger_folder(deployment.shards_dir), "ingest"),
+        (deployment.slices_dir, "scheduler"),
+        (deployment.checkpoints_dir, "scheduler"),
+        (deployment.versions_dir, "scheduler"),
+        (curves_dir(deployment), "scheduler"),
+    ):
+        mounts = [Path(mount.split(":")[1]) for mount in own[owner]["volumes"]]
+        assert any(mount in (folder, *folder.parents) for mount in mounts), folder
+    assert all(own[name]["read_only"] for name in OWN)
+
+
+def test_memory_and_logs_are_bounded() -> None:
+    """Whatever goes wrong in one container leaves the machine to the others."""
+    for name, service in composed()["services"].items():
+        assert re.fullmatch(r"\d+g", service["mem_limit"]), name
+        assert service["logging"]["options"]["max-size"], name
+
+
+def test_an_image_for_cpus_is_a_build_argument() -> None:
+    """CUDA is 3 GB of no use without a GPU: another index for torch can be named."""
+    dockerfile = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+    build = composed()["services"]["ingest"]["build"]
+
+    assert "ARG PIP_EXTRA_INDEX_URL=\n" in dockerfile.partition("pip install")[0]
+    assert build["args"] == {"PIP_EXTRA_INDEX_URL": "${PIP_EXTRA_INDEX_URL:-}"}
 
 
 def test_every_service_is_watched_restarted_and_nobody_is_root() -> None:
