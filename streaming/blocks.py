@@ -241,6 +241,7 @@ def _decoded(batch: Any) -> Messages:
     """All records of a batch of format 2. Raises CorruptRecordError where its framing is wrong."""
     batch._maybe_uncompress()  # noqa: SLF001  part of the seam, see is_available
     buffer, start, count = bytes(batch._buffer), batch._pos, batch.records_count  # noqa: SLF001
+    batch._buffer = b""  # noqa: SLF001  a poll's blocks live together, unpacked ones by the megabyte
     try:
         values, offset_deltas, time_deltas, end = _unpacked(buffer, start, count)
     except IndexError as error:

@@ -4,8 +4,11 @@ A log line is one decision, named in the past tense, with fields: `log.info("sha
 rows=n)`.
 """
 
+import io
 import logging
 import sys
+from contextlib import suppress
+from typing import TextIO, cast
 
 import structlog
 
@@ -28,8 +31,28 @@ def configure_logging(*, as_json: bool | None = None, level: int = logging.INFO)
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(cast("TextIO", _Written(sys.stderr))),
     )
+
+
+class _Written(io.TextIOBase):
+    """A stream that takes what it can: a log on a full disk, or one that nobody reads any more,
+    must not stop what it is about.
+    """
+
+    def __init__(self, stream: TextIO | None) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with suppress(OSError, ValueError):  # ValueError: it was closed
+            if self._stream is not None:
+                self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError, ValueError):
+            if self._stream is not None:
+                self._stream.flush()
 
 
 def get_log(stage: str) -> structlog.typing.FilteringBoundLogger:

@@ -147,3 +147,23 @@ def test_another_kafka_python_is_refused(
     with pytest.raises(Refused, match="kafka-python") as refused:
         made.catch_up()
     assert "constraints.txt" in refused.value.hint
+
+
+@pytest.mark.promise("S11")
+def test_a_batch_that_was_unpacked_holds_nothing_any_longer() -> None:
+    """Those of a poll live together, and kilobytes expand to megabytes."""
+    builder = DefaultRecordBatchBuilder(
+        magic=2,
+        compression_type=DefaultRecordBatch.CODEC_LZ4,
+        is_transactional=False,
+        producer_id=-1,
+        producer_epoch=-1,
+        base_sequence=-1,
+        batch_size=2_000_000,
+    )
+    for offset in range(100):
+        builder.append(offset, timestamp=NOON_MS, key=None, value=b"v" * 10_000, headers=[])
+    batch = DefaultRecordBatch(bytearray(builder.build()))
+
+    assert len(blocks._decoded(batch)) == 100
+    assert len(batch._buffer) == 0
