@@ -287,11 +287,13 @@ def _drive(
     slicer = Slicer(shared, DerivedState.empty(shared), {}, clock=HeldClock(span.last_at))
     holdback = timedelta(minutes=shared.training.hourly.holdback_minutes)
     step = timedelta(minutes=shared.training.hourly.every_minutes)
+    window = timedelta(minutes=shared.shards.minutes)
     for now in ticks:
         seen.tick(now)
         for runner in runners:
             runner.tick(now)  # 1. learn what lies before now, and go live with it
-        slices = [*slicer.extend(now + step - holdback), *slicer.extend(now + step)]
+        until = now + step if now < ticks[-1] else now + step + window  # all that is left
+        slices = [*slicer.extend(now + step - holdback), *slicer.extend(until)]
         for each in slices:
             clicked = _clicked(each, shared)
             if not len(clicked.rows):

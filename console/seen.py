@@ -249,9 +249,9 @@ def _training(deployment: "Deployment", clock: Clock) -> dict[str, Any]:
     from trainer.days import Calendar
     from trainer.due import nightly_due
     from twintide.checkpoints import list_checkpoints
-    from twintide.slices import read_chain
+    from twintide.slices import chain_dir, read_chain
 
-    chain = read_chain(deployment.slices_dir)
+    chain = read_chain(chain_dir(deployment.slices_dir, deployment.events, deployment.model))
     made = list_checkpoints(deployment.checkpoints_dir)
     of_kind = {kind: [one for one in made if one.kind == kind] for kind in ("nightly", "hourly")}
     sliced = [one.footer.newest_event_at for one in chain if one.footer.newest_event_at]

@@ -13,7 +13,7 @@ from twintide.checkpoints import list_checkpoints
 from twintide.config import Deployment
 from twintide.errors import Corrupt
 from twintide.shards import Ledger
-from twintide.slices import read_chain
+from twintide.slices import chain_dirs, read_chain
 from twintide.versions import version_names
 
 
@@ -66,9 +66,10 @@ def _shards(found: Verified, deployment: Deployment) -> None:
 
 
 def _slices(found: Verified, deployment: Deployment) -> None:
-    chain = read_chain(deployment.slices_dir)
-    found.looked_at["slices"] = len(chain)
-    for each in chain:
+    """The chains of all declarations."""
+    slices = [each for root in chain_dirs(deployment.slices_dir) for each in read_chain(root)]
+    found.looked_at["slices"] = len(slices)
+    for each in slices:
         _note(found, f"slice {each.name}", each.read)
 
 

@@ -21,6 +21,7 @@ from twintide.clock import Clock
 from twintide.config import Deployment
 from twintide.errors import Corrupt, Refused
 from twintide.files import exclusive_lock, make_folder, sweep_temporaries
+from twintide.slices import chain_dir
 from twintide.telemetry import get_log
 from twintide.versions import (
     GateReport,
@@ -142,7 +143,7 @@ def _judged(
     live, note = _live_version(deployment.versions_dir, state)
     config, own = deployment.publishing.gate, draft.checkpoint
     clicks = newest_clicks(
-        deployment.slices_dir,
+        chain_dir(deployment.slices_dir, own.events, own.model),
         positions=[own.position, live.manifest.position] if live else [own.position],
         specs=[own.model, live.manifest.model] if live else [own.model],
         limit=config.max_events,

@@ -11,7 +11,7 @@ from twintide.slices import ITEM_KEY, Slice, read_chain
 
 
 def unlearnt_slices(chain: Sequence[Slice], positions: Sequence[Position]) -> list[Slice]:
-    """The slices that lie behind none of the positions. A slice is learnt whole or not at all."""
+    """The slices of which none of the positions has learnt all."""
     return [one for one in chain if not any(one.is_covered_by(position) for position in positions)]
 
 
@@ -28,7 +28,13 @@ def newest_clicks(
     for one in reversed(unlearnt_slices(read_chain(root), positions)):
         if sum(map(len, tables)) >= limit:
             break
-        rows = one.read()
+        rows = one.read(after=_newest(positions))
         if set(columns) <= set(rows.column_names):
             tables.insert(0, rows.select(columns))
     return pa.concat_tables(tables) if tables else None
+
+
+def _newest(positions: Sequence[Position]) -> Position:
+    """Behind what any of them has learnt."""
+    partitions = {each for position in positions for each in position}
+    return {each: max(position.get(each, 0) for position in positions) for each in partitions}

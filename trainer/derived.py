@@ -2,18 +2,20 @@
 
 The ordered pass keeps this state and writes it into slices as of each click's time, before the
 click itself counts. The same state serves: a version carries the histories and an item's statistics
-as of its publication. States are values: folding a slice in gives a new one.
+as of its publication. States are values: folding clicks in gives a new one.
+
+Clicks come in units (`trainer.units`), and all of it is a function of the units so far: folding in
+one unit at a time or sixty at once gives the same, to the bit.
 """
 
 from dataclasses import dataclass, replace
-from datetime import datetime
 from functools import reduce
+from itertools import pairwise
 from math import gcd
 
 import numpy as np
 import numpy.typing as npt
 
-from twintide.clock import to_unix_ms
 from twintide.features import LOG_SHARE_SCALE, Ids, ItemStatistics
 from twintide.keys import NO_KEY, Keys
 
@@ -23,11 +25,13 @@ Floats = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Clicks:
-    """Clicks in event order, N of them: the derived state's only input."""
+    """N clicks by unit, and by event time within a unit: the derived state's only input."""
 
     users: Keys
     items: Keys
     at_ms: Ints
+    unit_ms: Ints
+    """When each click's unit begins."""
 
     def __len__(self) -> int:
         return len(self.users)
@@ -53,16 +57,65 @@ class Histories:
 
     def before(self, clicks: Clicks) -> Ids:
         """For each click, what its user had clicked strictly before it, oldest first, at most
-        `length`.
-
-        Clicks of the same batch count as soon as they lie in the past.
+        `length`: of what is folded in, of the units before its own, and of its own unit.
         """
+        at_once = self.in_one_unit(clicks)
+        late = self._users_with_late_clicks(clicks)
+        if not len(late):
+            return at_once
+        # Only their clicks can be told of what the log did not hold yet, so only they go slowly.
+        where = np.flatnonzero(np.isin(clicks.users, late))
+        one_by_one = _before_unit_by_unit(self._of(late), _chosen(clicks, where))
+        rows = np.arange(len(clicks))
+        rows[where] = len(clicks) + np.arange(len(where))
+        return _one_after_the_other([at_once, one_by_one]).take(rows)
+
+    def in_one_unit(self, clicks: Clicks) -> Ids:
+        """As `before`, for clicks of one unit: they count as soon as they lie in the past."""
         entries = self._joined_with(clicks)
         end = np.searchsorted(entries.order_keys, entries.keys_of_clicks, side="left")
         begin = np.searchsorted(entries.order_keys, entries.keys_of_users, side="left")
         begin = np.maximum(begin, end - self.length)
         begin = np.where(clicks.users == NO_KEY, end, begin)
         return Ids.of_ranges(entries.items, begin, end)
+
+    def _users_with_late_clicks(self, clicks: Clicks) -> Keys:
+        """Users of whom a unit holds a click that is not newer than all in the units before it."""
+        order = np.lexsort((clicks.unit_ms, clicks.users))
+        users, at_ms, unit_ms = clicks.users[order], clicks.at_ms[order], clicks.unit_ms[order]
+        if not len(users):
+            return users
+        begins = np.concatenate(([True], (np.diff(users) != 0) | (np.diff(unit_ms) != 0)))
+        first = np.flatnonzero(begins)
+        oldest, newest = np.minimum.reduceat(at_ms, first), np.maximum.reduceat(at_ms, first)
+        of_group = users[first]
+        same_user = np.concatenate(([False], of_group[1:] == of_group[:-1]))
+        # In order so far means that the unit before holds the newest of all before.
+        known_until = np.where(same_user, np.roll(newest, 1), self._newest_of(of_group))
+        late = (oldest <= known_until) & (of_group != NO_KEY)
+        return np.unique(of_group[late])
+
+    def _newest_of(self, users: Keys) -> Ints:
+        """Time of each user's last click that is folded in."""
+        never = np.full(len(users), np.iinfo(np.int64).min)
+        if not len(self.users):
+            return never
+        at = np.minimum(np.searchsorted(self.users, users), len(self.users) - 1)
+        last = np.maximum(self.offsets[at + 1] - 1, 0)
+        return np.where(self.users[at] == users, self.at_ms[last], never)
+
+    def _of(self, users: Keys) -> "Histories":
+        """The part of the state that is of these users."""
+        rows = np.flatnonzero(np.isin(self.users, users))
+        kept = Ids(np.arange(len(self.items), dtype=np.uint64), self.offsets).take(rows)
+        at = kept.keys.astype(np.int64)
+        return replace(
+            self,
+            users=self.users[rows],
+            offsets=kept.offsets,
+            items=self.items[at],
+            at_ms=self.at_ms[at],
+        )
 
     def with_clicks(self, clicks: Clicks) -> "Histories":
         """The state after these clicks. Cost follows the users among them, then one copy."""
@@ -133,6 +186,16 @@ class Histories:
         )
 
 
+def _before_unit_by_unit(state: Histories, clicks: Clicks) -> Ids:
+    parts = []
+    bounds = np.flatnonzero(np.diff(clicks.unit_ms, prepend=clicks.unit_ms[0] - 1))
+    for begin, end in pairwise([*bounds.tolist(), len(clicks)]):
+        unit = _chosen(clicks, np.arange(begin, end))
+        parts.append(state.in_one_unit(unit))
+        state = state.with_clicks(unit)
+    return _one_after_the_other(parts)
+
+
 @dataclass(frozen=True)
 class _Entries:
     distinct_users: Keys
@@ -146,12 +209,15 @@ class _Entries:
 
 @dataclass(frozen=True)
 class ItemClicks:
-    """How often each item was clicked in each time bucket, as far back as the longest window
-    reaches.
+    """How often each item was clicked in each bucket of time, as far back as windows reach.
+
+    The time is that of the log: of the click's unit. So what happened before an instant is settled
+    when that instant has passed, a click that comes late or lies about its time changes nothing
+    that was told before, and what training is told is what a server had.
     """
 
     items: Ints
-    """Row of the item in the catalogue."""
+    """Row of the item in the catalogue. Sorted by item, then bucket; each pair once."""
 
     buckets: Ints
     """Unix time divided by the bucket's width."""
@@ -162,31 +228,66 @@ class ItemClicks:
     def empty(cls) -> "ItemClicks":
         return cls(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.int64))
 
-    def with_clicks(self, item_rows: Ints, at_ms: Ints, spec: ItemStatistics) -> "ItemClicks":
-        """The state after these clicks; what no window can reach any more is dropped."""
+    def with_clicks(self, item_rows: Ints, unit_ms: Ints, spec: ItemStatistics) -> "ItemClicks":
+        """The state after these clicks; nothing is dropped yet."""
         if not len(item_rows):
             return self
-        buckets = at_ms // (bucket_minutes(spec) * 60_000)
-        reach = max(spec.windows_minutes) + 2 * spec.refresh_minutes
-        oldest = max(
-            int(buckets.max()), int(self.buckets.max(initial=0))
-        ) - reach // bucket_minutes(spec)
         items = np.concatenate((self.items, item_rows))
-        all_buckets = np.concatenate((self.buckets, buckets))
+        buckets = np.concatenate((self.buckets, unit_ms // bucket_ms(spec)))
         counts = np.concatenate((self.counts, np.ones(len(item_rows), np.int64)))
-        kept = all_buckets >= oldest
-        cells, inverse = np.unique(
-            np.stack((items[kept], all_buckets[kept])), axis=1, return_inverse=True
+        order = np.lexsort((buckets, items))
+        items, buckets, counts = items[order], buckets[order], counts[order]
+        first = np.flatnonzero(
+            np.concatenate(([True], (np.diff(items) != 0) | (np.diff(buckets) != 0)))
         )
-        return ItemClicks(
-            cells[0], cells[1], np.bincount(inverse.reshape(-1), counts[kept]).astype(np.int64)
+        return ItemClicks(items[first], buckets[first], np.add.reduceat(counts, first))
+
+    def within_reach_of(self, unit_ms: int, spec: ItemStatistics) -> "ItemClicks":
+        """Without what no click of that unit or a later one may be told of."""
+        kept = self.buckets >= oldest_bucket(np.array([unit_ms]), spec)[0]
+        return ItemClicks(self.items[kept], self.buckets[kept], self.counts[kept])
+
+    def counter(self) -> "_Counter":
+        """Look-ups of many counts, after one pass over the state."""
+        if not len(self.counts):
+            nothing = np.zeros(1, np.int64)
+            return _Counter(nothing[:0], nothing, nothing, oldest=0)
+        oldest = int(self.buckets.min())
+        width = int(self.buckets.max()) - oldest + 2
+        of_bucket = np.bincount(self.buckets - oldest, self.counts, minlength=width - 1)
+        return _Counter(
+            places=self.items * width + (self.buckets - oldest),
+            counts_before=np.concatenate(([0], np.cumsum(self.counts))),
+            all_before=np.concatenate(([0], np.cumsum(of_bucket))).astype(np.int64),
+            oldest=oldest,
         )
 
-    def in_window(self, *, until_bucket: int, buckets: int, items: int) -> Ints:
-        """[items]: clicks of each item in the `buckets` buckets before `until_bucket`."""
-        inside = (self.buckets < until_bucket) & (self.buckets >= until_bucket - buckets)
-        found = np.bincount(self.items[inside], self.counts[inside], minlength=items)
-        return found.astype(np.int64)
+
+@dataclass(frozen=True)
+class _Counter:
+    """Clicks between two buckets are the difference of two sums."""
+
+    places: Ints
+    """Item and bucket of each count as one number, ascending."""
+
+    counts_before: Ints
+    """One longer than `places`: sum of the counts before each place."""
+
+    all_before: Ints
+    """Clicks of all items before each bucket, from the oldest to one after the newest."""
+
+    oldest: int
+
+    def counted(self, item_rows: Ints, begin: Ints, end: Ints) -> tuple[Ints, Ints]:
+        """[N], [N]: clicks of each of these items in the buckets [begin, end), and of all items."""
+        width = len(self.all_before)
+        first, last = (np.clip(at - self.oldest, 0, width - 1) for at in (begin, end))
+        begins, ends = (
+            np.searchsorted(self.places, item_rows * width + at) for at in (first, last)
+        )
+        of_item: Ints = self.counts_before[ends] - self.counts_before[begins]
+        of_all: Ints = self.all_before[last] - self.all_before[first]
+        return of_item, of_all
 
 
 def bucket_minutes(spec: ItemStatistics) -> int:
@@ -194,40 +295,73 @@ def bucket_minutes(spec: ItemStatistics) -> int:
     return reduce(gcd, (*spec.windows_minutes, spec.refresh_offset_minutes), spec.refresh_minutes)
 
 
-def statistics_at(
-    clicks: ItemClicks, first_seen_ms: Ints, at: datetime, spec: ItemStatistics
-) -> Floats:
-    """float32 [items, spec.width]: log share of clicks in each window before `at`, trend, age, is
-    new.
+def bucket_ms(spec: ItemStatistics) -> int:
+    """The same in milliseconds."""
+    return bucket_minutes(spec) * 60_000
 
-    `at` lies on a bucket boundary. The scales bring every column to about 0..2.
+
+def oldest_bucket(unit_ms: Ints, spec: ItemStatistics) -> Ints:
+    """[N]: clicks of these units are told of nothing older; so the state need not hold it."""
+    reach_minutes = max(spec.windows_minutes) + 2 * spec.refresh_minutes
+    return unit_ms // bucket_ms(spec) - reach_minutes // bucket_minutes(spec)
+
+
+def refreshed_ms(at_ms: Ints, unit_ms: Ints, spec: ItemStatistics) -> Ints:
+    """[N]: the newest refresh that a click can have been served with: one that came neither after
+    the click nor after its unit had begun.
     """
-    boundary = to_unix_ms(at) // (bucket_minutes(spec) * 60_000)
-    items = len(first_seen_ms)
-    shares = [
-        _log_share(
-            clicks.in_window(
-                until_bucket=boundary, buckets=window // bucket_minutes(spec), items=items
-            )
-        )
-        for window in spec.windows_minutes
-    ]
-    age_hours = (to_unix_ms(at) - first_seen_ms) / 3_600_000
+    refresh, offset = spec.refresh_minutes * 60_000, spec.refresh_offset_minutes * 60_000
+    found: Ints = (np.minimum(at_ms, unit_ms) - offset) // refresh * refresh + offset
+    return found
+
+
+def statistics_at(
+    clicks: ItemClicks,
+    item_rows: Ints,
+    first_seen_ms: Ints,
+    at_ms: Ints,
+    spec: ItemStatistics,
+    *,
+    oldest: Ints | None = None,
+) -> Floats:
+    """float32 [N, spec.width]: of each item, log share of clicks in each window before its instant,
+    trend, age, is new.
+
+    Each instant of `at_ms` lies on a bucket boundary; buckets before `oldest` do not count. The
+    scales bring every column to about 0..2. Cost follows the items asked for.
+    """
+    end = at_ms // bucket_ms(spec)
+    counter = clicks.counter()
+    shares = []
+    for window in spec.windows_minutes:
+        begin = end - window // bucket_minutes(spec)
+        if oldest is not None:
+            begin = np.minimum(np.maximum(begin, oldest), end)
+        shares.append(_log_share(*counter.counted(item_rows, begin, end)))
+    age_hours = (at_ms - first_seen_ms) / 3_600_000
     trend = shares[0] - shares[-1]
     age = np.log1p(np.maximum(age_hours, 0.0)) / 4.0
     return np.stack([*shares, trend, age, age_hours <= 0], axis=1).astype(np.float32)
 
 
-def _log_share(counts: Ints) -> npt.NDArray[np.float64]:
+def _log_share(counts: Ints, of_all: Ints) -> npt.NDArray[np.float64]:
     """log(1 + clicks per thousand), so that it does not depend on the traffic."""
     share: npt.NDArray[np.float64] = (
-        np.log1p(1000.0 * counts / max(int(counts.sum()), 1)) / LOG_SHARE_SCALE
+        np.log1p(1000.0 * counts / np.maximum(of_all, 1)) / LOG_SHARE_SCALE
     )
     return share
 
 
-def _chosen(clicks: Clicks, which: npt.NDArray[np.bool_]) -> Clicks:
-    return Clicks(clicks.users[which], clicks.items[which], clicks.at_ms[which])
+def _chosen(clicks: Clicks, which: npt.NDArray[np.bool_] | Ints) -> Clicks:
+    return Clicks(
+        clicks.users[which], clicks.items[which], clicks.at_ms[which], clicks.unit_ms[which]
+    )
+
+
+def _one_after_the_other(parts: list[Ids]) -> Ids:
+    lengths = np.concatenate([np.diff(part.offsets) for part in parts])
+    offsets = np.concatenate(([0], np.cumsum(lengths))).astype(np.int64)
+    return Ids(np.concatenate([part.keys for part in parts]), offsets)
 
 
 def _no_entries() -> tuple[Keys, Ints]:

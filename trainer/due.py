@@ -11,7 +11,7 @@ from twintide.clock import Clock
 from twintide.config import Deployment
 from twintide.records import Position
 from twintide.shards import Ledger
-from twintide.slices import read_chain
+from twintide.slices import chain_dir, read_chain
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,8 @@ def _waits(deployment: Deployment, ledger: Ledger, learnt: Position, *, until: d
     """Whether clicks before `until` are in slices and not learnt, or shards not yet sliced."""
     sliced: Position = {}
     last_hour: dict[int, datetime] = {}
-    for each in read_chain(deployment.slices_dir):
+    root = chain_dir(deployment.slices_dir, deployment.events, deployment.model)
+    for each in read_chain(root):
         for partition, (_, next_) in each.footer.ranges.items():
             sliced[partition] = next_
             last_hour[partition] = each.footer.hour_at

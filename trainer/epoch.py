@@ -13,9 +13,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from trainer.derived import refreshed_ms
 from twintide.features import Encoded, ModelSpec, from_columns, take
 from twintide.keys import Keys
-from twintide.slices import EVENT_TIME, ITEM_KEY
+from twintide.slices import EVENT_TIME, ITEM_KEY, UNIT
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
@@ -29,6 +30,9 @@ class Rows:
     """For error messages: the slices that they come from."""
 
     at_ms: Ints
+    unit_ms: Ints
+    """When each click's unit begins."""
+
     item_keys: Keys
     query: Encoded
     candidate: Encoded
@@ -45,6 +49,7 @@ class Rows:
         return cls(
             name=name,
             at_ms=rows[EVENT_TIME].cast(pa.int64()).to_numpy(),
+            unit_ms=rows[UNIT].cast(pa.int64()).to_numpy(),
             item_keys=rows[ITEM_KEY].to_numpy(),
             query=from_columns(rows, model.query, "query"),
             candidate=from_columns(rows, model.candidate, "candidate"),
@@ -55,6 +60,7 @@ class Rows:
         return Rows(
             name=self.name,
             at_ms=self.at_ms[rows],
+            unit_ms=self.unit_ms[rows],
             item_keys=self.item_keys[rows],
             query=take(self.query, rows),
             candidate=take(self.candidate, rows),
@@ -109,8 +115,7 @@ def windows_of(rows: Rows, model: ModelSpec) -> Ints:
     statistics = model.item_statistics()
     if statistics is None:
         return np.zeros(len(rows), np.int64)
-    offset_ms = statistics.refresh_offset_minutes * 60_000
-    return (rows.at_ms - offset_ms) // (statistics.refresh_minutes * 60_000)
+    return refreshed_ms(rows.at_ms, rows.unit_ms, statistics)
 
 
 def shuffled(windows: Ints, *, batch_rows: int, seed: int) -> list[Ints]:

@@ -39,7 +39,7 @@ from twintide.events import EARLIEST_MS
 from twintide.files import exclusive_lock, sweep_temporaries
 from twintide.records import Position
 from twintide.shards import Ledger
-from twintide.slices import Slice
+from twintide.slices import Slice, fingerprint_of
 from twintide.telemetry import get_log
 
 log = get_log("trainer")
@@ -67,9 +67,18 @@ class _Begun:
     learner: Learner
     state: DerivedState
     position: Position
+    rows: int = 0
+    """Clicks learnt since the parent."""
+
+    def to_learn(self, each: Slice) -> pa.Table:
+        """The rows of a slice that are not learnt: all, or those behind where a slice that was
+        remade with other ends goes on.
+        """
+        return each.read(after=self.position)
 
     def has_learnt(self, each: Slice, rows: pa.Table) -> None:
         """State and position move together, behind the slice."""
+        self.rows += len(rows)
         self.state = self.state.with_slice(rows)
         self.position |= {p: next_ for p, (_, next_) in each.footer.ranges.items()}
 
@@ -92,11 +101,11 @@ def hourly(deployment: Deployment, *, clock: Clock, on_step: OnStep | None = Non
                 "or set training.hourly.learns: everything",
             )
         begun = _begin(deployment, parent)
-        now = floor_to_minutes(clock.now(), 1)
-        learn_until = now - timedelta(minutes=hourly_config.holdback_minutes)
         slicer = Slicer(deployment, begun.state, begun.position, clock=clock)
+        sealed = floor_to_minutes(slicer.sealed_until(clock.now()), 1)
+        learn_until = sealed - timedelta(minutes=hourly_config.holdback_minutes)
         slicer.extend(learn_until)
-        slicer.extend(now)
+        slicer.extend(sealed)
         waiting = [each for each in slicer.chain if not each.is_covered_by(begun.position)]
         # In chain order without a gap: all that lies before the position must have been learnt.
         due = list(takewhile(lambda each: each.footer.until <= learn_until, waiting))
@@ -192,7 +201,7 @@ def _one_night(
         losses=losses,
         seed=seed,
     )
-    begun.parent = _publish(deployment, begun, manifest)
+    begun.parent, begun.rows = _publish(deployment, begun, manifest), 0
     return Outcome(begun.parent, f"learnt {day}")
 
 
@@ -227,17 +236,27 @@ def _begin(deployment: Deployment, parent: CheckpointManifest | None) -> _Begun:
     if parent is None:
         learner = Learner.untrained(deployment.model, seed=deployment.training.seed)
         return _Begun(None, learner, DerivedState.empty(deployment), {})
-    if (parent.model, parent.events) != (deployment.model, deployment.events):
-        raise Refused(
-            f"checkpoint {parent.name} was trained for other events or another model",
-            hint="give the new declaration a data_dir of its own; folders.shards may be shared",
-        )
+    _check_same_declaration(deployment, parent)
     checkpoint = load_checkpoint(deployment.checkpoints_dir, parent.name)
     return _Begun(
         parent,
         Learner.from_arrays(deployment.model, checkpoint.arrays),
         DerivedState.from_arrays(deployment.model, checkpoint.arrays, checkpoint.catalogue),
         dict(parent.position),
+    )
+
+
+def _check_same_declaration(deployment: Deployment, parent: CheckpointManifest) -> None:
+    """Whether learning may go on from `parent`: what it does not depend on may have changed."""
+    before = fingerprint_of(parent.events, parent.model)
+    now = fingerprint_of(deployment.events, deployment.model)
+    if (parent.model, before) == (deployment.model, now):
+        return
+    what = "another model" if parent.model != deployment.model else "other events"
+    raise Refused(
+        f"checkpoint {parent.name} was trained for {what} than the configuration declares",
+        hint="the new declaration begins anew, from the same shards: give it a data_dir of its own "
+        f"and `folders: {{shards: {deployment.shards_dir}}}`, and run `twintide train nightly`",
     )
 
 
@@ -251,7 +270,7 @@ def _learn_in_order(
     losses: list[float] = []
     learnt = 0
     for each in due:
-        table = each.read()
+        table = begun.to_learn(each)
         rows = Rows.of(table, deployment.model, name=f"slice {each.name}")
         order = list(in_order(len(rows), batch_rows=config.batch_rows))
         losses += _steps(begun.learner, rows, order, rates, _counted(on_step, learnt, to_learn))
@@ -271,7 +290,7 @@ def _learn_shuffled(
 ) -> list[float]:
     """Every click of the slices once, in an order given by the seed."""
     config = deployment.training.nightly
-    tables = [each.read() for each in due]
+    tables = [begun.to_learn(each) for each in due]
     rows = Rows.of(pa.concat_tables(tables), deployment.model, name=f"day {day}")
     windows = windows_of(rows, deployment.model)
     order = shuffled(windows, batch_rows=config.batch_rows, seed=seed)
@@ -324,7 +343,7 @@ def _manifest(
     seed: int,
 ) -> CheckpointManifest:
     parent = begun.parent
-    rows = sum(each.footer.rows for each in learnt)
+    rows = begun.rows
     newest = [each.footer.newest_event_at for each in learnt if each.footer.newest_event_at]
     newest += [parent.newest_event_at] if parent and parent.newest_event_at else []
     ends = [each.footer.until for each in learnt] + (

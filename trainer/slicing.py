@@ -1,31 +1,33 @@
 """Make slices: read the newest shards in order, encode every click as of its own time.
 
 The chain of slices is one for all lines of training, since a slice depends on the log alone and on
-no weights. A slice holds what one hour's shards hold of the newest minutes; so running late or
-often changes where slices end, and neither what is in them nor their order.
+no weights. A slice holds the next units of one hour, each of them whole (`trainer.units`); so
+running late or often changes where slices end, and neither what is in them nor their order.
 """
 
 from collections import defaultdict
 from datetime import date, datetime, timedelta
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from trainer.chains import Found, shards_behind
 from trainer.days import Calendar
 from trainer.derived import Clicks
-from trainer.state import DerivedState
+from trainer.state import DerivedState, stateless
+from trainer.units import happened_before, is_believed, sealed_until
 from twintide.clock import Clock, floor_to_minutes, from_unix_ms, to_unix_ms
 from twintide.columns import read_events
 from twintide.config import Deployment
-from twintide.errors import Refused
+from twintide.errors import Corrupt
 from twintide.events import (
     BROKER_TIME_COLUMN,
     OFFSET_COLUMN,
     PARTITION_COLUMN,
-    EventSchema,
 )
-from twintide.features import encode, to_columns
+from twintide.features import Feature, encode, to_columns
 from twintide.files import exclusive_lock, sweep_temporaries
 from twintide.keys import keys_of
 from twintide.records import Position
@@ -36,16 +38,14 @@ from twintide.slices import (
     ITEM_KEY,
     OFFSET,
     PARTITION,
+    UNIT,
     USER_KEY,
     Slice,
     SliceFooter,
+    chain_dir,
     publish_slice,
     read_chain,
 )
-
-
-def fingerprint_of(deployment: Deployment) -> str:
-    return f"{deployment.events.fingerprint()}-{deployment.model.fingerprint()}"
 
 
 class Slicer:
@@ -54,25 +54,32 @@ class Slicer:
     def __init__(
         self, deployment: Deployment, state: DerivedState, position: Position, *, clock: Clock
     ) -> None:
-        """`state` is that of a checkpoint at `position`; slices after it are folded in.
-
-        Raises Refused where the slices were made for other events or features.
+        """`state` is that of a checkpoint at `position`; slices after it are folded in. Where the
+        chain does not reach so far, as slices were removed, its own state is made from its slices.
         """
         self._deployment = deployment
         self._clock = clock
+        self._root = chain_dir(deployment.slices_dir, deployment.events, deployment.model)
         self._ledger = Ledger(deployment.shards_dir, deployment.kafka.topic)
         self._calendar = Calendar.of(deployment.training)
-        self._last_hour: dict[int, datetime] = {}
+        self._last_unit: dict[int, datetime] = {}
         self.chain: list[Slice] = []
         self.position: Position = {}
-        self.state = state
-        self._take_up(read_chain(deployment.slices_dir), learnt=position)
+        chain = read_chain(self._root)
+        ends = {p: next_ for each in chain for p, (_, next_) in each.footer.ranges.items()}
+        reaches = all(ends.get(partition, 0) >= next_ for partition, next_ in position.items())
+        self.state = state if reaches else DerivedState.empty(deployment)
+        self._take_up(chain, learnt=position if reaches else {})
+
+    def sealed_until(self, now: datetime) -> datetime:
+        """How far the line may go at `now`."""
+        return sealed_until(self._ledger, now=now, clock=self._clock)
 
     def extend(self, until: datetime) -> list[Slice]:
-        """Slice every shard whose minute begins before `until` and is not sliced yet."""
-        with exclusive_lock(self._deployment.slices_dir / ".lock", who="slicing", wait_seconds=600):
-            sweep_temporaries(self._deployment.slices_dir, older_than_seconds=0)
-            behind = read_chain(self._deployment.slices_dir, after=len(self.chain))
+        """Slice every unit that ends by `until` and is not sliced yet."""
+        with exclusive_lock(self._root / ".lock", who="slicing", wait_seconds=600):
+            sweep_temporaries(self._root, older_than_seconds=0)
+            behind = read_chain(self._root, after=len(self.chain))
             self._take_up(behind, learnt={})
             groups = self._new_shards_by_hour(until)
             made = [
@@ -82,71 +89,86 @@ class Slicer:
         return [*behind, *made]
 
     def _take_up(self, slices: list[Slice], *, learnt: Position) -> None:
-        wanted = fingerprint_of(self._deployment)
         for slice_ in slices:
-            if slice_.footer.fingerprint != wanted:
-                raise Refused(
-                    f"slice {slice_.name} was made for other events or features",
-                    hint="give the new declaration a data_dir of its own; "
-                    "folders.shards may be shared",
+            if slice_.footer.fingerprint != self._root.name:
+                raise Corrupt(
+                    f"slice {slice_.path} was made for another declaration than its folder's",
+                    hint="remove it and all later ones: the next run makes them from the shards",
                 )
             if not slice_.is_covered_by(learnt):
-                self.state = self.state.with_slice(slice_.read())
+                self.state = self.state.with_slice(slice_.read(after=learnt))
             self._append(slice_)
 
     def _append(self, slice_: Slice) -> None:
         self.chain.append(slice_)
         for partition, (_, next_) in slice_.footer.ranges.items():
             self.position[partition] = next_
-            self._last_hour[partition] = slice_.footer.hour_at
+            self._last_unit[partition] = slice_.footer.units[partition]
 
     def _new_shards_by_hour(self, until: datetime) -> dict[tuple[datetime, date], list[Found]]:
         """Shards after the chain, by hour; each partition's ledger is checked to go on where it
         stopped.
         """
         groups: dict[tuple[datetime, date], list[Found]] = defaultdict(list)
-        for found in shards_behind(
+        for each in shards_behind(
             self._ledger,
             self.position,
-            self._last_hour,
+            self._last_unit,
             since=self._oldest_hour_of_interest(),
             until=until,
             clock=self._clock,
         ):
-            hour_at = floor_to_minutes(found.minute_at, 60)
-            groups[hour_at, self._calendar.day_of(found.minute_at)].append(found)
+            if each.minute_at + self._window <= until:
+                hour_at = floor_to_minutes(each.minute_at, 60)
+                groups[hour_at, self._calendar.day_of(each.minute_at)].append(each)
+        for found in groups.values():
+            found.sort(key=lambda each: (each.minute_at, each.name.partition, each.name.first))
         return groups
+
+    @property
+    def _window(self) -> timedelta:
+        return timedelta(minutes=self._deployment.shards.minutes)
 
     def _oldest_hour_of_interest(self) -> datetime | None:
         """Older hours hold nothing new, once every partition is known."""
         partitions = max(
             (mark.partitions for mark in self._ledger.watermarks().values()), default=0
         )
-        if not partitions or len(self._last_hour) < partitions:
+        if not partitions or len(self._last_unit) < partitions:
             return None
-        return min(self._last_hour.values())
+        return min(self._last_unit.values())
 
     def _make(self, found: list[Found], *, hour_at: datetime, day: date, until: datetime) -> Slice:
         schema = self._deployment.events
-        events = pa.concat_tables(
-            _with_times_that_came(each, schema, self._clock) for each in found
-        )
-        clicks = _in_event_order(events.filter(schema.is_click(events)), schema.time)
+        events = pa.concat_tables(self._read(each) for each in found)
+        clicks = _in_order(events.filter(schema.is_click(events)), schema.time)
         rows, self.state = self._enriched(clicks)
         footer = SliceFooter(
             sequence=len(self.chain) + 1,
             day=day,
             hour_at=hour_at,
-            until=min(until, hour_at + timedelta(hours=1)),
+            until=min(until, found[-1].minute_at + self._window),
             ranges=_ranges_of(found),
+            units={each.name.partition: each.minute_at for each in found},
             events=len(events),
             rows=len(rows),
             newest_event_at=_newest(rows),
-            fingerprint=fingerprint_of(self._deployment),
+            fingerprint=self._root.name,
         )
-        made = publish_slice(self._deployment.slices_dir, footer, rows)
+        made = publish_slice(self._root, footer, rows)
         self._append(made)
         return made
+
+    def _read(self, shard: Found) -> pa.Table:
+        """The events of a shard, each with its unit, none later than that lets them be."""
+        schema = self._deployment.events
+        events = read_events(shard.name.path, schema)
+        if not is_believed(shard):
+            events = _with_times_that_came(events, shard, self._clock)
+        end = happened_before(shard, minutes=self._deployment.shards.minutes, clock=self._clock)
+        bounded = _bounded(events, schema.time, last_ms=to_unix_ms(end) - 1)
+        unit = pa.scalar(shard.minute_at, pa.timestamp("ms", tz="UTC"))
+        return bounded.append_column(UNIT, pa.repeat(unit, len(events)))
 
     def _enriched(self, events: pa.Table) -> tuple[pa.Table, DerivedState]:
         """The rows of a slice, and the state after it."""
@@ -155,12 +177,17 @@ class Slicer:
             users=keys_of(events[schema.user]),
             items=keys_of(events[schema.item]),
             at_ms=events[schema.time].cast(pa.int64()).to_numpy(),
+            unit_ms=events[UNIT].cast(pa.int64()).to_numpy(),
         )
         query = encode(events, model.query, time_column=schema.time)
         candidate = encode(events, model.candidate, time_column=schema.time)
+        candidate = self.state.catalogue.filled(
+            clicks.items, candidate, missing_in(events, stateless(model.candidate))
+        )
         columns: dict[str, pa.Array | pa.ChunkedArray] = {
             PARTITION: events[PARTITION_COLUMN],
             OFFSET: events[OFFSET_COLUMN],
+            UNIT: events[UNIT],
             EVENT_TIME: events[schema.time],
             ITEM_ID: events[schema.item],
             USER_KEY: pa.array(clicks.users),
@@ -173,43 +200,51 @@ class Slicer:
             clicks, ids=events[schema.item].combine_chunks(), attributes=candidate
         )
         if statistics:
-            candidate[statistics.name] = after.statistics_of(clicks, statistics)
+            candidate[statistics.name] = self.state.statistics_of(
+                clicks, statistics, after.catalogue
+            )
         columns |= to_columns(query, model.query, "query")
         columns |= to_columns(candidate, model.candidate, "candidate")
         return pa.table(columns), after
 
 
-def _with_times_that_came(found: Found, schema: EventSchema, clock: Clock) -> pa.Table:
-    """The events of a shard. Older programs believed any broker time: one that has not come becomes
-    that of the message before, or the shard's minute.
+def missing_in(events: pa.Table, features: tuple[Feature, ...]) -> dict[str, npt.NDArray[np.bool_]]:
+    """By feature, [N]: whether an event says nothing about it."""
+    return {
+        feature.name: pc.is_null(events[column], nan_is_null=True).to_numpy()
+        for feature in features
+        if (column := getattr(feature, "column", None)) is not None
+    }
+
+
+def _with_times_that_came(events: pa.Table, shard: Found, clock: Clock) -> pa.Table:
+    """Older programs believed any broker time: one that has not come becomes that of the message
+    before, or the shard's minute.
     """
-    events = read_events(found.name.path, schema)
-    latest_ms = to_unix_ms(clock.latest())
     stored_ms = events[BROKER_TIME_COLUMN].cast(pa.int64())
-    if not len(events) or pc.max(stored_ms).as_py() <= latest_ms:
-        return events
-    has_come = pc.less_equal(stored_ms, latest_ms)
+    has_come = pc.less_equal(stored_ms, to_unix_ms(clock.latest()))
     came_ms = pc.fill_null_forward(pc.if_else(has_come, stored_ms, None).combine_chunks())
-    came_ms = pc.fill_null(came_ms, to_unix_ms(found.minute_at))
+    came_ms = pc.fill_null(came_ms, to_unix_ms(shard.minute_at))
     at = events.schema.get_field_index(BROKER_TIME_COLUMN)
     field = events.schema.field(at)
     return events.set_column(at, field, came_ms.cast(field.type))
 
 
-def _in_event_order(events: pa.Table, time_column: str) -> pa.Table:
-    """By event time. A clock that runs ahead is set back: nothing happens after it was stored, and
+def _bounded(events: pa.Table, time_column: str, *, last_ms: int) -> pa.Table:
+    """Nothing happens after it was stored, nor after the shard that holds it could still be open:
     one click of the year 2100 must not make all others old.
     """
     happened, stored = (events[name].cast(pa.int64()) for name in (time_column, BROKER_TIME_COLUMN))
-    times = pc.min_element_wise(happened, stored).cast(events.schema.field(time_column).type)
     at = events.schema.get_field_index(time_column)
-    timed = events.set_column(at, events.schema.field(at), times)
-    order = [
-        (time_column, "ascending"),
-        (PARTITION_COLUMN, "ascending"),
-        (OFFSET_COLUMN, "ascending"),
-    ]
-    return timed.take(pc.sort_indices(timed, order))
+    field = events.schema.field(at)
+    times = pc.min_element_wise(happened, stored, pa.scalar(last_ms, pa.int64()))
+    return events.set_column(at, field, times.cast(field.type))
+
+
+def _in_order(events: pa.Table, time_column: str) -> pa.Table:
+    """By unit, then as they happened."""
+    order = [(each, "ascending") for each in (UNIT, time_column, PARTITION_COLUMN, OFFSET_COLUMN)]
+    return events.take(pc.sort_indices(events, order))
 
 
 def _ranges_of(found: list[Found]) -> dict[int, tuple[int, int]]:

@@ -10,19 +10,21 @@ from datetime import datetime, timedelta
 from typing import Self
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from trainer.derived import (
     Clicks,
-    Floats,
     Histories,
     Ints,
     ItemClicks,
     bucket_minutes,
+    oldest_bucket,
+    refreshed_ms,
     statistics_at,
 )
 from twintide.arrays import Arrays
-from twintide.clock import floor_to_minutes, from_unix_ms
+from twintide.clock import floor_to_minutes, to_unix_ms
 from twintide.config import Deployment
 from twintide.features import (
     Dense,
@@ -40,7 +42,9 @@ from twintide.features import (
     to_columns,
 )
 from twintide.keys import Keys, keys_of
-from twintide.slices import EVENT_TIME, ITEM_ID, ITEM_KEY, USER_KEY
+from twintide.slices import EVENT_TIME, ITEM_ID, ITEM_KEY, UNIT, USER_KEY
+
+Bools = npt.NDArray[np.bool_]
 
 FIRST_SEEN = "first_seen_at"
 
@@ -52,13 +56,15 @@ def stateless(features: tuple[Feature, ...]) -> tuple[Feature, ...]:
 
 @dataclass(frozen=True)
 class Catalogue:
-    """Every item, in order of its first click, with the candidate features that its last click
+    """Every item, in order of its first click, with the candidate features that its clicks last
     named.
     """
 
     keys: Keys
     ids: pa.Array
     first_seen_ms: Ints
+    """When the unit began that held its first click."""
+
     attributes: Encoded
 
     @classmethod
@@ -80,6 +86,26 @@ class Catalogue:
         found: Ints = order[np.searchsorted(self.keys, keys, sorter=order)]
         return found
 
+    def filled(self, items: Keys, attributes: Encoded, missing: dict[str, Bools]) -> Encoded:
+        """`attributes` of clicks in order; where one is `missing` it is what the item's clicks
+        before said last. A click that does not say what an item is does not make it nothing.
+        """
+        return attributes | {
+            name: self._filled(items, name, attributes, is_missing)
+            for name, is_missing in missing.items()
+            if is_missing.any()
+        }
+
+    def _filled(
+        self, items: Keys, name: str, attributes: Encoded, is_missing: Bools
+    ) -> Ids | Numbers:
+        known = np.isin(items, self.keys)
+        before = take({name: self.attributes[name]}, self.rows_of(items[known]))
+        from_before = np.where(known, np.cumsum(known) - 1, known.sum() + np.arange(len(items)))
+        from_here = last_said(items, ~is_missing)
+        source = np.where(from_here >= 0, known.sum() + from_here, from_before)
+        return take(joined(before, {name: attributes[name]}), source)[name]
+
     def with_clicks(self, clicks: Clicks, *, ids: pa.Array, attributes: Encoded) -> "Catalogue":
         """New items behind the old ones; attributes as of the last of these clicks."""
         distinct, first_at = np.unique(clicks.items, return_index=True)
@@ -93,13 +119,28 @@ class Catalogue:
             self,
             keys=keys,
             ids=pa.concat_arrays([self.ids, ids.take(pa.array(new_first))]),
-            first_seen_ms=np.concatenate((self.first_seen_ms, clicks.at_ms[new_first])),
+            first_seen_ms=np.concatenate((self.first_seen_ms, clicks.unit_ms[new_first])),
         )
         # Row i of the attributes comes from the old catalogue (i) or from a click (len(self) +
         # click).
         source = np.concatenate((np.arange(len(self)), np.zeros(len(new_first), np.int64)))
         source[grown.rows_of(distinct)] = len(self) + last_at
         return replace(grown, attributes=take(joined(self.attributes, attributes), source))
+
+
+def last_said(items: Keys, says: Bools) -> Ints:
+    """int64 [N]: for each click, the number of the newest click up to it that is of the same item
+    and `says` something; -1 where there is none.
+    """
+    order = np.argsort(items, kind="stable")
+    place = np.arange(len(items))
+    begins = np.concatenate(([True], np.diff(items[order]) != 0))[: len(items)]
+    begin = np.maximum.accumulate(np.where(begins, place, 0))
+    said = np.maximum.accumulate(np.where(says[order], place, -1))
+    found = np.full(len(items), -1, np.int64)
+    has_said = said >= begin
+    found[order[has_said]] = order[said[has_said]]
+    return found
 
 
 @dataclass(frozen=True)
@@ -129,6 +170,7 @@ class DerivedState:
             users=rows[USER_KEY].to_numpy(),
             items=rows[ITEM_KEY].to_numpy(),
             at_ms=rows[EVENT_TIME].cast(pa.int64()).to_numpy(),
+            unit_ms=rows[UNIT].cast(pa.int64()).to_numpy(),
         )
         attributes = from_columns(rows, stateless(self.model.candidate), "candidate")
         return self.with_clicks(clicks, ids=rows[ITEM_ID].combine_chunks(), attributes=attributes)
@@ -137,18 +179,18 @@ class DerivedState:
         """`ids` and `attributes` have one row per click."""
         if not len(clicks):
             return self
-        catalogue = self.catalogue.with_clicks(clicks, ids=ids, attributes=attributes)
-        statistics = self.model.item_statistics()
-        return replace(
+        grown = replace(
             self,
             histories=self.histories.with_clicks(clicks) if self.histories else None,
-            item_clicks=self.item_clicks.with_clicks(
-                catalogue.rows_of(clicks.items), clicks.at_ms, statistics
-            )
-            if statistics
-            else self.item_clicks,
-            catalogue=catalogue,
+            catalogue=self.catalogue.with_clicks(clicks, ids=ids, attributes=attributes),
         )
+        spec = self.model.item_statistics()
+        if spec is None:
+            return grown
+        rows = grown.catalogue.rows_of(clicks.items)
+        counted = self.item_clicks.with_clicks(rows, clicks.unit_ms, spec)
+        newest = int(clicks.unit_ms.max())
+        return replace(grown, item_clicks=counted.within_reach_of(newest, spec))
 
     def histories_before(self, clicks: Clicks) -> Ids:
         """What each click's user had clicked before it; needs a model that declares a history."""
@@ -156,27 +198,23 @@ class DerivedState:
             raise ValueError("the model declares no history")
         return self.histories.before(clicks)
 
-    def statistics_of(self, clicks: Clicks, spec: ItemStatistics) -> Numbers:
-        """Of each click's item, as of the start of the click's refresh window, [N, spec.width].
+    def statistics_of(self, clicks: Clicks, spec: ItemStatistics, catalogue: Catalogue) -> Numbers:
+        """Of each click's item, as a server had them that refreshes as declared: [N, spec.width].
 
-        The clicks are folded in already; only buckets before that start count.
+        The clicks are not folded in yet, but `catalogue` has their items. Only clicks of units
+        before a click's own count, as its refresh came before.
         """
-        refresh_ms = spec.refresh_minutes * 60_000
-        offset_ms = spec.refresh_offset_minutes * 60_000
-        windows, window_of = np.unique(
-            (clicks.at_ms - offset_ms) // refresh_ms, return_inverse=True
+        rows = catalogue.rows_of(clicks.items)
+        return Numbers(
+            statistics_at(
+                self.item_clicks.with_clicks(rows, clicks.unit_ms, spec),
+                rows,
+                catalogue.first_seen_ms[rows],
+                refreshed_ms(clicks.at_ms, clicks.unit_ms, spec),
+                spec,
+                oldest=oldest_bucket(clicks.unit_ms, spec),
+            )
         )
-        rows = self.catalogue.rows_of(clicks.items)
-        values = np.zeros((len(clicks), spec.width), np.float32)
-        for number, window in enumerate(windows):
-            inside = window_of == number
-            values[inside] = self._statistics(
-                from_unix_ms(int(window) * refresh_ms + offset_ms), spec
-            )[rows[inside]]
-        return Numbers(values)
-
-    def _statistics(self, at: datetime, spec: ItemStatistics) -> Floats:
-        return statistics_at(self.item_clicks, self.catalogue.first_seen_ms, at, spec)
 
     def statistics_instant(self, until: datetime) -> datetime:
         """The first bucket boundary that is not before `until`: what a version's statistics are as
@@ -194,7 +232,16 @@ class DerivedState:
         candidate = dict(self.catalogue.attributes)
         spec = self.model.item_statistics()
         if spec:
-            candidate[spec.name] = Numbers(self._statistics(as_of, spec))
+            items = np.arange(len(self.catalogue))
+            candidate[spec.name] = Numbers(
+                statistics_at(
+                    self.item_clicks,
+                    items,
+                    self.catalogue.first_seen_ms,
+                    np.full(len(items), to_unix_ms(as_of)),
+                    spec,
+                )
+            )
         columns = to_columns(candidate, self.model.candidate, "candidate")
         first_seen = pa.array(self.catalogue.first_seen_ms).cast(pa.timestamp("ms", tz="UTC"))
         return pa.table({ITEM_ID: self.catalogue.ids, FIRST_SEEN: first_seen, **columns})

@@ -1,22 +1,31 @@
 """The slice format: what a learner reads.
 
-A slice is one Parquet file: the clicks of the newest shards of one hour, in event order, with every
-feature encoded as of the click's own time. Slices form one chain, numbered from 1; the number is
-the lock, since a slice is published where nobody has published yet. All of a slice belongs to one
-training day.
+A slice is one Parquet file: the clicks of the newest shards of one hour, by unit (the minute that
+all partitions are in) and event time, with every feature encoded as of the click's own time. Slices
+form one chain, numbered from 1; the number is the lock, since a slice is published where nobody has
+published yet. All of a slice belongs to one training day.
+
+What slices hold depends on a declaration, so each has a folder of its own below `slices/`, named by
+a fingerprint of what they depend on. Another declaration makes its slices from the same shards.
 """
 
+import hashlib
+import json
 import re
 from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
 from pathlib import Path
+from typing import Literal
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from twintide import __version__
 from twintide.errors import Corrupt
+from twintide.events import EventSchema
+from twintide.features import ModelSpec
 from twintide.files import publish_file_once
 from twintide.records import Instant, Position, Record
 
@@ -27,13 +36,17 @@ USER_KEY = "user"
 ITEM_KEY = "item"
 PARTITION = "kafka_partition"
 OFFSET = "kafka_offset"
+UNIT = "unit_at"
+"""When the unit of the click begins: the minute of its shard."""
+
 _NAME = re.compile(r"^(\d{8})\.parquet$")
+_FINGERPRINT = re.compile(r"^[0-9a-f]{16}$")
 
 
 class SliceFooter(Record):
     """Key-value metadata of the Parquet file, under `twintide.slice`."""
 
-    format: int = 1
+    format: Literal[2] = 2
     sequence: int
     day: date
     """The training day whose nightly epoch learns these rows."""
@@ -42,10 +55,13 @@ class SliceFooter(Record):
     """The hour that the shards belong to."""
 
     until: Instant
-    """Every shard read starts its minute before this instant."""
+    """Every unit read ends by this instant."""
 
     ranges: dict[int, tuple[int, int]]
     """Partition -> offset range [first, next) that was read."""
+
+    units: dict[int, Instant]
+    """Partition -> the newest unit of it that was read."""
 
     events: int
     """Rows of the shards; of these, the clicks are the rows of the slice."""
@@ -55,7 +71,7 @@ class SliceFooter(Record):
     """Event time of the newest click; None where there is none."""
 
     fingerprint: str
-    """Of events and features: slices of another declaration are not learnt from."""
+    """Of what its rows depend on, as `fingerprint_of` has it; also the name of its folder."""
 
     code_version: str = __version__
 
@@ -72,30 +88,65 @@ class Slice:
         """Its number, as it stands in the file's name."""
         return f"{self.footer.sequence:08d}"
 
-    def read(self) -> pa.Table:
-        """The rows, page checksums verified. Raises Corrupt."""
+    def read(self, *, after: Position | None = None) -> pa.Table:
+        """The rows, page checksums verified; those at or behind a position, where one is given.
+
+        Raises Corrupt.
+        """
         try:
             with pq.ParquetFile(self.path, page_checksum_verification=True) as file:
-                return file.read()
+                rows = file.read()
         except (pa.ArrowException, OSError) as error:
             raise Corrupt(
                 f"slice {self.path} is damaged: {error}",
                 hint="remove it and all later ones: the next run makes them anew from the shards",
             ) from error
+        return rows if after is None else rows.filter(self._is_behind(rows, after))
+
+    def _is_behind(self, rows: pa.Table, position: Position) -> pa.ChunkedArray:
+        """Which rows a checkpoint at `position` has not learnt."""
+        next_ = pa.array([position.get(each, 0) for each in self.footer.ranges], pa.int64())
+        partitions = pa.array(list(self.footer.ranges), rows.schema.field(PARTITION).type)
+        return pc.greater_equal(
+            rows[OFFSET], next_.take(pc.index_in(rows[PARTITION], partitions).combine_chunks())
+        )
 
     def is_covered_by(self, position: Position) -> bool:
-        """Whether a checkpoint at `position` has learnt it: whole or not at all."""
-        ranges = self.footer.ranges.items()
-        ahead = [first >= position.get(partition, 0) for partition, (first, _) in ranges]
-        behind = [next_ <= position.get(partition, 0) for partition, (_, next_) in ranges]
-        if all(ahead):
-            return False
-        if all(behind):
-            return True
-        raise Corrupt(
-            f"slice {self.name} lies partly before position {position} and partly behind it",
-            hint="slices already learnt were remade; `twintide rewind` to before them",
+        """Whether a checkpoint at `position` has learnt all of it."""
+        return all(
+            next_ <= position.get(partition, 0)
+            for partition, (_, next_) in self.footer.ranges.items()
         )
+
+
+def fingerprint_of(events: EventSchema, model: ModelSpec) -> str:
+    """16 hex digits that change when anything does that rows of slices depend on: a feature, a
+    role, what is a click, the type of a column that one of these reads. A column that nothing reads
+    changes nothing.
+    """
+    features = model.model_dump(mode="json", include={"query", "candidate"})
+    roles = events.model_dump(mode="json", exclude={"columns"})
+    columns = {name: events.columns[name] for name in columns_read(events, model)}
+    parts = [SliceFooter.model_fields["format"].default, features, roles, columns]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def columns_read(events: EventSchema, model: ModelSpec) -> list[str]:
+    """The event columns that learning depends on."""
+    read = {getattr(each, "column", None) for each in (*model.query, *model.candidate)}
+    read |= {events.user, events.item, events.time}
+    read |= {events.positive.column} if events.positive else set()
+    return [name for name in sorted(events.columns) if name in read]
+
+
+def chain_dir(root: Path, events: EventSchema, model: ModelSpec) -> Path:
+    """Where below `slices/` the chain of a declaration lies."""
+    return root / fingerprint_of(events, model)
+
+
+def chain_dirs(root: Path) -> list[Path]:
+    """The chains of all declarations."""
+    return sorted(path for path in root.glob("*") if _FINGERPRINT.match(path.name))
 
 
 def slice_path(root: Path, *, day: date, sequence: int) -> Path:

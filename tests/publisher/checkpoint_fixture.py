@@ -29,7 +29,16 @@ from twintide.features import (
 )
 from twintide.keys import Keys, keys_of
 from twintide.model.two_tower import TwoTower
-from twintide.slices import ITEM_KEY, Slice, SliceFooter, publish_slice
+from twintide.slices import (
+    ITEM_KEY,
+    OFFSET,
+    PARTITION,
+    Slice,
+    SliceFooter,
+    chain_dir,
+    fingerprint_of,
+    publish_slice,
+)
 
 NOON = datetime(2022, 5, 1, 12, tzinfo=UTC)
 USERS = 200
@@ -215,6 +224,9 @@ def click_table(deployment: Deployment, encoded: Encoded, items: Keys) -> pa.Tab
 
 def add_slice(deployment: Deployment, sequence: int, clicks: pa.Table, *, first: int) -> Slice:
     """Publish a slice that holds the offsets [first, first + rows) of partition 0."""
+    offsets = np.arange(first, first + len(clicks))
+    clicks = clicks.append_column(OFFSET, pa.array(offsets))
+    clicks = clicks.append_column(PARTITION, pa.array(np.zeros(len(clicks), np.int32)))
     footer = SliceFooter(
         sequence=sequence,
         day=NOON.date(),
@@ -224,9 +236,15 @@ def add_slice(deployment: Deployment, sequence: int, clicks: pa.Table, *, first:
         events=len(clicks),
         rows=len(clicks),
         newest_event_at=NOON,
-        fingerprint="test",
+        units={0: NOON},
+        fingerprint=fingerprint_of(deployment.events, deployment.model),
     )
-    return publish_slice(deployment.slices_dir, footer, clicks)
+    return publish_slice(slices_of(deployment), footer, clicks)
+
+
+def slices_of(deployment: Deployment) -> Path:
+    """Where the slices of its declaration lie."""
+    return chain_dir(deployment.slices_dir, deployment.events, deployment.model)
 
 
 def file_bytes(folder: Path, names: Sequence[str] | None = None) -> dict[str, bytes]:

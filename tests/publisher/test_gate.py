@@ -254,7 +254,7 @@ def test_recall_is_measured_on_no_click_that_either_version_has_learnt(
 
     def rows(*positions: int, limit: int = 1_000) -> list[int]:
         found = newest_clicks(
-            deployment.slices_dir,
+            made.slices_of(deployment),
             positions=[{0: position} for position in positions],
             specs=[spec],
             limit=limit,
@@ -265,6 +265,7 @@ def test_recall_is_measured_on_no_click_that_either_version_has_learnt(
     assert rows(0) == items[:40]
     assert rows(20, 10) == items[20:40]
     assert rows(10, 30) == items[30:40]
+    assert rows(15, 12) == items[15:40]  # a slice that was remade with other ends
     assert rows(40, 0) == []
     assert rows(0, limit=15) == items[20:40]
 
@@ -277,7 +278,7 @@ def test_slices_made_for_other_features_are_left_out(
     made.add_slice(own, 1, clicks.slice(0, 10).drop_columns(["query.region"]), first=0)
     made.add_slice(own, 2, clicks.slice(10, 10), first=10)
 
-    found = newest_clicks(own.slices_dir, positions=[{}], specs=[own.model], limit=100)
+    found = newest_clicks(made.slices_of(own), positions=[{}], specs=[own.model], limit=100)
 
     assert found is not None
     assert len(found) == 10

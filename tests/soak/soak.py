@@ -31,7 +31,7 @@ from twintide.clock import monotonic_seconds
 from twintide.config import Deployment
 from twintide.jsonrows import parse
 from twintide.shards import Ledger, read_shard
-from twintide.slices import read_chain
+from twintide.slices import chain_dir, read_chain
 
 DISK_MEGABYTES = 400
 _WARM_SECONDS = 10.0
@@ -220,7 +220,7 @@ def _identity(truth: dict[tuple[int, int], bytes | None], footers: list) -> list
 def _learnt(deployment: Deployment, ledger: Ledger) -> list[str]:
     """The chain of slices holds every row of the shards once, as far as it goes."""
     in_slices: Counter[tuple[int, int]] = Counter()
-    for each in read_chain(deployment.slices_dir):
+    for each in read_chain(chain_dir(deployment.slices_dir, deployment.events, deployment.model)):
         rows = each.read()
         in_slices.update(
             zip(rows["kafka_partition"].to_pylist(), rows["kafka_offset"].to_pylist(), strict=True)

@@ -16,7 +16,7 @@ from twintide import config
 from twintide.checkpoints import Checkpoint, load_checkpoint
 from twintide.clock import HeldClock
 from twintide.config import Deployment
-from twintide.slices import Slice, read_chain
+from twintide.slices import Slice, chain_dir, read_chain
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 DAYS = 3
@@ -105,7 +105,10 @@ class Line:
         return load_checkpoint(self.deployment.checkpoints_dir, name)
 
     def slices(self) -> dict[str, Slice]:
-        return {each.name: each for each in read_chain(self.deployment.slices_dir)}
+        """Those of the line's declaration, by name."""
+        own = self.deployment
+        root = chain_dir(own.slices_dir, own.events, own.model)
+        return {each.name: each for each in read_chain(root)}
 
 
 MakeLine = Callable[..., Line]

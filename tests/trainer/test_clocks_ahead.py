@@ -18,7 +18,7 @@ from twintide import config
 from twintide.clock import HeldClock, SystemClock, floor_to_minutes, iso, to_unix_ms
 from twintide.config import Deployment
 from twintide.shards import Ledger, Watermark
-from twintide.slices import read_chain
+from twintide.slices import chain_dir, read_chain
 
 TOPIC = "clicks"
 MINUTE = timedelta(minutes=1)
@@ -143,7 +143,12 @@ def test_a_log_that_a_producer_ahead_has_poisoned_is_learnt_whole(deployment: De
     checkpoints = [each.checkpoint for each in [*nights, hour] if each.checkpoint]
     assert sum(each.rows for each in checkpoints) == 60 + 1 + 135
     assert all(each.day is None or each.day < NOW.date() for each in checkpoints)
-    newest = [each.footer.newest_event_at for each in read_chain(deployment.slices_dir)]
+    newest = [
+        each.footer.newest_event_at
+        for each in read_chain(
+            chain_dir(deployment.slices_dir, deployment.events, deployment.model)
+        )
+    ]
     assert max(each for each in newest if each) < NOW
     assert nightly_due(deployment, clock=SystemClock()).day is None
 

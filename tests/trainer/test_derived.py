@@ -1,8 +1,9 @@
 """Histories and item statistics against plain loops; nothing ever sees the future."""
 
-from datetime import UTC, datetime
+import itertools
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from trainer.derived import (
@@ -25,6 +26,7 @@ def random_clicks(count: int, seed: int, *, begin_ms: int = 0, span_ms: int = 2_
         users=rng.integers(0, 12, count).astype(np.uint64),
         items=rng.integers(1, 40, count).astype(np.uint64),
         at_ms=np.sort(begin_ms + rng.integers(0, span_ms, count) // 10 * 10),
+        unit_ms=np.full(count, begin_ms),
     )
 
 
@@ -87,12 +89,56 @@ def test_a_history_never_holds_a_click_of_the_same_or_a_later_moment() -> None:
 
     def second_history(first_ms: int) -> list[int]:
         order = np.argsort([first_ms, 1_000], kind="stable")
-        clicks = Clicks(user, items[order], np.array([first_ms, 1_000])[order])
+        clicks = Clicks(
+            user, items[order], np.array([first_ms, 1_000])[order], np.zeros(2, np.int64)
+        )
         return as_lists(Histories.empty(5).before(clicks))[int(np.flatnonzero(order == 1)[0])]
 
     assert second_history(999) == [1]
     assert second_history(1_000) == []
     assert second_history(1_001) == []
+
+
+@pytest.mark.promise("T11")
+@pytest.mark.parametrize("seed", range(20))
+def test_histories_are_the_same_however_many_units_are_folded_in_at_once(seed: int) -> None:
+    """One unit at a time, all at once, or some: with late clicks, ties and short histories."""
+    rng = np.random.default_rng(seed)
+    units = [
+        random_clicks(15, seed * 50 + number, begin_ms=number * 300 - int(rng.integers(0, 400)))
+        for number in range(8)
+    ]
+    one_by_one, state = [], Histories.empty(3)
+    for unit in units:
+        one_by_one += as_lists(state.before(unit))
+        state = state.with_clicks(unit)
+
+    for cuts in ([0, 8], [0, 3, 8], [0, 1, 2, 7, 8]):
+        found, other = [], Histories.empty(3)
+        for begin, end in itertools.pairwise(cuts):
+            several = together(units[begin:end], first=begin)
+            found += as_lists(other.before(several))
+            other = other.with_clicks(several)
+        assert found == one_by_one
+        np.testing.assert_array_equal(other.items, state.items)
+
+
+def together(units: list[Clicks], *, first: int) -> Clicks:
+    """Clicks of several units, numbered from `first`."""
+    return Clicks(
+        users=np.concatenate([unit.users for unit in units]),
+        items=np.concatenate([unit.items for unit in units]),
+        at_ms=np.concatenate([unit.at_ms for unit in units]),
+        unit_ms=np.repeat(first + np.arange(len(units)), [len(unit) for unit in units]),
+    )
+
+
+def statistics_of(
+    state: ItemClicks, first_seen_ms: list[int], now_ms: int
+) -> npt.NDArray[np.float32]:
+    """Of every item at one instant."""
+    items = np.arange(len(first_seen_ms))
+    return statistics_at(state, items, np.array(first_seen_ms), np.full(len(items), now_ms), SPEC)
 
 
 def test_statistics_equal_a_plain_count() -> None:
@@ -101,13 +147,13 @@ def test_statistics_equal_a_plain_count() -> None:
     """
     rng = np.random.default_rng(4)
     items, at_ms = rng.integers(0, 5, 300), np.sort(rng.integers(0, 30 * HOUR_MS, 300))
-    first_seen = np.array([at_ms[items == item].min() for item in range(5)])
+    first_seen = [int(at_ms[items == item].min()) for item in range(5)]
     state = ItemClicks.empty()
     for begin in range(0, 300, 50):
         state = state.with_clicks(items[begin : begin + 50], at_ms[begin : begin + 50], SPEC)
     now_ms = 29 * HOUR_MS
 
-    found = statistics_at(state, first_seen, datetime.fromtimestamp(now_ms / 1000, UTC), SPEC)
+    found = statistics_of(state, first_seen, now_ms)
 
     for item in range(5):
         shares = []
@@ -123,11 +169,10 @@ def test_statistics_equal_a_plain_count() -> None:
 def test_statistics_never_see_the_bucket_that_they_are_as_of() -> None:
     """A click one millisecond before the instant counts; at the instant it does not."""
     width_ms = bucket_minutes(SPEC) * 60_000
-    at = datetime.fromtimestamp(10 * width_ms / 1000, UTC)
 
     def share(click_ms: int) -> float:
         state = ItemClicks.empty().with_clicks(np.array([0]), np.array([click_ms]), SPEC)
-        return float(statistics_at(state, np.array([0]), at, SPEC)[0, 0])
+        return float(statistics_of(state, [0], 10 * width_ms)[0, 0])
 
     assert share(10 * width_ms - 1) > 0
     assert share(10 * width_ms) == 0
@@ -139,5 +184,6 @@ def test_clicks_that_no_window_reaches_are_dropped() -> None:
     for day in range(10):
         at_ms = np.arange(24) * HOUR_MS + day * 24 * HOUR_MS
         state = state.with_clicks(np.zeros(24, np.int64), at_ms, SPEC)
+        state = state.within_reach_of(int(at_ms[-1]), SPEC)
 
     assert len(state.counts) <= 24 + 3

@@ -19,7 +19,7 @@ from trainer import run
 from trainer.epoch import shuffled
 from twintide.checkpoints import Checkpoint, list_checkpoints
 from twintide.clock import HeldClock
-from twintide.errors import Corrupt, Refused
+from twintide.errors import Refused
 from twintide.keys import keys_of
 from twintide.shards import Ledger, read_shard
 from twintide.slices import ITEM_KEY, OFFSET, PARTITION, USER_KEY
@@ -276,22 +276,25 @@ def test_runs_a_few_minutes_apart_leave_nothing_out(make_line: MakeLine) -> None
     )
 
 
-def test_slices_that_were_learnt_and_remade_with_other_ends_are_refused(line: Line) -> None:
-    """Else the clicks before the position would be learnt again."""
-    line.night(0)
-    line.hour(1, 2, 30)
-    for each in line.slices().values():
-        if each.footer.hour_at >= at(1, 2):
-            each.path.unlink()
-    with pytest.raises(Corrupt, match="partly before position"):
-        run.hourly(line.deployment, clock=HeldClock(at(1, 6)))
+@pytest.mark.promise("T1")
+def test_slices_that_were_learnt_and_remade_with_other_ends_lose_and_repeat_no_click(
+    make_line: MakeLine,
+) -> None:
+    """A run goes on in the middle of a slice, where its parent stands."""
+    line, undisturbed = make_line(), make_line()
+    for each in (line, undisturbed):
+        each.night(0)
+        each.hour(1, 2, 30)
+    for one in line.slices().values():
+        if one.footer.hour_at >= at(1, 2):
+            one.path.unlink()
 
+    found, expected = line.hour(1, 6), undisturbed.hour(1, 6)
 
-def test_shards_of_another_event_schema_are_refused(make_line: MakeLine) -> None:
-    """With what to do, before anything is learnt from them."""
-    line = make_line({"events": {"columns": {"watch_seconds": "int64"}}})
-    with pytest.raises(Refused, match=r"'watch_seconds' as double, and events: .* int64"):
-        line.night(0)
+    assert found.manifest.rows == expected.manifest.rows
+    assert found.manifest.position == expected.manifest.position
+    for name in ("state.history.items", "state.clicks.counts", "table.item.keys"):
+        np.testing.assert_array_equal(found.arrays[name], expected.arrays[name])
 
 
 @pytest.mark.promise("T9")
