@@ -58,6 +58,8 @@ class Block:
     """Where it was to be read from."""
 
     unpack: Callable[[], Messages]
+    leader_epoch: int | None = None
+    """Of the leader that wrote it; None where that is not known."""
 
     def messages(self) -> Messages:
         """None of them where the batch holds none: then only their `next` says something.
@@ -170,7 +172,13 @@ class _BlockRecords(Fetcher.PartitionRecords):  # type: ignore[misc]  # kafka ha
             return None
         self.records_read += batch.records_count
         self.bytes_read += batch.size_in_bytes
-        return Block(tp.topic, tp.partition, offset, lambda: _from(offset, _decoded(batch)))
+        return Block(
+            tp.topic,
+            tp.partition,
+            offset,
+            lambda: _from(offset, _decoded(batch)),
+            leader_epoch=batch.leader_epoch if batch.leader_epoch >= 0 else None,
+        )
 
     def _holds_no_messages(self, batch: Any) -> bool:
         """Control batches, and under read_committed those of aborted transactions."""

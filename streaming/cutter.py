@@ -56,6 +56,9 @@ class Cut:
     runs: tuple[Messages, ...]
     """In order; every time is a sound one."""
 
+    watched_from: int | None = None
+    """Where a partition without a shard was watched from; None where nobody watched it."""
+
     clock_ahead: int = 0
     """Messages whose stamp was later than the reader's clock."""
 
@@ -68,7 +71,8 @@ class Cut:
     @property
     def gap_before(self) -> int:
         """Offsets that are in no shard, because Kafka had deleted them."""
-        return 0 if self.after is None else self.first - self.after
+        stood = self.watched_from if self.after is None else self.after
+        return 0 if stood is None else self.first - stood
 
     def __len__(self) -> int:
         return sum(len(run) for run in self.runs)
@@ -125,10 +129,12 @@ class PartitionCutter:
         *,
         first: int,
         before: ShardFooter | None = None,
+        watched_from: int | None = None,
         elapsed: Callable[[], float] = monotonic_seconds,
     ) -> None:
-        """`before` is the newest shard; mostly it ends where this begins. `elapsed` gives seconds
-        of a clock that nobody sets.
+        """`before` is the newest shard; mostly it ends where this begins. `watched_from` is where
+        a partition without one was watched from. `elapsed` gives seconds of a clock that nobody
+        sets.
         """
         self.partition = partition
         self.next = first
@@ -142,6 +148,7 @@ class PartitionCutter:
         self._config = config
         self._first = first
         self._after = None if before is None else before.next
+        self._watched_from = watched_from
         self._minute_before = None if before is None else before.minute_at
         self._open: _OpenShard | None = None
         self._idle_cut_at: datetime | None = None
@@ -296,6 +303,7 @@ class PartitionCutter:
             minute_at=minute_at,
             after=self._after,
             runs=tuple(runs),
+            watched_from=self._watched_from,
             clock_ahead=int((odd_stamps_ms >= EARLIEST_MS).sum()),
             clock_nonsense=int((odd_stamps_ms < EARLIEST_MS).sum()),
             odd=odd,

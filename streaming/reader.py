@@ -17,7 +17,7 @@ from streaming.blocks import Block, Damaged, Strayed
 from streaming.content import content_of
 from streaming.cutter import Cut, PartitionCutter, overfull
 from streaming.rejects import RejectWatch
-from streaming.resume import resume_point
+from streaming.resume import Stand, resume_point
 from streaming.source import Source
 from streaming.tally import Tally
 from streaming.troubles import Ends, Trouble, Troubles
@@ -46,6 +46,12 @@ class _Reading:
     cutter: PartitionCutter
     moved_at: float
     """Monotonic seconds when its position has last moved."""
+
+    topic_id: str | None = None
+    """Of the topic that it is read from."""
+
+    leader_epoch: int | None = None
+    """Of the last batch that came."""
 
     lag: int = 0
     watermark_next: int = -1
@@ -141,22 +147,35 @@ class Reader:
 
     def _resume(self, partition: int, log: LogState) -> None:
         before = self._to_resume.pop(partition)
+        stand = Stand.of(before, self._ledger.watched(partition))
+        topic_id = self._source.topic.id
+        epoch = stand.leader_epoch if stand else None
         try:
             first = resume_point(
                 self._topic,
                 partition,
-                before,
+                stand,
                 begin=log.begin,
                 end=log.end,
+                topic_id=topic_id,
+                agrees_until=log.agrees_until,
                 accept_gap=self._config.accept_gap,
             )
         except Refused as error:
             self._in_trouble(partition, error, ends=Ends.ANSWER, needs_operator=True)
             return
-        if before is not None and first > before.next:
-            self._log.warning("gap_accepted", partition=partition, missing=first - before.next)
-        cutter = PartitionCutter(partition, self._config, first=first, before=before)
-        self._readings[partition] = _Reading(cutter, moved_at=monotonic_seconds())
+        if stand is not None and first > stand.seen:
+            self._log.warning("gap_accepted", partition=partition, missing=first - stand.seen)
+        cutter = PartitionCutter(
+            partition,
+            self._config,
+            first=first,
+            before=before,
+            watched_from=stand.next if stand else None,
+        )
+        self._readings[partition] = _Reading(
+            cutter, moved_at=monotonic_seconds(), topic_id=topic_id, leader_epoch=epoch
+        )
         self._watch.forget(partition)
         self._source.read_from(partition, first)
         self._log.info("partition_resumed", partition=partition, offset=first)
@@ -281,6 +300,7 @@ class Reader:
             self._commit_all(reading)  # what is sound before it is not read again at every try
             raise
         reading.moved_at = monotonic_seconds()
+        reading.leader_epoch = block.leader_epoch
         for cut in reading.cutter.add(messages, self._clock.now()):
             self._commit(cut)
         self._went_well(block.partition, Ends.READ, position=reading.cutter.next)
@@ -317,11 +337,15 @@ class Reader:
         return cut
 
     def _commit(self, cut: Cut) -> None:
-        """Make a shard of a cut. Raises FileExistsError where a rival was first, and Stopped: a
-        backlog of sparse minutes is thousands of shards in one turn.
+        """Make a shard of a cut. Raises FileExistsError where a rival was first, Strayed where what
+        was read may be of another topic of that name, and Stopped: a backlog of sparse minutes is
+        thousands of shards in one turn.
         """
         if self._stop.is_set():
             raise Stopped
+        reading = self._readings[cut.partition]
+        if self._source.confirm(cut.partition).id != reading.topic_id:
+            raise Strayed(f"topic {self._topic} was made anew while it was read")
         content = content_of(cut, self._deployment.events)
         self._watch.check(cut.partition, content.is_bad, sample=content.reason)
         footer = publish(
@@ -330,6 +354,8 @@ class Reader:
             content,
             partitions=max(self._source.topic.partitions, cut.partition + 1),
             fingerprint=self._fingerprint,
+            topic_id=reading.topic_id,
+            leader_epoch=reading.leader_epoch,
         )
         self._races.pop(cut.partition, None)
         self._tally.committed(footer, odd=cut.odd)
@@ -351,7 +377,13 @@ class Reader:
         ):  # asked for none, it still says that it answers, and what the topic is
             at = self._clock.now()
             self._asked |= dict.fromkeys(wanted, at)
-            self._source.ask(dict.fromkeys(wanted, -1), at=at)
+            self._source.ask({p: self._epoch_of(p) for p in wanted}, at=at)
+
+    def _epoch_of(self, partition: int) -> int:
+        """The leader epoch at its position; -1 where it is not known."""
+        before, reading = self._to_resume.get(partition), self._readings.get(partition)
+        found = before.leader_epoch if before else reading.leader_epoch if reading else None
+        return -1 if found is None else found
 
     def _look_after(self) -> float:
         """Soon, where a partition stands at the end and that is not written down yet."""
@@ -392,7 +424,9 @@ class Reader:
         position = reading.cutter.next
         until = min(log.stable, log.end)
         self._targets.setdefault(partition, _Target(until=until, end=log.end, at=at))
-        if position > log.end:  # it was cut short, or is another one
+        is_cut_short = log.agrees_until is not None and 0 <= log.agrees_until < position
+        is_another = self._source.topic.id != reading.topic_id
+        if position > log.end or is_cut_short or is_another:
             self._begin(partition)
             return
         reading.lag = log.end - position
@@ -479,6 +513,7 @@ class Reader:
                 next=position,
                 complete_until=complete_until,
                 partitions=max(self._source.topic.partitions, partition + 1),
+                topic_id=reading.topic_id,
             )
         )
         reading.watermark_next = position

@@ -82,6 +82,8 @@ class Watermark(Record):
     """Everything that the broker had stored by then has an offset below `next`."""
 
     partitions: Count
+    topic_id: str | None = None
+    """Kafka's id of the topic."""
 
 
 @dataclass(frozen=True)
@@ -281,28 +283,38 @@ class Ledger:
         """Replace a partition's watermark."""
         publish_file(self.watermark_path(watermark.partition), watermark.to_json())
 
+    def watched(self, partition: int) -> Watermark | None:
+        """The watermark of one partition. Raises Corrupt."""
+        marks = [
+            mark
+            for path in self._watermark_paths(f"{partition:05d}")
+            if (mark := self._watermark_at(path)) is not None
+        ]
+        return marks[-1] if marks else None
+
     def watermarks(self) -> dict[int, Watermark]:
         """Partition -> its watermark, for every partition that ingest has been given."""
-        found = {}
-        for path in self._watermark_paths():
-            watermark = Watermark.from_json(path.read_bytes(), name=str(path))
-            if watermark.topic != self.topic or not path.stem.endswith(
-                f"{watermark.partition:05d}"
-            ):
-                raise Corrupt(
-                    f"{path} is the watermark of {watermark.topic}, partition "
-                    f"{watermark.partition}",
-                    hint="delete it: ingest writes it anew",
-                )
-            found[watermark.partition] = watermark
-        return found
+        marks = (self._watermark_at(path) for path in self._watermark_paths("[0-9]" * 5))
+        return {mark.partition: mark for mark in marks if mark is not None}
 
-    def _watermark_paths(self) -> list[Path]:
+    def _watermark_paths(self, partitions: str) -> list[Path]:
         """Where format 1 kept them first, so that newer ones count."""
-        old = re.compile(rf"^{re.escape(self.topic)}-\d{{5}}\.json$")
-        beside_shards = (self.root / "_watermarks").glob("*.json")
-        own = self.watermark_path(0).parent.glob("*.json")
-        return [*(path for path in sorted(beside_shards) if old.match(path.name)), *sorted(own)]
+        beside_shards = (self.root / "_watermarks").glob(f"{self.topic}-{partitions}.json")
+        own = self.watermark_path(0).parent.glob(f"{partitions}.json")
+        return [*sorted(beside_shards), *sorted(own)]
+
+    def _watermark_at(self, path: Path) -> Watermark | None:
+        """None where it has been moved since it was listed."""
+        try:
+            mark = Watermark.from_json(path.read_bytes(), name=f"watermark {path}")
+        except FileNotFoundError:
+            return None
+        if mark.topic != self.topic or path.stem[-5:] != f"{mark.partition:05d}":
+            raise Corrupt(
+                f"{path} is the watermark of {mark.topic}, partition {mark.partition}",
+                hint="delete it: ingest writes it anew",
+            )
+        return mark
 
     # Rejected messages.
 
