@@ -8,11 +8,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from console.options import DEFAULT_CONFIG, AsJson, ConfigFile, check_exists, deployment_of
+from console.options import (
+    DEFAULT_CONFIG,
+    AsJson,
+    ConfigFile,
+    check_exists,
+    deployment_of,
+    quiet_logs,
+)
 from console.output import say
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
+
+    from twintide.sample import Sample
 
 app = typer.Typer()
 config_app = typer.Typer(no_args_is_help=True)
@@ -33,29 +42,57 @@ _DEFAULTS_HEAD = (
 )
 
 
-@config_app.command(epilog="Example: twintide config check -c twintide.yaml")
-def check(*, config: ConfigFile = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
+@config_app.command(epilog="Example: twintide config check -c twintide.yaml --sample events.jsonl")
+def check(
+    *,
+    config: ConfigFile = DEFAULT_CONFIG,
+    sample: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DATA", help="Events, as evaluate reads them: does the declaration fit them?"
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
     """Whether a configuration is right, in itself and on this machine: every wrong key is named.
 
     Files, folders and variables that it names are looked at, and nothing is changed.
     """
-    from twintide.config import load
     from twintide.problems import Misconfigured
     from twintide.surroundings import check as all_problems
 
+    quiet_logs()
     check_exists(config)
     problems = all_problems(config)
+    judged = _judged(config, sample) if sample and not problems else None
+    problems += judged.problems if judged else ()
     if problems and not as_json:
         raise Misconfigured(str(config), problems)
     told = [{"key": each.key, "reason": each.reason, "hint": each.hint} for each in problems]
-    data_dir = None if problems else load(config).data_dir
-    say(
-        {"config": config, "ok": not problems, "data_dir": data_dir, "problems": told},
-        f"{config} is right; its artifacts lie in {data_dir}",
-        as_json=as_json,
-    )
+    data_dir = None if problems else deployment_of(config).data_dir
+    result = {"config": config, "ok": not problems, "data_dir": data_dir, "problems": told}
+    lines = [f"{config} is right; its artifacts lie in {data_dir}"]
+    if judged:
+        result["sample"] = {
+            "events": judged.events,
+            "clicks": judged.clicks,
+            "anonymous": judged.anonymous,
+        }
+        lines.append(
+            f"{sample} fits it: {judged.events:,} events, {judged.clicks:,} of them clicks, "
+            f"{judged.anonymous:,} of these without a user"
+        )
+    say(result, "\n".join(lines), as_json=as_json)
     if problems:
         raise typer.Exit(Misconfigured.exit_code)
+
+
+def _judged(config: Path, sample: Path) -> "Sample":
+    from twintide.datafile import read_data
+    from twintide.sample import judge
+
+    deployment = deployment_of(config)
+    return judge(deployment, read_data(deployment, sample))
 
 
 @config_app.command(epilog="Example: twintide config show > twintide.yaml")

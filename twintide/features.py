@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveFloat
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from twintide.clock import from_unix_ms
 from twintide.events import EventSchema, ZoneName
@@ -93,7 +93,7 @@ class Dense(_Declared):
     transform: Literal["none", "log1p"] = "none"
     """`log1p` takes sign(x) · log(1 + |x|), for prices, counts and lengths."""
 
-    divided_by: PositiveFloat = 1.0
+    divided_by: Annotated[float, Field(ge=1e-6, le=1e18)] = 1.0
     """Brings it, once transformed, to about -1..1."""
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.console.conftest import Twintide, deployment_in, write_config
+from tests.console.conftest import Twintide, deployment_in, stream, write_config
 from twintide import yaml12
 
 REFUSED = 2
@@ -136,6 +136,65 @@ def test_defaults_are_those_of_a_file_that_says_nothing(twintide: Twintide, tmp_
     assert shown["model"] | model == defaults["model"] | model
     assert defaults["publishing"]["gate"]["min_events"] == 200
     assert twintide("config", "show", "--json").json["publishing"]["gate"]["min_events"] == 100
+
+
+def sampled(folder: Path, change: Callable[[dict[str, Any]], object]) -> Path:
+    """A data file of the small quickstart's events, each of them changed."""
+    events = stream(deployment_in(folder / "data"), hours=3).to_pylist()
+    for event in events:
+        event["event_at"] = round(event["event_at"].timestamp() * 1000)
+        change(event)
+    path = folder / "sample.jsonl"
+    path.write_text("\n".join(map(json.dumps, events)))
+    return path
+
+
+SAMPLES: dict[str, tuple[Callable[[dict[str, Any]], object], str, str]] = {
+    "a column that is always null": (
+        lambda event: event.update(region=None),
+        "model.query.region.column",
+        "null in all",
+    ),
+    "a column that nobody sends": (
+        lambda event: event.pop("category"),
+        "model.candidate.category.column",
+        "null in all",
+    ),
+    "lists that are always empty": (
+        lambda event: event.update(topics=[]),
+        "model.candidate.topics.column",
+        "is empty",
+    ),
+    "no click": (lambda event: event.update(clicked=False), "events.positive", "no event"),
+    "no user": (lambda event: event.update(user_id=None), "events.user", "null in every click"),
+    "a number that is not scaled": (
+        lambda event: event.update(watch_seconds=5e4),
+        "model.candidate.watched.column",
+        "beyond ±30",
+    ),
+}
+
+
+@pytest.mark.parametrize(("change", "key", "words"), SAMPLES.values(), ids=SAMPLES)
+def test_a_sample_shows_what_would_learn_nothing(
+    twintide: Twintide,
+    tmp_path: Path,
+    change: Callable[[dict[str, Any]], object],
+    key: str,
+    words: str,
+) -> None:
+    """A column that is null in all events is trained without a word: here it is told."""
+    watched = {"kind": "dense", "name": "watched", "column": "watch_seconds"}
+    write(tmp_path, lambda v: v["model"]["candidate"].append(watched))
+    done = twintide("config", "check", "--sample", sampled(tmp_path, lambda _: None))
+    assert done.code == 0, done.err
+    assert "180 events" in done.out
+
+    told = twintide("config", "check", "--json", "--sample", sampled(tmp_path, change))
+
+    assert told.code == REFUSED
+    assert [problem["key"] for problem in told.json["problems"]] == [key]
+    assert words in told.json["problems"][0]["reason"]
 
 
 @pytest.mark.promise("X3")

@@ -1,0 +1,93 @@
+"""What a sample of events says about a declaration: which parts of it would learn nothing.
+
+A declaration may be right and yet not fit the events: a column that is always null is trained
+without a word, an id that never varies tells nothing, a number that is not scaled drowns the rest.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from twintide.config import Deployment
+from twintide.features import SIDES, Dense, Feature, Varlen, encode
+from twintide.problems import Problem
+
+LOUD = 30.0
+"""A scaled number beyond this is far from the -1..1 of everything else that a tower sees."""
+
+_LOUD_SHARE = 0.1
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What was looked at, and what is wrong."""
+
+    events: int
+    clicks: int
+    anonymous: int
+    """Clicks without a user: learnt, but they join no history."""
+
+    problems: tuple[Problem, ...]
+
+
+def judge(deployment: Deployment, events: pa.Table) -> Sample:
+    """`events` are in the schema's `arrow_schema()`, at least one."""
+    schema = deployment.events
+    clicks = events.filter(schema.is_click(events))
+    return Sample(
+        events=len(events),
+        clicks=len(clicks),
+        anonymous=clicks[schema.user].null_count,
+        problems=tuple(_problems(deployment, events, clicks)),
+    )
+
+
+def _problems(deployment: Deployment, events: pa.Table, clicks: pa.Table) -> Iterator[Problem]:
+    schema, model = deployment.events, deployment.model
+    if not len(clicks):
+        yield Problem(
+            "events.positive",
+            f"no event of the sample is a click: none of {len(events)} has {schema.positive}",
+            hint="only clicks are learnt",
+        )
+        return
+    if clicks[schema.user].null_count == len(clicks):
+        yield Problem(
+            "events.user",
+            f"column {schema.user!r} is null in every click of the sample",
+            hint="is it called so in the events? Without a user there is no history",
+        )
+    for side in SIDES:
+        for feature in model.features(side):
+            column = getattr(feature, "column", None)
+            if column is None or column == schema.user:
+                continue
+            reason, hint = _useless(clicks, column, feature, schema.time)
+            if reason:
+                yield Problem(f"model.{side}.{feature.name}.column", reason, hint)
+
+
+def _useless(clicks: pa.Table, column: str, feature: Feature, time: str) -> tuple[str, str]:
+    """Why a feature would learn nothing of this column, and what to do; empty where it would."""
+    values = clicks[column]
+    if values.null_count == len(clicks):
+        return (
+            f"column {column!r} is null in all {len(clicks)} clicks of the sample",
+            "is it called so in the events? Leave the feature out where they have no such column",
+        )
+    if isinstance(feature, Varlen) and not pc.sum(pc.list_value_length(values)).as_py():
+        return f"every list of column {column!r} is empty in the sample", "leave the feature out"
+    if isinstance(feature, Dense):
+        return _loud(clicks, column, feature, time)
+    return "", ""
+
+
+def _loud(clicks: pa.Table, column: str, feature: Dense, time: str) -> tuple[str, str]:
+    scaled = encode(clicks, (feature,), time_column=time)[feature.name]
+    share = float((abs(scaled.values) > LOUD).mean())  # type: ignore[union-attr]
+    if share <= _LOUD_SHARE:
+        return "", ""
+    drowns = f"column {column!r} drowns what else the tower sees: {share:.0%} are beyond ±{LOUD:g}"
+    return drowns, "`transform: log1p` or a larger `divided_by` brings it to about -1..1"
