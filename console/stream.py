@@ -133,7 +133,12 @@ def _caught_up(config: Path, metrics_port: int | None, metrics_host: str) -> "In
     rich_help_panel=_PANEL, epilog="Example: twintide replay -c twintide.yaml clicks.parquet"
 )
 def replay(
-    data: Annotated[Path, typer.Argument(metavar="DATA", help="A .parquet, .csv or .jsonl file.")],
+    data: Annotated[
+        Path,
+        typer.Argument(
+            metavar="DATA", help="A .parquet, .csv or .jsonl file, or a folder of parts."
+        ),
+    ],
     *,
     config: ConfigFile = DEFAULT_CONFIG,
     speed: Annotated[
@@ -141,6 +146,9 @@ def replay(
         typer.Option(help="1 takes as long as the events took, 60 a sixtieth. Default: at once."),
     ] = None,
     partitions: Annotated[int, typer.Option(min=1, help="Of the topic, where it is new.")] = 3,
+    again: Annotated[
+        bool, typer.Option("--again", help="Send what the topic holds already once more.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Feed a data file into the topic, in event-time order, each message stamped with its time."""
@@ -160,13 +168,18 @@ def replay(
             on_progress=show,
             partitions=partitions,
             stop=stop,
+            again=again,
         )
-    say(
-        done,
-        f"{done.events:,} events are in {deployment.kafka.topic} after {done.seconds:.1f} s; "
-        f"next: `twintide ingest -c {config}`",
-        as_json=as_json,
-    )
+    lines = [f"{done.events:,} events are in {deployment.kafka.topic} after {done.seconds:.1f} s; "]
+    if done.before:
+        lines[0] += f"{done.before:,} were there before; "
+    if done.events < done.of:
+        lines[0] += f"stopped before the last {done.of - done.events:,}: the same command goes on"
+    else:
+        lines[0] += f"next: `twintide ingest -c {config}`"
+    if done.null_columns:
+        lines.append(f"no event has a value of {', '.join(done.null_columns)}")
+    say(done, lines, as_json=as_json)
 
 
 @contextmanager

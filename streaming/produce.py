@@ -13,13 +13,23 @@ import pyarrow as pa
 from kafka.partitioner.default import murmur2
 
 from streaming.client import as_config, partitions_of, producer, translated
+from twintide.clock import from_unix_ms
 from twintide.config import KafkaConfig
 from twintide.errors import Refused, Retryable
 from twintide.events import EventSchema
+from twintide.records import Position
+from twintide.values import YEAR_1971_MS
 
 ROWS_AT_ONCE = 10_000
 
-Send = Callable[[pa.Table], None]
+_MILLISECONDS = pa.timestamp("ms", tz="UTC")
+_IN_UNIT: dict[str | None, Callable[[int], float]] = {
+    "s": lambda ms: ms / 1000 if ms % 1000 else ms // 1000,
+    "us": lambda ms: ms * 1000,
+    "ns": lambda ms: ms * 1_000_000,
+}
+
+Send = Callable[[pa.Table], Position]
 
 
 def produce(
@@ -45,36 +55,39 @@ def produce(
 
 @contextmanager
 def sending(kafka: KafkaConfig | str, topic: str, *, schema: EventSchema) -> Iterator[Send]:
-    """Give a function that sends the rows of a table and returns when the broker has them."""
+    """Give a function that sends the rows of a table. It returns when the broker has them: the
+    offsets behind the last message of each partition.
+    """
     config = as_config(kafka)
     partitions = partitions_of(config, topic)
     if partitions == 0:
         raise Refused(f"Kafka has no topic {topic}", hint="streaming.client.create_topic makes it")
     failures: list[BaseException] = []
-    encoder = _Encoder(schema, partitions)
+    encoder = Encoder(schema, partitions)
     with producer(config) as client:
 
-        def send(events: pa.Table) -> None:
+        def send(events: pa.Table) -> Position:
+            newest: dict[int, Any] = {}
             for partition, key, value, at_ms in encoder.messages(events):
-                client.send(
+                newest[partition] = client.send(
                     topic, value, key=key, partition=partition, timestamp_ms=at_ms
                 ).add_errback(failures.append)
             client.flush()  # the client bounds no memory by itself
             if failures:
                 raise Retryable(f"Kafka did not take an event: {failures[0]}")
+            return {partition: sent.value.offset + 1 for partition, sent in newest.items()}
 
         with translated(config.bootstrap_servers):
             yield send
 
 
-class _Encoder:
-    """Rows to messages. A field without a value is left out."""
+class Encoder:
+    """Rows to messages as ingest reads them. A field without a value is left out."""
 
     def __init__(self, schema: EventSchema, partitions: int) -> None:
         self._schema = schema
         self._partitions = partitions
         self._of_user: dict[Any, tuple[bytes, int]] = {}
-        self._without_user = 0
         fields = [
             (f"c{index}", Any, msgspec.field(name=name, default=None))
             for index, name in enumerate(schema.columns)
@@ -86,25 +99,38 @@ class _Encoder:
         """(partition, key, value, Unix ms) of each row."""
         columns = {name: self._plain(events[name]) for name in self._schema.columns}
         rows = map(self._event, *columns.values())
-        users, times = columns[self._schema.user], columns[self._schema.time]
+        users = columns[self._schema.user]
+        times = events[self._schema.time].cast(pa.int64()).to_pylist()
         for event, user, at_ms in zip(rows, users, times, strict=True):
-            key, partition = self._place(user)
-            yield partition, key, self._encode(event), at_ms
+            value = self._encode(event)
+            key, partition = self._place(user, value)
+            yield partition, key, value, at_ms
 
     def _plain(self, column: pa.ChunkedArray) -> list[Any]:
-        """Python values as JSON has them: instants are Unix milliseconds."""
-        if pa.types.is_timestamp(column.type):
-            column = column.cast(pa.timestamp("ms", tz="UTC")).cast(pa.int64())
-        values: list[Any] = column.to_pylist()
-        return values
+        """Python values as JSON has them: instants are numbers in the declared unit."""
+        if not pa.types.is_timestamp(column.type):
+            values: list[Any] = column.to_pylist()
+            return values
+        return [self._instant(ms) for ms in column.cast(_MILLISECONDS).cast(pa.int64()).to_pylist()]
 
-    def _place(self, user: Any) -> tuple[bytes | None, int]:
-        """Key and partition: by hash of the user; events without one go round."""
+    def _instant(self, ms: int | None) -> float | str | None:
+        if ms is None or self._schema.times not in {None, "ms"}:
+            return None if ms is None else _IN_UNIT[self._schema.times](ms)
+        # Without a declared unit ingest reads no number as a time of 1970.
+        is_sure = self._schema.times == "ms" or ms >= YEAR_1971_MS
+        return ms if is_sure else from_unix_ms(ms).isoformat()
+
+    def _place(self, user: Any, value: bytes) -> tuple[bytes | None, int]:
+        """Key and partition: by hash of the user, or of the message where it has none. The place of
+        a message depends on nothing but itself, so that a replay can go on where one was cut off.
+        """
         if user is None:
-            self._without_user += 1
-            return None, self._without_user % self._partitions
+            return None, self._partition_of(value)
         place = self._of_user.get(user)
         if place is None:
             key = str(user).encode()
-            place = self._of_user[user] = (key, (murmur2(key) & 0x7FFFFFFF) % self._partitions)
+            place = self._of_user[user] = (key, self._partition_of(key))
         return place
+
+    def _partition_of(self, data: bytes) -> int:
+        return int((murmur2(data) & 0x7FFFFFFF) % self._partitions)

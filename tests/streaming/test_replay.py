@@ -1,17 +1,27 @@
+import gzip
+import json
+import shutil
+import threading
+from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
+from kafka.admin import ConfigResource, ConfigResourceType
 from kafka.partitioner.default import murmur2
 
+from streaming import replay as replay_module
+from streaming.client import admin, partitions_of
 from streaming.produce import produce
-from streaming.replay import ReplayProgress, replay
-from tests.streaming.line import NOON_MS, Line
+from streaming.replay import ReplayProgress, ReplaySummary, replay
+from tests.streaming.line import NOON_MS, Line, wait_until
 from twintide.clock import SystemClock, from_unix_ms, monotonic_seconds
+from twintide.datafile import read_data
 from twintide.errors import Refused
 
 
@@ -55,8 +65,8 @@ def mapped(line: Callable[..., Line]) -> Line:
 
 
 def test_a_replay_sends_every_row_in_event_time_order(mapped: Line, tmp_path: Path) -> None:
-    """A user's events share a partition, in order; broker time is event time; null users go
-    round; every column arrives as it was.
+    """A user's events share a partition, in order; broker time is event time; null users are
+    spread; every column arrives as it was.
     """
     path = data_file(tmp_path)
     progress: list[ReplayProgress] = []
@@ -118,6 +128,7 @@ def test_a_replay_makes_the_topic_that_is_missing(mapped: Line, tmp_path: Path) 
             speed=None,
             clock=SystemClock(),
             partitions=2,
+            again=True,
         )
     mapped.catch_up()
 
@@ -130,3 +141,134 @@ def test_a_replay_cannot_stand_still(mapped: Line, tmp_path: Path, speed: float)
     """Nor run backwards."""
     with pytest.raises(Refused, match="speed"):
         replay(mapped.deployment, data_file(tmp_path), speed=speed, clock=SystemClock())
+
+
+def send(line: Line, path: Path, **options: Any) -> ReplaySummary:
+    return replay(line.deployment, path, speed=None, clock=SystemClock(), **options)
+
+
+def test_the_same_file_goes_in_once(mapped: Line, tmp_path: Path) -> None:
+    """Also under another name and in another format; --again sends it once more, and a topic that
+    was made anew holds nothing of it.
+    """
+    path = data_file(tmp_path)
+    send(mapped, path)
+    lines = tmp_path / "other.jsonl.gz"
+    rows = pq.read_table(path).to_pylist()
+    lines.write_bytes(gzip.compress("".join(json.dumps(row) + "\n" for row in rows).encode()))
+
+    for each in (path, lines):
+        with pytest.raises(Refused, match=r"holds the 300 events of .* already") as refused:
+            send(mapped, each)
+        assert "--again" in refused.value.hint
+    assert send(mapped, lines, again=True).events == 300
+    kafka = mapped.deployment.kafka
+    with admin(kafka) as client:
+        client.delete_topics([kafka.topic])
+    wait_until(lambda: partitions_of(kafka, kafka.topic) == 0)
+    assert send(mapped, path).events == 300
+
+
+@pytest.mark.parametrize("torn", [False, True], ids=["stopped", "killed before the receipt"])
+def test_an_interrupted_replay_goes_on_where_it_was(
+    mapped: Line, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, torn: bool
+) -> None:
+    """Whether its last receipt says so, or only the log does: every event is in the topic once."""
+    monkeypatch.setattr(replay_module, "ROWS_AT_ONCE", 40)
+    path, stop, older = data_file(tmp_path), threading.Event(), tmp_path / "older"
+    receipts = mapped.deployment.ledger_dir / "replays"
+
+    def on_progress(so_far: ReplayProgress) -> None:
+        if so_far.sent == 80:
+            shutil.copytree(receipts, older)
+        if so_far.sent == 120:
+            stop.set()
+
+    assert send(mapped, path, on_progress=on_progress, stop=stop).events == 120
+    if torn:  # what a kill leaves between the broker's answer and the receipt
+        shutil.rmtree(receipts)
+        shutil.copytree(older, receipts)
+    done = send(mapped, path)
+    mapped.catch_up()
+
+    assert (done.events, done.of, done.before) == (300, 300, 120)
+    assert Counter(mapped.rows()["id"].to_pylist()) == Counter(range(300))
+    with pytest.raises(Refused, match="already"):
+        send(mapped, path)
+
+
+@pytest.mark.parametrize("in_log", [0, 1, 7, 39])
+def test_what_a_crash_left_in_the_log_is_not_sent_again(
+    mapped: Line, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_log: int
+) -> None:
+    """Some of a run of rows came in, no receipt says so, and another producer wrote between."""
+    monkeypatch.setattr(replay_module, "ROWS_AT_ONCE", 40)
+    path, stop = data_file(tmp_path), threading.Event()
+    stop.set()
+    send(mapped, path, stop=stop)  # a receipt of nothing
+    deployment = mapped.deployment
+    some = read_data(deployment, path).slice(0, in_log)
+    mapped.feed([1000])
+    produce(deployment.kafka, deployment.kafka.topic, some, schema=deployment.events)
+
+    done = send(mapped, path)
+    mapped.catch_up()
+
+    assert (done.events, done.before) == (300, in_log)
+    assert Counter(mapped.rows()["id"].to_pylist()) == Counter([1000, *range(300)])
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("message.timestamp.type", "LogAppendTime"),
+        ("message.timestamp.before.max.ms", "3600000"),
+        ("retention.ms", "604800000"),
+        ("cleanup.policy", "compact"),
+    ],
+)
+def test_a_topic_that_would_not_keep_the_events_is_refused(
+    mapped: Line, tmp_path: Path, setting: str, value: str
+) -> None:
+    """Before anything is sent: with the setting, and the command that mends it."""
+    kafka = mapped.deployment.kafka
+    with admin(kafka) as client:
+        client.alter_configs(
+            [ConfigResource(ConfigResourceType.TOPIC, kafka.topic, {setting: value})]
+        )
+
+    with pytest.raises(Refused, match=kafka.topic) as refused:
+        send(mapped, data_file(tmp_path))
+    assert f"{setting}=" in refused.value.hint
+    assert "kafka-configs.sh" in refused.value.hint
+    assert mapped.catch_up().rows == 0
+
+
+@pytest.mark.parametrize(("years", "reason"), [(-30, "before 2000"), (60, "not come yet")])
+def test_times_that_ingest_would_not_believe_are_refused(
+    mapped: Line, tmp_path: Path, years: int, reason: str
+) -> None:
+    """Of 1993, whose stamps count as none, and of 2083, which has not come."""
+    table = pq.read_table(data_file(tmp_path, rows=10))
+    moved = pc.add(table["ts"], years * 365 * 86_400_000)
+    pq.write_table(table.set_column(1, "ts", moved), tmp_path / "moved.parquet")
+
+    with pytest.raises(Refused, match=reason):
+        send(mapped, tmp_path / "moved.parquet")
+
+
+@pytest.mark.promise("S14")
+@pytest.mark.parametrize("times", [None, "s", "ms", "us", "ns"])
+def test_what_a_replay_sends_ingest_reads(mapped: Line, tmp_path: Path, times: str | None) -> None:
+    """In whatever unit the deployment's messages write times."""
+    mapped.values["events"] = mapped.values["events"] | {"times": times}
+    mapped.values["data_file"]["times"] = "ms"
+    path = data_file(tmp_path, rows=20, step_ms=777)
+
+    send(mapped, path)
+    done = mapped.catch_up()
+
+    expected = read_data(mapped.deployment, path)
+    found = mapped.rows().sort_by("at").select(expected.column_names)
+    assert done.rejected == 0
+    assert found.combine_chunks().equals(expected)
