@@ -6,25 +6,29 @@ hourly ring comes a minute after each full hour (or cadence), a look for a due n
 """
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, timedelta
+from datetime import UTC, datetime, timedelta
 from signal import SIGINT, SIGTERM, signal
 
+from apscheduler.events import EVENT_SCHEDULER_SHUTDOWN, EVENT_SCHEDULER_STARTED
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
-from apscheduler.triggers.interval import IntervalTrigger
+from apscheduler.triggers.base import BaseTrigger
 
 from trainer import run as runs
 from trainer.due import NightlyDue, nightly_due
-from twintide.clock import Clock, floor_to_minutes
+from twintide.clock import Clock, monotonic_seconds
 from twintide.config import Deployment
 from twintide.errors import Refused, Retryable, TwintideError
 from twintide.telemetry import get_log
 
 NIGHTLY_EVERY_MINUTES = 10
 """How often a due nightly is looked for."""
+
+CHECK_SECONDS = 10.0
+"""How often it is looked whether the wall clock has jumped."""
 
 AFTER_THE_HOUR = timedelta(minutes=1)
 """The last minute of an hour becomes a shard a moment after its end."""
@@ -52,12 +56,12 @@ class Rings:
 
     def hourly(self) -> None:
         """Learn what is new, then publish."""
-        with self._borne("hourly"):
+        with self._tried_again_later("hourly"):
             self._hourly_and_publish()
 
     def nightly(self) -> None:
         """Learn the days that are complete, hand over to the hourly line, then publish."""
-        with self._borne("nightly"):
+        with self._tried_again_later("nightly"):
             due = nightly_due(self.deployment, clock=self.clock)
             if due.day is None or due == self._nothing_in:
                 return
@@ -80,7 +84,7 @@ class Rings:
         log.error("run_failed", run=what, why=why, hint=hint)
 
     @contextmanager
-    def _borne(self, what: str) -> Iterator[None]:
+    def _tried_again_later(self, what: str) -> Iterator[None]:
         """Whatever a person or time can mend is said, and tried again at the next ring."""
         try:
             yield
@@ -117,22 +121,82 @@ def run(
         raise rings.bug
 
 
-def scheduler_of(rings: Rings, *, every_minutes: int) -> BackgroundScheduler:
+def scheduler_of(rings: Rings, *, every_minutes: float) -> BackgroundScheduler:
     """Two jobs in UTC, each ringing at once and then at its time; late rings count, once."""
     scheduler = BackgroundScheduler(
         timezone=UTC,
         executors={"default": ThreadPoolExecutor(2)},
         job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 1},
     )
-    now = rings.clock.now()
-    for name, ring, minutes in (
-        ("nightly", rings.nightly, NIGHTLY_EVERY_MINUTES),
-        ("hourly", rings.hourly, every_minutes),
-    ):
-        first = floor_to_minutes(now, minutes) + AFTER_THE_HOUR
-        trigger = IntervalTrigger(minutes=minutes, start_date=first, timezone=UTC)
-        scheduler.add_job(ring, trigger, id=name, next_run_time=now)
+    bells = [
+        Bell("nightly", rings.nightly, timedelta(minutes=NIGHTLY_EVERY_MINUTES)),
+        Bell("hourly", rings.hourly, timedelta(minutes=every_minutes)),
+    ]
+    for bell in bells:
+        scheduler.add_job(
+            bell.ring, AtItsTime(bell.every), id=bell.name, next_run_time=rings.clock.now()
+        )
+    watch = threading.Event()
+    scheduler.add_listener(
+        lambda _: _in_background(scheduler, bells, rings.clock, watch), EVENT_SCHEDULER_STARTED
+    )
+    scheduler.add_listener(lambda _: watch.set(), EVENT_SCHEDULER_SHUTDOWN)
     return scheduler
+
+
+class AtItsTime(BaseTrigger):  # type: ignore[misc]  # APScheduler has no types
+    """Rings at each whole multiple of its length since the epoch, and a minute later."""
+
+    def __init__(self, every: timedelta) -> None:
+        self._seconds = every.total_seconds()
+
+    def get_next_fire_time(self, _previous: datetime | None, now: datetime) -> datetime:
+        """The next time after `now`, whatever rang before: so a ring between does not move it."""
+        after = AFTER_THE_HOUR.total_seconds()
+        begun = (now.timestamp() - after) // self._seconds
+        return datetime.fromtimestamp((begun + 1) * self._seconds + after, UTC)
+
+
+@dataclass
+class Bell:
+    """A job, and by a clock that never jumps when it rang last."""
+
+    name: str
+    call: Callable[[], None]
+    every: timedelta
+    rang_at: float = field(default_factory=monotonic_seconds)
+    is_ringing: bool = False
+
+    def ring(self) -> None:
+        """Called by the scheduler, never twice at once."""
+        self.rang_at, self.is_ringing = monotonic_seconds(), True
+        try:
+            self.call()
+        finally:
+            self.is_ringing = False
+
+    def is_overdue(self) -> bool:
+        """Whether it has been silent for longer than it may be, by elapsed time."""
+        silent = monotonic_seconds() - self.rang_at
+        return not self.is_ringing and silent > self.every.total_seconds() + CHECK_SECONDS
+
+
+def _in_background(
+    scheduler: BackgroundScheduler, bells: Sequence[Bell], clock: Clock, stop: threading.Event
+) -> None:
+    """The scheduler waits for a time of the wall clock. Where that is set back it would wait until
+    the clock has caught up, and where it is set forward it would sleep on: so it is looked after by
+    elapsed time. What is due is read off the files, so that a ring too many does nothing wrong.
+    """
+
+    def watch() -> None:
+        while not stop.wait(CHECK_SECONDS):
+            for bell in bells:
+                if bell.is_overdue():
+                    scheduler.modify_job(bell.name, next_run_time=clock.now())
+            scheduler.wakeup()
+
+    threading.Thread(target=watch, name="bells", daemon=True).start()
 
 
 @contextmanager

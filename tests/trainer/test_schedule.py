@@ -1,17 +1,22 @@
 """The schedule of training: what is due, and that late, doubled and colliding rings do no harm."""
 
 import json
+import queue
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from pathlib import Path
 from threading import Event
+from typing import Any
 from zoneinfo import ZoneInfo
 
+import apscheduler.executors.base
+import apscheduler.schedulers.base
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
@@ -19,11 +24,12 @@ from structlog.testing import capture_logs
 
 from streaming.offline import write_shards
 from tests.trainer.conftest import Line, at, deployment_in, small_stream
+from trainer import schedule
 from trainer.days import Calendar
 from trainer.due import due_day
 from trainer.schedule import Rings, run, scheduler_of
 from twintide.checkpoints import list_checkpoints
-from twintide.clock import HeldClock
+from twintide.clock import HeldClock, SystemClock, monotonic_seconds
 
 ROOT = Path(__file__).parents[2]
 UTC_DAYS = Calendar(time(0), ZoneInfo("UTC"))
@@ -256,6 +262,54 @@ def test_rings_come_a_minute_after_the_hour_and_none_is_dropped(scheduled: Sched
     assert first == at(1, 11, 1)
     assert settings == [(None, True, 1)] * 2
     assert {each.next_run_time for each in jobs.values()} == {at(1, 10, 25)}
+
+
+@pytest.mark.promise("T7")
+@pytest.mark.parametrize("hours", [-3, -0.5, 3], ids=["three back", "half back", "three forward"])
+def test_bells_ring_by_elapsed_time_whatever_the_wall_clock_does(
+    monkeypatch: pytest.MonkeyPatch, hours: float
+) -> None:
+    """Set back they go on at once; set forward they ring once, not three hours' worth."""
+    offset = [timedelta(0)]
+
+    class Faked(datetime):
+        """What APScheduler takes for the time."""
+
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> Any:
+            return Wall().now().astimezone(tz)
+
+    class Wall(SystemClock):
+        def now(self) -> datetime:
+            return super().now() + offset[0]
+
+    for module in (apscheduler.schedulers.base, apscheduler.executors.base):
+        monkeypatch.setattr(module, "datetime", Faked)
+    monkeypatch.setattr(schedule, "CHECK_SECONDS", 0.05)
+    rung: queue.Queue[float] = queue.Queue()
+    at_work = threading.Lock()
+
+    class Ringing(Rings):
+        def hourly(self) -> None:
+            assert at_work.acquire(blocking=False)
+            rung.put(monotonic_seconds())
+            at_work.release()
+
+        def nightly(self) -> None:
+            pass
+
+    deployment = deployment_in(Path("nowhere"))
+    scheduler = scheduler_of(Ringing(deployment, Wall(), None), every_minutes=0.4 / 60)
+    scheduler.start()
+    try:
+        for _ in range(3):
+            rung.get(timeout=30)
+        offset[0] = timedelta(hours=hours)
+        after = [rung.get(timeout=30) for _ in range(4)]
+    finally:
+        scheduler.shutdown(wait=True)
+
+    assert after[-1] - after[0] > 0.4  # no burst of what three hours would have held
 
 
 def test_a_bug_ends_the_scheduler_with_its_traceback(line: Line) -> None:
