@@ -58,6 +58,7 @@ def check(
 
     Files, folders and variables that it names are looked at, and nothing is changed.
     """
+    from twintide.clock import iso
     from twintide.problems import Misconfigured
     from twintide.surroundings import check as all_problems
 
@@ -77,10 +78,13 @@ def check(
             "events": judged.events,
             "clicks": judged.clicks,
             "anonymous": judged.anonymous,
+            "first_at": iso(judged.first_at),
+            "last_at": iso(judged.last_at),
         }
         lines.append(
             f"{sample} fits it: {judged.events:,} events, {judged.clicks:,} of them clicks, "
-            f"{judged.anonymous:,} of these without a user"
+            f"{judged.anonymous:,} of these without a user, from {iso(judged.first_at)} to "
+            f"{iso(judged.last_at)}"
         )
     say(result, "\n".join(lines), as_json=as_json)
     if problems:
@@ -88,11 +92,12 @@ def check(
 
 
 def _judged(config: Path, sample: Path) -> "Sample":
+    from twintide.clock import SystemClock
     from twintide.datafile import read_data
     from twintide.sample import judge
 
     deployment = deployment_of(config)
-    return judge(deployment, read_data(deployment, sample))
+    return judge(deployment, read_data(deployment, sample), now=SystemClock().now())
 
 
 @config_app.command(epilog="Example: twintide config show > twintide.yaml")

@@ -6,10 +6,12 @@ without a word, an id that never varies tells nothing, a number that is not scal
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from twintide.clock import iso, latest_believed
 from twintide.config import Deployment
 from twintide.features import SIDES, Dense, Feature, Varlen, encode
 from twintide.problems import Problem
@@ -29,19 +31,41 @@ class Sample:
     anonymous: int
     """Clicks without a user: learnt, but they join no history."""
 
+    first_at: datetime
+    last_at: datetime
+    """What a person sees at once, where a unit or a zone is wrong."""
+
     problems: tuple[Problem, ...]
 
 
-def judge(deployment: Deployment, events: pa.Table) -> Sample:
-    """`events` are in the schema's `arrow_schema()`, at least one."""
+def judge(deployment: Deployment, events: pa.Table, *, now: datetime) -> Sample:
+    """`events` are in the schema's `arrow_schema()`, at least one; `now` is our own clock's."""
     schema = deployment.events
     clicks = events.filter(schema.is_click(events))
+    bounds = pc.min_max(events[schema.time]).as_py()
+    ahead = _ahead(events[schema.time], now=now, column=schema.time)
     return Sample(
         events=len(events),
         clicks=len(clicks),
         anonymous=clicks[schema.user].null_count,
-        problems=tuple(_problems(deployment, events, clicks)),
+        first_at=bounds["min"],
+        last_at=bounds["max"],
+        problems=(*ahead, *_problems(deployment, events, clicks)),
     )
+
+
+def _ahead(times: pa.ChunkedArray, *, now: datetime, column: str) -> Iterator[Problem]:
+    """Events that have not come yet: ingest believes no time beyond its own clock."""
+    late = pc.greater(times, pa.scalar(latest_believed(now), times.type))
+    count = pc.sum(late).as_py()
+    if count:
+        yield Problem(
+            "events.time",
+            f"{count} of {len(times)} values of column {column!r} lie ahead of now, up to "
+            f"{iso(pc.max(times).as_py())}",
+            hint="is the producer's clock right, and `times` and `time_zone` of events or "
+            "data_file?",
+        )
 
 
 def _problems(deployment: Deployment, events: pa.Table, clicks: pa.Table) -> Iterator[Problem]:

@@ -165,6 +165,11 @@ SAMPLES: dict[str, tuple[Callable[[dict[str, Any]], object], str, str]] = {
         "model.candidate.topics.column",
         "is empty",
     ),
+    "times that have not come": (
+        lambda event: event.update(event_at=event["event_at"] + 40 * 365 * 86_400_000),
+        "events.time",
+        "180 of 180 values of column 'event_at' lie ahead of now, up to 2066-02-",
+    ),
     "no click": (lambda event: event.update(clicked=False), "events.positive", "no event"),
     "no user": (lambda event: event.update(user_id=None), "events.user", "null in every click"),
     "a number that is not scaled": (
@@ -189,6 +194,7 @@ def test_a_sample_shows_what_would_learn_nothing(
     done = twintide("config", "check", "--sample", sampled(tmp_path, lambda _: None))
     assert done.code == 0, done.err
     assert "180 events" in done.out
+    assert "from 2026-03-01T00:0" in done.out
 
     told = twintide("config", "check", "--json", "--sample", sampled(tmp_path, change))
 
