@@ -12,6 +12,7 @@ import faiss
 import numpy as np
 import numpy.typing as npt
 
+from publisher.index_layout import check_layout
 from twintide.errors import Corrupt
 
 Vectors = npt.NDArray[np.float32]
@@ -158,6 +159,7 @@ def list_count(items: int) -> int:
 
 def parse(data: bytes, *, dimension: int) -> ItemIndex:
     """What `to_bytes` gave; give it verified bytes only. Raises Corrupt."""
+    check_layout(data)
     try:
         index = faiss.deserialize_index(np.frombuffer(data, np.uint8))
     except RuntimeError as error:

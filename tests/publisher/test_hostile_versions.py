@@ -1,0 +1,204 @@
+"""Versions whose hashes and seals are right and whose content is not: nobody but an attacker, or a
+publisher with a fault, would write them. Loading one gives a version or Corrupt, and runs no code.
+"""
+
+import hashlib
+import io
+import json
+import pickle  # noqa: TID251  what an attacker would write
+import random
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from publisher import registry
+from publisher.publish import publish
+from publisher.reader import load_version
+from tests.mutations import changed, damaged
+from tests.publisher import checkpoint_fixture as made
+from twintide.arrays import MANIFEST
+from twintide.config import Deployment
+from twintide.errors import Corrupt
+from twintide.versions import STATE, read_state
+
+
+@pytest.fixture(params=["flat", "ivf"])
+def version(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """A small version with either index."""
+    deployment = made.deployment_at(
+        tmp_path / "data", publishing={"index": request.param, "nprobe": 2}
+    )
+    made.add_checkpoint(deployment, 1, items=made.item_range(1000, 400))
+    publish(deployment, clock=made.held_clock())
+    return deployment.versions_dir / "v000001"
+
+
+def put(version: Path, name: str, data: bytes) -> None:
+    """Write a file of a version, and its hash into the manifest."""
+    manifest = json.loads((version / MANIFEST).read_bytes())
+    manifest["files"][name] = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    manifest["seal"] = ""
+    (version / name).write_bytes(data)
+    (version / MANIFEST).write_bytes(sealed(manifest))
+
+
+def sealed(manifest: Any) -> bytes:
+    """As a publisher would write it, with a seal that fits; the seal in it is empty."""
+    open_ = json.dumps(manifest).encode()
+    digest = hashlib.sha256(open_).hexdigest().encode()
+    return open_.replace(b'"seal": ""', b'"seal": "' + digest + b'"')
+
+
+def loads_or_is_corrupt(version: Path) -> bool:
+    """Whether it loads; anything but Corrupt fails the test."""
+    try:
+        load_version(version.parent, version.name)
+    except Corrupt:
+        return False
+    return True
+
+
+@pytest.mark.promise("P1")
+@pytest.mark.parametrize(
+    "count", [100, pytest.param(20_000, marks=[pytest.mark.faults, pytest.mark.timeout(3600)])]
+)
+def test_a_manifest_of_any_content_is_a_version_or_corrupt(version: Path, count: int) -> None:
+    """Values replaced, removed, doubled or added at random places, and sealed anew."""
+    rng = random.Random(count)
+    sound = json.loads((version / MANIFEST).read_bytes()) | {"seal": ""}
+    corrupt = 0
+    for _ in range(count):
+        (version / MANIFEST).write_bytes(sealed(changed(sound, rng, keys=list(sound))))
+        corrupt += not loads_or_is_corrupt(version)
+    assert corrupt > count / 2
+
+
+@pytest.mark.promise("P1")
+@pytest.mark.parametrize("words", ["index", "sample", "table", "dense", "history", "items"])
+@pytest.mark.parametrize(
+    "count", [15, pytest.param(2_000, marks=[pytest.mark.faults, pytest.mark.timeout(3600)])]
+)
+def test_a_file_of_any_content_is_part_of_a_version_or_corrupt(
+    version: Path, words: str, count: int
+) -> None:
+    """Flipped, cut and doubled bytes, most of them in the head, with hashes that fit. Faiss was
+    made to search for minutes by a changed count.
+    """
+    rng = random.Random(count)
+    names = [path.name for path in sorted(version.iterdir()) if path.name.startswith(words)]
+    corrupt = 0
+    for _ in range(count):
+        name = rng.choice(names)
+        sound = (version / name).read_bytes()
+        upto = rng.choice([100, 400, len(sound)])
+        put(version, name, damaged(sound[:upto], rng) + sound[upto:])
+        corrupt += not loads_or_is_corrupt(version)
+        put(version, name, sound)
+    assert corrupt > count / 3
+
+
+@pytest.mark.parametrize(
+    "count", [300, pytest.param(100_000, marks=[pytest.mark.faults, pytest.mark.timeout(3600)])]
+)
+def test_a_state_of_any_content_is_a_state_or_corrupt(
+    with_versions: Callable[[int], Deployment], count: int
+) -> None:
+    """And what is read can be written again, and says what a rollback would go back to."""
+    root = with_versions(3).versions_dir
+    registry.hold(root, reason="quiet", clock=made.held_clock())
+    rng = random.Random(count)
+    sound = json.loads((root / STATE).read_bytes())
+    corrupt = 0
+    for _ in range(count):
+        data = json.dumps(changed(sound, rng, keys=list(sound))).encode()
+        (root / STATE).write_bytes(damaged(data, rng) if rng.random() < 0.3 else data)
+        try:
+            state = read_state(root)
+        except Corrupt:
+            corrupt += 1
+            continue
+        state.to_json()
+        registry.rollback_target(state)
+    assert corrupt > count / 3
+
+
+class Payload:
+    """What runs code where it is unpickled."""
+
+    def __init__(self, mark: Path) -> None:
+        self._mark = mark
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self._mark,)
+
+
+EVENTS = ("exec", "compile", "pickle.find_class", "os.system", "os.exec", "subprocess.Popen")
+_heard: list[str] | None = None
+
+
+def _hear(event: str, _: tuple[Any, ...]) -> None:
+    if _heard is not None and event in EVENTS:
+        _heard.append(event)
+
+
+@contextmanager
+def listening() -> Iterator[list[str]]:
+    """The events of the interpreter that tell of code being loaded or run."""
+    global _heard  # noqa: PLW0603  an audit hook is for ever, so it listens to a switch
+    if not _hooked:
+        sys.addaudithook(_hear)
+        _hooked.append(True)
+    _heard = []
+    try:
+        yield _heard
+    finally:
+        _heard = None
+
+
+_hooked: list[bool] = []
+
+
+@pytest.mark.promise("X1")
+def test_loading_a_version_runs_no_code_whatever_is_in_it(version: Path, tmp_path: Path) -> None:
+    """Pickles in the place of every file, as they are and inside of an array: each is Corrupt, and
+    the interpreter is not asked to execute, compile, unpickle or start anything.
+    """
+    load_version(version.parent, version.name)  # what is imported late is imported now
+    mark = tmp_path / "executed"
+    pickled = pickle.dumps(Payload(mark))
+    boxed = io.BytesIO()
+    np.save(boxed, np.array([Payload(mark)], dtype=object), allow_pickle=True)
+    cases = 0
+    for path in sorted(version.iterdir()):
+        sound = path.read_bytes()
+        for hostile in (pickled, boxed.getvalue()):
+            if path.name == MANIFEST:
+                path.write_bytes(hostile)
+            else:
+                put(version, path.name, hostile)
+            with listening() as heard, pytest.raises(Corrupt):
+                load_version(version.parent, version.name)
+            assert heard == []
+            cases += 1
+            if path.name == MANIFEST:
+                path.write_bytes(sound)
+            else:
+                put(version, path.name, sound)
+    assert cases > 40
+    assert not mark.exists()
+
+
+@pytest.mark.promise("X1")
+def test_the_hook_hears_what_it_is_for(tmp_path: Path) -> None:
+    """Unpickling the same payload is heard, and leaves its mark: so the test above can fail."""
+    mark = tmp_path / "executed"
+    with listening() as heard:
+        pickle.loads(pickle.dumps(Payload(mark)))  # noqa: S301  on purpose
+
+    assert "pickle.find_class" in heard
+    assert mark.exists()
