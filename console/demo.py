@@ -166,10 +166,9 @@ def _write_config(stage: Stage, config: Path | None, bootstrap: str) -> "Deploym
     """The demo's own configuration: the given one, or the quickstart, on this Kafka and folder."""
     from console.settings import shipped
     from twintide import yaml12
-    from twintide.config import load
+    from twintide.config import load, values_in
 
-    text = config.read_text(encoding="utf-8") if config else shipped("quickstart")
-    values = yaml12.parse(text, name=str(config or "quickstart"))
+    values = values_in(config) if config else yaml12.parse(shipped("quickstart"), name="quickstart")
     own_topic = "clicks" if stage.kafka is None else f"twintide-demo-{uuid4().hex[:8]}"
     values.pop("folders", None)
     values |= {

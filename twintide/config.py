@@ -458,6 +458,11 @@ def examine(path: Path) -> tuple[dict[str, Any], list[Problem]]:
 
     Raises Refused where the file is missing or holds no YAML.
     """
+    return _examined(values_in(path), folder=path.parent.resolve())
+
+
+def values_in(path: Path) -> dict[str, Any]:
+    """What a file says, unchecked. Raises Refused where it is missing or holds no YAML."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
@@ -468,7 +473,7 @@ def examine(path: Path) -> tuple[dict[str, Any], list[Problem]]:
         raise Refused(
             f"{path} cannot be read: {error}", hint="a configuration is a text file in UTF-8"
         ) from error
-    return _examined(yaml12.parse(text, name=str(path)), folder=path.parent.resolve())
+    return yaml12.parse(text, name=str(path))
 
 
 def parse(values: dict[str, Any], *, name: str) -> Deployment:

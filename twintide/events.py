@@ -158,14 +158,11 @@ class EventSchema(BaseModel):
         return pa.schema([*self.arrow_schema(), *coordinates])
 
     def fingerprint(self) -> str:
-        """16 hex digits that change when a column, a type or a role does: it binds slices."""
-        return _digits(self.model_dump(mode="json", exclude={"times", "time_zone"}))
-
-    def columns_fingerprint(self) -> str:
-        """16 hex digits that change when a column or a type does, and not with their order: all
-        that binds a shard, since which column plays which role is only read out of it.
+        """16 hex digits that change when the name or the type of a column does, not with their
+        order: all that binds a shard, since roles are only read out of it.
         """
-        return _digits(self.columns)
+        columns = json.dumps(self.columns, sort_keys=True)
+        return hashlib.sha256(columns.encode()).hexdigest()[:16]
 
     def is_click(self, events: pa.Table) -> pa.Array:
         """Which rows are clicks: one non-null bool a row."""
@@ -174,7 +171,3 @@ class EventSchema(BaseModel):
         column = events[self.positive.column].combine_chunks()
         wanted = pa.array(self.positive.values(), column.type)
         return pc.is_in(column, value_set=wanted)
-
-
-def _digits(values: Any) -> str:
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]

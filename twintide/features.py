@@ -8,8 +8,6 @@ Two features depend on what happened before an event and not on the event alone:
 `item_statistics`. The trainer's ordered pass writes those; the others are encoded here.
 """
 
-import hashlib
-import json
 import re
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -245,13 +243,6 @@ class ModelSpec(_Declared):
     def item_statistics(self) -> ItemStatistics | None:
         """The item statistics, where the model declares them."""
         return next((f for f in self.candidate if isinstance(f, ItemStatistics)), None)
-
-    def fingerprint(self) -> str:
-        """16 hex digits that change when a feature does; slices made for other features are
-        refused.
-        """
-        features = self.model_dump(mode="json", include={"query", "candidate"})
-        return hashlib.sha256(json.dumps(features, sort_keys=True).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)

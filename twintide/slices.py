@@ -122,10 +122,10 @@ class Slice:
 def fingerprint_of(events: EventSchema, model: ModelSpec) -> str:
     """16 hex digits that change when anything does that rows of slices depend on: a feature, a
     role, what is a click, the type of a column that one of these reads. A column that nothing reads
-    changes nothing.
+    changes nothing, nor does how messages write times: shards hold instants.
     """
     features = model.model_dump(mode="json", include={"query", "candidate"})
-    roles = events.model_dump(mode="json", exclude={"columns"})
+    roles = events.model_dump(mode="json", exclude={"columns", "times", "time_zone"})
     columns = {name: events.columns[name] for name in columns_read(events, model)}
     parts = [SliceFooter.model_fields["format"].default, features, roles, columns]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]

@@ -14,6 +14,7 @@ from twintide import config
 from twintide.config import Deployment, KafkaConfig
 from twintide.errors import Refused
 from twintide.problems import Misconfigured
+from twintide.slices import fingerprint_of
 
 QUICKSTART = Path(__file__).parents[2] / "configs" / "quickstart.yaml"
 
@@ -458,12 +459,15 @@ def test_only_names_and_types_of_columns_bind_a_shard() -> None:
     order = deployment_of(
         lambda v: v["events"].update(columns=dict(reversed(v["events"]["columns"].items())))
     ).events
+    model = deployment_of(lambda _: None).model
+    assert fingerprint_of(before, model) != fingerprint_of(roles, model)
+    notation = deployment_of(section("events", times="us", time_zone="Asia/Kathmandu")).events
+    assert before.fingerprint() == notation.fingerprint()
+    assert fingerprint_of(before, model) == fingerprint_of(notation, model)
     more = deployment_of(lambda v: v["events"]["columns"].update(country="string")).events
 
-    assert before.columns_fingerprint() == roles.columns_fingerprint()
-    assert before.columns_fingerprint() == order.columns_fingerprint()
-    assert before.columns_fingerprint() != more.columns_fingerprint()
-    assert before.fingerprint() != roles.fingerprint()
+    assert before.fingerprint() == roles.fingerprint() == order.fingerprint()
+    assert before.fingerprint() != more.fingerprint()
 
 
 def test_the_defaults_of_a_broker_are_plain() -> None:
