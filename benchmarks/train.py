@@ -84,6 +84,7 @@ class Stream:
         return Rows(
             name="the benchmark",
             at_ms=np.zeros(CLICKS, np.int64),
+            unit_ms=np.zeros(CLICKS, np.int64),
             item_keys=item,
             query={
                 "user": one_id_each(users[self.user]),

@@ -116,7 +116,7 @@ def test_head_and_tail_part_the_positives() -> None:
 
 def test_an_anonymous_click_is_of_no_known_user() -> None:
     """Nor of a new one, however many came before: each click is of just one of the three."""
-    rows = Rows("a slice", np.arange(4), keys(1, 2, 3, 4), query={}, candidate={})
+    rows = Rows("a slice", np.arange(4), np.zeros(4, np.int64), keys(1, 2, 3, 4), {}, {})
     seen = Seen()
     clicked = Clicked(rows, keys(0, 7, 0, 8))
     seen.learn(clicked, None)

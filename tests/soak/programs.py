@@ -5,6 +5,7 @@ python tests/soak/programs.py ingest|learner|server CONFIG CLOCK
 
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
@@ -34,12 +35,13 @@ def learner(deployment: Deployment, clock: FastClock) -> None:
     pause = threading.Event()
     while True:
         began = clock.right()
-        for what, deed in {
+        deeds: dict[str, Callable[[], object]] = {
             "nightly": lambda: runs.nightly(deployment, clock=clock),
             "hourly": lambda: runs.hourly(deployment, clock=clock),
             "publish": lambda: publish(deployment, clock=clock),
             "gc": lambda: gc.run(deployment),
-        }.items():
+        }
+        for what, deed in deeds.items():
             try:
                 deed()
             except (TwintideError, OSError) as error:  # as the scheduler takes them

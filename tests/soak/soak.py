@@ -145,11 +145,12 @@ def _end_programs(line: SoakLine, verdict: Verdict) -> None:
 def _caught_up(line: SoakLine) -> list[str]:
     """One run more of each, on a line without faults; what went wrong."""
     failures = []
-    for name, deed in {
+    deeds: dict[str, Callable[[], object]] = {
         "ingest": lambda: ingest(line.deployment, clock=line.clock, until_caught_up=True),
         "nightly": lambda: runs.nightly(line.deployment, clock=line.clock),
         "hourly": lambda: runs.hourly(line.deployment, clock=line.clock),
-    }.items():
+    }
+    for name, deed in deeds.items():
         try:
             deed()
         except Exception as error:  # noqa: BLE001  the verdict says what it was
