@@ -91,9 +91,7 @@ def to_unix_ms(at: datetime) -> int:
 
 
 def floor_to_minutes(at: datetime, minutes: int) -> datetime:
-    """The start of the window of that many minutes, counted from the Unix epoch, in which `at`
-    lies.
-    """
+    """Where the window begins in which `at` lies; windows are counted from the Unix epoch."""
     seconds = minutes * 60
     return datetime.fromtimestamp(at.timestamp() // seconds * seconds, UTC)
 

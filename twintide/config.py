@@ -156,9 +156,7 @@ class KafkaConfig(Config):
     """Who the brokers take this for."""
 
     sasl_password_env: Variable | None = None
-    """Name of the environment variable that holds the password; the password itself is never
-    written down.
-    """
+    """Name of the environment variable that holds the password, which is never written down."""
 
     ssl_cafile: Place | None = None
     """PEM file of the authorities that brokers' certificates must be signed by. Without it the
@@ -226,9 +224,7 @@ class HourlyConfig(Config):
     """Used only where `learns` is `everything`."""
 
     holdback_minutes: Annotated[int, Field(ge=0, le=MINUTES_OF_A_WEEK)] = 2
-    """The newest minutes are sliced but left for the next run to learn: the gate judges a version
-    on them.
-    """
+    """The newest minutes, left to the next run to learn: the gate judges a version on them."""
 
 
 class NightlyConfig(Config):
@@ -315,8 +311,8 @@ class ServingConfig(Config):
     """0 takes any that is free."""
 
     token_env: Variable | None = None
-    """Name of the environment variable that holds the bearer token. Needed when `host` is not
-    loopback.
+    """Name of the environment variable that holds the bearer token, which must be at least 16
+    characters. Needed when `host` is not loopback.
     """
 
     metrics: Literal["token", "open"] = "token"
@@ -422,9 +418,7 @@ class Deployment(Config):
 
     @property
     def ledger_dir(self) -> Path:
-        """Folder beside the shards, for all else that ingest writes: claims, watermarks,
-        quarantine.
-        """
+        """Beside the shards, for all else of ingest: claims, watermarks, quarantine."""
         return ledger_folder(self.shards_dir)
 
     @property
@@ -490,9 +484,7 @@ def _deployment(sections: dict[str, Any], problems: list[Problem], *, name: str)
 def _examined(
     values: dict[str, Any], *, folder: Path | None
 ) -> tuple[dict[str, Any], list[Problem]]:
-    """Each section by itself, then all rules of what fits together. Relative paths start at
-    `folder`.
-    """
+    """Each section by itself, then what fits together; relative paths start at `folder`."""
     problems = [
         Problem(key, "is no section", did_you_mean(key, KEYS))
         for key in values
@@ -603,8 +595,9 @@ def _beside(sections: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 
 def fill_in(deployment: Deployment, changes: dict[str, Any]) -> Deployment:
-    """A copy with some values changed, checked like a file: {"kafka": {"topic": "x"}} changes one
-    key.
+    """A copy with some values changed, checked like a file.
+
+    {"kafka": {"topic": "x"}} changes one key.
     """
     return parse(
         _merged(deployment.model_dump(mode="json"), changes), name="the changed configuration"

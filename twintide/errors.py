@@ -1,9 +1,11 @@
 """The errors of Twintide: the type says who must act, the hint says what to type next.
 
-TwintideError          exit code 1 ├── Retryable          try again later: Kafka away, disk full,
-another run holds the lock ├── Refused            an operator must decide: wrong config, gap in
-offsets, gate failed  (exit code 2) ├── Corrupt            this file must not be used: its hash or
-its shape differs └── Unknown            we cannot tell if it took effect: look before retrying
+TwintideError      exit code 1
+├── Retryable      try again later: Kafka away, disk full, another run holds the lock
+├── Refused        an operator must decide: wrong config, gap in offsets, gate (exit code 2)
+│   └── Misconfigured   a configuration, with all that is wrong in it (twintide/problems.py)
+├── Corrupt        this file must not be used: its hash or its shape differs
+└── Unknown        we cannot tell whether it took effect: look before trying again
 """
 
 

@@ -85,8 +85,8 @@ class Positive(BaseModel):
     """The column that tells, of strings, whole numbers, numbers or truths."""
 
     equals: Annotated[Value | tuple[Value, ...], WrapValidator(_value_or_values)] = True
-    """What it holds for a click: a value of the column's type, or a list of values, any of which
-    will do.
+    """What it holds for a click: a value of the column's type, or a list of them, any of which
+    makes a click.
     """
 
     def values(self) -> tuple[Value, ...]:
@@ -106,9 +106,7 @@ class EventSchema(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     columns: dict[str, ColumnType]
-    """Name -> type. User, item and time are described below; every other column may be missing or
-    null.
-    """
+    """Name -> type. Every column but item and time may be missing or null in an event."""
 
     user: str
     """Column of the user's id, string or int64. A null user is an anonymous event."""
@@ -147,9 +145,7 @@ class EventSchema(BaseModel):
         )
 
     def shard_schema(self) -> pa.Schema:
-        """The columns of a shard: the event's, then partition, offset and broker time of each
-        message.
-        """
+        """The columns of a shard: the event's, then the message's partition, offset and time."""
         coordinates = [
             pa.field(PARTITION_COLUMN, pa.int32(), nullable=False),
             pa.field(OFFSET_COLUMN, pa.int64(), nullable=False),

@@ -155,9 +155,7 @@ class ItemStatistics(_Declared):
     """How far back each share of clicks looks; the trend is the first less the last."""
 
     refresh_minutes: Annotated[int, Field(ge=1, le=MINUTES_OF_A_WEEK)] = 60
-    """How often a new version brings new statistics: 60 for hourly passes, 1440 for nightly runs
-    alone.
-    """
+    """How often a version brings new statistics: 60 with hourly passes, 1440 without."""
 
     refresh_offset_minutes: Annotated[int, Field(ge=0, le=MINUTES_OF_A_WEEK)] = 0
     """Where the grid of refreshes begins, in minutes after midnight UTC."""

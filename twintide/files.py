@@ -1,7 +1,7 @@
 """The only module that changes the disk for artifacts.
 
 What it makes is visible whole or not at all: write to a hidden temporary name, fsync, one atomic
-step to the final name, fsync of the folder. Whoever calls may say "done" only when the call
+step to the final name, fsync of the folder. Whoever calls may not say "done" before the call
 returns.
 """
 
@@ -23,9 +23,7 @@ _NO_LINKS = {errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK}
 
 
 def publish_file(path: Path, data: bytes) -> None:
-    """Make `data` visible at `path`, replacing what is there: a reader finds the old or the new,
-    never half.
-    """
+    """Replace what is at `path` by `data`: a reader finds the old or the new, never half."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = _temporary_beside(path)
     with _tidied(temporary):

@@ -155,9 +155,7 @@ def slice_path(root: Path, *, day: date, sequence: int) -> Path:
 
 
 def publish_slice(root: Path, footer: SliceFooter, rows: pa.Table) -> Slice:
-    """Make the next slice of the chain visible. Raises FileExistsError where another run has made
-    it.
-    """
+    """Make the next slice of the chain visible. FileExistsError: another run has made it."""
     path = slice_path(root, day=footer.day, sequence=footer.sequence)
     sink = pa.BufferOutputStream()
     pq.write_table(

@@ -1,6 +1,4 @@
-"""The dense part of the model: a query tower, a candidate tower, and how their outputs make a
-score.
-"""
+"""The dense part of the model: two towers, and how their outputs make a score."""
 
 import math
 

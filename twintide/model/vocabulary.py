@@ -50,9 +50,7 @@ class Vocabulary:
         return found
 
     def add(self, keys: Keys) -> Rows:
-        """Give a row to each key that has none, in order of first appearance; the new rows'
-        numbers.
-        """
+        """Give a row to each key that has none, in order of appearance; returns the new rows."""
         unknown = keys[(self.rows_of(keys) == DEFAULT_ROW) & (keys != NO_KEY)]
         if not len(unknown):
             return np.zeros(0, np.int64)
@@ -83,9 +81,7 @@ class Vocabulary:
         slots = (self._keys[rows] & self._mask).astype(np.int64)
         while len(rows):
             free = self._slots[slots] == DEFAULT_ROW
-            self._slots[slots[free]] = rows[
-                free
-            ]  # several may want one slot: the last one written has it
+            self._slots[slots[free]] = rows[free]  # of several, the last one written has the slot
             onward = self._slots[slots] != rows
             rows = rows[onward]
             slots = (slots[onward] + 1) & int(self._mask)
