@@ -116,9 +116,7 @@ def _before(
 def _minutes(
     chain: _Chain, before: datetime | None, *, until: datetime, clock: Clock
 ) -> list[datetime]:
-    """One for each shard. A minute is believed when it has come and no later shard's lies before
-    it.
-    """
+    """One for each shard. A minute is believed when it has come, and no later shard is earlier."""
     believed = _believed([footer.minute_at for _, footer in chain], clock)
     first_known = next((minute for minute in believed if minute is not None), None)
     minutes = []

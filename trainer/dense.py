@@ -1,7 +1,6 @@
 """How dense weights learn: Adam (Kingma and Ba, 2015), its moments kept as named arrays.
 
-torch.optim.Adam does the same, and pulls in torch's compiler: two seconds at the start of every
-run.
+torch.optim.Adam does the same, and pulls in torch's compiler: two seconds at each start.
 """
 
 import numpy as np

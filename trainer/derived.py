@@ -39,8 +39,9 @@ class Clicks:
 
 @dataclass(frozen=True)
 class Histories:
-    """The last `length` clicks of each user, oldest first: user i holds items[offsets[i]:offsets[i
-    + 1]].
+    """The last `length` clicks of each user, oldest first.
+
+    User i has items[offsets[i]:offsets[i + 1]].
     """
 
     length: int

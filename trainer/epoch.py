@@ -109,9 +109,7 @@ def in_order(count: int, *, batch_rows: int) -> Iterator[Ints]:
 
 
 def windows_of(rows: Rows, model: ModelSpec) -> Ints:
-    """[N]: the refresh window of each click; one window for all where the model has no item
-    statistics.
-    """
+    """[N]: the refresh window of each click; without item statistics all are in one."""
     statistics = model.item_statistics()
     if statistics is None:
         return np.zeros(len(rows), np.int64)

@@ -40,9 +40,7 @@ class Prepared:
 
 
 class Learner:
-    """A model with what it needs to learn: row accumulators, Adam's moments, the frequency
-    estimator.
-    """
+    """A model with what it learns by: row accumulators, Adam's moments, frequency estimator."""
 
     def __init__(
         self,

@@ -37,9 +37,7 @@ class Incidence:
 
 
 def incidence_of(features: list[PooledRows]) -> Incidence:
-    """All features that read one table, together: a row in several of them gets one summed
-    gradient.
-    """
+    """All features that read one table together: a row in several of them gets one gradient."""
     rows, bags, weights, first_bag = [], [], [], 0
     for feature in features:
         lengths = np.diff(feature.offsets)
@@ -84,9 +82,7 @@ class RowOptimizer:
         return self._accumulators[: len(self.table)]
 
     def step(self, incidence: Incidence, grad_bags: Tensor, *, learning_rate: float) -> None:
-        """`grad_bags` [bags, width]: the gradient of each pooled input, in the incidence's
-        numbering.
-        """
+        """`grad_bags` [bags, width]: each pooled input's gradient, numbered as in the incidence."""
         if not len(incidence.rows):
             return
         device = grad_bags.device

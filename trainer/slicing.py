@@ -106,9 +106,7 @@ class Slicer:
             self._last_unit[partition] = slice_.footer.units[partition]
 
     def _new_shards_by_hour(self, until: datetime) -> dict[tuple[datetime, date], list[Found]]:
-        """Shards after the chain, by hour; each partition's ledger is checked to go on where it
-        stopped.
-        """
+        """Shards after the chain, by hour. Each partition's ledger must go on where it stopped."""
         groups: dict[tuple[datetime, date], list[Found]] = defaultdict(list)
         for each in shards_behind(
             self._ledger,

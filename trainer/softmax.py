@@ -25,8 +25,8 @@ def sampled_softmax_loss(
     """Mean cross-entropy of each click's item against all candidates of the batch.
 
     logit = exp(log_scale) · q·v + bias − log Q: the correction comes after the temperature, and
-    only in training (Yi et al., RecSys 2019, section 3). One column per distinct item: no
-    accidental hits.
+    only in training (Yi et al., RecSys 2019, section 3). There are no accidental hits, since each
+    distinct item has one column.
     """
     offset_U = torch.zeros_like(bias_U) if log_q_U is None else log_q_U
     loss: Tensor = _SampledSoftmax.apply(
@@ -67,8 +67,7 @@ class _SampledSoftmax(torch.autograd.Function):
             grad_query[begin : begin + chunk] = error @ candidate_UD
             grad_candidate.addmm_(error.T, query)
             grad_bias += error.sum(dim=0)
-        # d loss / d log_scale = Σ error · (scale q·v) = scale · Σ query · grad_query, before
-        # scaling.
+        # d loss / d log_scale = Σ error · (scale q·v) = scale · Σ query · grad_query, unscaled
         grad_log_scale = (query_BD * grad_query).sum() * scale
         ctx.save_for_backward(
             grad_query * (scale / rows),

@@ -56,9 +56,7 @@ def stateless(features: tuple[Feature, ...]) -> tuple[Feature, ...]:
 
 @dataclass(frozen=True)
 class Catalogue:
-    """Every item, in order of its first click, with the candidate features that its clicks last
-    named.
-    """
+    """Every item, in order of its first click, with what its clicks last said of it."""
 
     keys: Keys
     ids: pa.Array
@@ -121,8 +119,8 @@ class Catalogue:
             ids=pa.concat_arrays([self.ids, ids.take(pa.array(new_first))]),
             first_seen_ms=np.concatenate((self.first_seen_ms, clicks.unit_ms[new_first])),
         )
-        # Row i of the attributes comes from the old catalogue (i) or from a click (len(self) +
-        # click).
+        # A row of the attributes comes from the old catalogue, row i, or from a click, row
+        # len(self) + click.
         source = np.concatenate((np.arange(len(self)), np.zeros(len(new_first), np.int64)))
         source[grown.rows_of(distinct)] = len(self) + last_at
         return replace(grown, attributes=take(joined(self.attributes, attributes), source))
@@ -217,18 +215,14 @@ class DerivedState:
         )
 
     def statistics_instant(self, until: datetime) -> datetime:
-        """The first bucket boundary that is not before `until`: what a version's statistics are as
-        of.
-        """
+        """The first bucket boundary not before `until`: the instant of a version's statistics."""
         spec = self.model.item_statistics()
         minutes = bucket_minutes(spec) if spec else 1
         floor = floor_to_minutes(until, minutes)
         return floor if floor == until else floor + timedelta(minutes=minutes)
 
     def catalogue_table(self, as_of: datetime) -> pa.Table:
-        """The catalogue as a checkpoint carries it: ids, and every candidate feature as of that
-        instant.
-        """
+        """The catalogue as a checkpoint has it: ids, and candidate features as of that instant."""
         candidate = dict(self.catalogue.attributes)
         spec = self.model.item_statistics()
         if spec:

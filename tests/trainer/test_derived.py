@@ -38,9 +38,7 @@ def as_lists(ids: Ids) -> list[list[int]]:
 
 
 def plain_histories(batches: list[Clicks], length: int) -> list[list[int]]:
-    """For each click of the last batch: a loop over everything before it, kept lists cut to
-    `length`.
-    """
+    """For each click of the last batch: a loop over all before it, lists cut to `length`."""
     kept: dict[int, list[tuple[int, int]]] = {}
     for batch in batches[:-1]:
         _keep(kept, batch, length)
@@ -142,9 +140,7 @@ def statistics_of(
 
 
 def test_statistics_equal_a_plain_count() -> None:
-    """Log share of each window before the instant, trend, age, newness; the bucket at the instant
-    is out.
-    """
+    """Log share of each window before the instant, without its own bucket; trend, age, newness."""
     rng = np.random.default_rng(4)
     items, at_ms = rng.integers(0, 5, 300), np.sort(rng.integers(0, 30 * HOUR_MS, 300))
     first_seen = [int(at_ms[items == item].min()) for item in range(5)]

@@ -81,9 +81,7 @@ def test_a_first_sighting_is_no_gap() -> None:
 
 
 def test_collisions_are_outvoted() -> None:
-    """With few slots and two hashes, the largest gap is taken: the error stays small for most
-    items.
-    """
+    """Few slots, two hashes, the largest gap of both: the error stays small for most items."""
     probability, items = 0.02, 200
     roomy, tight = FrequencyEstimator.fresh(), FrequencyEstimator.fresh(slots=1024)
     every = keys(items)

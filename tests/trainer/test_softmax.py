@@ -107,9 +107,7 @@ def _sampled(corrected: str, *, batches: int = 3000) -> float:
 
 
 def test_logq_brings_the_sampled_softmax_to_the_full_one() -> None:
-    """Right: minus log Q, after the temperature. The usual mistakes are far worse, so this can
-    fail.
-    """
+    """Right: minus log Q, after the temperature. The usual mistakes are far worse: it can fail."""
     right = _sampled("right")
 
     assert right < 0.08

@@ -87,9 +87,7 @@ def sample(steps: list[str], every: int) -> list[int]:
 def test_an_hourly_run_killed_anywhere_ends_as_if_it_had_not_been(
     hourly_case: Case, tmp_path: Path
 ) -> None:
-    """Slices, checkpoint and weights are the same to the byte: nothing skipped, nothing learnt
-    twice.
-    """
+    """Slices, checkpoint and weights are the same to the byte: none skipped, none learnt twice."""
     chosen = sample(hourly_case.steps, every=17)
     killed = [hourly_case.killed(tmp_path / f"step-{at}", die_before=at) for at in chosen]
     rng = random.Random(3)

@@ -1,5 +1,6 @@
-"""Trains in child processes that die when they are told to: {"line": …, "data_dir": …, "shards": …,
-"now": …}.
+"""Trains in child processes that die when they are told to.
+
+They are told {"line": …, "data_dir": …, "shards": …, "now": …}.
 """
 
 import sys
