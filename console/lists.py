@@ -1,8 +1,8 @@
 """The lists that baselines recommend, from nothing but counts of clicks.
 
 `popular-*`: the most clicked items of a window. `co-visitation`: what was clicked after the user's
-last item, filled up with the most clicked of the last hour. Lists are frozen at a tick, like a
-version.
+last item, filled up with the most clicked of the last hour. Like a version, lists are frozen at
+a tick.
 """
 
 from collections import deque
@@ -102,9 +102,7 @@ def last_of(lists: Ids) -> Keys:
 
 
 def co_visited(history: Ids, after: dict[int, Keys], popular: Keys, *, k: int) -> Keys:
-    """uint64 [B, k]: what follows each user's last item, then the popular ones; 0 where there are
-    fewer.
-    """
+    """uint64 [B, k]: what follows each user's last item, then what is popular, then 0."""
     found = np.zeros((len(history), k), np.uint64)
     memo: dict[int, Keys] = {}
     for row, last in enumerate(last_of(history)):

@@ -45,9 +45,7 @@ class Policy:
     """How often it may change what is live."""
 
     refresh_minutes: int = 60
-    """How old the item statistics of what is live may become; it trains with statistics as old as
-    that.
-    """
+    """How old the item statistics of what is live may become, and of what it trains on."""
 
 
 def parse_policy(name: str) -> Policy:

@@ -1,7 +1,7 @@
 """The HTTP interface: recommend, and see what is served. HTTP changes nothing.
 
-Every error answers JSON with a message and a hint. With a token, all but the two health checks ask
-for it.
+Every error answers JSON with a message and a hint. With a token, all but the two health checks
+ask for it.
 """
 
 import asyncio
