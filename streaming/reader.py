@@ -16,6 +16,7 @@ from streaming.ask import LogState, Said
 from streaming.blocks import Block, Damaged, Strayed
 from streaming.content import content_of
 from streaming.cutter import Cut, PartitionCutter, overfull
+from streaming.patrol import Patrol
 from streaming.rejects import RejectWatch
 from streaming.resume import Stand, resume_point
 from streaming.source import Source
@@ -112,6 +113,7 @@ class Reader:
         self._races: Counter[int] = Counter()
         """Partition -> races lost in a row."""
 
+        self._patrol = Patrol(self._ledger, clock)
         self._looked_at = 0.0
         self._targets: dict[int, _Target] = {}
 
@@ -119,8 +121,9 @@ class Reader:
         """Poll once, and do all that follows from it.
 
         Raises Retryable where no broker answers, Refused where an operator must decide before
-        anything can be read, and Stopped.
+        anything can be read, Corrupt where a shard is not what was committed, and Stopped.
         """
+        self._patrol.step()
         polled = self._source.poll(timeout_seconds=_POLL_SECONDS)
         for partition in polled.gone:
             self._forget(partition, why="rebalance")
@@ -546,6 +549,7 @@ class Reader:
                 f"in shards: {unread[0].error.message}",
                 hint=unread[0].error.hint,
             )
+        self._patrol.finish()
         return True
 
     def _has_read(self, partition: int) -> bool:

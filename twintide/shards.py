@@ -6,14 +6,15 @@ order, are its ledger: the only record of progress.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from twintide.chain import Chains, Gap, Link
 from twintide.claims import Claims
-from twintide.clock import floor_to_minutes
+from twintide.clock import SystemClock, floor_to_minutes, has_come
 from twintide.errors import Corrupt
 from twintide.files import publish_file
 from twintide.records import Instant, Record
@@ -113,16 +114,15 @@ class Ledger:
 
     # What there is.
 
-    def hours(self) -> list[Path]:
-        """Hour folders, oldest first."""
-        return list(reversed(list(self._newest_hours())))
-
-    def _newest_hours(self) -> Iterator[Path]:
-        """Newest first; older ones are not looked at before they are asked for."""
+    def hours(self) -> Iterator[tuple[datetime, Path]]:
+        """Folders of an hour, newest first; older ones are not looked at before they are asked
+        for.
+        """
         if not self.root.is_dir():
             return
         for day in sorted(self.root.glob("date=*"), reverse=True):
-            yield from sorted(day.glob("hour=*"), reverse=True)
+            for hour in sorted(day.glob("hour=*"), reverse=True):
+                yield hour_of(hour), hour
 
     def names(
         self, *, since: datetime | None = None, until: datetime | None = None
@@ -131,8 +131,7 @@ class Ledger:
         `since` on that begin before `until`.
         """
         wanted = []
-        for hour in self._newest_hours():
-            hour_at = hour_of(hour)
+        for hour_at, hour in self.hours():
             if since is not None and hour_at < floor_to_minutes(since, 60):
                 break
             if until is None or hour_at < until:
@@ -141,7 +140,11 @@ class Ledger:
             yield from sorted(self._names_in(hour, hour_at))
 
     def _names_in(self, hour: Path, hour_at: datetime) -> Iterator[ShardName]:
-        for path in hour.iterdir():
+        try:
+            paths = list(hour.iterdir())
+        except FileNotFoundError:  # somebody deletes old days
+            return
+        for path in paths:
             match = SHARD_NAME.match(path.name)
             if match and match["topic"] == self.topic:
                 yield ShardName(int(match["partition"]), int(match["first"]), hour_at, path)
@@ -150,8 +153,8 @@ class Ledger:
         """Those that ingest has taken up or watched, or that the newest hour has shards of."""
         claimed = self._claims(0).folder.parent
         found = {int(each.name) for each in claimed.glob("[0-9]" * 5)} | set(self.watermarks())
-        for hour in self._newest_hours():
-            return sorted(found | {name.partition for name in self._names_in(hour, hour_of(hour))})
+        for hour_at, hour in self.hours():
+            return sorted(found | {name.partition for name in self._names_in(hour, hour_at)})
         return sorted(found)
 
     def newest(self, partition: int) -> ShardFooter | None:
@@ -173,21 +176,20 @@ class Ledger:
         the folders of the newest two days and its own hour tell.
         """
         newest_at: datetime | None = None
-        for hour in self._newest_hours():
-            hour_at = hour_of(hour)
-            newest_at = newest_at or hour_at
-            if behind is not None and (
-                hour_at < floor_to_minutes(behind.minute_at, 60) or hour_at < newest_at - _RECENT
-            ):
-                return None
-            names = [
+        names: list[ShardName] = []  # those in the future are older than some that have come
+        for hour_at, hour in self.hours():
+            newest_at = newest_at or (hour_at if has_come(hour_at, SystemClock()) else None)
+            is_too_old = newest_at is not None and hour_at < newest_at - _RECENT
+            if behind and (is_too_old or hour_at < floor_to_minutes(behind.minute_at, 60)):
+                break
+            names += [
                 name
                 for name in self._names_in(hour, hour_at)
                 if name.partition == partition and (behind is None or name.first >= behind.next)
             ]
-            if names:
-                return max(names)
-        return None
+            if names and has_come(hour_at, SystemClock()):
+                break
+        return max(names, default=None)
 
     # How the chain grows. For ingest alone.
 
@@ -335,31 +337,66 @@ class Ledger:
     # Whether it is sound.
 
     def check(self) -> list[str]:
-        """Every breach of the ledger: gap, overlap, damage, minutes that run backwards; [] if
-        sound.
+        """Every breach of the ledger: gap, overlap, damage, edits, copies, quarantine files that
+        are missing or changed; [] if sound.
         """
-        breaches = []
-        newest: dict[int, ShardFooter] = {}
+        hidden = set(self._unseen())
+        chains, breaches = Chains(), []
         for name in self.names():
-            try:
-                footer = name.footer()
+            breaches += self.look_at(name, chains, whole=True)
+        for name in self.names_within(list(chains.gaps())):  # since the folder was listed
+            breaches += self.look_at(name, chains, whole=True)
+        breaches += [str(gap) for gap in chains.gaps()]
+        return breaches + [
+            f"shard {path} was removed: ingest makes it anew from {claim} when it starts"
+            for claim, path in sorted(hidden & set(self._unseen()))
+        ]
+
+    def look_at(self, name: ShardName, chains: Chains, *, whole: bool) -> list[str]:
+        """Add a shard to its chain; what is wrong with it. `whole`: by reading all of it."""
+        try:
+            footer = name.footer()
+            if whole:
                 read_shard(name.path)
-            except Corrupt as error:
-                breaches.append(error.message)
-                continue
-            before = newest.get(footer.partition)
-            expected = before.next + footer.gap_before if before else footer.first
-            if footer.first != expected:
-                what = "overlaps" if footer.first < expected else "leaves a gap behind"
-                breaches.append(
-                    f"shard {name.path} starts at {footer.first} and {what} offset {expected}"
-                )
-            if before and footer.minute_at < before.minute_at:
-                breaches.append(
-                    f"shard {name.path} belongs to an earlier minute than the shard before it"
-                )
-            newest[footer.partition] = footer
-        return breaches
+            stamp = Stamp.of_file(name.path) if whole else None
+        except FileNotFoundError:  # with all that lies before it, as an operator may
+            return []
+        except Corrupt as error:
+            return [error.message] if name.path.exists() else []
+        if name.path != path_of(self.root, footer):
+            return [f"shard {name.path} belongs to {path_of(self.root, footer).parent}"]
+        link = Link(name.path, footer, stamp, has_come(footer.minute_at, SystemClock()))
+        return [*chains.add(link), *self._quarantine_breaches(footer, name.path, whole=whole)]
+
+    def _quarantine_breaches(
+        self, footer: ShardFooter, path: Path, *, whole: bool
+    ) -> Iterator[str]:
+        if footer.quarantine is None:
+            return
+        quarantine = self.quarantine_path(footer.quarantine, footer.minute_at)
+        try:
+            stamp = Stamp.of_file(quarantine) if whole else None
+            quarantine.stat()
+        except FileNotFoundError:
+            yield f"quarantine file {quarantine} is missing, which shard {path} names"
+            return
+        if stamp is not None and footer.quarantine_stamp not in {None, stamp}:
+            yield f"quarantine file {quarantine} is not the one that shard {path} names"
+
+    def names_within(self, gaps: Sequence[Gap]) -> Iterator[ShardName]:
+        """Shards that fill gaps: those that have come since somebody looked, or lie elsewhere."""
+        for name in self.names() if gaps else ():
+            if any(name.partition == gap.partition and name.first in gap.offsets for gap in gaps):
+                yield name
+
+    def _unseen(self) -> Iterator[tuple[Path, Path]]:
+        """Newest claims whose shard is not visible: for a moment while it is committed."""
+        for partition in self.partitions():
+            for claim in self._claims(partition).newest_first()[:1]:
+                with suppress(FileNotFoundError):
+                    path = path_of(self.root, self._claimed(partition, claim))
+                    if not path.exists():
+                        yield claim, path
 
 
 def hour_of(folder: Path) -> datetime:

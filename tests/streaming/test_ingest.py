@@ -27,7 +27,7 @@ from tests.streaming.line import MINUTE_MS, NOON_MS, Line, event, wait_until
 from twintide import files, telemetry
 from twintide.clock import HeldClock, SystemClock, from_unix_ms, to_unix_ms
 from twintide.columns import read_events
-from twintide.errors import Refused
+from twintide.errors import Corrupt, Refused
 from twintide.shards import Ledger, ShardFooter, read_shard
 
 NewLine = Callable[..., Line]
@@ -519,3 +519,18 @@ def test_a_column_may_join_and_none_may_change_its_type(line: NewLine, capsys: C
     assert (said["added"], said["left_out"]) == (["extra"], [])
     tables = [read_events(name.path, made.deployment.events) for name in made.ledger.names()]
     assert pa.concat_tables(tables)["id"].to_pylist() == list(range(20))
+
+
+@pytest.mark.promise("S2")
+def test_a_breach_of_the_ledger_stops_the_daemon_and_is_named(line: NewLine) -> None:
+    """A shard in the middle is gone: by a run that ends, and by one that does not."""
+    made = line()
+    made.feed(range(30), step_ms=10_000)
+    made.catch_up()
+    missing = list(made.ledger.names())[2].path
+    missing.unlink()
+
+    with pytest.raises(Corrupt, match="offsets 12 to 17 of partition 0 are in no shard"):
+        made.catch_up()
+    with pytest.raises(Corrupt, match="offsets 12 to 17 of partition 0 are in no shard"):
+        run(made.deployment, clock=SystemClock(), stop=threading.Event())

@@ -1,5 +1,6 @@
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -158,8 +159,8 @@ def test_a_topic_whose_name_begins_like_another_has_its_own_watermarks(tmp_path:
         assert len(world.paths()) == 1
 
 
-def mark(topic: str, **more: int) -> Watermark:
-    known = {"partition": 0, "next": 5, "partitions": 2}
+def mark(topic: str, **more: Any) -> Watermark:
+    known: dict[str, Any] = {"partition": 0, "next": 5, "partitions": 2}
     return Watermark(topic=topic, complete_until=NOON, **{**known, **more})
 
 

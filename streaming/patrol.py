@@ -1,0 +1,105 @@
+"""A daemon looks after its shards: whether those of the newest days are still what was committed.
+
+All footers of two days at the start, and whole files of as many of the newest hours as are cheap;
+then, every hour, the hour that is just over. It goes step by step between the turns of the reader,
+so that a start is no slower for it. The shard before each commit is looked at by the ledger itself.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from twintide.chain import Chains
+from twintide.clock import Clock, monotonic_seconds
+from twintide.errors import Corrupt
+from twintide.shards import Ledger
+
+_STEP_SECONDS = 0.02
+_START_SECONDS = 0.5
+_AGAIN_SECONDS = 3600.0
+_SURE_SECONDS = 3.0
+_RECENT = timedelta(days=2)
+_HOUR_OVER = timedelta(hours=2)
+_CHEAP_BYTES = 256 * 1024 * 1024
+
+
+class Patrol:
+    """Rounds through the newest shards; raises Corrupt where something is wrong with them."""
+
+    def __init__(self, ledger: Ledger, clock: Clock) -> None:
+        self._ledger = ledger
+        self._clock = clock
+        self._round: Iterator[list[str] | None] | None = self._look(_RECENT)
+        self._is_first = True
+        self._again_at = monotonic_seconds() + _AGAIN_SECONDS
+        self._found: list[str] = []
+
+    def step(self) -> None:
+        """Look at a few more shards, or at none where it is not time."""
+        now = monotonic_seconds()
+        if self._round is None and now >= self._again_at:
+            self._again_at = now + _AGAIN_SECONDS
+            self._round = self._look(_HOUR_OVER)
+        self._go_on(until=now + (_START_SECONDS if self._is_first else _STEP_SECONDS))
+        self._is_first = False
+
+    def finish(self) -> None:
+        """Go the round to its end, for a run that ends."""
+        self._again_at = monotonic_seconds()
+        while self._round is not None or self._found:
+            self._round = self._round or self._look(_RECENT)
+            self._go_on(until=None)
+
+    def _go_on(self, *, until: float | None) -> None:
+        while self._round is not None:
+            breaches = next(self._round)
+            if breaches is not None:
+                self._round = None
+                self._judge(breaches)
+            if until is not None and monotonic_seconds() >= until:
+                return
+
+    def _judge(self, breaches: list[str]) -> None:
+        """What is found twice is one: between two looks whoever deletes old days has gone on."""
+        again = [breach for breach in breaches if breach in self._found]
+        if again:
+            raise Corrupt(
+                again[0] + (f" (and {len(again) - 1} more)" if len(again) > 1 else ""),
+                hint="`twintide verify` lists every breach; restore the shard from a copy, or "
+                "delete it and all that lies before it, once that is learnt",
+            )
+        self._found = breaches
+        if breaches:
+            self._again_at = min(self._again_at, monotonic_seconds() + _SURE_SECONDS)
+
+    def _look(self, span: timedelta) -> Iterator[list[str] | None]:
+        """None after each shard, and what is wrong in the end."""
+        hours = [each for each in self._ledger.hours() if each[0] <= self._clock.latest()]
+        if not hours:
+            yield []
+            return
+        since = hours[0][0] - span
+        whole_since = _cheap_since([each for each in hours if each[0] >= since])
+        chains, breaches = Chains(), list[str]()
+        for name in self._ledger.names(since=since):
+            is_whole = name.hour_at >= whole_since
+            breaches += self._ledger.look_at(name, chains, whole=is_whole)
+            yield None
+        for name in self._ledger.names_within(list(chains.gaps())):
+            breaches += self._ledger.look_at(name, chains, whole=False)
+        yield breaches + [str(gap) for gap in chains.gaps()]
+
+
+def _cheap_since(hours: list[tuple[datetime, Path]]) -> datetime:
+    """The oldest of the newest hours that together are quickly read; the newest is in any case."""
+    left = _CHEAP_BYTES
+    since = hours[0][0]
+    for hour_at, folder in hours:
+        with suppress(FileNotFoundError):  # somebody deletes old days
+            left -= sum(each.stat().st_size for each in os.scandir(folder))
+        if left < 0:
+            break
+        since = hour_at
+    return since
