@@ -1,5 +1,6 @@
 """Look into versions: is one sound, and what changed between two? Nothing here changes anything."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,10 +34,16 @@ def verify(deployment: Deployment, name: str | None = None) -> dict[str, str | N
     Raises Refused where there is no version of that name, or none at all.
     """
     root = deployment.versions_dir
-    names = [name] if name is not None else version_names(root)
+    if name is not None:
+        return {name: _damage(root, name)}
+    names = version_names(root)
     if not names:
         raise Refused(f"there is no version in {root}", hint="`twintide publish -c FILE` makes one")
-    return {one: _damage(root, one) for one in names}
+    found: dict[str, str | None] = {}
+    for one in names:
+        with suppress(Refused):  # gc may take one away meanwhile
+            found[one] = _damage(root, one)
+    return found
 
 
 def diff(deployment: Deployment, before: str, after: str) -> Difference:

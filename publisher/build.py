@@ -31,7 +31,7 @@ from twintide.versions import (
     ServingState,
     VersionManifest,
     is_version_name,
-    version_names,
+    names_taken,
 )
 
 
@@ -118,9 +118,15 @@ def publish_version(root: Path, name: str, draft: Draft, *, gate: GateReport) ->
 
 def next_name(root: Path, state: ServingState) -> str:
     """The next free number. One that was ever live or is on the disk is not used again."""
-    named = [*version_names(root), *(change.current for change in state.history)]
+    named = [*names_taken(root), *(change.current for change in state.history)]
     numbers = [int(name[1:]) for name in named if name is not None and is_version_name(name)]
-    return f"v{max(numbers, default=0) + 1:06d}"
+    name = f"v{max(numbers, default=0) + 1:06d}"
+    if not is_version_name(name):
+        raise Refused(
+            f"there is no number after v{max(numbers):06d} in {root}",
+            hint="remove what is called so, if Twintide did not make it",
+        )
+    return name
 
 
 def _weights(arrays: Arrays) -> Arrays:

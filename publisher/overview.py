@@ -5,7 +5,7 @@ from pathlib import Path
 
 from publisher.registry import was_rolled_back_from
 from twintide.config import Deployment
-from twintide.errors import Corrupt
+from twintide.errors import Corrupt, Refused
 from twintide.records import Instant
 from twintide.versions import (
     ServingState,
@@ -36,7 +36,8 @@ def list_versions(deployment: Deployment) -> list[VersionRow]:
     """Every version, oldest first; a damaged one is listed as such."""
     root = deployment.versions_dir
     state = read_state(root)
-    return [_row(root, name, state) for name in version_names(root)]
+    rows = (_row(root, name, state) for name in version_names(root))
+    return [row for row in rows if row is not None]
 
 
 def show(deployment: Deployment, name: str) -> VersionManifest:
@@ -44,9 +45,12 @@ def show(deployment: Deployment, name: str) -> VersionManifest:
     return read_version_manifest(deployment.versions_dir, name)
 
 
-def _row(root: Path, name: str, state: ServingState) -> VersionRow:
+def _row(root: Path, name: str, state: ServingState) -> VersionRow | None:
+    """None where gc has taken it away since it was listed."""
     try:
         manifest = read_version_manifest(root, name)
+    except Refused:
+        return None
     except Corrupt:
         return VersionRow(name, "?", "?", 0, None, recall=None, state="damaged")
     return VersionRow(

@@ -30,6 +30,8 @@ PUBLISHER_LOCK = ".publisher.lock"
 KEPT_CHANGES = 1_000
 """Changes that the state file remembers; servers read it at every change."""
 
+MAX_REASON_CHARACTERS = 1_000
+
 _LOCK_WAIT_SECONDS = 30.0
 
 Step = Callable[[ServingState], ServingState]
@@ -55,6 +57,7 @@ def rollback(root: Path, *, to: str | None = None, reason: str, clock: Clock) ->
     further back, never forth. Raises Refused where there is nothing to go back to, or where the
     version is unknown, damaged or already live; then nothing changes.
     """
+    _check_reason(reason)
 
     def step(state: ServingState) -> ServingState:
         target = to or rollback_target(state)
@@ -67,6 +70,7 @@ def rollback(root: Path, *, to: str | None = None, reason: str, clock: Clock) ->
 
 def hold(root: Path, *, reason: str, clock: Clock) -> ServingState:
     """Stop automatic promotion. Versions are still built, judged and kept."""
+    _check_reason(reason)
     return change(root, lambda state: held(state, at=clock.now(), reason=reason), who="hold")
 
 
@@ -108,7 +112,9 @@ def rolled_back(
         update={
             "current": target,
             "previous": state.current,
-            "hold": Hold(reason=f"rolled back from {state.current}: {reason}", since=at),
+            "hold": Hold(
+                reason=f"rolled back from {state.current or 'nothing'}: {reason}", since=at
+            ),
         }
     )
     return _recorded(moved, "rollback", at=at, reason=reason)
@@ -198,6 +204,17 @@ def check_files(root: Path, name: str) -> VersionManifest:
         raise Corrupt(f"{root / name} is a symbolic link, not a version")
     arrays.verify(root / name, manifest.files)
     return manifest
+
+
+def _check_reason(reason: str) -> None:
+    """Who reads the history in a year must learn something from it."""
+    if not reason.strip() or not reason.isprintable() or len(reason) > MAX_REASON_CHARACTERS:
+        raise Refused(
+            "the reason is empty"
+            if not reason.strip()
+            else f"a reason is one line of at most {MAX_REASON_CHARACTERS} printable characters",
+            hint='say why, such as --reason "CTR fell by half"',
+        )
 
 
 def _check_target(root: Path, name: str) -> None:

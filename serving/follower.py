@@ -68,16 +68,19 @@ class Follower:
 
     def look(self) -> None:
         """Look at the state file once; load and switch where it names another version."""
-        changed = _stamp(self._root / STATE)  # before it is read: a change in between is seen next
-        if changed == self._seen and not self._is_retry_due():
-            return
-        if changed != self._seen:
-            self._attempts = 0
-        self._seen = changed
         try:
-            self._follow()
-        except Exception as error:  # noqa: BLE001  no fault of a new version may end the server
+            if self._is_due():
+                self._follow()
+        except Exception as error:  # noqa: BLE001  no fault of a version or a disk may end this
             self._fail(error)
+
+    def _is_due(self) -> bool:
+        """Whether the state file changed, or a failed attempt has waited long enough."""
+        changed = _stamp(self._root / STATE)  # before it is read: a change in between is seen next
+        if changed == self._seen:
+            return self._is_retry_due()
+        self._seen, self._attempts = changed, 0
+        return True
 
     def _follow(self) -> None:
         live = read_state(self._root).current
@@ -126,10 +129,10 @@ class Follower:
         return self._looks_to_skip <= 0
 
 
-def _stamp(path: Path) -> tuple[int, int, int] | None:
-    """What differs when the file was replaced; None where there is none."""
+def _stamp(path: Path) -> object:
+    """What differs when the file was replaced, or cannot be looked at for another reason."""
     try:
         found = path.stat()
-    except FileNotFoundError:
-        return None
+    except OSError as error:
+        return error.errno
     return found.st_ino, found.st_mtime_ns, found.st_size

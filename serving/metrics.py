@@ -64,9 +64,15 @@ class _Served(Collector):
         yield served
         yield GaugeMetricFamily("twintide_version_items", "Its items.", value=manifest.items)
         if manifest.newest_event_at is not None:
-            age = self._clock.now() - manifest.newest_event_at
+            age_seconds = (self._clock.now() - manifest.newest_event_at).total_seconds()
             yield GaugeMetricFamily(
                 "twintide_newest_click_age_seconds",
                 "Age of the newest click in what is served: its freshness.",
-                value=age.total_seconds(),
+                value=max(age_seconds, 0.0),
+            )
+            yield GaugeMetricFamily(
+                "twintide_newest_click_ahead_seconds",
+                "How far the newest click lies in the future by this machine's clock: 0, or a "
+                "clock is wrong.",
+                value=max(-age_seconds, 0.0),
             )

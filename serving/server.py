@@ -159,9 +159,10 @@ def listen(config: ServingConfig) -> socket.socket:
         listener = socket.create_server((config.host, config.port), family=family)
         # asyncio leaves Nagle's delay on for sockets that it did not make: 40 ms on every answer.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:
+        why = getattr(error, "strerror", None) or error
         raise Refused(
-            f"cannot listen on {config.host} port {config.port}: {error.strerror or error}",
+            f"cannot listen on {config.host} port {config.port}: {why}",
             hint="set serving.host and serving.port, or end what holds the port",
         ) from error
     return listener

@@ -8,7 +8,9 @@ sha256 of each. What is served is named by one small file, `state.json`; never b
 import re
 from datetime import date
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from twintide import __version__
 from twintide.arrays import MANIFEST, Files
@@ -22,7 +24,7 @@ ITEM_IDS = "items.parquet"
 """One column `item_id`, in index order."""
 
 STATE = "state.json"
-_NAME = re.compile(r"^v\d{6}$")
+_NAME = re.compile(r"^v[0-9]{6}$")
 
 
 class GateReport(Record):
@@ -74,6 +76,9 @@ class VersionManifest(Sealed):
     files: Files
 
 
+VersionName = Annotated[str, Field(pattern=_NAME.pattern)]
+
+
 class Hold(Record):
     """Automatic promotion is stopped."""
 
@@ -97,9 +102,9 @@ class ServingState(Record):
     """state.json: the pointer that moves last."""
 
     format: int = 1
-    generation: int = 0
-    current: str | None = None
-    previous: str | None = None
+    generation: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    current: VersionName | None = None
+    previous: VersionName | None = None
     hold: Hold | None = None
     history: tuple[Change, ...] = ()
     """Oldest first."""
@@ -112,30 +117,50 @@ def read_state(root: Path) -> ServingState:
         return ServingState.from_json(path.read_bytes(), name=str(path))
     except FileNotFoundError:
         return ServingState()
+    except Corrupt as error:
+        raise Corrupt(
+            error.message,
+            hint=f"move {path} away; `twintide rollback --to VERSION --reason TEXT` then says anew "
+            "what is live",
+        ) from None
 
 
 def is_version_name(name: str) -> bool:
     """Whether it looks like v000123."""
-    return bool(_NAME.match(name))
+    return bool(_NAME.fullmatch(name))
 
 
 def version_names(root: Path) -> list[str]:
     """Every visible version, oldest first."""
-    names = (path.name for path in root.iterdir()) if root.is_dir() else iter(())
+    return [name for name in names_taken(root) if (root / name).is_dir()]
+
+
+def names_taken(root: Path) -> list[str]:
+    """Every name of a version that something has, in order: also a file that is none."""
+    try:
+        names = [path.name for path in root.iterdir()]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
     return sorted(filter(is_version_name, names))
 
 
 def read_version_manifest(root: Path, name: str) -> VersionManifest:
-    """Raises Refused where there is no such version, Corrupt where its manifest is damaged."""
+    """Raises Refused where there is no such version (any more), Corrupt where its manifest is
+    damaged.
+    """
     if not is_version_name(name) or not (root / name).is_dir():
-        raise Refused(
-            f"there is no version {name!r} in {root}", hint="`twintide versions` lists them"
-        )
+        raise _no_version(root, name)
     path = root / name / MANIFEST
     try:
         manifest = VersionManifest.from_json(path.read_bytes(), name=str(path))
     except OSError as error:
+        if not (root / name).is_dir():  # gc took it away meanwhile
+            raise _no_version(root, name) from error
         raise Corrupt(f"{path} cannot be read: {error}") from error
     if manifest.name != name:
         raise Corrupt(f"{path} describes {manifest.name}, not {name}")
     return manifest
+
+
+def _no_version(root: Path, name: str) -> Refused:
+    return Refused(f"there is no version {name!r} in {root}", hint="`twintide versions` lists them")

@@ -1,7 +1,9 @@
 import json
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,8 @@ from publisher.publish import publish
 from tests.publisher import checkpoint_fixture as made
 from twintide.clock import HeldClock
 from twintide.config import Deployment
-from twintide.errors import Refused
+from twintide.errors import Corrupt, Refused
+from twintide.versions import STATE
 
 ROOT = Path(__file__).parents[2]
 
@@ -46,7 +49,7 @@ def test_a_rollback_with_nothing_to_go_back_to_is_refused_without_a_traceback(
     ended = publisher(with_versions(1).data_dir, "rollback", "--reason", "odd")
 
     assert ended.returncode == 2
-    assert said(ended).splitlines()[0].startswith("there is nothing to go back to")
+    assert said(ended).splitlines()[0].startswith("error: there is nothing to go back to")
     assert "--to VERSION" in said(ended)
 
 
@@ -84,6 +87,77 @@ def test_the_list_says_what_each_version_is(
         ("v000005", "refused", 20),
     ]
     assert show(deployment, "v000003").checkpoint == "hourly-000003"
+
+
+def test_what_comes_and_goes_while_versions_are_listed_hides_no_other(
+    with_versions: Callable[[int], Deployment],
+) -> None:
+    """Versions are taken away at any moment; a file that is called like a version is none."""
+    deployment = with_versions(3)
+    root = deployment.versions_dir
+    (root / "v000900").write_text("a note that somebody left")
+    stopping = threading.Event()
+
+    def come_and_go() -> None:
+        while not stopping.is_set():
+            (root / "v000002").rename(root / ".gone")
+            (root / ".gone").rename(root / "v000002")
+
+    with ThreadPoolExecutor(1) as other:
+        other.submit(come_and_go)
+        try:
+            for _ in range(300):
+                seen = {row.name: row.state for row in list_versions(deployment)}
+                assert seen["v000001"] == ""
+                assert seen["v000003"] == "live"
+                assert set(seen) <= {"v000001", "v000002", "v000003"}
+        finally:
+            stopping.set()
+
+
+def test_a_file_that_is_called_like_a_version_takes_its_number(
+    with_versions: Callable[[int], Deployment], clock: HeldClock
+) -> None:
+    """Publishing goes on behind it; behind the last number there is, it is refused."""
+    deployment = with_versions(1)
+    (deployment.versions_dir / "v000900").write_text("a note that somebody left")
+    made.add_checkpoint(deployment, 2)
+    assert publish(deployment, clock=clock).version == "v000901"
+
+    (deployment.versions_dir / "v999999").write_text("another one")
+    made.add_checkpoint(deployment, 3)
+    with pytest.raises(Refused, match="no number after v999999"):
+        publish(deployment, clock=clock)
+
+
+def test_a_damaged_state_is_said_with_the_way_out(
+    with_versions: Callable[[int], Deployment], clock: HeldClock
+) -> None:
+    """The hint was followed: the file moved away, a rollback names what is live."""
+    root = with_versions(2).versions_dir
+    (root / STATE).write_bytes(b'{"current": "../v000001"}')
+    with pytest.raises(Corrupt) as error:
+        registry.rollback(root, to="v000001", reason="odd", clock=clock)
+    assert "twintide rollback --to VERSION" in error.value.hint
+
+    (root / STATE).unlink()
+
+    assert registry.rollback(root, to="v000001", reason="odd", clock=clock).current == "v000001"
+
+
+@pytest.mark.parametrize("reason", ["", "  ", "\t", "two\nlines", "\udcff", "x" * 1_001])
+def test_a_reason_that_says_nothing_is_refused(
+    with_versions: Callable[[int], Deployment], clock: HeldClock, reason: str
+) -> None:
+    """Empty, blank, what is no text, and what fills the file: nothing changes."""
+    root = with_versions(2).versions_dir
+    before = (root / STATE).read_bytes()
+
+    for deed in (registry.rollback, registry.hold):
+        with pytest.raises(Refused, match="reason"):
+            deed(root, reason=reason, clock=clock)
+
+    assert (root / STATE).read_bytes() == before
 
 
 def test_verify_names_what_is_wrong(with_versions: Callable[[int], Deployment]) -> None:

@@ -212,7 +212,9 @@ def test_before_the_first_version_the_server_is_alive_and_not_ready(
 
 @pytest.mark.promise("P10")
 def test_metrics_show_answers_latency_and_freshness(follower: Follower, clock: HeldClock) -> None:
-    """The age of the newest click is exact; a fault of following would show."""
+    """The age of the newest click is exact, and never negative: a clock that was set back has its
+    own metric. A fault of following would show.
+    """
     with serving(follower, clock=clock) as port, Client(port) as client:
         client.recommend(user_id=4)
         client.recommend(user_id="x")
@@ -220,6 +222,11 @@ def test_metrics_show_answers_latency_and_freshness(follower: Follower, clock: H
 
         text = client.ask("GET", "/metrics")[1].decode()
 
+        clock.advance(-3690)
+        behind = client.ask("GET", "/metrics")[1].decode()
+
+    assert "twintide_newest_click_age_seconds 0.0" in behind
+    assert "twintide_newest_click_ahead_seconds 3600.0" in behind
     for line in (
         'twintide_recommend_answers_total{status="200"} 1.0',
         'twintide_recommend_answers_total{status="422"} 1.0',

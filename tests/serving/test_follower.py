@@ -120,3 +120,23 @@ def test_a_damaged_or_missing_state_file_changes_nothing_that_is_served(
 
     assert follower.retriever().name == "v000002"
     assert follower.standing.problem == "no version is live"
+
+
+def test_a_disk_that_refuses_does_not_end_the_follower(
+    two_versions: Deployment, clock: HeldClock
+) -> None:
+    """Whatever the system says of the state file: what is served stays, and the reason is shown."""
+    root = two_versions.versions_dir
+    follower = follower_of(two_versions, clock)
+    follower.look()
+    root.rename(root.with_name("elsewhere"))
+    root.write_text("a file where the folder was")
+
+    follower.look()
+
+    assert follower.retriever().name == "v000002"
+    assert "Not a directory" in str(follower.standing.problem)
+    root.unlink()
+    root.with_name("elsewhere").rename(root)
+    follower.look()
+    assert follower.standing.problem is None
