@@ -34,6 +34,7 @@ MAX_DEPTH = 500
 
 _REASON_CHARACTERS = 200
 _SNIFFED = 20
+_FEW = 128
 _ANY_OBJECT = msgspec.json.Decoder(msgspec.defstruct("AnyObject", [], gc=False)).decode
 """Goes through a message from its first byte to its last and builds nothing of it."""
 
@@ -186,10 +187,24 @@ class JsonReader:
         if table is not None:
             return table, everything
         fitting = np.delete(everything, _failing(self._decode_expected, values))
-        table = self._by_arrow(_those(values, fitting))
+        parts = list(self._halved(values, fitting))
+        tables = [self._options.explicit_schema.empty_table(), *(table for table, _ in parts)]
+        indexes = [everything[:0], *(own for _, own in parts)]
+        return pa.concat_tables(tables).combine_chunks(), np.concatenate(indexes)
+
+    def _halved(
+        self, values: Sequence[bytes], indexes: Indexes
+    ) -> Iterator[tuple[pa.Table, Indexes]]:
+        """The runs that Arrow can read, where a few messages are such as only Arrow refuses: with a
+        field twice, with 1.0 for an integer.
+        """
+        table = self._by_arrow(_those(values, indexes))
         if table is not None:
-            return table, fitting
-        return self._options.explicit_schema.empty_table(), everything[:0]
+            yield table, indexes
+        elif len(indexes) > _FEW:
+            middle = len(indexes) // 2
+            yield from self._halved(values, indexes[:middle])
+            yield from self._halved(values, indexes[middle:])
 
     def _by_arrow(self, values: Sequence[bytes]) -> pa.Table | None:
         """Whole objects as a table of the fields; None where one of them does not fit."""
