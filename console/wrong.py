@@ -119,7 +119,8 @@ def _worth_knowing(seen: Status) -> Iterator[str]:
     if seen.partitions and seen.head is None and seen.due_day is None and seen.first_day_ends_at:
         yield (
             f"the first day is not over: the first nightly can run after "
-            f"{seen.first_day_ends_at:%Y-%m-%d %H:%M} UTC"
+            f"{seen.first_day_ends_at:%Y-%m-%d %H:%M} UTC; for a model before that, "
+            "training.hourly.learns: everything (docs/operations.md, The first day)"
         )
     if recent.clock_ahead:
         yield (

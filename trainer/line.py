@@ -16,14 +16,17 @@ def newest_nightly(checkpoints: Sequence[CheckpointManifest]) -> CheckpointManif
     return next((each for each in reversed(checkpoints) if each.kind == "nightly"), None)
 
 
-def hourly_parent(checkpoints: Sequence[CheckpointManifest]) -> CheckpointManifest | None:
+def hourly_parent(
+    checkpoints: Sequence[CheckpointManifest], *, nights_to_come: bool = False
+) -> CheckpointManifest | None:
     """The newest hourly if it stands on the newest nightly; else that nightly: the hand-over.
 
-    What came after the nightly's day is then replayed on it, since its position says so.
+    What came after the nightly's day is then replayed on it, since its position says so. While a
+    nightly run still has `nights_to_come` the hand-over waits: each night would be replayed anew.
     """
     nightly = newest_nightly(checkpoints)
     hourly = next((each for each in reversed(checkpoints) if each.kind == "hourly"), None)
-    if hourly and hourly.base == (nightly.name if nightly else None):
+    if hourly and (nights_to_come or hourly.base == (nightly.name if nightly else None)):
         return hourly
     return nightly
 

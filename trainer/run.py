@@ -34,7 +34,7 @@ from twintide.checkpoints import (
 )
 from twintide.clock import Clock, floor_to_minutes, from_unix_ms, iso
 from twintide.config import Deployment
-from twintide.errors import Refused
+from twintide.errors import Refused, Retryable
 from twintide.events import EARLIEST_MS
 from twintide.files import exclusive_lock, sweep_temporaries
 from twintide.records import Position
@@ -93,12 +93,14 @@ def hourly(deployment: Deployment, *, clock: Clock, on_step: OnStep | None = Non
     hourly_config = deployment.training.hourly
     with _line_lock(deployment, "hourly"):
         checkpoints = list_checkpoints(deployment.checkpoints_dir)
-        parent = line.hourly_parent(checkpoints)
+        at_work = _is_at_work(deployment, "nightly")
+        parent = line.hourly_parent(checkpoints, nights_to_come=at_work)
         if parent is None and hourly_config.learns != "everything":
             raise Refused(
                 "there is no nightly checkpoint yet, and an hourly pass changes ID tables only",
-                hint="run `twintide train nightly -c FILE` once a day is complete, "
-                "or set training.hourly.learns: everything",
+                hint="run `twintide train nightly -c FILE` once a day is complete; for a model on "
+                "the first day set training.hourly.learns: everything, and id_tables again after "
+                "the first nightly",
             )
         begun = _begin(deployment, parent)
         slicer = Slicer(deployment, begun.state, begun.position, clock=clock)
@@ -210,11 +212,19 @@ def rewind(deployment: Deployment, to: str) -> CheckpointManifest:
 
     An hourly one brings its nightly base along, so that the next hourly run stays on it; killed
     between the two, the base is the newest, and the same rewind may be asked for again. Nothing is
-    removed. Raises Refused where there is no such checkpoint.
+    removed. Raises Refused where there is no such checkpoint, or where no run would go on from it.
     """
     with _line_lock(deployment, "hourly"), _line_lock(deployment, "nightly"):
         target = load_checkpoint(deployment.checkpoints_dir, to)
         base = target.manifest.base
+        nightly = line.newest_nightly(list_checkpoints(deployment.checkpoints_dir))
+        if base is None and nightly is not None:
+            raise Refused(
+                f"{to} stands on no nightly checkpoint, and {nightly.name} has come since: the "
+                "next hourly run would begin from that one all the same",
+                hint=f"`twintide rewind --to {nightly.name}`, or to an hourly that stands on a "
+                "nightly: `twintide checkpoints` lists them",
+            )
         if target.manifest.kind == "hourly" and base is not None:
             base = _again(
                 deployment, load_checkpoint(deployment.checkpoints_dir, base), base=None
@@ -451,9 +461,20 @@ def _no_clicks_on(day: date) -> Refused:
     )
 
 
+def _is_at_work(deployment: Deployment, kind: str) -> bool:
+    """Whether a run of that line holds its lock at this moment."""
+    try:
+        with exclusive_lock(deployment.checkpoints_dir / f".{kind}.lock", who="a look"):
+            return False
+    except Retryable:
+        return True
+
+
 @contextmanager
 def _line_lock(deployment: Deployment, kind: str) -> Iterator[None]:
     folder = deployment.checkpoints_dir
-    with exclusive_lock(folder / f".{kind}.lock", who=f"this {kind} run"):
+    # Waiting a moment outlasts one who only looks.
+    path = folder / f".{kind}.lock"
+    with exclusive_lock(path, who=f"this {kind} run", wait_seconds=0.2):
         sweep_temporaries(folder, older_than_seconds=0, name=f"{kind}-*")
         yield

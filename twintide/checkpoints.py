@@ -129,11 +129,23 @@ def publish_checkpoint(
 
 
 def list_checkpoints(root: Path) -> list[CheckpointManifest]:
-    """All checkpoints by number. Their files are not verified here."""
+    """All checkpoints by number. Their files are not verified here. One that is removed meanwhile
+    is not among them.
+    """
     if not root.is_dir():
         return []
     names = [path.name for path in root.iterdir() if _NAME.match(path.name)]
-    return sorted((read_manifest(root, name) for name in names), key=lambda made: made.sequence)
+    found = [made for name in names if (made := _manifest_if_there(root, name)) is not None]
+    return sorted(found, key=lambda made: made.sequence)
+
+
+def _manifest_if_there(root: Path, name: str) -> CheckpointManifest | None:
+    try:
+        return read_manifest(root, name)
+    except (Refused, Corrupt):
+        if (root / name).exists():
+            raise
+        return None  # gc was at work
 
 
 def read_manifest(root: Path, name: str) -> CheckpointManifest:

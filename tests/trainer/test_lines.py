@@ -17,6 +17,7 @@ from tests.forged import put_shard
 from tests.trainer.conftest import DAYS, Line, MakeLine, at, deployment_in, small_stream
 from trainer import run
 from trainer.epoch import shuffled
+from twintide import config
 from twintide.checkpoints import Checkpoint, list_checkpoints
 from twintide.clock import HeldClock
 from twintide.errors import Refused
@@ -110,6 +111,42 @@ def test_an_hourly_pass_over_everything_changes_dense_weights_too(make_line: Mak
 
     assert first.manifest.parent is None
     assert (first.arrays["dense.query.0.weight"] != second.arrays["dense.query.0.weight"]).any()
+
+
+@pytest.mark.promise("T5")
+def test_the_first_hour_gives_a_model_and_the_switch_back_loses_nothing(
+    make_line: MakeLine,
+) -> None:
+    """`learns: everything` on the first day, then `id_tables`: each click once on the hourly line,
+    and the first nightly learns its day as if nothing had been.
+    """
+    line, usual = make_line(), make_line()
+    bootstrap = Line(
+        config.fill_in(line.deployment, {"training": {"hourly": {"learns": "everything"}}})
+    )
+    with pytest.raises(Refused, match="no nightly checkpoint") as refused:
+        run.hourly(line.deployment, clock=HeldClock(at(0, 1)))
+    assert "training.hourly.learns: everything" in refused.value.hint
+
+    first = bootstrap.hour(0, 1)
+    assert publish(line.deployment, clock=HeldClock(at(0, 1))).promoted
+    bootstrap.hour(0, 2)
+    switched = line.hour(0, 3)
+    later = line.hour(0, 4)
+
+    assert first.manifest.rows > 0
+    dense = "dense.query.0.weight"
+    assert (first.arrays[dense] != switched.arrays[dense]).any()
+    assert (switched.arrays[dense] == later.arrays[dense]).all()
+    learnt = Counter[tuple[int, int]]()
+    for each in lineage(line, later):
+        learnt += learnt_rows(line, each.manifest.slices)
+    before = {place for place in clicks_of_days(line, range(1)) if place in learnt}
+    assert set(learnt.values()) == {1}
+    assert len(before) == len(learnt) > 150
+    night, expected = line.night(0), usual.night(0)
+    assert night.arrays[dense].tobytes() == expected.arrays[dense].tobytes()
+    assert line.hour(1, 2).manifest.base == night.manifest.name
 
 
 @pytest.mark.promise("T4")
@@ -206,6 +243,24 @@ def test_hourly_runs_go_on_from_the_older_nightly_until_the_new_one_is_there(lin
 
     assert {each.manifest.base for each in late} == {first.manifest.name}
     assert line.night(1).manifest.name == line.hour(2, 4).manifest.base
+
+
+@pytest.mark.promise("T5")
+def test_while_nights_are_made_up_the_hourly_line_stays_where_it_is(line: Line) -> None:
+    """It hands over once, to the last of them: each night in between would be replayed anew."""
+    first = line.night(0)
+    line.hour(1, 3)
+    during: list[Checkpoint] = []
+
+    def on_day(day: date) -> None:
+        during.append(line.hour(2, 1 + 6 * len(during)))
+
+    run.nightly(line.deployment, clock=HeldClock(at(3, 0, 5)), on_day=on_day)
+    after = line.hour(3, 4)
+
+    assert {each.manifest.base for each in during} == {first.manifest.name}
+    assert len(during) == 2
+    assert after.manifest.parent == after.manifest.base == "nightly-000006"
 
 
 @pytest.mark.promise("T7")
@@ -377,6 +432,22 @@ def test_rewind_makes_both_lines_go_on_from_an_older_checkpoint(line: Line) -> N
         learnt_rows(line, line.load("hourly-000003").manifest.slices)
         + clicks_between(line, line.load("hourly-000003"), following)
     )
+
+
+def test_rewind_to_what_no_run_would_go_on_from_is_refused(make_line: MakeLine) -> None:
+    """An hourly without a nightly, once there is one; before that it takes effect."""
+    line = make_line({"training": {"hourly": {"learns": "everything"}}})
+    line.hour(0, 3)
+    line.hour(0, 6)
+    rewound = run.rewind(line.deployment, "hourly-000001")
+    assert line.hour(0, 7).manifest.parent == rewound.name
+
+    line.night(0)
+    with pytest.raises(Refused, match="hourly-000001 stands on no nightly") as refused:
+        run.rewind(line.deployment, "hourly-000001")
+    assert "twintide rewind --to nightly-000005" in refused.value.hint
+    assert run.rewind(line.deployment, "nightly-000005").name == "nightly-000006"
+    assert line.hour(1, 2).manifest.base == "nightly-000006"
 
 
 def clicks_between(line: Line, after: Checkpoint, until: Checkpoint) -> Counter[tuple[int, int]]:
