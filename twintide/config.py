@@ -108,11 +108,20 @@ def _for_no_shell(path: Path) -> Path:
     return path
 
 
+def _named(path: Path) -> Path:
+    if path.name in {"", ".."}:
+        raise ValueError("must name a folder that holds nothing else")
+    return path
+
+
 Server = Annotated[str, AfterValidator(_server)]
 Variable = Annotated[str, AfterValidator(_variable)]
 Text = Annotated[str, AfterValidator(_text)]
 Place = Annotated[Path, AfterValidator(_for_no_shell)]
 """A path; a relative one starts at the folder of the configuration file."""
+
+OwnPlace = Annotated[Place, AfterValidator(_named)]
+"""A folder for one kind of artifact."""
 
 Share = Annotated[float, Field(ge=0, le=1)]
 RowRate = Annotated[float, Field(gt=0, le=10)]
@@ -376,23 +385,22 @@ class DataFileConfig(Config):
 class FoldersConfig(Config):
     """Where each kind of artifact lies, where that is not its folder below `data_dir`."""
 
-    shards: Place | None = None
+    shards: OwnPlace | None = None
     """Shards, as `shards` below `data_dir`."""
 
-    slices: Place | None = None
+    slices: OwnPlace | None = None
     """Slices, as `slices` below `data_dir`."""
 
-    checkpoints: Place | None = None
+    checkpoints: OwnPlace | None = None
     """Checkpoints, as `checkpoints` below `data_dir`."""
 
-    versions: Place | None = None
+    versions: OwnPlace | None = None
     """Versions and what is live, as `versions` below `data_dir`."""
 
     def below(self, data_dir: Path) -> dict[str, Path]:
         """Where each kind lies; the ledger of the shards lies beside them."""
         places = {name: getattr(self, name) or data_dir / name for name in type(self).model_fields}
-        shards = places["shards"]
-        return places | {"ledger": shards.with_name(f"{shards.name}.ledger")}
+        return places | {"ledger": ledger_folder(places["shards"])}
 
 
 class Deployment(Config):

@@ -174,7 +174,7 @@ Looked = (Sparse, Varlen, HourOfDay, History)
 
 Side = Literal["query", "candidate"]
 SIDES: tuple[Side, Side] = ("query", "candidate")
-LayerWidth = Annotated[int, Field(ge=8, le=16_384)]
+LayerWidth = Annotated[int, Field(ge=16, le=16_384)]
 """In a narrower layer all units may die at once, and every item gets the same vector."""
 
 

@@ -143,6 +143,8 @@ _WORDS: dict[str, Callable[[_Context], str]] = {
     "less_than_equal": lambda context: f"must be at most {context['le']:g}",
     "too_short": lambda context: f"must hold at least {context['min_length']}",
     "too_long": lambda context: f"must hold at most {context['max_length']}",
+    "string_too_short": lambda context: f"must have at least {context['min_length']} characters",
+    "string_too_long": lambda context: f"must have at most {context['max_length']} characters",
     "union_tag_invalid": lambda context: f"has a kind that is none of {context['expected_tags']}",
     "union_tag_not_found": lambda _: "needs a kind",
     "value_error": lambda context: str(context["error"]),

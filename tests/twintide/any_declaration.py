@@ -108,7 +108,7 @@ def _model(rng: random.Random, columns: dict[str, str]) -> dict[str, Any]:
     return {
         **features,
         "embedding_width": rng.choice([1, 4]),
-        "hidden": rng.choice([[], [8], [16, 8]]),
+        "hidden": rng.choice([[], [16], [32, 16]]),
         "output_width": rng.choice([4, 16]),
         "temperature": rng.choice([0.01, 0.05, 1.0, 10.0]),
         "popularity_bias": rng.random() < 0.5,
@@ -138,6 +138,8 @@ def _feature(
         "dense": {"int64", "float64", "bool"},
     }.get(kind, set())
     right = [name for name, of_type in columns.items() if of_type in fits]
+    if kind == "dense":  # an id as a number drowns the rest, which only a sample can show
+        right = [name for name in right if name not in {"item_no", "user_id"}]
     if fits and not right:
         kind, right = "hour_of_day" if "hour_of_day" in kinds else "dense", list(columns)
     feature = {"kind": kind, "name": f"f{number}"}

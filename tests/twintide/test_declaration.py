@@ -1,6 +1,7 @@
 """Every value of a declaration is checked against its column, and every pair of settings."""
 
 import json
+import random
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -236,6 +237,10 @@ WRONG: dict[str, tuple[Change, str]] = {
         lambda v: v["folders"].update(slices=v["data_dir"] + "/shards.ledger"),
         "folders.slices",
     ),
+    "shards beside everything": (lambda v: v["folders"].update(shards="."), "folders.shards"),
+    "shards in an empty path": (lambda v: v["folders"].update(shards=""), "folders.shards"),
+    "shards in the root": (lambda v: v["folders"].update(shards="/"), "folders.shards"),
+    "slices above everything": (lambda v: v["folders"].update(slices="a/.."), "folders.slices"),
     "a folder of a shell": (lambda v: v.update(data_dir="~/data"), "data_dir"),
     "a section nobody has": (lambda v: v.update(kafak={}), "kafak"),
     "a section that is a list": (lambda v: v.update(training=[]), "training"),
@@ -473,3 +478,96 @@ def test_only_names_and_types_of_columns_bind_a_shard() -> None:
 def test_the_defaults_of_a_broker_are_plain() -> None:
     """What `KafkaConfig()` says is what a local broker needs."""
     assert connection(KafkaConfig())["security_protocol"] == "PLAINTEXT"
+
+
+WHAT_IF = (
+    None,
+    True,
+    0,
+    -1,
+    1.5,
+    "",
+    ".",
+    "x",
+    "sparse",
+    [],
+    {},
+    [None],
+    [[]],
+    10**18,
+    "a\nb",
+    "ü",
+)
+"""Values that are put anywhere."""
+
+SOME_KEYS = (
+    "kind",
+    "name",
+    "column",
+    "columns",
+    "x",
+    "query",
+    "table",
+    "equals",
+    "hourly",
+    "0",
+    "",
+)
+
+
+def places_in(value: Any, before: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """The path of every value in a tree, the tree itself left out."""
+    items = value.items() if isinstance(value, dict) else enumerate(as_list(value))
+    inner = [(each, (*before, key)) for key, each in items]
+    return [path for _, path in inner] + [p for each, path in inner for p in places_in(each, path)]
+
+
+def as_list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def mutated(rng: random.Random) -> dict[str, Any]:
+    """The quickstart with a few values exchanged, removed or put in."""
+    found = values()
+    for _ in range(rng.randint(1, 5)):
+        *path, last = rng.choice(places_in(found))
+        inside: Any = found
+        for part in path:
+            inside = inside[part]
+        put, how = json.loads(json.dumps(rng.choice(WHAT_IF))), rng.random()
+        if how < 0.4:
+            inside[last] = put
+        elif how < 0.6:
+            del inside[last]
+        elif isinstance(inside, dict):
+            inside[rng.choice(SOME_KEYS)] = put
+        else:
+            inside.append(put)
+    return found
+
+
+def refused_in_our_words(seed: int) -> None:
+    """A changed configuration is accepted, or each of its problems is told as ours."""
+    found = mutated(random.Random(seed))
+    try:
+        config.parse(found, name="twintide.yaml")
+    except Misconfigured as wrong:
+        said = " ".join(f"{problem.reason} {problem.hint}" for problem in wrong.problems)
+        assert not PYDANTIC & set(said.split()), (seed, said)
+        assert "does not belong here" not in said, (seed, said)
+
+
+@pytest.mark.promise("X2")
+def test_any_values_are_accepted_or_refused_in_our_words() -> None:
+    """The quickstart with values exchanged, removed and put in at random, 250 times."""
+    for seed in range(250):
+        refused_in_our_words(seed)
+
+
+@pytest.mark.faults
+@pytest.mark.promise("X2")
+@pytest.mark.timeout(1800)
+def test_any_values_are_accepted_or_refused_in_our_words_at_length() -> None:
+    """The same, 50,000 times."""
+    for seed in range(1000, 51_000):
+        refused_in_our_words(seed)
