@@ -86,6 +86,12 @@ def run(deployment: Deployment, *, dry_run: bool = False) -> Plan:
     Corrupt where the state cannot be read.
     """
     root = deployment.versions_dir
+    with registry.said_of_the_disk(root, who="gc"):
+        return _run(deployment, dry_run=dry_run)
+
+
+def _run(deployment: Deployment, *, dry_run: bool) -> Plan:
+    root = deployment.versions_dir
     make_folder(root)
     # The state is locked too: nobody may roll back to a version while it goes.
     with (

@@ -4,6 +4,8 @@ The steps are in the order that lets any of them be the last one: what a crash l
 swept or taken up by the next publish, and servers see nothing before the pointer moves.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,11 +58,14 @@ def publish(
     hold. A version that is refused or on hold is built and kept, and not promoted.
 
     Without `judge` the gate is left out: an operator answers for it. Raises Refused where there is
-    no checkpoint, Corrupt where it is damaged, Retryable while another publish or gc is at work.
+    no checkpoint, Corrupt where it is damaged, Retryable while another publish or gc is at work and
+    where the disk refuses.
     """
     root = deployment.versions_dir
-    make_folder(root)
-    with exclusive_lock(root / registry.PUBLISHER_LOCK, who="publish"):
+    with (
+        registry.said_of_the_disk(root, who="publish"),
+        _the_only_publisher(root),
+    ):
         sweep(root)  # 1. hidden leftovers of a publish that was killed
         chosen = checkpoint or _head(deployment)
         state = read_state(root)
@@ -71,6 +76,13 @@ def publish(
             )
         asked_for = checkpoint is not None
         return _promote(root, manifest, clock=clock, asked_for=asked_for)  # 3. the pointer moves
+
+
+@contextmanager
+def _the_only_publisher(root: Path) -> Iterator[None]:
+    make_folder(root)
+    with exclusive_lock(root / registry.PUBLISHER_LOCK, who="publish"):
+        yield
 
 
 def sweep(root: Path) -> int:

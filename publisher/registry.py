@@ -5,13 +5,14 @@ moves the pointer file last. Rolling back needs no trainer, no Kafka and no rebu
 automatic promotion until `release`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
 from twintide import arrays
 from twintide.clock import Clock
-from twintide.errors import Corrupt, Refused, TwintideError
+from twintide.errors import Corrupt, Refused, Retryable, TwintideError, Unknown
 from twintide.files import exclusive_lock, publish_file
 from twintide.versions import (
     STATE,
@@ -173,12 +174,37 @@ def was_rolled_back_from(state: ServingState, name: str) -> bool:
 def change(root: Path, step: Step, *, who: str) -> ServingState:
     """Apply a step to the state of the moment: one at a time, whoever else wants to.
 
-    A step that raises changes nothing; a crash leaves the state before or the state after.
+    A step that raises changes nothing; a crash leaves the state before or the state after. Raises
+    Retryable where the disk refuses, Unknown where it does so when the pointer has moved.
     """
-    with exclusive_lock(root / LOCK, who=who, wait_seconds=_LOCK_WAIT_SECONDS):
+    with (
+        said_of_the_disk(root, who=who),
+        exclusive_lock(root / LOCK, who=who, wait_seconds=_LOCK_WAIT_SECONDS),
+    ):
         after = step(read_state(root))  # 1. nobody else can change what was read
-        publish_file(root / STATE, after.to_json())  # 2. the pointer moves
+        try:
+            publish_file(root / STATE, after.to_json())  # 2. the pointer moves
+        except OSError as error:
+            if read_state(root) == after:
+                raise Unknown(
+                    f"the {who} is done, but a crash now might undo it: {error.strerror}",
+                    hint="`twintide versions -c FILE` shows what is live; see to the disk",
+                ) from error
+            raise
     return after
+
+
+@contextmanager
+def said_of_the_disk(root: Path, *, who: str) -> Iterator[None]:
+    """What the system refuses below `root` while the block runs is Retryable, and named."""
+    try:
+        yield
+    except OSError as error:
+        raise Retryable(
+            f"the {who} changed nothing, since {error.filename or root} cannot be written or read: "
+            f"{error.strerror or error}",
+            hint=f"see to the room and the rights of {root}, then try again",
+        ) from error
 
 
 def check_servable(root: Path, name: str) -> VersionManifest:

@@ -16,18 +16,33 @@ from publisher.publish import publish
 from tests.publisher import checkpoint_fixture as made
 from twintide.clock import HeldClock
 from twintide.config import Deployment
-from twintide.errors import Corrupt, Refused
-from twintide.versions import STATE
+from twintide.errors import Corrupt, Refused, Retryable
+from twintide.versions import STATE, read_state
 
 ROOT = Path(__file__).parents[2]
 
 
-def publisher(data_dir: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def publisher(
+    data_dir: Path, *arguments: str, blocks: int | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run a command; `blocks` of 512 bytes is the most that a file may then have."""
     config = data_dir.parent / "twintide.yaml"
     config.write_text(json.dumps(made.configuration(data_dir)))
     verb, *rest = arguments
+    limit = f"ulimit -f {blocks}; " if blocks else ""
+    command = [
+        sys.executable,
+        "-X",
+        "importtime",
+        "-m",
+        "publisher",
+        verb,
+        "-c",
+        str(config),
+        *rest,
+    ]
     return subprocess.run(
-        [sys.executable, "-X", "importtime", "-m", "publisher", verb, "-c", str(config), *rest],
+        ["sh", "-c", limit + 'exec "$@"', "sh", *command],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -158,6 +173,41 @@ def test_a_reason_that_says_nothing_is_refused(
             deed(root, reason=reason, clock=clock)
 
     assert (root / STATE).read_bytes() == before
+
+
+@pytest.mark.promise("P1")
+def test_on_a_full_disk_nothing_half_is_left_and_the_next_publish_goes_on(
+    with_versions: Callable[[int], Deployment],
+) -> None:
+    """A real process that may write 4 KB: exit code 1, the folder and what to do, what is live
+    stays; with room again the same command promotes.
+    """
+    deployment = with_versions(1)
+    made.add_checkpoint(deployment, 2, seed=2)
+    before = sorted(path.name for path in deployment.versions_dir.iterdir())
+
+    full = publisher(deployment.data_dir, "publish", blocks=8)
+
+    assert full.returncode == 1
+    assert "changed nothing" in said(full)
+    assert str(deployment.versions_dir) in said(full)
+    assert "Traceback" not in full.stderr
+    assert sorted(path.name for path in deployment.versions_dir.iterdir()) == before
+    assert publisher(deployment.data_dir, "publish").returncode == 0
+    assert read_state(deployment.versions_dir).current == "v000002"
+
+
+def test_a_disk_that_refuses_the_pointer_moves_nothing(
+    with_versions: Callable[[int], Deployment], clock: HeldClock
+) -> None:
+    """Rollback, hold and release: Retryable with the folder's name, and the state as it was."""
+    root = with_versions(2).versions_dir
+    root.rename(root.with_name("elsewhere"))
+    root.write_text("a file where the folder was")
+
+    for deed in (registry.rollback, registry.hold, registry.release):
+        with pytest.raises(Retryable, match=str(root)):
+            deed(root, reason="odd", clock=clock)
 
 
 def test_verify_names_what_is_wrong(with_versions: Callable[[int], Deployment]) -> None:
