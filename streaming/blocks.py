@@ -261,7 +261,7 @@ def _decoded(batch: Any) -> Messages:
     else:
         times_ms = np.array(time_deltas, np.int64) + batch.first_timestamp
     offsets = np.array(offset_deltas, np.int64) + batch.base_offset
-    if count and (offsets[-1] >= batch.next_offset or np.any(np.diff(offsets) <= 0)):
+    if count and (offsets[-1] >= batch.next_offset or (offsets[1:] <= offsets[:-1]).any()):
         raise CorruptRecordError("its offsets do not grow")
     return messages_of(offsets, batch.next_offset, times_ms, values, size=end - start)
 

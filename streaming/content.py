@@ -91,12 +91,14 @@ def content_of_rows(events: pa.Table) -> Content:
 def pieces(runs: tuple[Messages, ...], *, piece_bytes: int = PIECE_BYTES) -> Iterator[Messages]:
     """The messages of some runs, in order, so many at a time as are typed together."""
     together: list[Messages] = []
+    held_bytes = 0
     for run in runs:
         for part in _parts(run, piece_bytes):
-            if together and sum(each.bytes for each in [*together, part]) > piece_bytes:
+            if together and held_bytes + part.bytes > piece_bytes:
                 yield _joined(together)
-                together = []
+                together, held_bytes = [], 0
             together.append(part)
+            held_bytes += part.bytes
     if together:
         yield _joined(together)
 

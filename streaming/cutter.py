@@ -316,10 +316,13 @@ class PartitionCutter:
     def _with_sound_times(self, messages: Messages, now: datetime) -> Messages:
         """Messages whose time is a sound stamp, or, negative, our clock where there is none."""
         times_ms = messages.times_ms
-        is_odd = (times_ms > to_unix_ms(latest_believed(now))) | (times_ms < EARLIEST_MS)
-        if not is_odd.any():
-            self.newest_ms = int(times_ms[-1]) if len(times_ms) else self.newest_ms
+        latest_ms = to_unix_ms(latest_believed(now))
+        if not len(times_ms):
             return messages
+        if times_ms.min() >= EARLIEST_MS and times_ms.max() <= latest_ms:  # as a rule
+            self.newest_ms = int(times_ms[-1])
+            return messages
+        is_odd = (times_ms > latest_ms) | (times_ms < EARLIEST_MS)
         self._odd.add(messages.offsets[is_odd], times_ms[is_odd], now)
         times_ms = np.where(is_odd, -to_unix_ms(now), times_ms)
         self.newest_ms = abs(int(times_ms[-1]))
