@@ -123,7 +123,11 @@ def json_loads(where: Deployment) -> int:
 
 def block_drain(where: Deployment) -> int:
     """Record blocks, nothing done with them: the ceiling of the block path."""
-    return _drained(where, lambda batch: sum(map(len, batch)), in_blocks=True)
+    return _drained(where, _unpacked, in_blocks=True)
+
+
+def _unpacked(batch: list[blocks.Block]) -> int:
+    return sum(len(block.messages()) for block in batch)
 
 
 def poll_drain(where: Deployment) -> int:
