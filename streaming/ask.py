@@ -85,6 +85,9 @@ class Asker:
         self._manager = client._manager  # noqa: SLF001  the way to a chosen broker's connection
         self._topic = topic
         self._said: deque[Said] = deque()
+        self._confirmed: dict[int, TopicState] = {}
+        """Broker -> what it has said itself when it was asked to confirm."""
+
         self.topic = TopicState(id=None, leaders={}, asked_at=0.0)
         """As of the last answer."""
 
@@ -103,13 +106,18 @@ class Asker:
         while self._said:
             yield self._said.popleft()
 
-    def confirm(self, partition: int | None = None) -> TopicState:
+    def confirm(self, partition: int | None = None, *, since: float | None = None) -> TopicState:
         """What the topic is now, of the partition's leader first: it is the one that sent what was
-        read. Raises Retryable where nobody says, Refused where nobody may.
+        read. `since`: an answer that was asked for after that monotonic instant will do.
+
+        Raises Retryable where nobody says, Refused where nobody may.
         """
         leader = self.topic.leaders.get(-1 if partition is None else partition, _NO_LEADER)
+        known = self._confirmed.get(leader)
+        if known is not None and since is not None and known.asked_at >= since:
+            return known
         try:
-            self._manager.run(self._learn_topic, leader)
+            found: TopicState = self._manager.run(self._learn_topic, leader)
         except kafka_errors.KafkaError as error:
             raise Retryable(
                 f"no broker of {', '.join(self.addresses())} says what topic {self._topic} is: "
@@ -119,7 +127,9 @@ class Asker:
             ) from error
         if self.refusal is not None:
             raise self.refusal
-        return self.topic
+        if leader != _NO_LEADER:
+            self._confirmed[leader] = found
+        return found
 
     def addresses(self) -> list[str]:
         """host:port of every broker that the cluster names."""
@@ -146,7 +156,7 @@ class Asker:
             own = {partition: epochs[partition] for partition in partitions}
             self._manager.call_soon(self._ask_leader, leader, own, at)
 
-    async def _learn_topic(self, first: int) -> None:
+    async def _learn_topic(self, first: int) -> TopicState:
         """Raises KafkaError where no broker answers."""
         asked_at = monotonic_seconds()
         request = MetadataRequest(
@@ -162,22 +172,23 @@ class Asker:
         if answer is None:
             nodes = [broker.node_id for broker in self._manager.cluster.brokers()]
             answer = await self._first_answer(nodes, request)
-        self._note(answer.topics[0], asked_at)
+        return self._note(answer.topics[0], asked_at)
 
-    def _note(self, said: Any, asked_at: float) -> None:
+    def _note(self, said: Any, asked_at: float) -> TopicState:
         error = kafka_errors.for_code(said.error_code)
         if error in {kafka_errors.TopicAuthorizationFailedError, kafka_errors.InvalidTopicError}:
             self.refusal = Refused(
                 f"Kafka refuses topic {self._topic}: {error.__name__}",
                 hint="mend kafka.topic, or let the user of `kafka` describe and read it",
             )
-            return
+            return self.topic
         self.refusal = None
         self.topic = TopicState(
             id=None if said.topic_id is None else str(said.topic_id),
             leaders={each.partition_index: each.leader_id for each in said.partitions},
             asked_at=asked_at,
         )
+        return self.topic
 
     async def _ask_leader(self, leader: int, epochs: dict[int, int], at: datetime) -> None:
         try:

@@ -114,6 +114,9 @@ class Reader:
         """Partition -> races lost in a row."""
 
         self._patrol = Patrol(self._ledger, clock)
+        self._polled_at = monotonic_seconds()
+        """When the newest messages had come: what the topic was later than that, they are of."""
+
         self._looked_at = 0.0
         self._targets: dict[int, _Target] = {}
 
@@ -125,6 +128,7 @@ class Reader:
         """
         self._patrol.step()
         polled = self._source.poll(timeout_seconds=_POLL_SECONDS)
+        self._polled_at = monotonic_seconds()
         for partition in polled.gone:
             self._forget(partition, why="rebalance")
         for partition in sorted(polled.fresh | polled.strayed):
@@ -303,7 +307,8 @@ class Reader:
             self._commit_all(reading)  # what is sound before it is not read again at every try
             raise
         reading.moved_at = monotonic_seconds()
-        reading.leader_epoch = block.leader_epoch
+        if block.leader_epoch is not None:
+            reading.leader_epoch = block.leader_epoch
         for cut in reading.cutter.add(messages, self._clock.now()):
             self._commit(cut)
         self._went_well(block.partition, Ends.READ, position=reading.cutter.next)
@@ -347,7 +352,7 @@ class Reader:
         if self._stop.is_set():
             raise Stopped
         reading = self._readings[cut.partition]
-        if self._source.confirm(cut.partition).id != reading.topic_id:
+        if self._source.confirm(cut.partition, since=self._polled_at).id != reading.topic_id:
             raise Strayed(f"topic {self._topic} was made anew while it was read")
         content = content_of(cut, self._deployment.events)
         self._watch.check(cut.partition, content.is_bad, sample=content.reason)

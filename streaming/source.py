@@ -183,9 +183,11 @@ class Source:
         """Answers that have come since the last call."""
         return self._asker.heard()
 
-    def confirm(self, partition: int) -> TopicState:
-        """What the topic is now. Raises Retryable where nobody answers."""
-        return self._asker.confirm(partition)
+    def confirm(self, partition: int, *, since: float) -> TopicState:
+        """What the topic is now, or was at some time after `since` (monotonic seconds). Raises
+        Retryable where nobody answers.
+        """
+        return self._asker.confirm(partition, since=since)
 
     def tell_group(self, positions: Mapping[int, int]) -> None:
         """Commit positions, for lag dashboards alone: nothing here reads them, so nobody waits for
