@@ -81,13 +81,15 @@ def gather(deployment: "Deployment", *, clock: Clock) -> Events:
 
 def _add_reasons(found: Events, deployment: "Deployment", *, until: "datetime") -> None:
     from console.recent import newest_shards
+    from twintide.shards import Ledger
 
+    ledger = Ledger(deployment.shards_dir, deployment.kafka.topic)
     counts: Counter[str] = Counter()
     samples: dict[str, Reason] = {}
-    for name, footer in newest_shards(deployment, until=until):
+    for _, footer in newest_shards(deployment, until=until):
         if footer.quarantine is None:
             continue
-        path = name.path.with_name(footer.quarantine)
+        path = ledger.quarantine_path(footer.quarantine, footer.minute_at)
         found.files.append(path)
         for reason in _read(path):
             counts[reason.reason] += 1

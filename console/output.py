@@ -76,15 +76,14 @@ class Rows:
         grid = self._grid()
         wide = options.update(width=_ANY_WIDTH)
         if Measurement.get(console, wide, grid).maximum <= options.max_width:
+            if self.title:
+                yield Text(self.title)
             yield grid
         else:
             yield from self._blocks()
 
     def _grid(self) -> Table:
         made = Table(
-            title=Text(self.title) if self.title else None,
-            title_justify="left",
-            title_style="",
             header_style="bold",
             show_header=any(self.columns),
             box=None,

@@ -84,7 +84,7 @@ def ingest(
     """
     run = _caught_up if until_caught_up else _for_ever
     done = run(config, metrics_port, metrics_host)
-    rejected = f", {done.rejected:,} rejected (see the quarantine files)" if done.rejected else ""
+    rejected = f", {done.rejected:,} rejected (`twintide events` says why)" if done.rejected else ""
     say(
         done,
         f"{done.rows:,} events in {done.shards:,} shards{rejected} in {done.seconds:.1f} s; "

@@ -97,8 +97,8 @@ def show(
     rich_help_panel=_PANEL, epilog="Example: twintide diff v000011 v000012 -c twintide.yaml"
 )
 def diff(
-    before: Annotated[str, typer.Argument(metavar="V1")],
-    after: Annotated[str, typer.Argument(metavar="V2")],
+    before: Annotated[str, typer.Argument(metavar="V1", help="The older one.")],
+    after: Annotated[str, typer.Argument(metavar="V2", help="The newer one.")],
     *,
     config: ConfigFile = DEFAULT_CONFIG,
     as_json: AsJson = False,
@@ -119,7 +119,7 @@ def diff(
 
 @app.command(rich_help_panel=_PANEL, epilog="Example: twintide verify -c twintide.yaml")
 def verify(
-    version: Annotated[str | None, typer.Argument(metavar="[V]")] = None,
+    version: Annotated[str | None, typer.Argument(metavar="[V]", help="Such as v000012.")] = None,
     *,
     config: ConfigFile = DEFAULT_CONFIG,
     as_json: AsJson = False,

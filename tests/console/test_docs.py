@@ -1,0 +1,111 @@
+"""The docs are true: their commands run, and they leave out no command, option, metric or path."""
+
+import re
+import shlex
+from pathlib import Path
+from uuid import uuid4
+
+import msgspec
+import pytest
+from prometheus_client import CollectorRegistry
+
+from serving.app import create_app
+from serving.follower import Follower
+from serving.log import BoundedLog
+from serving.metrics import Metrics
+from serving.request import parse_request
+from streaming.metrics import IngestMetrics
+from tests import commands
+from tests.console.conftest import ROOT, Twintide
+from twintide.clock import SystemClock
+
+DOCS = ROOT / "docs"
+
+
+def text_of(name: str) -> str:
+    return (DOCS / name).read_text(encoding="utf-8")
+
+
+def blocks(name: str, kind: str) -> list[str]:
+    """The fenced blocks of a page that are marked so."""
+    return re.findall(rf"```{kind}\n(.*?)```", text_of(name), re.DOTALL)
+
+
+def test_the_tutorial_works_as_it_is_written(
+    twintide: Twintide, kafka: str, tmp_path: Path
+) -> None:
+    """Each block as a reader copies it: to an answer, and a status that finds nothing wrong. Only
+    Kafka is another, and only the list is evaluated, for the time that models take.
+    """
+    (program,) = blocks("tutorial.md", "python")
+    exec(program, {})  # noqa: S102  the page's own words
+    (config,) = blocks("tutorial.md", "yaml")
+    own = config.replace("127.0.0.1:9092", kafka).replace(
+        "topic: my-shop", f"topic: my-shop-{uuid4().hex[:8]}"
+    )
+    (tmp_path / "twintide.yaml").write_text(own)
+
+    said = {}
+    for line in "".join(blocks("tutorial.md", "sh")).splitlines():
+        done = twintide(*shlex.split(re.sub(r" --policy nightly\S*", "", line))[1:])
+        assert done.code == 0, (line, done.err)
+        said[line] = done.out
+
+    answer = said["twintide recommend --user-id u7 -k 5"]
+    assert len(re.findall(r"^ *\d+ +i\d+ ", answer, re.MULTILINE)) == 5
+    assert "Nothing is wrong." in said["twintide status"], said["twintide status"]
+
+
+def test_every_command_and_option_is_documented() -> None:
+    """Made anew by `python -m tests.commands`; none is without a word of help."""
+    page = commands.page()
+
+    assert commands.PAGE.read_text(encoding="utf-8") == page
+    assert "|  |  |" not in page
+
+
+def names_in(registry: CollectorRegistry) -> set[str]:
+    """As Prometheus sees them."""
+    return {each.name + ("_total" if each.type == "counter" else "") for each in registry.collect()}
+
+
+def test_every_metric_is_documented_and_no_other(tmp_path: Path) -> None:
+    """What a scraper can find of ingest and of a server is in the list, by its name there."""
+    follower = Follower(tmp_path, clock=SystemClock(), max_k=10, poll_seconds=1.0)
+    served = names_in(Metrics(follower, clock=SystemClock()).registry)
+    found = names_in(IngestMetrics().registry) | served | once_a_version_is_live()
+
+    listed = set(re.findall(r"`(twintide_\w+)`", text_of("metrics.md")))
+
+    assert listed == found
+
+
+def once_a_version_is_live() -> set[str]:
+    """Those that a server without a version has none of, as the code names them."""
+    code = (ROOT / "serving" / "metrics.py").read_text(encoding="utf-8")
+    return set(re.findall(r'GaugeMetricFamily\(\s*"(twintide_\w+)"', code))
+
+
+def test_every_path_is_documented_and_every_request_of_the_page_is_one(tmp_path: Path) -> None:
+    """The bodies that readers copy are accepted, and no path of the server is missing."""
+    page = text_of("http.md")
+    follower = Follower(tmp_path, clock=SystemClock(), max_k=10, poll_seconds=1.0)
+    app = create_app(follower, clock=SystemClock(), token=None, log=BoundedLog())
+    paths = {route.path for route in app.routes}  # type: ignore[attr-defined]
+
+    for path in paths - {"/"}:
+        assert path in page
+    bodies = re.findall(r"-d '(\{.*?\})'", page, re.DOTALL)
+    assert len(bodies) > 1
+    for body in bodies:
+        assert parse_request(body.encode()).user_id == 7
+    fields = {each.name for each in msgspec.structs.fields(type(parse_request(b'{"user_id": 7}')))}
+    assert fields <= set(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE))
+
+
+@pytest.mark.parametrize("page", sorted(DOCS.glob("*.md")), ids=lambda page: page.stem)
+def test_every_link_leads_somewhere(page: Path) -> None:
+    """Files that a page names are there, beside it or from the root."""
+    for name in re.findall(r"\]\(([^)#:]+)\)|`([\w-]+\.md)`", page.read_text(encoding="utf-8")):
+        target = next(each for each in name if each)
+        assert (page.parent / target).exists() or (ROOT / target).exists(), target
