@@ -122,7 +122,8 @@ class _Seen:
         absent = [name for name in self.must if name not in everything]
         if absent:
             raise Refused(
-                f"{part.path} has no column {absent}; it has {sorted(everything)}", hint=_COLUMNS
+                f"{part.path} has no column {absent}; it has {sorted(everything)}",
+                hint=_separator_in(names) or _COLUMNS,
             )
         found = [name for name in self.wanted if name in everything]
         self.present |= set(found)
@@ -164,6 +165,12 @@ class _Seen:
                     hint=f"declare `events.columns.{name}: int64`; or write text in JSON lines or "
                     "Parquet, which tell text from numbers",
                 )
+
+
+def _separator_in(names: Sequence[str]) -> str:
+    """What to declare where a whole header was taken for one name."""
+    likely = [mark for mark in ";\t|," if len(names) == 1 and mark in names[0]]
+    return f"is `data_file.separator` {likely[0]!r}?" if likely else ""
 
 
 def _parts(path: Path) -> list[Path]:

@@ -252,8 +252,9 @@ class JsonReader:
         for index, value in enumerate(values):
             fields, twice = _fields_of(value)
             objects.append(fields)
-            if any(name in self._fields for name in twice):
-                reasons[index] = f"{', '.join(twice)} stands twice"
+            asked = [name for name in twice if name in self._fields]
+            if asked:
+                reasons[index] = f"{', '.join(asked)} stands twice"
         columns = []
         for name, kind in self._schema.columns.items():
             raw = [fields.get(self._sources[name]) for fields in objects]

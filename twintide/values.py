@@ -7,6 +7,7 @@ people is in docs/data-files.md.
 """
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -45,6 +46,7 @@ _LONGEST_SHORT_INTEGER = 18
 _INT64 = range(-(2**63), 2**63)
 _TRUE = ("true", "t", "yes", "y", "1", "1.0")
 _FALSE = ("false", "f", "no", "n", "0", "0.0")
+_HALF = re.compile("[\ud800-\udfff]")
 _BOOLEANS = pa.array([*_TRUE, *_FALSE])
 _ISO = (
     r"^(?P<year>\d{4})-(?P<month>\d\d)-(?P<day>\d\d)"
@@ -578,6 +580,8 @@ def why(value: object, kind: ColumnType, notation: Notation) -> str:
     """Why a value is bad, and what it looks like."""
     shown = repr(value) if isinstance(value, str | bytes) else str(value)
     shown = shown if len(shown) <= 80 else shown[:77] + "..."  # noqa: PLR2004
+    if isinstance(value, bytes) or (isinstance(value, str) and _HALF.search(value)):
+        return f"{shown} is no text in UTF-8"
     if kind == "timestamp_ms":
         return f"{shown} is no time: {_why_no_time(value, notation)}"
     return f"{shown} is no {kind}{_advice(value, kind)}"

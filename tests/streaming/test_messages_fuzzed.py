@@ -412,6 +412,7 @@ def check(seed: int, *, messages: int) -> None:
         parsed = parse(some, SCHEMA)
         read = dict(zip(parsed.good.tolist(), rows_of(parsed.events), strict=True))
         rejected = dict(parsed.rejected)
+        assert all(reason and reason.encode() for reason in rejected.values())
         assert sorted([*read, *rejected]) == list(range(len(some))), f"seed {seed}"
         for index, message in enumerate(some):
             said = read.get(index, rejected.get(index))

@@ -157,3 +157,44 @@ def test_a_mapping_of_a_column_that_no_event_has_is_refused(read: Any, tmp_path:
     """A misspelt key would otherwise be ignored in silence."""
     with pytest.raises(Refused, match="'idd'"):
         read(tmp_path / "none.parquet", {"idd": "number"})
+
+
+def written(folder: Path) -> list[Path]:
+    """Three clicks, two of them without a user, in every way of writing that."""
+    at = [NOON_MS, NOON_MS + 1, NOON_MS + 2]
+    nobody = float("nan")
+    columns: dict[str, pa.Array] = {
+        "nan": pa.array([nobody, 19.0, nobody]),
+        "null": pa.array([None, "19", None]),
+        "empty": pa.array(["", "19", ""]),
+        "blank": pa.array([" ", "19", "\t"]),
+        "category": pa.array([None, "19", None]).dictionary_encode(),
+    }
+    paths = []
+    for name, users in columns.items():
+        paths.append(folder / f"{name}.parquet")
+        pq.write_table(pa.table({"user": users, "item": ["a", "b", "c"], "at": at}), paths[-1])
+    texts = {
+        "absent.jsonl": ['{"item":"a","at":%d}', '{"item":"b","at":%d,"user":19}'],
+        "null.jsonl": ['{"user":null,"item":"a","at":%d}', '{"item":"b","at":%d,"user":19.0}'],
+        "empty.jsonl": ['{"user":"","item":"a","at":%d}', '{"item":"b","at":%d,"user":"19"}'],
+        "empty.csv": [",a,%d", "19,b,%d"],
+        "quoted.csv": ['"","a","%d"', '"19","b","%d"'],
+        "blank.csv": ["  ,a,%d", "19,b,%d"],
+    }
+    for file, (without, with_one) in texts.items():
+        last = without.replace('"a"', '"c"').replace(",a,", ",c,")
+        lines = [without % at[0], with_one % at[1], last % at[2]]
+        head = ["user,item,at"] if file.endswith(".csv") else []
+        paths.append(folder / file)
+        paths[-1].write_text("\n".join([*head, *lines]))
+    return paths
+
+
+@pytest.mark.promise("S14")
+def test_no_user_is_one_thing(read: Any, tmp_path: Path) -> None:
+    """Null, absent, empty, quoted-empty, blank and NaN: no user, and none that is called so."""
+    for path in written(tmp_path):
+        found = read(path)
+        assert found["user"].to_pylist() == [None, "19", None], path.name
+        assert found["item"].to_pylist() == ["a", "b", "c"], path.name

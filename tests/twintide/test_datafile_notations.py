@@ -409,7 +409,12 @@ REFUSED_FILES: dict[str, tuple[str, bytes, str]] = {
     "no header": (".csv", b"a,1700049600000\nb,1700049600000\n", "has no column"),
     "nothing": (".csv", b"", "Empty CSV"),
     "a header alone": (".csv", b"item,at\n", "holds no event"),
-    "other bytes than UTF-8": (".csv", b"item,at\n\xff,1700049600000\n", "row 1, column 'item'"),
+    "other bytes than UTF-8": (
+        ".csv",
+        b"item,at\n\xff,1700049600000\n",
+        "row 1, column 'item'.*UTF",
+    ),
+    "another separator": (".csv", b"item;at\na;1700049600000\n", "item;at"),
     "half a gzip": (".csv.gz", gzip.compress(bytes(range(256)) * 99)[:200], "cannot be read"),
     "no gzip": (".csv.gz", b"item,at\na,1700049600000\n", "cannot be read"),
     "one array": (".jsonl", b'[{"item":"a","at":1700049600000}]', "one JSON array"),
