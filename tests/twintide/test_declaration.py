@@ -480,23 +480,9 @@ def test_the_defaults_of_a_broker_are_plain() -> None:
     assert connection(KafkaConfig())["security_protocol"] == "PLAINTEXT"
 
 
-WHAT_IF = (
-    None,
-    True,
-    0,
-    -1,
-    1.5,
-    "",
-    ".",
-    "x",
-    "sparse",
-    [],
-    {},
-    [None],
-    [[]],
-    10**18,
-    "a\nb",
-    "ü",
+WHAT_IF: tuple[Any, ...] = (
+    *(None, True, 0, -1, 1.5, 10**18, "", ".", "x", "sparse", "a\nb", "ü"),
+    *([], {}, [None], [[]]),
 )
 """Values that are put anywhere."""
 
