@@ -319,7 +319,7 @@ def _is_loopback(host: str) -> bool:
         return host.lower() == "localhost"
 
 
-def _own_folders(data_dir: Path, folders: "FoldersConfig") -> Problems:
+def folders_apart(data_dir: Path, folders: "FoldersConfig") -> Problems:
     """No kind of artifact lies inside another's folder: each sweeps and lists its own."""
     places = {name: Path(os.path.normpath(path)) for name, path in folders.below(data_dir).items()}
     moved = [name for name in type(folders).model_fields if getattr(folders, name) is not None]
@@ -338,7 +338,7 @@ def _own_folders(data_dir: Path, folders: "FoldersConfig") -> Problems:
 
 
 _RULES: tuple[tuple[tuple[str, ...], Callable[..., Problems]], ...] = (
-    (("data_dir", "folders"), _own_folders),
+    (("data_dir", "folders"), folders_apart),
     (("kafka",), _passwords),
     (("kafka",), _encryption),
     (("events",), _column_names),

@@ -9,10 +9,10 @@ import ssl
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from twintide import config
+from twintide import config, declaration
 from twintide.config import FoldersConfig, KafkaConfig, ServingConfig
 from twintide.errors import Refused
-from twintide.problems import Problem
+from twintide.problems import Problem, told
 
 Problems = Iterator[Problem]
 
@@ -25,7 +25,7 @@ def check(path: Path) -> list[Problem]:
     sections, problems = config.examine(path)
     for names, look in _LOOKS:
         if all(name in sections for name in names):
-            problems += look(*(sections[name] for name in names))
+            problems += told(look(*(sections[name] for name in names)), before=problems)
     return problems
 
 
@@ -69,6 +69,16 @@ def _folders(data_dir: Path, folders: FoldersConfig) -> Problems:
             yield Problem(key, reason, "name a folder that this user may write to")
 
 
+def _apart(data_dir: Path, folders: FoldersConfig) -> Problems:
+    """By other names too: a link may lead into another kind's folder."""
+    places = {
+        name: path.resolve()
+        for name, path in folders.below(data_dir).items()
+        if name in FoldersConfig.model_fields
+    }
+    yield from declaration.folders_apart(data_dir.resolve(), FoldersConfig(**places))
+
+
 def _unusable(path: Path) -> str | None:
     try:
         path.lstat()
@@ -88,4 +98,5 @@ _LOOKS: tuple[tuple[tuple[str, ...], Callable[..., Problems]], ...] = (
     (("kafka",), _authorities),
     (("serving",), _token),
     (("data_dir", "folders"), _folders),
+    (("data_dir", "folders"), _apart),
 )

@@ -10,6 +10,7 @@ import pytest
 
 from tests.console.conftest import Twintide, deployment_in, stream, write_config
 from twintide import yaml12
+from twintide.config import load
 
 REFUSED = 2
 CANARY = "canary-7f3a-hunter2"
@@ -55,6 +56,11 @@ HERE: dict[str, tuple[Callable[[dict[str, Any]], object], str, str]] = {
         "file is no folder",
     ),
     "a link to nowhere": (lambda v: v["folders"].update(shards="link"), "folders.shards", "folder"),
+    "a link into another kind": (
+        lambda v: v["folders"].update(shards="folder", slices="alias"),
+        "folders.slices",
+        "one inside the other",
+    ),
     "a name too long": (lambda v: v.update(data_dir="a" * 300), "data_dir", "too long"),
 }
 
@@ -75,6 +81,7 @@ def test_what_this_machine_lacks_is_told_by_its_key(
     (tmp_path / "file").write_text("no certificate")
     (tmp_path / "folder").mkdir()
     (tmp_path / "link").symlink_to("nowhere")
+    (tmp_path / "alias").symlink_to("folder")
     before = sorted(path for path in tmp_path.rglob("*"))
 
     told = twintide("config", "check")
@@ -223,4 +230,5 @@ def test_a_secret_is_never_said(
     said.append(twintide("config", "check"))
     assert said[-1].code == REFUSED
 
+    assert CANARY[:9] not in repr(load(path))
     assert not [each for each in said if CANARY[:9] in each.out + each.err]
