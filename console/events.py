@@ -104,11 +104,12 @@ def _read(path: Path) -> Iterator[Reason]:
 
     from twintide.errors import Corrupt
     from twintide.events import OFFSET_COLUMN, PARTITION_COLUMN
+    from twintide.rowgroups import DAMAGED
 
     try:
         with pa.ipc.open_file(path) as file:
             rows = file.read_all()
-    except (pa.ArrowException, OSError) as error:
+    except DAMAGED as error:
         raise Corrupt(
             f"quarantine file {path} cannot be read: {error}", hint="`twintide verify`"
         ) from error

@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from twintide.clock import floor_to_minutes
 from twintide.config import Deployment
 from twintide.errors import Corrupt
+from twintide.rowgroups import DAMAGED
 from twintide.shards import Ledger, ShardFooter, ShardName
 
 SHARDS = 240
@@ -81,7 +81,7 @@ def _nulls_of(name: ShardName, deployment: Deployment) -> Counter[str]:
     """Column -> nulls in one shard; a column that it lacks is null in every row."""
     try:
         metadata = pq.read_metadata(name.path)
-    except (pa.ArrowException, OSError) as error:
+    except DAMAGED as error:
         raise Corrupt(f"shard {name.path} cannot be read: {error}") from error
     found: Counter[str] = Counter()
     held = set()

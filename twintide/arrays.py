@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from twintide.errors import Corrupt
 from twintide.files import write_and_fsync
 from twintide.records import Record
+from twintide.rowgroups import DAMAGED
 
 MANIFEST = "manifest.json"
 Arrays = dict[str, npt.NDArray[np.generic]]
@@ -90,7 +91,7 @@ def parse_table(contents: dict[str, bytes], name: str) -> pa.Table:
     """The Parquet file `name` among the verified bytes. Raises Corrupt where it is none."""
     try:
         return pq.read_table(pa.BufferReader(contents[name]))
-    except (KeyError, pa.ArrowException, OSError) as error:
+    except DAMAGED as error:
         raise Corrupt(f"{name} is missing or no table: {error}") from error
 
 

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from twintide.errors import Corrupt, Refused
+from twintide.errors import Refused
 from twintide.events import EventSchema
-from twintide.shardfile import path_of, read_shard
+from twintide.shardfile import columns_in, path_of, read_shard
 from twintide.shards import Ledger
 
 
@@ -50,7 +49,7 @@ def read_events(path: Path, schema: EventSchema) -> pa.Table:
 
 def changes(path: Path, schema: EventSchema) -> Changes:
     """Between a shard and a declaration. Raises Refused where the one cannot go on in the other."""
-    held = _columns_in(path)
+    held = columns_in(path)
     wanted = schema.shard_schema()
     added = []
     for field in wanted:
@@ -86,15 +85,6 @@ def changes_of_newest(ledger: Ledger, schema: EventSchema) -> Changes:
 
 
 _OF_ITS_OWN = "give the new declaration a data_dir of its own, which ingest fills from Kafka"
-
-
-def _columns_in(path: Path) -> dict[str, pa.DataType]:
-    try:
-        return {field.name: field.type for field in pq.read_schema(path)}
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise Corrupt(
-            f"shard {path} cannot be read: {error}", hint="restore it, or `twintide verify`"
-        ) from error
 
 
 def _declared(schema: EventSchema, field: pa.Field) -> str:

@@ -18,7 +18,10 @@ from twintide.errors import Corrupt
 def _utc(at: datetime) -> datetime:
     if at.tzinfo is None:
         raise ValueError("an instant without a time zone")
-    return at.astimezone(UTC)
+    try:
+        return at.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("an instant before year 1 or behind year 9999") from None
 
 
 Instant = Annotated[datetime, AfterValidator(_utc), PlainSerializer(iso, when_used="json")]

@@ -5,6 +5,11 @@ from typing import Self
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+DAMAGED = (pa.ArrowException, OSError, ValueError, KeyError, TypeError, OverflowError)
+"""What reading a file may raise that is not whole: a name of a column that is no UTF-8 any more is
+a ValueError, and so on. Whoever catches it says Corrupt, and which file.
+"""
+
 
 class RowGroups:
     """The rows of a file that is being made."""
@@ -36,6 +41,11 @@ class RowGroups:
         if len(rows):
             self._writer.write_table(rows)
             self.count += len(rows)
+
+    @property
+    def columns(self) -> pa.Schema:
+        """Of the file."""
+        return self._schema
 
     def sealed(self, metadata: dict[bytes, bytes]) -> pa.Buffer:
         """The bytes of the file, which nothing can be added to any more."""

@@ -6,6 +6,7 @@ else of a declaration.
 """
 
 import hashlib
+import json
 import re
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,9 +20,10 @@ from twintide import __version__
 from twintide.clock import floor_to_minutes
 from twintide.errors import Corrupt
 from twintide.records import Instant, Record
-from twintide.rowgroups import RowGroups
+from twintide.rowgroups import DAMAGED, RowGroups
 
 FOOTER_KEY = b"twintide.shard"
+SEAL_KEY = b"twintide.seal"
 SHARD_NAME = re.compile(
     r"^(?P<topic>[A-Za-z0-9._-]+)-(?P<partition>\d{5})-(?P<first>\d{20})\.parquet$"
 )
@@ -166,7 +168,16 @@ def encoded(footer: ShardFooter, events: pa.Table) -> pa.Buffer:
 
 def sealed(footer: ShardFooter, rows: RowGroups) -> pa.Buffer:
     """The bytes of a shard whose rows were compressed as they came."""
-    return rows.sealed({FOOTER_KEY: footer.model_dump_json().encode()})
+    written = footer.model_dump_json().encode()
+    return rows.sealed({FOOTER_KEY: written, SEAL_KEY: _seal(written, rows.columns)})
+
+
+def _seal(footer: bytes, columns: pa.Schema) -> bytes:
+    """Page checksums guard the values and nothing else: one flipped bit in the name of a column
+    would make it a column that the shard lacks.
+    """
+    held = [[field.name, str(field.type), field.nullable] for field in columns]
+    return hashlib.sha256(footer + json.dumps(held).encode()).hexdigest().encode()
 
 
 def read_footer(path: Path) -> ShardFooter:
@@ -182,17 +193,36 @@ def read_footer(path: Path) -> ShardFooter:
 
 def footer_in(path: Path) -> ShardFooter:
     """The footer of a shard, whatever the file is called. Raises Corrupt."""
+    return _opened(path)[0]
+
+
+def columns_in(path: Path) -> dict[str, pa.DataType]:
+    """Name -> type of the columns that a shard holds. Raises Corrupt."""
+    return {field.name: field.type for field in _opened(path)[1]}
+
+
+def _opened(path: Path) -> tuple[ShardFooter, pa.Schema]:
     try:
-        metadata = pq.read_metadata(path)
-        written = (metadata.metadata or {}).get(FOOTER_KEY, b"")
-    except (pa.ArrowException, OSError, ValueError) as error:
+        with pq.ParquetFile(path) as file:
+            metadata, columns = file.metadata, file.schema_arrow
+        groups = range(metadata.num_row_groups)
+        counts = {metadata.num_rows, sum(metadata.row_group(each).num_rows for each in groups)}
+        kept = metadata.metadata or {}
+    except DAMAGED as error:
         raise Corrupt(
             f"shard {path} cannot be read: {error}", hint="restore it, or `twintide verify`"
         ) from error
+    written = kept.get(FOOTER_KEY, b"")
     footer = ShardFooter.from_json(written, name=f"the footer of shard {path}")
-    if metadata.num_rows != footer.rows:
-        raise Corrupt(f"shard {path} holds {metadata.num_rows} rows, its footer says {footer.rows}")
-    return footer
+    if counts != {footer.rows}:
+        raise Corrupt(f"shard {path} holds {max(counts)} rows, its footer says {footer.rows}")
+    is_sealed = footer.format > 1 or SEAL_KEY in kept
+    if is_sealed and kept.get(SEAL_KEY) != _seal(written, columns):
+        raise Corrupt(
+            f"the footer of shard {path} was changed after it was written: its seal does not fit",
+            hint="restore it from a copy",
+        )
+    return footer, columns
 
 
 def read_shard(path: Path, columns: list[str] | None = None) -> pa.Table:
@@ -200,5 +230,5 @@ def read_shard(path: Path, columns: list[str] | None = None) -> pa.Table:
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
             return file.read(columns=columns, use_threads=False)
-    except (pa.ArrowException, OSError) as error:
+    except DAMAGED as error:
         raise Corrupt(f"shard {path} is damaged: {error}", hint="restore it from a copy") from error

@@ -28,6 +28,7 @@ from twintide.events import EventSchema
 from twintide.features import ModelSpec
 from twintide.files import publish_file_once
 from twintide.records import Instant, Position, Record
+from twintide.rowgroups import DAMAGED
 
 FOOTER_KEY = b"twintide.slice"
 EVENT_TIME = "event_at"
@@ -96,7 +97,7 @@ class Slice:
         try:
             with pq.ParquetFile(self.path, page_checksum_verification=True) as file:
                 rows = file.read()
-        except (pa.ArrowException, OSError) as error:
+        except DAMAGED as error:
             raise Corrupt(
                 f"slice {self.path} is damaged: {error}",
                 hint="remove it and all later ones: the next run makes them anew from the shards",
@@ -183,7 +184,7 @@ def _read_slice(path: Path, _changed_ns: int, _bytes: int) -> Slice:
     """A chain is read by every run, and a slice never changes: each footer is parsed once."""
     try:
         metadata = pq.read_metadata(path)
-    except (pa.ArrowException, OSError) as error:
+    except DAMAGED as error:
         raise Corrupt(f"slice {path} cannot be read: {error}") from error
     footer = SliceFooter.from_json(
         (metadata.metadata or {}).get(FOOTER_KEY, b""), name=f"the footer of slice {path}"
