@@ -124,26 +124,25 @@ def _kafka_refusal(
     config: KafkaConfig, address: _Address, settings: dict[str, Any]
 ) -> Refused | None:
     """A listener that asks for a password, for none, for one in another way, or for another."""
-    uses_password = config.security_protocol.startswith("SASL")
     mechanism = config.sasl_mechanism or "PLAIN"
     try:
         code, offered = _handshake(config, address, mechanism)
+    except ssl.SSLError as error:  # heard only behind the handshake, since TLS 1.3
+        return Refused(
+            f"Kafka at {address} refuses the TLS connection: {error}",
+            hint="does its listener ask clients for a certificate (ssl.client.auth)? there is none "
+            "to show: name one that asks for a password, or for nothing",
+        )
     except (OSError, struct.error):
         return None
-    if uses_password and code == _ILLEGAL_STATE:
+    if not config.security_protocol.startswith("SASL"):
+        return None if code == _ILLEGAL_STATE else _asks_for_password(config, address, offered)
+    if code == _ILLEGAL_STATE:
         return Refused(
             f"Kafka at {address} asks for no password, but kafka.security_protocol is "
             f"{config.security_protocol}",
             hint="name the port of its SASL listener, or set kafka.security_protocol to SSL or "
             "PLAINTEXT",
-        )
-    if not uses_password:
-        if code == _ILLEGAL_STATE:
-            return None
-        return Refused(
-            f"Kafka at {address} asks for a password ({', '.join(offered)}), but "
-            f"kafka.security_protocol is {config.security_protocol}",
-            hint="set kafka.security_protocol, sasl_mechanism, sasl_username and sasl_password_env",
         )
     if code == _UNSUPPORTED_MECHANISM:
         return Refused(
@@ -151,6 +150,14 @@ def _kafka_refusal(
             hint="set kafka.sasl_mechanism to one that the broker takes",
         )
     return _password_refusal(config, address, settings)
+
+
+def _asks_for_password(config: KafkaConfig, address: _Address, offered: list[str]) -> Refused:
+    return Refused(
+        f"Kafka at {address} asks for a password ({', '.join(offered)}), but "
+        f"kafka.security_protocol is {config.security_protocol}",
+        hint="set kafka.security_protocol, sasl_mechanism, sasl_username and sasl_password_env",
+    )
 
 
 def _password_refusal(

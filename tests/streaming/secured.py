@@ -14,7 +14,9 @@ _PLAIN_LOGIN = "org.apache.kafka.common.security.plain.PlainLoginModule"
 
 @dataclass(frozen=True)
 class SecuredKafka:
-    """TLS: encrypted. ELSEWHERE: with the certificate of another host. PASSWORD: by PLAIN. BOTH."""
+    """TLS: encrypted. ELSEWHERE: with the certificate of another host. MUTUAL: it asks for ours.
+    PASSWORD: by PLAIN. BOTH. User alice may do everything, carol nothing.
+    """
 
     broker: LocalKafka
     authority: Path
@@ -27,9 +29,17 @@ def secured_kafka(folder: Path) -> Iterator[SecuredKafka]:
     authority, other = _authority(folder, "ours"), _authority(folder, "other")
     here = _certificate(folder, authority, "IP:127.0.0.1,DNS:localhost")
     elsewhere = _certificate(folder, authority, "DNS:broker.test")
-    login = f'{_PLAIN_LOGIN} required user_alice="{PASSWORD}";'
-    properties = {"sasl.enabled.mechanisms": "PLAIN"}
-    for listener, keys in (("tls", here), ("both", here), ("elsewhere", elsewhere)):
+    login = f'{_PLAIN_LOGIN} required user_alice="{PASSWORD}" user_carol="{PASSWORD}";'
+    properties = {
+        "sasl.enabled.mechanisms": "PLAIN",
+        "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+        "super.users": "User:ANONYMOUS;User:alice",
+        "listener.name.mutual.ssl.client.auth": "required",
+        "listener.name.mutual.ssl.truststore.type": "PEM",
+        "listener.name.mutual.ssl.truststore.location": str(authority),
+    }
+    places = {"tls": here, "both": here, "mutual": here, "elsewhere": elsewhere}
+    for listener, keys in places.items():
         properties[f"listener.name.{listener}.ssl.keystore.type"] = "PEM"
         properties[f"listener.name.{listener}.ssl.keystore.location"] = str(keys)
     for listener in ("password", "both"):
@@ -38,6 +48,7 @@ def secured_kafka(folder: Path) -> Iterator[SecuredKafka]:
     listeners = {
         "TLS": "SSL",
         "ELSEWHERE": "SSL",
+        "MUTUAL": "SSL",
         "PASSWORD": "SASL_PLAINTEXT",
         "BOTH": "SASL_SSL",
     }

@@ -75,6 +75,7 @@ def test_what_is_configured_as_the_broker_is_lets_us_in(
         ("TLS", TLS, "is not trusted", "ssl_cafile"),
         ("TLS", {**TLS, "ssl_cafile": "garbage"}, "garbage cannot be used", "PEM"),
         ("ELSEWHERE", {**TLS, "ssl_cafile": "ours"}, "IP address mismatch", "certificates name"),
+        ("MUTUAL", {**TLS, "ssl_cafile": "ours"}, "refuses the TLS connection", "client.auth"),
         ("PLAINTEXT", TLS, "speaks no TLS", "security_protocol"),
         ("PLAINTEXT", BOTH, "speaks no TLS", "security_protocol"),
         ("TLS", {}, "speaks TLS, but kafka.security_protocol is PLAINTEXT", "SSL"),
@@ -155,3 +156,14 @@ def test_a_session_that_the_brokers_do_not_allow_is_refused(line: Callable[..., 
     with pytest.raises(Refused, match="silent") as refused:
         made.run_until_it_ends()
     assert "session_timeout_seconds" in refused.value.hint
+
+
+def test_a_user_that_may_not_read_is_refused(own_kafka: SecuredKafka, tmp_path: Path) -> None:
+    """Rather than taken for a topic that is not there yet."""
+    carol = {**LOGIN, "sasl_username": "carol"}
+    line = line_at(own_kafka.broker.address("PASSWORD"), tmp_path / "data", **carol)
+    create_topic(own_kafka.broker.bootstrap, line.deployment.kafka.topic, partitions=1)
+
+    with pytest.raises(Refused, match="TopicAuthorizationFailed") as refused:
+        line.run_until_it_ends()
+    assert "kafka.topic" in refused.value.hint
