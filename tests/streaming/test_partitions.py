@@ -1,6 +1,8 @@
 """What happens to one partition never stops another: on one broker and on three."""
 
 import contextlib
+import os
+import signal
 import struct
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -18,7 +20,7 @@ from streaming.local_kafka import LocalKafka
 from tests.streaming.line import MINUTE_MS, NOON_MS, Line, deployment_values, new_line, wait_until
 from tests.streaming.secured import SecuredKafka
 from twintide.clock import HeldClock, from_unix_ms
-from twintide.errors import Refused
+from twintide.errors import Refused, Retryable
 
 Logged = Callable[[str], list[dict[str, Any]]]
 LATER = from_unix_ms(NOON_MS + 60 * MINUTE_MS)
@@ -55,6 +57,7 @@ def is_made(line: Line) -> bool:
 
 
 @pytest.mark.faults
+@pytest.mark.timeout(400)
 @pytest.mark.promise("S7")
 def test_a_partition_without_a_leader_stops_no_other(
     three: LocalKafka, tmp_path: Path, logged: Logged
@@ -85,6 +88,7 @@ def test_a_partition_without_a_leader_stops_no_other(
 
 
 @pytest.mark.faults
+@pytest.mark.timeout(400)
 def test_a_run_that_shall_end_names_the_partition_it_could_not_read(
     three: LocalKafka, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -179,3 +183,82 @@ def test_a_batch_that_stays_damaged_ends_a_run_that_shall_end(
     assert "kafka-delete-records" in refused.value.hint
     line.catch_up()
     assert line.holds_every_event_once()
+
+
+@pytest.mark.faults
+@pytest.mark.timeout(400)
+@pytest.mark.promise("S7")
+def test_a_frozen_broker_holds_up_no_other_partition(
+    three: LocalKafka, tmp_path: Path, logged: Logged
+) -> None:
+    """It neither answers nor hangs up; what the others hold is stored meanwhile."""
+    line = line_with_single_copies(three, tmp_path / "data")
+    line.feed(range(30))
+    clock = HeldClock(LATER)
+    with line.running(clock):
+        wait_until(lambda: line.stored() == line.fed)
+        signal_to(three, 3, signal.SIGSTOP)
+        try:
+            line.partitions = 2
+            line.feed(range(100, 150), start_ms=NOON_MS + 5 * MINUTE_MS)
+            clock.advance(120)
+            wait_until(lambda: line.stored() == line.fed)
+        finally:
+            signal_to(three, 3, signal.SIGCONT)
+        line.partitions = 3
+        wait_until(lambda: is_made(line), seconds=60)
+        line.feed(range(200, 230), start_ms=NOON_MS + 8 * MINUTE_MS)
+        clock.advance(120)
+        wait_until(lambda: line.stored() == line.fed, seconds=60)
+
+    assert {each["partition"] for each in logged("partition_in_trouble")} <= {2}
+    assert line.holds_every_event_once()
+
+
+def signal_to(kafka: LocalKafka, node: int, number: int) -> None:
+    process = kafka._brokers[node - 1].process
+    assert process is not None
+    os.killpg(process.pid, number)
+
+
+@pytest.mark.faults
+@pytest.mark.timeout(400)
+@pytest.mark.promise("S6")
+def test_a_log_cut_short_by_an_unclean_election_is_refused(
+    three: LocalKafka, tmp_path: Path
+) -> None:
+    """Also where it has grown beyond the shards since: the same offsets hold other messages."""
+    line = line_with_single_copies(three, tmp_path / "data")
+    topic = line.deployment.kafka.topic
+    line.values["kafka"]["bootstrap_servers"] = [f"127.0.0.1:{b.port}" for b in three._brokers]
+    line.partitions = 1
+    with admin(line.deployment.kafka) as client:
+        client.delete_topics([topic])
+        wait_until(lambda: topic not in client.list_topics())
+        configs = {"unclean.leader.election.enable": "true", "min.insync.replicas": "1"}
+        wanted = {topic: {"assignments": {0: [1, 2]}, "configs": configs}}
+        client.create_topics(wanted, wait_for_metadata=True)
+    line.feed(range(20))
+    line.catch_up()
+    three.kill(2)
+    line.feed(range(20, 40), start_ms=NOON_MS + MINUTE_MS)  # the second copy misses these
+    line.catch_up()
+    assert line.holds_every_event_once()
+    three.kill(1)
+    three._launch(three._brokers[1])
+    wait_until(lambda: leads(line, 2), seconds=60)
+    line.feed(range(100, 150), start_ms=NOON_MS + 2 * MINUTE_MS)
+
+    try:
+        with pytest.raises(Refused, match="cut short at offset 20"):
+            line.catch_up()
+        assert line.footers()[-1].next == 40
+    finally:
+        three.restart()
+
+
+def leads(line: Line, node: int) -> bool:
+    with contextlib.suppress(Retryable, Refused), admin(line.deployment.kafka) as client:
+        (described,) = client.describe_topics([line.deployment.kafka.topic])
+        return all(each["leader_id"] == node for each in described["partitions"])
+    return False
