@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from itertools import takewhile
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -31,6 +32,7 @@ from twintide.checkpoints import (
     list_checkpoints,
     load_checkpoint,
     publish_checkpoint,
+    read_manifest,
 )
 from twintide.clock import Clock, floor_to_minutes, from_unix_ms, iso
 from twintide.config import Deployment
@@ -39,7 +41,7 @@ from twintide.events import EARLIEST_MS
 from twintide.files import exclusive_lock, sweep_temporaries
 from twintide.records import Position
 from twintide.shards import Ledger
-from twintide.slices import Slice, fingerprint_of
+from twintide.slices import Slice, chain_dir, fingerprint_of, read_chain
 from twintide.telemetry import get_log
 
 log = get_log("trainer")
@@ -235,9 +237,64 @@ def rewind(deployment: Deployment, to: str) -> CheckpointManifest:
 def _again(
     deployment: Deployment, checkpoint: Checkpoint, *, base: str | None
 ) -> CheckpointManifest:
-    old = checkpoint.manifest
-    unnamed = old.model_copy(update={"parent": old.name, "base": base, "slices": (), "rows": 0})
+    unnamed = _as_parent(checkpoint.manifest, base=base)
     return _publish_next(deployment, unnamed, checkpoint.arrays, checkpoint.catalogue)
+
+
+def _as_parent(old: CheckpointManifest, *, base: str | None) -> CheckpointManifest:
+    """The manifest of what is `old` anew."""
+    return old.model_copy(update={"parent": old.name, "base": base, "slices": (), "rows": 0})
+
+
+def rebuild(deployment: Deployment, name: str, *, into: Path) -> CheckpointManifest:
+    """Make a checkpoint again below `into`, from its lineage alone: parent, slices and seed.
+
+    With the code, threads and machine that made it, it is the same to the byte. Raises Refused
+    where parent, slices or configuration are not those that its manifest names.
+    """
+    wanted = read_manifest(deployment.checkpoints_dir, name)
+    if wanted.learning_hash != deployment.learning_hash():
+        raise Refused(
+            f"{name} was trained with another configuration than this",
+            hint="events, model and training must be as they were",
+        )
+    parent = read_manifest(deployment.checkpoints_dir, wanted.parent) if wanted.parent else None
+    if parent is not None and parent.kind == wanted.kind and not wanted.slices:  # by `rewind`
+        old = load_checkpoint(deployment.checkpoints_dir, parent.name)
+        again = _as_parent(parent, base=wanted.base).model_copy(update={"name": name})
+        return publish_checkpoint(into, again, arrays=old.arrays, catalogue=old.catalogue)
+    begun = _begin(deployment, parent)
+    slices = _slices_named(deployment, wanted)
+    if wanted.day is not None and wanted.kind == "nightly" and slices:
+        losses = _learn_shuffled(
+            deployment, begun, slices, day=wanted.day, seed=wanted.seed, on_step=None
+        )
+    else:
+        losses = _learn_in_order(deployment, begun, slices, None)
+    manifest = _manifest(
+        deployment,
+        begun,
+        kind=wanted.kind,
+        base=wanted.base,
+        day=wanted.day,
+        learnt=slices,
+        losses=losses,
+        seed=wanted.seed,
+    )
+    named = manifest.model_copy(update={"name": name})
+    arrays, catalogue = _parts(begun, named)
+    return publish_checkpoint(into, named, arrays=arrays, catalogue=catalogue)
+
+
+def _slices_named(deployment: Deployment, wanted: CheckpointManifest) -> list[Slice]:
+    root = chain_dir(deployment.slices_dir, deployment.events, deployment.model)
+    found = {each.name: each for each in read_chain(root)}
+    if missing := [each for each in wanted.slices if each not in found]:
+        raise Refused(
+            f"{wanted.name} learnt slices that are not below {root}: {', '.join(missing)}",
+            hint="a training run makes slices anew from the shards, where those are still there",
+        )
+    return [found[each] for each in wanted.slices]
 
 
 def _begin(deployment: Deployment, parent: CheckpointManifest | None) -> _Begun:
@@ -382,12 +439,15 @@ def _manifest(
 def _publish(
     deployment: Deployment, begun: _Begun, unnamed: CheckpointManifest
 ) -> CheckpointManifest:
-    """Nothing that is not finite becomes a checkpoint."""
+    return _publish_next(deployment, unnamed, *_parts(begun, unnamed))
+
+
+def _parts(begun: _Begun, manifest: CheckpointManifest) -> tuple[Arrays, pa.Table]:
+    """What a checkpoint holds. Nothing that is not finite becomes one."""
     arrays = begun.learner.arrays() | begun.state.arrays()
     _check_finite(arrays)
-    as_of = unnamed.as_of or datetime.fromtimestamp(0, UTC)
-    catalogue = begun.state.catalogue_table(as_of)
-    return _publish_next(deployment, unnamed, arrays, catalogue)
+    as_of = manifest.as_of or datetime.fromtimestamp(0, UTC)
+    return arrays, begun.state.catalogue_table(as_of)
 
 
 def _publish_next(
