@@ -11,7 +11,6 @@ from uuid import uuid4
 from streaming.content import Content
 from streaming.cutter import Cut
 from twintide.files import publish_file_once, remove_file
-from twintide.shardfile import path_of
 from twintide.shards import Ledger, ShardFooter, Stamp
 
 QUARANTINE_SUFFIX = ".quarantine.arrow"
@@ -62,7 +61,7 @@ def _quarantined(
         yield footer
         return
     # Unique to this attempt: that of a rival, for the same offsets, may be what counts.
-    name = f"{path_of(ledger.root, footer).stem}-{uuid4().hex[:12]}{QUARANTINE_SUFFIX}"
+    name = f"{footer.partition:05d}-{footer.first:020d}-{uuid4().hex[:12]}{QUARANTINE_SUFFIX}"
     path = ledger.quarantine_path(name, footer.minute_at)
     data = content.quarantine_file()
     stamp = {"quarantine": name, "quarantine_stamp": Stamp.of(data)}

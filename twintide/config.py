@@ -41,7 +41,7 @@ from twintide.shards import ledger_folder
 
 MIN_TOKEN_CHARACTERS = 16
 _SERVER = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):([0-9]{1,5})")
-_TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
+_TOPIC = re.compile(r"[A-Za-z0-9._-]{1,220}")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _HOST = re.compile(r"[A-Za-z0-9._:%-]+")
 _TIME_OF_DAY = re.compile(r"([01][0-9]|2[0-3]):[0-5][0-9]")
@@ -57,7 +57,8 @@ def _server(text: str) -> str:
 def _topic(name: str) -> str:
     if not _TOPIC.fullmatch(name) or name in {".", ".."}:
         raise ValueError(
-            f"{name[:60]!r} is no name that Kafka takes: up to 249 letters, digits, '.', '_', '-'"
+            f"{name[:60]!r} is no name that Kafka takes and that fits into the name of a shard: up "
+            "to 220 letters, digits, '.', '_', '-'"
         )
     return name
 

@@ -172,11 +172,16 @@ def sealed(footer: ShardFooter, rows: RowGroups) -> pa.Buffer:
     return rows.sealed({FOOTER_KEY: written, SEAL_KEY: _seal(written, rows.columns)})
 
 
+def _named(kind: pa.DataType) -> str:
+    """A file names the elements of a list otherwise than memory does."""
+    return f"list<{kind.value_type}>" if pa.types.is_list(kind) else str(kind)
+
+
 def _seal(footer: bytes, columns: pa.Schema) -> bytes:
     """Page checksums guard the values and nothing else: one flipped bit in the name of a column
     would make it a column that the shard lacks.
     """
-    held = [[field.name, str(field.type), field.nullable] for field in columns]
+    held = [[field.name, _named(field.type), field.nullable] for field in columns]
     return hashlib.sha256(footer + json.dumps(held).encode()).hexdigest().encode()
 
 

@@ -18,13 +18,13 @@ from kafka import TopicPartition
 from kafka.admin import ConfigResource
 
 from streaming import reader, writer
-from streaming.client import admin
+from streaming.client import admin, create_topic
 from streaming.content import QUARANTINE_SCHEMA, Content, content_of, pieces
 from streaming.cutter import Cut
 from streaming.daemon import IngestProgress, run
 from tests.forged import put_shard
 from tests.streaming.line import MINUTE_MS, NOON_MS, Line, event, wait_until
-from twintide import files, telemetry
+from twintide import config, files, telemetry
 from twintide.clock import HeldClock, SystemClock, from_unix_ms, to_unix_ms
 from twintide.columns import read_events
 from twintide.errors import Corrupt, Refused
@@ -534,3 +534,18 @@ def test_a_breach_of_the_ledger_stops_the_daemon_and_is_named(line: NewLine) -> 
         made.catch_up()
     with pytest.raises(Corrupt, match="offsets 12 to 17 of partition 0 are in no shard"):
         run(made.deployment, clock=SystemClock(), stop=threading.Event())
+
+
+def test_a_topic_of_any_length_that_is_taken_makes_shards(line: NewLine) -> None:
+    """Its name stands in the names of files, which have 255 bytes at most."""
+    made = line()
+    topic = made.deployment.kafka.topic.ljust(220, "x")
+    made.values["kafka"]["topic"] = topic
+    create_topic(made.deployment.kafka, topic, partitions=1)
+    made.feed(range(3))
+    made.feed_raw([b"bad"])
+    made.with_shards(max_rejected_ratio=0.9).catch_up()
+
+    assert made.holds_every_event_once()
+    with pytest.raises(Refused, match="220 letters"):
+        config.parse({**made.values, "kafka": {"topic": topic + "x"}}, name="test")

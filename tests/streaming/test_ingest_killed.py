@@ -3,6 +3,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from tests.streaming import crash_runs
@@ -30,6 +31,7 @@ def test_kill_at_every_step_of_a_commit_neither_loses_nor_repeats_an_event(
         process.join(30)
         assert process.exitcode == -9
         died_before.append((tmp_path / "died_before").read_text())
+        others_read_the_folder(made)
     made.catch_up()
 
     assert {"fsync", "link", "unlink"} <= set(died_before)
@@ -139,3 +141,12 @@ def test_a_zombie_does_no_harm_wherever_it_slept(
     assert step in {None, (tmp_path / "stalled").read_text()}
     assert late.exitcode == 0
     assert made.holds_every_event_once()
+
+
+def others_read_the_folder(line: Line) -> None:
+    """Whole, as it is, and never half a shard."""
+    shards_dir = line.deployment.shards_dir
+    files = [path for path in shards_dir.rglob("*") if path.is_file()]
+    assert {path.suffix for path in files} <= {".parquet"}
+    if files:
+        assert len(pl.read_parquet(shards_dir)) == len(line.rows())

@@ -15,7 +15,7 @@ from twintide.shards import Ledger, ShardFooter
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 SCHEMA = EventSchema(
-    columns={"user": "string", "item": "int64", "at": "timestamp_ms"},
+    columns={"user": "string", "item": "int64", "at": "timestamp_ms", "tags": "list<string>"},
     user="user",
     item="item",
     time="at",
@@ -29,6 +29,7 @@ def rows(first: int, count: int, *, partition: int = 0, at: datetime = NOON) -> 
             "user": [f"u{offset}" for offset in range(first, first + count)],
             "item": list(range(first, first + count)),
             "at": [at] * count,
+            "tags": [["a"]] * count,
             "kafka_partition": [partition] * count,
             "kafka_offset": list(range(first, first + count)),
             "broker_at": [at] * count,

@@ -84,7 +84,7 @@ def test_a_column_that_must_not_be_null_and_is_in_an_older_shard_is_refused(worl
     was = declared({**COLUMNS, "sku": "int64"})
     footer = world.footer(0, 2, minute=0)
     rows = world.rows_of(footer)
-    columns = [*rows.columns[:3], pa.array([1, None]), *rows.columns[3:]]
+    columns = [*rows.columns[:4], pa.array([1, None]), *rows.columns[4:]]
     world.ledger.commit(
         footer, RowGroups.of(pa.table(columns, schema=was.shard_schema())), after=None
     )
