@@ -17,8 +17,8 @@ from twintide.clock import from_unix_ms
 from twintide.config import KafkaConfig
 from twintide.errors import Refused, Retryable
 from twintide.events import EventSchema
+from twintide.notation import YEAR_1971_MS
 from twintide.records import Position
-from twintide.values import YEAR_1971_MS
 
 ROWS_AT_ONCE = 10_000
 

@@ -27,6 +27,7 @@ PROMISES = {
     "S11": "Memory is bounded, whatever the backlog",
     "S12": "SIGTERM ends cleanly",
     "S13": "No clock but the reader's own can stop or move the line",
+    "S14": "A file or message is read as meant or refused by row and column, in every format alike",
     "T1": "The hourly line learns every shard exactly once, in order",
     "T2": "Killed and resumed equals uninterrupted, bit for bit (CPU, same thread count)",
     "T3": "The hourly pass changes only rows that it saw",

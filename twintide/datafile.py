@@ -22,7 +22,9 @@ import pyarrow.parquet as pq
 from twintide.config import Deployment
 from twintide.errors import Refused
 from twintide.jsonrows import JsonReader
-from twintide.values import Notation, typed, why
+from twintide.notation import Notation
+from twintide.reasons import why
+from twintide.values import typed
 
 KINDS = "a .parquet, .csv, .tsv or .jsonl file, also with .gz, .zst or .bz2, or a folder of such"
 

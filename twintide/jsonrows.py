@@ -24,7 +24,9 @@ import pyarrow as pa
 import pyarrow.json as pj
 
 from twintide.events import ARROW_TYPES, ColumnType, EventSchema
-from twintide.values import Notation, integer_of_json, typed, typed_objects, why
+from twintide.notation import Notation
+from twintide.reasons import why
+from twintide.values import integer_of_json, typed, typed_objects
 
 BLOCK_BYTES = 1 << 20
 """Arrow is fastest on blocks of about a megabyte."""
