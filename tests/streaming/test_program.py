@@ -154,6 +154,27 @@ def started(process: "subprocess.Popen[str]") -> dict[str, Any]:
     return found
 
 
+@pytest.mark.promise("S12")
+def test_shards_that_are_being_committed_are_no_standstill(
+    line: Callable[..., Line], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many come out of one turn of the loop, and however long each takes."""
+    made = line()
+    made.feed(range(10), step_ms=MINUTE_MS)
+    elapsed = [0.0]
+    metrics = IngestMetrics()
+    monkeypatch.setattr("streaming.metrics.monotonic_seconds", lambda: elapsed[0])
+    made.catch_up()
+    metrics.turned()
+    for footer in made.footers():
+        elapsed[0] += 40.0
+        assert metrics.is_alive
+        metrics.committed(footer)
+
+    elapsed[0] += 60.0
+    assert not metrics.is_alive
+
+
 def test_the_program_can_end_when_it_has_caught_up(
     line: Callable[..., Line], tmp_path: Path
 ) -> None:
