@@ -181,7 +181,7 @@ LayerWidth = Annotated[int, Field(ge=16, le=16_384)]
 class ModelSpec(_Declared):
     """A two-tower model: its features, its tables, its towers, its loss."""
 
-    embedding_width: Annotated[int, Field(ge=1, le=1024)] = 64
+    embedding_width: Annotated[int, Field(ge=4, le=1024)] = 64
     """Numbers in one row of a table."""
 
     query: Annotated[tuple[Feature, ...], Field(min_length=1)]
@@ -193,7 +193,7 @@ class ModelSpec(_Declared):
     hidden: Annotated[tuple[LayerWidth, ...], Field(max_length=16)] = (256, 128)
     """Widths of the hidden layers of both towers."""
 
-    output_width: Annotated[int, Field(ge=4, le=1024)] = 64
+    output_width: Annotated[int, Field(ge=8, le=1024)] = 64
     """Numbers in one vector of the index."""
 
     temperature: Annotated[float, Field(ge=0.001, le=100)] = 0.05

@@ -1,9 +1,11 @@
 """After `config check` nothing about a declaration can fail: refused at load, or it runs."""
 
+import json
 import random
 import shutil
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pyarrow.compute as pc
 import pytest
@@ -13,7 +15,7 @@ from console.policies import parse_policy
 from console.report import span_of, write_all
 from publisher.publish import publish
 from publisher.reader import load_version
-from serving.request import RecommendRequest
+from serving.request import RecommendRequest, parse_request
 from serving.retriever import Retriever
 from streaming.offline import write_shards
 from tests.twintide.any_declaration import draw, end, events_of, messages_of
@@ -43,9 +45,21 @@ def runs_to_the_end(deployment: Deployment, *, seed: int) -> None:
         assert published.gate.passed, published.gate.reasons
         version = load_version(deployment.versions_dir, published.version)
         retriever = Retriever(version, clock=clock, max_k=deployment.serving.max_k)
-        for user in (events[deployment.events.user][0].as_py(), None):
-            request = RecommendRequest(user_id=user, k=3)
-            assert retriever.answer(request).item_ids
+        for event in (events.slice(0, 1).to_pylist()[0], dict.fromkeys(events.column_names)):
+            assert retriever.answer(request_of(event, deployment)).item_ids
+
+
+def request_of(event: dict[str, Any], deployment: Deployment) -> RecommendRequest:
+    """The user of an event asks, with what the query tower reads of it."""
+    schema = deployment.events
+    read = {getattr(feature, "column", schema.user) for feature in deployment.model.query}
+    body = {
+        "user_id": event[schema.user],
+        "k": 3,
+        "features": {name: event[name] for name in read - {schema.user}},
+        "recent": [event[schema.item]] if event[schema.item] is not None else None,
+    }
+    return parse_request(json.dumps(body).encode())
 
 
 def evaluates_to_the_end(deployment: Deployment, folder: Path, *, seed: int) -> None:
