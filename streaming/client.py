@@ -20,6 +20,7 @@ logging.getLogger("kafka").addHandler(logging.NullHandler())
 """What the client says at length, the daemon says in one event; `logging` can ask for more."""
 
 KEEP_FOR_EVER_MS = -1
+_GIVE_UP_SECONDS = 5.0
 IS_IT_UP = "is it up, and is kafka.bootstrap_servers right? `twintide broker` starts a local one"
 
 _OPERATORS_BUSINESS = (
@@ -35,11 +36,11 @@ _OPERATORS_BUSINESS = (
 )
 
 
-def connection(config: KafkaConfig, *, timeout_seconds: float = 5.0) -> dict[str, Any]:
+def connection(config: KafkaConfig, *, timeout_seconds: float | None = None) -> dict[str, Any]:
     """Settings that every client of this deployment shares. Raises Refused without its password."""
     settings: dict[str, Any] = {
         "bootstrap_servers": list(config.bootstrap_servers),
-        "bootstrap_timeout_ms": round(timeout_seconds * 1000),
+        "bootstrap_timeout_ms": round((timeout_seconds or _GIVE_UP_SECONDS) * 1000),
         "reconnect_backoff_max_ms": 1000,  # a broker that is back is found within a second
         "security_protocol": config.security_protocol,
     }
@@ -110,7 +111,9 @@ def raise_if_unreachable(config: KafkaConfig, servers: Iterable[str]) -> None:
 
 
 @contextmanager
-def admin(config: KafkaConfig, *, timeout_seconds: float = 5.0) -> Iterator[KafkaAdminClient]:
+def admin(
+    config: KafkaConfig, *, timeout_seconds: float | None = None
+) -> Iterator[KafkaAdminClient]:
     """An administrator's client, closed with the block. Raises Retryable without a broker."""
     with translated(config.bootstrap_servers):
         settings = connection(config, timeout_seconds=timeout_seconds)

@@ -421,7 +421,10 @@ class Reader:
         """What is open stays open: it is read on as soon as somebody leads the partition again."""
         error = Retryable(
             f"partition {said.partition} of {self._topic} cannot be read: {said.why}",
-            hint="is a broker down that holds its only copy in sync? start it again",
+            hint="is a broker down that holds its only copy in sync? start it again"
+            if self._source.topic.partitions
+            else "was the topic deleted? one that is made anew is another: it needs a data_dir of "
+            "its own",
         )
         self._to_resume.pop(said.partition, None)
         self._troubles.add(said.partition, error, ends=Ends.ANSWER)

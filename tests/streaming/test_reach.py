@@ -9,6 +9,7 @@ from uuid import uuid4
 
 import pytest
 
+from streaming import client
 from streaming.client import admin, create_topic
 from tests.streaming.line import Line, deployment_values
 from tests.streaming.secured import PASSWORD, SecuredKafka
@@ -114,7 +115,7 @@ def test_a_way_in_that_is_wrong_says_so(
         **section | {"bootstrap_servers": (server,)} | ({"ssl_cafile": cafile} if cafile else {})
     )
 
-    with pytest.raises(Refused, match=said) as refused, admin(config, timeout_seconds=0.5):
+    with pytest.raises(Refused, match=said) as refused, admin(config, timeout_seconds=0.2):
         pass
     assert advised in refused.value.hint
     assert PASSWORD not in str(refused.value)
@@ -129,6 +130,7 @@ def test_a_wrong_password_ends_the_daemon_without_telling_it(
 ) -> None:
     """Instead of trying it for ever; neither the message nor the log holds it."""
     monkeypatch.setenv("TWINTIDE_TEST_PASSWORD", f"wrong-{PASSWORD}")
+    monkeypatch.setattr(client, "_GIVE_UP_SECONDS", 0.2)
     line = line_at(own_kafka.broker.address("PASSWORD"), tmp_path / "data", **LOGIN)
 
     with pytest.raises(Refused, match="does not let user alice in") as refused:
@@ -143,7 +145,7 @@ def test_a_name_that_does_not_resolve_is_refused(tmp_path: Path) -> None:
     line = line_at("no-such-host.invalid:9092", tmp_path / "data")
 
     expected = pytest.raises((Refused, Retryable), match="no-such-host")
-    with expected as failed, admin(line.deployment.kafka, timeout_seconds=0.5):
+    with expected as failed, admin(line.deployment.kafka, timeout_seconds=0.2):
         pass
     assert "bootstrap_servers" in failed.value.hint
 

@@ -95,7 +95,7 @@ def test_a_long_transaction_is_no_stall(
     """While it is open what lies behind it waits, and is said to wait; when it is aborted reading
     goes on where it was.
     """
-    monkeypatch.setattr(reader, "_STALLED_SECONDS", 2.0)
+    monkeypatch.setattr(reader, "_STALLED_SECONDS", 1.0)
     monkeypatch.setattr(reader, "_LOOK_SECONDS", 0.2)
     made = line()
     made.feed(range(10))
