@@ -1,8 +1,8 @@
 """The lists that baselines recommend, from nothing but counts of clicks.
 
 `popular-*`: the most clicked items of a window. `co-visitation`: what was clicked after the user's
-last item, filled up with the most clicked of the last hour. Like a version, lists are frozen at
-a tick.
+last item, filled up with the most clicked of the last hour. Like versions, lists are frozen at a
+tick and as old as what they are beside.
 """
 
 from collections import deque

@@ -132,9 +132,8 @@ class PartitionCutter:
         watched_from: int | None = None,
         elapsed: Callable[[], float] = monotonic_seconds,
     ) -> None:
-        """`before` is the newest shard; mostly it ends where this begins. `watched_from` is where
-        a partition without one was watched from. `elapsed` gives seconds of a clock that nobody
-        sets.
+        """`before` is the newest shard; mostly it ends where this begins. A partition without one
+        was watched from `watched_from`. `elapsed` gives seconds of a clock that nobody sets.
         """
         self.partition = partition
         self.next = first
@@ -216,8 +215,8 @@ class PartitionCutter:
     def _may_cut_idle(self, now: datetime) -> bool:
         """Once in a window of the wall clock: late events would otherwise make one tiny shard each.
 
-        Windows, and not the time since the last cut, so that one late cut does not make the next
-        ones late.
+        Windows, and not the time since the last cut: one late cut must not make the next ones
+        late as well.
         """
         if self._idle_cut_at is None or now < self._idle_cut_at:  # ... or our clock was set back
             return True

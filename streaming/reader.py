@@ -334,9 +334,7 @@ class Reader:
         return quiet or self._source.is_at_end(partition, reading.cutter.next)
 
     def _empty_cut(self, reading: _Reading) -> Cut | None:
-        """Once a minute: offsets that hold no message are behind us, and retention will take what
-        marks them.
-        """
+        """Once a minute: offsets without a message are behind us, and what marks them will go."""
         if monotonic_seconds() - reading.emptied_at < _EMPTY_SECONDS:
             return None
         cut = reading.cutter.flush_empty(self._clock.now())
@@ -535,8 +533,8 @@ class Reader:
     def is_caught_up(self) -> bool:
         """Whether all that was in the logs at the start is in shards; commits what is open.
 
-        Raises Refused where a partition could not be read to its end; what the others held is in
-        shards.
+        Raises Refused where a partition could not be read to its end; all that the others held
+        is in shards.
         """
         owned = self._source.owned
         if not owned or not all(self._has_read(p) or self._is_given_up(p) for p in owned):

@@ -1,8 +1,7 @@
 """The only module that changes the disk for artifacts.
 
 What it makes is visible whole or not at all: write to a hidden temporary name, fsync, one atomic
-step to the final name, fsync of the folder. Whoever calls may not say "done" before the call
-returns.
+step to the final name, fsync of the folder. When a call returns, its caller may say "done".
 """
 
 import errno

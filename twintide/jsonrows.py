@@ -4,8 +4,7 @@ Arrow parses a megabyte of them at once. It sees one stream of JSON in which a n
 blank, so two broken messages could swallow a good one between them. Hence msgspec goes through each
 by itself first, and only what is one whole JSON object within its own bounds reaches Arrow. What
 Arrow cannot type as a block is typed value by value. What is said of a message never depends on its
-neighbours, and everything a broker can hold is answered: nothing here raises because of what a
-message holds.
+neighbours, and nothing that a broker can hold raises anything here.
 """
 
 import json

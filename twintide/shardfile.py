@@ -78,9 +78,7 @@ class ShardFooter(Record):
     """
 
     quarantine: FileName | None = None
-    """Name of the file that holds the rejected messages, in the ledger's folder for the same
-    hour.
-    """
+    """Name of the file of the rejected messages, in the ledger's folder for the same hour."""
 
     quarantine_stamp: Stamp | None = None
     """What that file must be. Since format 2."""

@@ -115,9 +115,7 @@ class Ledger:
     # What there is.
 
     def hours(self) -> Iterator[tuple[datetime, Path]]:
-        """Folders of an hour, newest first; older ones are not looked at before they are asked
-        for.
-        """
+        """Folders of an hour, newest first; none is looked at before it is asked for."""
         if not self.root.is_dir():
             return
         for day in sorted(self.root.glob("date=*"), reverse=True):

@@ -1,7 +1,7 @@
 """How programs are seen from outside: their log, as events on standard error.
 
-A log line is one decision, named in the past tense, with fields:
-`log.info("shard_committed", rows=n)`.
+A log line is one decision, named in the past tense, with fields, such as
+`log.info("shard_committed", rows=n)` for a shard.
 """
 
 import io

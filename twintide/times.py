@@ -116,9 +116,7 @@ def _ms_of_iso(text: pa.Array, notation: Notation) -> tuple[Int64s, Flags]:
 
 
 def _utc_of_local(ms: Int64s, time_zone: str) -> tuple[Int64s, Flags]:
-    """Local times in UTC, and which exist, once: not those that a change of the clocks skips or
-    repeats.
-    """
+    """Local times in UTC, and which exist once: no change of the clocks skips or repeats them."""
     local = pa.array(ms).cast(pa.timestamp("ms"))
     first, last = (
         pc.assume_timezone(local, time_zone, ambiguous=which, nonexistent=which)

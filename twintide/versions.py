@@ -28,9 +28,7 @@ _NAME = re.compile(r"^v[0-9]{6}$")
 
 
 class GateReport(Record):
-    """What the gate found. A version that did not pass is kept for a look, and never promoted by
-    itself.
-    """
+    """What the gate found. A version that did not pass is kept for a look, never promoted."""
 
     passed: bool
     reasons: tuple[str, ...] = ()
@@ -145,9 +143,7 @@ def names_taken(root: Path) -> list[str]:
 
 
 def read_version_manifest(root: Path, name: str) -> VersionManifest:
-    """Raises Refused where there is no such version (any more), Corrupt where its manifest is
-    damaged.
-    """
+    """Raises Refused where there is no such version (any more), Corrupt where it is damaged."""
     if not is_version_name(name) or not (root / name).is_dir():
         raise _no_version(root, name)
     path = root / name / MANIFEST

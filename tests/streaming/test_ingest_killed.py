@@ -80,8 +80,7 @@ def test_a_rival_that_wakes_up_late_does_no_harm(
     line: NewLine, tmp_path: Path, target: Callable[..., None], *, is_sound: bool
 ) -> None:
     """It stalls right before it commits; meanwhile another reads further and commits. Then the
-    late one finds its claim taken. With a claim that overwrites, events are lost: this test can
-    turn red.
+    late one finds its claim taken. This test can turn red: a claim that overwrites loses events.
     """
     made = line()
     made.feed([100], start_ms=NOON_MS - MINUTE_MS)

@@ -1,6 +1,4 @@
-"""The two lines of training, as FIELD 1 says: who starts from whom, who changes what, who learns
-what.
-"""
+"""The two lines of training: who starts from whom, who changes what, who learns what."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -77,9 +75,7 @@ def rows_that_differ(before: Checkpoint, after: Checkpoint, table: str) -> set[i
 
 @pytest.mark.promise("T3")
 def test_the_hourly_pass_changes_only_rows_that_it_saw(line: Line) -> None:
-    """No dense weight, no moment of its optimizer, no side table, no row outside the slice: not one
-    bit.
-    """
+    """Not one bit: no dense weight, none of its moments, no side table, no row not in the slice."""
     before = line.night(0)
     after = line.hour(1, 1)
     seen: dict[str, set[int]] = {table: set() for table in ID_TABLES}
