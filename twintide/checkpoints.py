@@ -8,7 +8,6 @@ depends on when it was written, so the same inputs give the same bytes.
 
 import re
 from dataclasses import dataclass
-from datetime import date
 from pathlib import Path
 from typing import Literal
 
@@ -29,7 +28,7 @@ from twintide.errors import Corrupt, Refused
 from twintide.events import EventSchema
 from twintide.features import ModelSpec
 from twintide.files import publish_folder_once, write_and_fsync
-from twintide.records import Instant, Position, Record
+from twintide.records import Day, Instant, Position, Record
 
 CATALOGUE = "catalogue.parquet"
 """One row per item of the item table, in the order of their first clicks: `item_id` and the
@@ -53,7 +52,7 @@ class CheckpointManifest(Record):
     without.
     """
 
-    day: date | None
+    day: Day | None
     """The newest training day that the base has learnt in a nightly epoch."""
 
     position: Position

@@ -5,29 +5,46 @@ A record that does not parse is Corrupt: its file is not used, and nothing is gu
 
 import hashlib
 import re
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, PlainSerializer, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, ValidationError
 from pydantic.functional_validators import AfterValidator
 
 from twintide.clock import iso
 from twintide.errors import Corrupt
+
+_EARLIEST_YEAR, _LATEST_YEAR = 1900, 9000
+
+
+def _of_our_time(day: date) -> date:
+    if not _EARLIEST_YEAR <= day.year < _LATEST_YEAR:
+        raise ValueError(f"a day of the year {day.year}")
+    return day
 
 
 def _utc(at: datetime) -> datetime:
     if at.tzinfo is None:
         raise ValueError("an instant without a time zone")
     try:
-        return at.astimezone(UTC)
+        utc = at.astimezone(UTC)
     except OverflowError:
         raise ValueError("an instant before year 1 or behind year 9999") from None
+    if not _EARLIEST_YEAR <= utc.year < _LATEST_YEAR:  # sums with it must not overflow
+        raise ValueError(f"an instant of the year {utc.year}")
+    return utc
 
 
 Instant = Annotated[datetime, AfterValidator(_utc), PlainSerializer(iso, when_used="json")]
 """A moment in UTC with whole seconds in JSON, such as 2022-05-01T00:00:00Z."""
 
-Position = dict[int, int]
+Day = Annotated[date, AfterValidator(_of_our_time)]
+"""A training day."""
+
+Offset = Annotated[int, Field(ge=0, lt=2**63)]
+"""A place in a partition's log."""
+
+Position = dict[int, Offset]
 """Partition -> next offset to take."""
 
 _OPEN_SEAL = b'"seal": ""'

@@ -16,18 +16,19 @@ from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from pydantic import model_validator
 
 from twintide import __version__
 from twintide.errors import Corrupt
 from twintide.events import EventSchema
 from twintide.features import ModelSpec
 from twintide.files import publish_file_once
-from twintide.records import Instant, Position, Record
+from twintide.records import Day, Instant, Offset, Position, Record
 from twintide.rowgroups import DAMAGED
 
 FOOTER_KEY = b"twintide.slice"
@@ -49,7 +50,7 @@ class SliceFooter(Record):
 
     format: Literal[2] = 2
     sequence: int
-    day: date
+    day: Day
     """The training day whose nightly epoch learns these rows."""
 
     hour_at: Instant
@@ -58,7 +59,7 @@ class SliceFooter(Record):
     until: Instant
     """Every unit read ends by this instant."""
 
-    ranges: dict[int, tuple[int, int]]
+    ranges: dict[int, tuple[Offset, Offset]]
     """Partition -> offset range [first, next) that was read."""
 
     units: dict[int, Instant]
@@ -75,6 +76,14 @@ class SliceFooter(Record):
     """Of what its rows depend on, as `fingerprint_of` has it; also the name of its folder."""
 
     code_version: str = __version__
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if set(self.units) != set(self.ranges):
+            raise ValueError("its units and its ranges are of different partitions")
+        if any(first >= next_ for first, next_ in self.ranges.values()):
+            raise ValueError("one of its ranges of offsets is none")
+        return self
 
 
 @dataclass(frozen=True)

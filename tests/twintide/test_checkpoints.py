@@ -64,7 +64,7 @@ def test_a_damaged_checkpoint_is_named_and_not_passed_over(deployment: Deploymen
 
 
 @settings(
-    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(data=st.data())
 def test_a_manifest_of_any_bytes_is_read_or_corrupt(
