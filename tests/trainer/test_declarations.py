@@ -111,14 +111,9 @@ def test_slices_of_another_declaration_are_made_from_the_shards_in_a_place_of_th
     assert line.hour(1, 2).manifest.parent == "nightly-000001"
 
 
-@pytest.mark.parametrize(
-    ("kind", "held"), [("float64", "int64"), ("string", "int64"), ("list<int64>", "int64")]
-)
-def test_a_column_of_another_type_is_refused_with_shard_and_types(
-    make_line: MakeLine, kind: str, held: str
-) -> None:
+def test_a_column_of_another_type_is_refused_with_shard_and_types(make_line: MakeLine) -> None:
     """Read or not: a shard's columns are what binds it."""
-    line = make_line({"events": {"columns": {"event_id": kind}}})
-    with pytest.raises(Refused, match=rf"shard .* holds column 'event_id' as {held}") as refused:
+    line = make_line({"events": {"columns": {"event_id": "string"}}})
+    with pytest.raises(Refused, match=r"shard .* holds column 'event_id' as int64") as refused:
         line.night(0)
     assert "declare it as it was" in refused.value.hint
