@@ -129,8 +129,10 @@ def gather(deployment: "Deployment", config: Path, *, clock: Clock, ask_kafka: b
     training = _noted(faults, lambda: _training(deployment, clock)) or {}
     versions = _noted(faults, lambda: _versions(deployment)) or {}
     _noted(faults, lambda: _fits(deployment))
+    shards = stream.pop("newest_shards", [])
+    came = _noted(faults, lambda: _newest_event(deployment, shards, clock), verb="ingest") or {}
     newest = {
-        "shards": stream.pop("newest_event_at", None),
+        "shards": came.get("newest_event_at"),
         "slices": training.pop("sliced_at", None),
         "checkpoint": training.pop("learnt_at", None),
         "live version": versions.pop("live_at", None),
@@ -176,7 +178,7 @@ def _stream(deployment: "Deployment", clock: Clock, ends: dict[int, int]) -> dic
     ledger = Ledger(deployment.shards_dir, deployment.kafka.topic)
     marks = ledger.watermarks()
     found: dict[int, Partition] = {}
-    newest_events: list[datetime] = []
+    shards: list[ShardFooter] = []
     of_topic = max((mark.partitions for mark in marks.values()), default=0)
     of_topic = max(of_topic or _partitions_seen(ledger), len(ends))
     for partition in range(of_topic):
@@ -199,11 +201,11 @@ def _stream(deployment: "Deployment", clock: Clock, ends: dict[int, int]) -> dic
             lag_minutes=_minutes(at, complete),
         )
         if newest is not None:
-            newest_events += _newest_event(deployment, ledger, newest, clock)
+            shards.append(newest)
     return {
         "partitions": list(found.values()),
         "partitions_of_topic": of_topic,
-        "newest_event_at": max(newest_events, default=None),
+        "newest_shards": shards,
         "newest_minute_at": max(minutes, default=None),
     }
 
@@ -215,34 +217,36 @@ def _partitions_seen(ledger: "Ledger") -> int:
 
 
 def _newest_event(
-    deployment: "Deployment", ledger: "Ledger", newest: "ShardFooter", clock: Clock
-) -> list[datetime]:
-    """Event time of the newest event in a partition's newest shard: none is newer than its arrival,
-    whatever a producer's clock says.
+    deployment: "Deployment", shards: "list[ShardFooter]", clock: Clock
+) -> dict[str, Any]:
+    """Event time of the newest event in the partitions' newest shards: none is newer than its
+    arrival, whatever a producer's clock says. Raises Refused where a shard holds other columns.
     """
     import numpy as np
 
     from twintide.clock import from_unix_ms, to_unix_ms
+    from twintide.columns import read_events
     from twintide.events import BROKER_TIME_COLUMN
-    from twintide.shards import read_shard, shard_path
+    from twintide.shards import shard_path
 
-    if newest.rows == 0:
-        return []
-    path = shard_path(
-        ledger.root,
-        topic=newest.topic,
-        partition=newest.partition,
-        first=newest.first,
-        minute_at=newest.minute_at,
-    )
-    events = read_shard(path)
-    happened, stored = (
-        events[name].to_numpy().astype("datetime64[ms]").astype(np.int64)
-        for name in (deployment.events.time, BROKER_TIME_COLUMN)
-    )
-    at_ms = np.minimum(happened, stored)
-    come = at_ms[at_ms <= to_unix_ms(clock.latest())]
-    return [from_unix_ms(int(come.max()))] if len(come) else []
+    newest_ms = [0]
+    for footer in shards:
+        path = shard_path(
+            deployment.shards_dir,
+            topic=footer.topic,
+            partition=footer.partition,
+            first=footer.first,
+            minute_at=footer.minute_at,
+        )
+        events = read_events(path, deployment.events)
+        happened, stored = (
+            events[name].to_numpy().astype("datetime64[ms]").astype(np.int64)
+            for name in (deployment.events.time, BROKER_TIME_COLUMN)
+        )
+        at_ms = np.minimum(happened, stored)
+        newest_ms += at_ms[at_ms <= to_unix_ms(clock.latest())].tolist()
+    newest = max(newest_ms)
+    return {"newest_event_at": from_unix_ms(newest) if newest else None}
 
 
 def _training(deployment: "Deployment", clock: Clock) -> dict[str, Any]:
@@ -262,7 +266,9 @@ def _training(deployment: "Deployment", clock: Clock) -> dict[str, Any]:
         "hourly": _row(of_kind["hourly"]),
         "head": made[-1].name if made else None,
         "due_day": nightly_due(deployment, clock=clock).day,
-        "first_day_ends_at": None if made else calendar.end_of(calendar.day_of(clock.now())),
+        "first_day_ends_at": None
+        if made or deployment.training.hourly.learns == "everything"
+        else calendar.end_of(calendar.day_of(clock.now())),
         "sliced_at": max(sliced, default=None),
         "learnt_at": made[-1].newest_event_at if made else None,
     }
@@ -292,11 +298,11 @@ def _versions(deployment: "Deployment") -> dict[str, Any]:
 
 def _fits(deployment: "Deployment") -> dict[str, Any]:
     """Raises Refused where the declaration is refused by what is there already, at every run."""
+    from trainer.line import check_same_declaration
     from twintide.checkpoints import list_checkpoints
 
-    made = list_checkpoints(deployment.checkpoints_dir)
-    if made and made[-1].model != deployment.model:
-        raise Refused(f"checkpoint {made[-1].name} was trained for another model than is declared")
+    for newest in list_checkpoints(deployment.checkpoints_dir)[-1:]:
+        check_same_declaration(deployment, newest)
     return {}
 
 
@@ -307,13 +313,16 @@ def _read_columns(deployment: "Deployment") -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for name in (*own, *named) if name))
 
 
-def _noted(faults: list[Fault], look: Callable[[], dict[str, Any]]) -> dict[str, Any] | None:
+def _noted(
+    faults: list[Fault], look: Callable[[], dict[str, Any]], *, verb: str = "train hourly"
+) -> dict[str, Any] | None:
+    """`verb` is refused for the same reason, and says what to do."""
     try:
         return look()
     except Corrupt as error:
         faults.append(Fault(error.message, "verify"))
     except Refused as error:
-        faults.append(Fault(error.message, "train hourly"))
+        faults.append(Fault(error.message, verb))
     return None
 
 

@@ -10,6 +10,9 @@ These are pure functions over manifests: the checkpoints on the disk say what is
 from collections.abc import Sequence
 
 from twintide.checkpoints import CheckpointManifest
+from twintide.config import Deployment
+from twintide.errors import Refused
+from twintide.slices import fingerprint_of
 
 
 def newest_nightly(checkpoints: Sequence[CheckpointManifest]) -> CheckpointManifest | None:
@@ -33,3 +36,20 @@ def hourly_parent(
 
 def next_sequence(checkpoints: Sequence[CheckpointManifest]) -> int:
     return checkpoints[-1].sequence + 1 if checkpoints else 1
+
+
+def check_same_declaration(deployment: Deployment, parent: CheckpointManifest) -> None:
+    """Whether learning may go on from `parent`: what it does not depend on may have changed.
+
+    Raises Refused where it may not.
+    """
+    before = fingerprint_of(parent.events, parent.model)
+    now = fingerprint_of(deployment.events, deployment.model)
+    if (parent.model, before) == (deployment.model, now):
+        return
+    what = "another model" if parent.model != deployment.model else "other events"
+    raise Refused(
+        f"checkpoint {parent.name} was trained for {what} than the configuration declares",
+        hint="the new declaration begins anew, from the same shards: give it a data_dir of its own "
+        f"and `folders: {{shards: {deployment.shards_dir}}}`, and run `twintide train nightly`",
+    )

@@ -41,7 +41,7 @@ from twintide.events import EARLIEST_MS
 from twintide.files import exclusive_lock, sweep_temporaries
 from twintide.records import Position
 from twintide.shards import Ledger
-from twintide.slices import Slice, chain_dir, fingerprint_of, read_chain
+from twintide.slices import Slice, chain_dir, read_chain
 from twintide.telemetry import get_log
 
 log = get_log("trainer")
@@ -303,27 +303,13 @@ def _begin(deployment: Deployment, parent: CheckpointManifest | None) -> _Begun:
     if parent is None:
         learner = Learner.untrained(deployment.model, seed=deployment.training.seed)
         return _Begun(None, learner, DerivedState.empty(deployment), {})
-    _check_same_declaration(deployment, parent)
+    line.check_same_declaration(deployment, parent)
     checkpoint = load_checkpoint(deployment.checkpoints_dir, parent.name)
     return _Begun(
         parent,
         Learner.from_arrays(deployment.model, checkpoint.arrays),
         DerivedState.from_arrays(deployment.model, checkpoint.arrays, checkpoint.catalogue),
         dict(parent.position),
-    )
-
-
-def _check_same_declaration(deployment: Deployment, parent: CheckpointManifest) -> None:
-    """Whether learning may go on from `parent`: what it does not depend on may have changed."""
-    before = fingerprint_of(parent.events, parent.model)
-    now = fingerprint_of(deployment.events, deployment.model)
-    if (parent.model, before) == (deployment.model, now):
-        return
-    what = "another model" if parent.model != deployment.model else "other events"
-    raise Refused(
-        f"checkpoint {parent.name} was trained for {what} than the configuration declares",
-        hint="the new declaration begins anew, from the same shards: give it a data_dir of its own "
-        f"and `folders: {{shards: {deployment.shards_dir}}}`, and run `twintide train nightly`",
     )
 
 

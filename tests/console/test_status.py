@@ -1,5 +1,6 @@
 """`twintide status` says what is so: nothing is wrong only where a click can come through."""
 
+import json
 import re
 from collections.abc import Iterator
 from datetime import datetime, timedelta
@@ -149,6 +150,29 @@ def test_a_column_that_is_null_in_all_events_is_named(twintide: Twintide, tmp_pa
     columns = twintide("events", "--now", "2026-03-01T10:00Z").out
     assert re.search(r"region +int64 +100.0%", columns)
     assert re.search(r"user_id +int64 +50.0%", columns)
+
+
+def test_a_declaration_that_is_refused_at_every_run_is_wrong(
+    twintide: Twintide, published: Path
+) -> None:
+    """Another model than the checkpoints', a column of another type than the shards': each named,
+    and all else is still shown.
+    """
+    config = json.loads(published.read_text())
+    config["model"]["output_width"] = 16
+    config["events"]["columns"]["region"] = "string"
+    published.write_text(json.dumps(config))
+
+    seen = twintide("status", "--now", "2026-03-02T12:00Z", "--json").json
+
+    said = {each["what"]: each["command"] for each in seen["problems"]}
+    trained = next(what for what in said if "was trained for another model" in what)
+    typed = next(what for what in said if "region" in what)
+    assert said[trained] == "twintide train hourly -c twintide.yaml"
+    assert said[typed] == "twintide ingest -c twintide.yaml"
+    assert (seen["live"], len(seen["partitions"])) == ("v000002", 2)
+    refused = twintide("train", "hourly", "--now", "2026-03-02T13:00Z")
+    assert (refused.code, "another model" in refused.err) == (2, True)
 
 
 def test_check_makes_it_a_probe(twintide: Twintide, published: Path) -> None:
