@@ -211,6 +211,7 @@ def test_what_is_printed_is_read_back_as_it_was(values: dict[str, object]) -> No
 
 
 @pytest.mark.faults
+@pytest.mark.timeout(3600)
 @pytest.mark.promise("X2")
 @settings(max_examples=20_000, deadline=None)
 @given(text=TEXTS | mutated_configs())
