@@ -1,8 +1,7 @@
 """One run of a line: what is due is read off the files, learnt, and published as a checkpoint.
 
 A run that dies leaves slices (which the next one takes up) and hidden leftovers (which it sweeps);
-the checkpoint is the one atomic step, and progress lies inside it. Two runs of one line never
-overlap.
+the checkpoint is the one atomic step, and progress lies inside it. A line has one run at a time.
 """
 
 from collections.abc import Callable, Iterator
@@ -89,8 +88,8 @@ def hourly(deployment: Deployment, *, clock: Clock, on_step: OnStep | None = Non
     """One ordered pass over everything that is sealed and not yet learnt.
 
     The newest `holdback_minutes` are sliced and left to the next run: the gate judges a version on
-    them. Raises Refused where there is nothing to begin with, Retryable where an hourly run is at
-    work.
+    them. Raises Refused where there is nothing to begin with, Retryable while another hourly run
+    is at work.
     """
     hourly_config = deployment.training.hourly
     with _line_lock(deployment, "hourly"):
@@ -468,9 +467,7 @@ def _check_finite(arrays: Arrays) -> None:
 def _last_complete(
     deployment: Deployment, calendar: Calendar, day: date, *, asked: bool, clock: Clock
 ) -> date:
-    """`day`, or the newest complete day before it. Raises Refused where `day` was asked for by
-    name.
-    """
+    """`day`, or the newest complete day before it; Refused where `day` itself was asked for."""
     until = complete_until(Ledger(deployment.shards_dir, deployment.kafka.topic), clock=clock)
     if until is None:
         raise Refused(

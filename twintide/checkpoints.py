@@ -48,9 +48,7 @@ class CheckpointManifest(Record):
     """The checkpoint whose weights it began with."""
 
     base: str | None
-    """The nightly checkpoint that its line stands on: itself for a nightly one; None for a line
-    without.
-    """
+    """The nightly checkpoint that its line stands on, if any; itself for a nightly one."""
 
     day: Day | None
     """The newest training day that the base has learnt in a nightly epoch."""
@@ -148,9 +146,7 @@ def _manifest_if_there(root: Path, name: str) -> CheckpointManifest | None:
 
 
 def read_manifest(root: Path, name: str) -> CheckpointManifest:
-    """Raises Refused where there is no checkpoint of that name, Corrupt where its manifest is
-    damaged.
-    """
+    """Raises Refused where there is no such checkpoint, Corrupt where its manifest is damaged."""
     if not _NAME.match(name) or not (root / name).is_dir():
         raise Refused(
             f"there is no checkpoint {name!r} in {root}", hint="`twintide checkpoints` lists them"
