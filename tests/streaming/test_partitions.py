@@ -12,7 +12,6 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from kafka.errors import InvalidReplicationAssignmentError
 
 from streaming import reader
 from streaming.client import admin
@@ -38,22 +37,21 @@ def line_with_single_copies(kafka: LocalKafka, data_dir: Path) -> Line:
     topic = f"clicks-{uuid4().hex[:8]}"
     section = {"bootstrap_servers": [kafka.bootstrap], "topic": topic, "assignment": "all"}
     line = Line(deployment_values(data_dir, kafka=section), partitions=3)
-    wait_until(lambda: is_made(line))
+    wait_until(lambda: is_made(line), seconds=90)
     return line
 
 
 def is_made(line: Line) -> bool:
-    """Whether each broker leads its partition; one that has just come back may not be let yet."""
+    """Whether each broker leads its partition; one that has just come up may not be let yet."""
     topic = line.deployment.kafka.topic
-    with admin(line.deployment.kafka) as client:
+    with contextlib.suppress(Retryable), admin(line.deployment.kafka) as client:
         if topic not in client.list_topics():
             assignments = {partition: [partition + 1] for partition in range(line.partitions)}
-            with contextlib.suppress(InvalidReplicationAssignmentError):
-                client.create_topics({topic: {"assignments": assignments}})
-            return False
+            client.create_topics({topic: {"assignments": assignments}})
         (described,) = client.describe_topics([topic])
-    leaders = [each["leader_id"] for each in described["partitions"]]
-    return len(leaders) == line.partitions and -1 not in leaders
+        leaders = [each["leader_id"] for each in described["partitions"]]
+        return len(leaders) == line.partitions and -1 not in leaders
+    return False
 
 
 @pytest.mark.faults
@@ -104,7 +102,7 @@ def test_a_run_that_shall_end_names_the_partition_it_could_not_read(
         assert set(line.ledger.watermarks()) == {0, 2}
     finally:
         three.restart()
-    wait_until(lambda: is_made(line))
+    wait_until(lambda: is_made(line), seconds=90)
     line.catch_up()
 
     assert line.holds_every_event_once()
