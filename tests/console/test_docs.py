@@ -31,6 +31,7 @@ def blocks(name: str, kind: str) -> list[str]:
     return re.findall(rf"```{kind}\n(.*?)```", text_of(name), re.DOTALL)
 
 
+@pytest.mark.timeout(400)  # a dozen commands, on a machine that may have other work
 def test_the_tutorial_works_as_it_is_written(
     twintide: Twintide, kafka: str, tmp_path: Path
 ) -> None:
