@@ -47,7 +47,9 @@ _LOCK = ".lock"
     "--policy nightly --policy nightly+hourly",
 )
 def evaluate(
-    data: Annotated[Path, typer.Argument(metavar="DATA", help="A .parquet, .csv or .jsonl file.")],
+    data: Annotated[
+        Path, typer.Argument(metavar="DATA", help="A .parquet, .csv or .jsonl file, or a folder.")
+    ],
     *,
     config: ConfigFile = DEFAULT_CONFIG,
     policy: Annotated[
