@@ -112,7 +112,8 @@ class ItemIndex:
         library: Any = faiss
         parameters = None
         if isinstance(self._faiss, faiss.IndexIVF):
-            parameters = library.SearchParametersIVF(sel=allowed, nprobe=probes)
+            if allowed is not None or probes != self._faiss.nprobe:
+                parameters = library.SearchParametersIVF(sel=allowed, nprobe=probes)
         elif allowed is not None:
             parameters = library.SearchParameters(sel=allowed)
         scores, positions = self._faiss.search(query, k, params=parameters)

@@ -55,6 +55,8 @@ class LoadedVersion:
 
     def positions_of(self, keys: Keys) -> Positions:
         """Where these items stand in the index, each once; unknown keys have no place."""
+        if not len(keys):
+            return np.zeros(0, np.int64)
         ascending, places = self._places
         wanted = np.unique(keys)
         found = np.minimum(np.searchsorted(ascending, wanted), len(ascending) - 1)

@@ -108,28 +108,31 @@ class Retriever:
                 hint="ask for fewer, or raise serving.max_k in the configuration",
             )
         events = self.version.manifest.events
-        user = keys_of(ids_of([request.user_id], events, events.user, what="user_id"))
+        user = ids_of([request.user_id], events, events.user, what="user_id")
         excluded = self._keys(request.exclude, what="an item of exclude")
+        keys = keys_of(user)
         scores, positions = self.version.index.best(
-            self._query(request), request.k, without=self.version.positions_of(excluded)
+            self._query(request, user, keys), request.k, without=self.version.positions_of(excluded)
         )
         return Answer(
             version=self.name,
-            known_user=self._knows(user),
+            known_user=self._knows(keys),
             item_ids=self.version.item_ids.take(pa.array(positions)).to_pylist(),
             scores=scores.astype(np.float64).round(SCORE_DIGITS).tolist(),
         )
 
     def _knows(self, user: Keys) -> bool:
         """Whether the tables that are read by user id, or the histories, have this one."""
+        if self.version.histories.knows(user)[0]:
+            return True
         tables = [self.version.model.tables[name] for name in self._user_tables]
-        return any(table.vocabulary.rows_of(user)[0] for table in tables) or bool(
-            self.version.histories.knows(user)[0]
-        )
+        return any(table.vocabulary.rows_of(user)[0] for table in tables)
 
-    def _query(self, request: RecommendRequest) -> npt.NDArray[np.float32]:
+    def _query(
+        self, request: RecommendRequest, user: pa.Array, keys: Keys
+    ) -> npt.NDArray[np.float32]:
         """What the index is searched with, [1, D + 1]."""
-        vectors = self.version.model.query_vectors(self.encode(request))
+        vectors = self.version.model.query_vectors(self._encoded(request, user, keys))
         if not np.isfinite(vectors).all():
             raise Refused(
                 "the numbers in features are too large for the model to compute with",
@@ -139,9 +142,13 @@ class Retriever:
 
     def encode(self, request: RecommendRequest) -> Encoded:
         """The query tower's inputs for one request: a batch of one."""
+        events = self.version.manifest.events
+        user = ids_of([request.user_id], events, events.user, what="user_id")
+        return self._encoded(request, user, keys_of(user))
+
+    def _encoded(self, request: RecommendRequest, user: pa.Array, keys: Keys) -> Encoded:
         events, spec = self.version.manifest.events, self.version.manifest.model
         self._check_features(request.features)
-        user = ids_of([request.user_id], events, events.user, what="user_id")
         columns = {
             name: feature_of(request.features.get(name), events, name) for name in self._columns
         }
@@ -152,7 +159,7 @@ class Retriever:
         encoded = encode(pa.table(columns), spec.query, time_column=events.time)
         for feature in spec.query:
             if isinstance(feature, History):
-                encoded[feature.name] = self._history(request, keys_of(user), feature)
+                encoded[feature.name] = self._history(request, keys, feature)
         return encoded
 
     def _history(self, request: RecommendRequest, user: Keys, feature: History) -> Ids:
