@@ -1,5 +1,6 @@
 """The commands on a small line: what each prints, in words and as JSON, and what it leaves."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -131,11 +132,15 @@ def test_a_rollback_holds_until_release(twintide: Twintide, published: Path) -> 
 
 
 def test_what_the_gate_refuses_exits_with_2(twintide: Twintide, published: Path) -> None:
-    """An older checkpoint would be a step back in time; --no-gate answers for it."""
+    """A third of the items gone is more than this gate allows; --no-gate answers for it."""
+    config = json.loads(published.read_text())
+    config["publishing"]["gate"]["min_items_ratio"] = 0.99
+    published.write_text(json.dumps(config))
     twintide("rewind", "--to", "nightly-000001")
-    stepped_back = twintide("publish")
-    assert (stepped_back.code, "the gate refused" in stepped_back.out) == (REFUSED, True)
 
+    shrunk = twintide("publish")
+
+    assert (shrunk.code, "the gate refused" in shrunk.out) == (REFUSED, True)
     assert twintide("publish", "--no-gate").code == 0
 
 
