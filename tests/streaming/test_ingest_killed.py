@@ -8,6 +8,7 @@ import pytest
 
 from tests.streaming import crash_runs
 from tests.streaming.line import MINUTE_MS, NOON_MS, Line, wait_until
+from twintide.clock import monotonic_seconds
 
 NewLine = Callable[..., Line]
 
@@ -37,6 +38,33 @@ def test_kill_at_every_step_of_a_commit_neither_loses_nor_repeats_an_event(
     assert {"fsync", "link", "unlink"} <= set(died_before)
     assert made.holds_every_event_once()
     assert sum(footer.rejected for footer in made.footers()) == 36
+
+
+@pytest.mark.promise("S5")
+def test_a_killed_daemon_is_back_at_work_at_once(line: NewLine) -> None:
+    """The newest shard says where to read on, and no group waits for the dead member: what came
+    meanwhile is stored by the first turns of the next daemon. Three seconds are promised; a busy
+    machine is given ten.
+    """
+    made = line(partitions=2)
+    made.feed(range(200), step_ms=3000)
+    dead = crash_runs.start(crash_runs.read_on, made.values)
+    wait_until(lambda: len(made.stored()) > 100)
+    dead.kill()
+    dead.join(10)
+    before = made.stored().total()
+    made.feed(range(200, 400), start_ms=NOON_MS + 20 * MINUTE_MS, step_ms=3000)
+    began = monotonic_seconds()
+    back = crash_runs.start(crash_runs.read_on, made.values)
+    wait_until(lambda: made.stored().total() > before)
+    seconds = monotonic_seconds() - began
+    back.kill()
+    back.join(10)
+    made.catch_up()
+
+    print(f"the first new row was stored after {seconds:.2f} s")  # noqa: T201  the figure of S5
+    assert seconds < 10
+    assert made.holds_every_event_once()
 
 
 @pytest.mark.promise("S1")

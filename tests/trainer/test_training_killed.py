@@ -88,10 +88,10 @@ def test_an_hourly_run_killed_anywhere_ends_as_if_it_had_not_been(
     hourly_case: Case, tmp_path: Path
 ) -> None:
     """Slices, checkpoint and weights are the same to the byte: none skipped, none learnt twice."""
-    chosen = sample(hourly_case.steps, every=17)
+    chosen = sample(hourly_case.steps, every=40)
     killed = [hourly_case.killed(tmp_path / f"step-{at}", die_before=at) for at in chosen]
     rng = random.Random(3)
-    for number in range(4):
+    for number in range(2):
         hourly_case.killed(tmp_path / f"moment-{number}", die_after_seconds=rng.uniform(0.01, 0.3))
 
     assert all(killed)
@@ -104,10 +104,10 @@ def test_a_nightly_run_killed_anywhere_ends_as_if_it_had_not_been(
     nightly_case: Case, tmp_path: Path
 ) -> None:
     """The same for the nightly epoch, with an hourly line beside it."""
-    chosen = sample(nightly_case.steps, every=40)
+    chosen = sample(nightly_case.steps, every=90)
     killed = [nightly_case.killed(tmp_path / f"step-{at}", die_before=at) for at in chosen]
     rng = random.Random(4)
-    for number in range(3):
+    for number in range(1):
         nightly_case.killed(tmp_path / f"moment-{number}", die_after_seconds=rng.uniform(0.05, 0.8))
 
     assert all(killed)
