@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint faults bench constraints
+.PHONY: help setup demo test long lint faults bench constraints
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,13 +24,16 @@ demo: setup ## The whole line on this machine: Kafka, training, versions, answer
 	$(BIN)/twintide demo
 
 test: setup ## The quick suite: what every change must pass
-	$(BIN)/pytest -n 2 --dist loadfile
+	$(BIN)/pytest -n 3 --dist worksteal
 
 lint: setup ## ruff, mypy, import contracts
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+long: setup ## What is too long for the quick suite: demo, kills, loads, a soak of two minutes
+	$(BIN)/pytest -n 2 --dist loadfile -m 'long and not faults'
 
 faults: setup ## The long fault sweeps: kills, full disks, damaged files
 	$(BIN)/pytest -m faults

@@ -556,7 +556,12 @@ class Reader:
                 hint=unread[0].error.hint,
             )
         self._patrol.finish()
+        self._tally.answered(lag=sum(self._waiting(each) for each in owned & set(self._readings)))
         return True
+
+    def _waiting(self, partition: int) -> int:
+        """Messages of the log as it was at the start that cannot be read yet."""
+        return max(0, self._targets[partition].end - self._readings[partition].cutter.next)
 
     def _has_read(self, partition: int) -> bool:
         reading, target = self._readings.get(partition), self._targets.get(partition)

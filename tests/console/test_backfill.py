@@ -9,6 +9,7 @@ from twintide.config import fill_in
 
 
 @pytest.mark.promise("S14")
+@pytest.mark.long
 def test_days_of_history_become_nights(twintide: Twintide, kafka: str, tmp_path: Path) -> None:
     """The recipe of docs/operations.md on three days: replay, ingest, nights; not twice."""
     own = {"kafka": {"bootstrap_servers": [kafka], "topic": f"backfill-{uuid4().hex[:8]}"}}

@@ -3,12 +3,14 @@
 from pathlib import Path
 
 import pyarrow.parquet as pq
+import pytest
 
 from tests.console.conftest import Twintide, deployment_in, stream, write_config
 
 HOURS = 30
 
 
+@pytest.mark.long
 def test_the_whole_line_runs_and_leaves_a_deployment_to_try(
     twintide: Twintide, kafka: str, tmp_path: Path
 ) -> None:

@@ -32,6 +32,7 @@ def blocks(name: str, kind: str) -> list[str]:
 
 
 @pytest.mark.timeout(400)  # a dozen commands, on a machine that may have other work
+@pytest.mark.long
 def test_the_tutorial_works_as_it_is_written(
     twintide: Twintide, kafka: str, tmp_path: Path
 ) -> None:

@@ -153,6 +153,7 @@ def popular(data: Path) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.long
 def test_stray_events_cost_no_walk_through_empty_hours(twintide: Twintide, data: Path) -> None:
     """Long ago, not so long ago, and ahead: nothing is due in an empty hour, the gaps are named,
     and the same clicks are scored.
@@ -185,6 +186,7 @@ def test_one_click_is_refused_and_no_event_too(twintide: Twintide, data: Path) -
     assert not (data.parent / "evaluation").exists()
 
 
+@pytest.mark.long
 def test_an_interrupted_evaluation_reports_what_it_has_and_leaves_nothing_else(data: Path) -> None:
     """SIGTERM, as Ctrl-C: the report says how far it came, the work folder goes, and so does one
     that a killed evaluation left.

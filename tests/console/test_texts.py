@@ -99,6 +99,7 @@ say({{"reason": text}}, "", as_json=True)
     assert said.count("half") == said.count("[red]half[/red] [local] :bug: 100 %")
 
 
+@pytest.mark.long
 def test_a_narrow_encoding_takes_every_result(twintide_process: Twintide, published: Path) -> None:
     """A dash becomes a hyphen, a letter that it lacks its number; JSON stays JSON."""
     twintide_process("hold", "--reason", "größer → 大")

@@ -176,6 +176,7 @@ def test_a_reason_that_says_nothing_is_refused(
 
 
 @pytest.mark.promise("P1")
+@pytest.mark.long
 def test_on_a_full_disk_nothing_half_is_left_and_the_next_publish_goes_on(
     with_versions: Callable[[int], Deployment],
 ) -> None:

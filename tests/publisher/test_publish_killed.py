@@ -83,6 +83,7 @@ def test_the_unkilled_publish_takes_the_steps_that_are_killed(case: Case) -> Non
 
 @pytest.mark.promise("P1")
 @pytest.mark.promise("P3")
+@pytest.mark.long
 def test_a_publish_killed_at_any_step_ends_as_if_it_had_not_been(
     case: Case, tmp_path: Path
 ) -> None:

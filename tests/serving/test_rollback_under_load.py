@@ -141,6 +141,7 @@ class Load:
     "answers",
     [2_000, pytest.param(100_000, marks=[pytest.mark.faults, pytest.mark.timeout(2400)])],
 )
+@pytest.mark.long
 def test_a_rollback_under_load_fails_no_request_and_sticks_until_release(
     configured: tuple[Deployment, Path, int], server: Server, clock: HeldClock, answers: int
 ) -> None:

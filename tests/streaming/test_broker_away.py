@@ -21,6 +21,7 @@ def free_port() -> int:
 
 
 @pytest.mark.promise("S7")
+@pytest.mark.long
 def test_a_broker_that_comes_late_or_is_killed_costs_no_event(tmp_path: Path) -> None:
     """The daemon starts before any broker answers, and outlives one that dies and comes back."""
     telemetry.configure_logging()
@@ -42,6 +43,7 @@ def test_a_broker_that_comes_late_or_is_killed_costs_no_event(tmp_path: Path) ->
     assert line.holds_every_event_once()
 
 
+@pytest.mark.long
 def test_a_run_that_shall_end_does_not_wait_for_ever(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -421,6 +421,7 @@ def test_a_full_disk_loses_nothing(
     assert made.holds_every_event_once()
 
 
+@pytest.mark.long
 def test_what_nobody_foresaw_is_logged_and_tried_again(
     line: NewLine, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:

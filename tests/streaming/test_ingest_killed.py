@@ -71,6 +71,7 @@ def test_a_killed_daemon_is_back_at_work_at_once(line: NewLine) -> None:
 @pytest.mark.parametrize(
     "seed", [1, *(pytest.param(seed, marks=pytest.mark.faults) for seed in range(2, 30))]
 )
+@pytest.mark.long
 def test_kill_of_rival_daemons_at_random_moments_neither_loses_nor_repeats_an_event(
     line: NewLine, seed: int
 ) -> None:

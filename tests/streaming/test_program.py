@@ -80,6 +80,7 @@ def test_sigterm_ends_the_program_cleanly(line: Callable[..., Line], tmp_path: P
 
 
 @pytest.mark.promise("S12")
+@pytest.mark.long
 def test_sigterm_ends_the_program_while_a_disk_holds_it(
     line: Callable[..., Line], tmp_path: Path
 ) -> None:

@@ -242,6 +242,7 @@ def test_hourly_runs_go_on_from_the_older_nightly_until_the_new_one_is_there(lin
 
 
 @pytest.mark.promise("T5")
+@pytest.mark.long
 def test_while_nights_are_made_up_the_hourly_line_stays_where_it_is(line: Line) -> None:
     """It hands over once, to the last of them: each night in between would be replayed anew."""
     first = line.night(0)

@@ -16,6 +16,7 @@ from twintide.files import remove_folder
 
 
 @pytest.mark.promise("T10")
+@pytest.mark.long
 def test_every_checkpoint_and_its_version_are_made_again_from_their_lineage(
     line: Line, tmp_path: Path
 ) -> None:

@@ -340,6 +340,7 @@ def config_file(line: Line, tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.long
 def test_sigterm_ends_the_daemon_in_order(config_file: Path) -> None:
     """`python -m trainer schedule` makes up what is due at once; SIGTERM ends it with 0."""
     with subprocess.Popen(

@@ -106,6 +106,7 @@ def _sampled(corrected: str, *, batches: int = 3000) -> float:
     return float((mass / batches - scores.softmax(0)).abs().sum() / 2)
 
 
+@pytest.mark.long
 def test_logq_brings_the_sampled_softmax_to_the_full_one() -> None:
     """Right: minus log Q, after the temperature. The usual mistakes are far worse: it can fail."""
     right = _sampled("right")

@@ -84,6 +84,7 @@ def sample(steps: list[str], every: int) -> list[int]:
 @pytest.mark.promise("T1")
 @pytest.mark.promise("T2")
 @pytest.mark.promise("T8")
+@pytest.mark.long
 def test_an_hourly_run_killed_anywhere_ends_as_if_it_had_not_been(
     hourly_case: Case, tmp_path: Path
 ) -> None:
@@ -100,6 +101,7 @@ def test_an_hourly_run_killed_anywhere_ends_as_if_it_had_not_been(
 
 @pytest.mark.promise("T2")
 @pytest.mark.promise("T8")
+@pytest.mark.long
 def test_a_nightly_run_killed_anywhere_ends_as_if_it_had_not_been(
     nightly_case: Case, tmp_path: Path
 ) -> None:

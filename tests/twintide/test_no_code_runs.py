@@ -107,6 +107,7 @@ def _with_pickled_type(path: Path) -> bytes:
 
 
 @pytest.mark.promise("X1")
+@pytest.mark.long
 def test_loading_anything_never_runs_code(artifacts: Path) -> None:
     """Configurations, checkpoints, versions, states, shards and slices; hashes that fit as well."""
     done = subprocess.run(
