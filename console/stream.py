@@ -14,6 +14,7 @@ import typer
 
 from console.options import DEFAULT_CONFIG, AsJson, ConfigFile, daemon_of, deployment_of
 from console.output import progress, say, waiting
+from streaming.options import MetricsHost, MetricsPort, UntilCaughtUp
 from twintide.clock import SystemClock
 from twintide.errors import Refused, Retryable
 from twintide.files import exclusive_lock
@@ -62,20 +63,9 @@ def broker(
 def ingest(
     *,
     config: ConfigFile = DEFAULT_CONFIG,
-    until_caught_up: Annotated[
-        bool, typer.Option("--until-caught-up", help="Read to the end of the log, then end.")
-    ] = False,
-    metrics_port: Annotated[
-        int | None,
-        typer.Option(min=0, max=65535, help="Answer /metrics, /livez and /readyz at this port."),
-    ] = None,
-    metrics_host: Annotated[
-        str,
-        typer.Option(
-            help="The address for these: 0.0.0.0 lets other machines scrape, as from a container. "
-            "They can read counts, and change nothing."
-        ),
-    ] = "127.0.0.1",
+    until_caught_up: UntilCaughtUp = False,
+    metrics_port: MetricsPort = None,
+    metrics_host: MetricsHost = "127.0.0.1",
     as_json: AsJson = False,
 ) -> None:
     """Read the click stream from Kafka and commit it as minute shards: the consumer daemon.

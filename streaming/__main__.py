@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from streaming.daemon import run
+from streaming.options import MetricsHost, MetricsPort, UntilCaughtUp
 from twintide import program
 from twintide.clock import SystemClock
 from twintide.config import load
@@ -15,20 +16,9 @@ from twintide.telemetry import configure_logging
 def ingest(
     config: Annotated[Path, typer.Option("-c", "--config", help="The deployment, a YAML file.")],
     *,
-    until_caught_up: Annotated[
-        bool, typer.Option("--until-caught-up", help="Read to the end of the log, then end.")
-    ] = False,
-    metrics_port: Annotated[
-        int | None,
-        typer.Option(min=0, max=65535, help="Answer /metrics, /livez and /readyz at this port."),
-    ] = None,
-    metrics_host: Annotated[
-        str,
-        typer.Option(
-            help="The address for these: 0.0.0.0 lets other machines scrape, as from a container. "
-            "They can read counts, and change nothing."
-        ),
-    ] = "127.0.0.1",
+    until_caught_up: UntilCaughtUp = False,
+    metrics_port: MetricsPort = None,
+    metrics_host: MetricsHost = "127.0.0.1",
 ) -> None:
     """Read the click stream from Kafka and commit it as minute shards.
 
