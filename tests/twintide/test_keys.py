@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from twintide.clock import monotonic_seconds
 from twintide.keys import keys_of, mixed
 from twintide.model.table import first_values
 
@@ -89,6 +90,20 @@ def test_keys_equal_a_plain_loop_however_the_ids_lie_in_memory(ids: Sequence[str
     assert keys_of(longer[1:-1]).tolist() == expected
     if kind == pa.string():
         assert keys_of(array.cast(pa.large_string())).tolist() == expected
+
+
+def test_one_very_long_id_holds_up_nobody() -> None:
+    """Anybody can send one: it costs what a plain loop over it costs, and not a step of all ids for
+    each of its words.
+    """
+    ids = ["short", "\u017c" * 100_000, *(f"u{number}" * 20 for number in range(50))]
+    began = monotonic_seconds()
+    expected = [plain_key(each) for each in ids]
+    plain_seconds = monotonic_seconds() - began
+    keys = keys_of(pa.array(ids)).tolist()
+
+    assert keys == expected
+    assert monotonic_seconds() - began < 5 * plain_seconds + 0.1
 
 
 def test_a_string_of_digits_is_no_number() -> None:
