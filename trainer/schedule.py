@@ -18,7 +18,7 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.base import BaseTrigger
 
 from trainer import run as runs
-from trainer.due import NightlyDue, nightly_due
+from trainer.due import nightly_due
 from twintide.clock import Clock, monotonic_seconds
 from twintide.config import Deployment
 from twintide.errors import Refused, Retryable, TwintideError
@@ -47,12 +47,8 @@ class Rings:
     clock: Clock
     publish: Publish | None
     stop: threading.Event = field(default_factory=threading.Event)
-    bug: Exception | None = None
-    """What nobody expected: it ends the program, and is raised there."""
 
     _hourly_turn: threading.Lock = field(default_factory=threading.Lock)
-    _nothing_in: NightlyDue | None = None
-    """What was due, and then had no click to learn: quiet days are not looked into again."""
 
     def hourly(self) -> None:
         """Learn what is new, then publish."""
@@ -63,14 +59,12 @@ class Rings:
         """Learn the days that are complete, hand over to the hourly line, then publish."""
         with self._tried_again_later("nightly"):
             due = nightly_due(self.deployment, clock=self.clock)
-            if due.day is None or due == self._nothing_in:
+            if due.day is None:
                 return
             outcomes = runs.nightly(self.deployment, clock=self.clock)
             log.info("nightly_ended", up_to=str(due.day), runs=[each.why for each in outcomes])
             if any(each.checkpoint for each in outcomes):
                 self._hourly_and_publish()
-            else:
-                self._nothing_in = due
 
     def _hourly_and_publish(self) -> None:
         with self._hourly_turn:  # the hand-over and a ring of the hour take turns
@@ -85,7 +79,7 @@ class Rings:
 
     @contextmanager
     def _tried_again_later(self, what: str) -> Iterator[None]:
-        """Whatever a person or time can mend is said, and tried again at the next ring."""
+        """Whatever went wrong is said, and tried again at the next ring."""
         try:
             yield
         except Retryable as error:
@@ -96,9 +90,14 @@ class Rings:
             self._failed(what, error.message, error.hint)
         except OSError as error:  # a full disk, say: nothing half is left
             self._failed(what, f"the disk refuses: {error}")
-        except Exception as error:  # noqa: BLE001  raised again by `run`, in the main thread
-            self.bug = error
-            self.stop.set()
+        except Exception as error:
+            # One run that fails must not end all that come after it.
+            log.exception(
+                "run_failed",
+                run=what,
+                why=f"something failed that nobody foresaw: {type(error).__name__}: {error}",
+                hint="nothing half is left; please report it with the traceback",
+            )
 
 
 def run(
@@ -117,8 +116,6 @@ def run(
         rings.stop.wait()
         scheduler.shutdown(wait=True)
     log.info("scheduler_ended")
-    if rings.bug is not None:
-        raise rings.bug
 
 
 def scheduler_of(rings: Rings, *, every_minutes: float) -> BackgroundScheduler:
