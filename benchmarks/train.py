@@ -33,9 +33,12 @@ from trainer.learner import Learner
 from trainer.rates import Rates
 from twintide.clock import monotonic_seconds
 from twintide.config import load
-from twintide.features import Ids, ItemStatistics, ModelSpec, Numbers, Sparse, one_id_each
+from twintide.features.item_statistics import ItemStatistics
+from twintide.features.sparse import Sparse
 from twintide.keys import Keys, keys_of
 from twintide.model.towers import Towers
+from twintide.modelspec import ModelSpec
+from twintide.ragged import Ids, Numbers, one_id_each
 
 ROOT = Path(__file__).parents[1]
 HISTORY = 20

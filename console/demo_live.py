@@ -140,8 +140,7 @@ def answer(
     clicks = clicks.filter(pc.less(clicks[schema.time], pa.scalar(at, clicks[schema.time].type)))
     own = clicks.filter(pc.equal(clicks[schema.user], _busy_user(clicks, schema.user)))
     last = own.slice(len(own) - 1).to_pylist()[0]
-    columns = [getattr(feature, "column", None) for feature in deployment.model.query]
-    read = {name for name in columns if name and name not in {schema.user, schema.time}}
+    read = set(deployment.model.columns_read("query")) - {schema.user, schema.time}
     found = recommend(
         deployment,
         user_id=str(last[schema.user]),

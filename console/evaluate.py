@@ -30,8 +30,9 @@ from trainer.slicing import Slicer
 from trainer.state import DerivedState
 from twintide.clock import HeldClock, floor_to_minutes, from_unix_ms, monotonic_seconds, to_unix_ms
 from twintide.config import Deployment, fill_in
-from twintide.features import Encoded, Ids, ItemStatistics
+from twintide.features.item_statistics import ItemStatistics
 from twintide.keys import NO_KEY, Keys
+from twintide.ragged import Encoded, Ids
 from twintide.shards import Ledger
 from twintide.slices import USER_KEY, Slice
 from twintide.versions import read_state

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from twintide.features import Ids
 from twintide.keys import Keys
+from twintide.ragged import Ids
 
 Ints = npt.NDArray[np.int64]
 HOUR_MS = 3_600_000

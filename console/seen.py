@@ -308,7 +308,7 @@ def _fits(deployment: "Deployment") -> dict[str, Any]:
 
 def _read_columns(deployment: "Deployment") -> tuple[str, ...]:
     model, events = deployment.model, deployment.events
-    named = [getattr(each, "column", None) for each in (*model.query, *model.candidate)]
+    named = (*model.columns_read("query"), *model.columns_read("candidate"))
     own = [events.user, events.item, events.positive.column if events.positive else None]
     return tuple(dict.fromkeys(name for name in (*own, *named) if name))
 

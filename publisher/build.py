@@ -20,10 +20,11 @@ from twintide.arrays import MANIFEST, Arrays, write_arrays, write_file, write_ta
 from twintide.checkpoints import Checkpoint, CheckpointManifest
 from twintide.config import PublishingConfig
 from twintide.errors import Refused
-from twintide.features import Encoded, from_columns
+from twintide.features.columns import from_columns
 from twintide.files import publish_folder_once, write_and_fsync
 from twintide.keys import Keys, keys_of
 from twintide.model.two_tower import TwoTower
+from twintide.ragged import Encoded
 from twintide.versions import (
     INDEX,
     ITEM_IDS,

@@ -17,8 +17,9 @@ from publisher import samples
 from publisher.build import Draft
 from publisher.reader import LoadedVersion
 from twintide.config import GateConfig
-from twintide.features import Ids, Sparse, from_columns
+from twintide.features.columns import from_columns
 from twintide.keys import Keys
+from twintide.ragged import Ids
 from twintide.slices import ITEM_KEY
 from twintide.versions import GateReport, VersionManifest
 
@@ -166,7 +167,7 @@ def _disparities(draft: Draft) -> list[str]:
     events, spec = draft.checkpoint.events, draft.checkpoint.model
     if not np.array_equal(draft.item_keys, _keys_encoded(draft)):
         return ["the catalogue's item ids are not those of the items that were encoded"]
-    table = spec.item_table(events)
+    table = spec.item_feature(events).table
     # Other features may read the same table, so it may know more ids than there are items.
     unknown = draft.model.tables[table].vocabulary.rows_of(draft.item_keys) == 0
     if unknown.any():
@@ -187,10 +188,8 @@ def _disparities(draft: Draft) -> list[str]:
 
 def _keys_encoded(draft: Draft) -> Keys:
     """The item key in each row that the candidate tower was given."""
-    item = draft.checkpoint.events.item
-    spec = draft.checkpoint.model
-    name = next(f.name for f in spec.candidate if isinstance(f, Sparse) and f.column == item)
-    encoded = draft.candidates[name]
+    checkpoint = draft.checkpoint
+    encoded = draft.candidates[checkpoint.model.item_feature(checkpoint.events).name]
     return encoded.keys if isinstance(encoded, Ids) else np.zeros(0, np.uint64)
 
 

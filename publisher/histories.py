@@ -7,8 +7,8 @@ import numpy.typing as npt
 
 from twintide.arrays import Arrays
 from twintide.errors import Corrupt
-from twintide.features import Ids
 from twintide.keys import Keys
+from twintide.ragged import Ids
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,9 @@ from publisher.histories import Histories
 from publisher.index import ItemIndex, Positions, Scores, parse
 from twintide.arrays import Arrays, parse_arrays, parse_table, read_verified
 from twintide.errors import Corrupt
-from twintide.features import Encoded, Ids
 from twintide.keys import Keys, keys_of
 from twintide.model.two_tower import TwoTower
+from twintide.ragged import Encoded, Ids
 from twintide.versions import INDEX, ITEM_IDS, VersionManifest, read_version_manifest
 
 HISTORY_PREFIX = "history"

@@ -10,26 +10,16 @@ from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
 from publisher.histories import Histories
 from publisher.index import ItemIndex, Positions, Scores, Vectors
 from twintide.arrays import Arrays
 from twintide.errors import Corrupt
 from twintide.events import EventSchema
-from twintide.features import (
-    Dense,
-    Encoded,
-    Feature,
-    History,
-    HourOfDay,
-    Ids,
-    Numbers,
-    Sparse,
-    one_id_each,
-)
-from twintide.keys import Keys, keys_of
+from twintide.features.kind import Known, spread
+from twintide.keys import Keys
 from twintide.model.two_tower import TwoTower
+from twintide.ragged import Encoded
 
 Number = TypeVar("Number", bound=np.generic)
 
@@ -37,9 +27,6 @@ COUNT = 64
 K = 10
 TOLERANCE = 1e-4
 """Between two machines' products of the same float32 vectors, all of length about 1."""
-
-_LIST_LENGTH = 3
-"""Ids in each list of a varlen feature."""
 
 
 @dataclass(frozen=True)
@@ -74,16 +61,14 @@ class Answers:
 
 def queries(model: TwoTower, events: EventSchema, histories: Histories) -> Encoded:
     """The sample queries of a version: a pure function of what is in it."""
-    users = _spread(_user_pool(model, events, histories), COUNT)
-    encoded: Encoded = {}
-    for feature in model.spec.query:
-        if isinstance(feature, History):
-            encoded[feature.name] = histories.of(users, length=feature.length)
-        elif isinstance(feature, Sparse) and feature.column == events.user:
-            encoded[feature.name] = one_id_each(users)
-        else:
-            encoded[feature.name] = _context(feature, model)
-    return encoded
+    users = spread(_user_pool(model, events, histories), COUNT)
+    known = Known(
+        users=users,
+        user_column=events.user,
+        ids_in=lambda table: model.tables[table].vocabulary.keys[1:],
+        history=lambda length: histories.of(users, length=length),
+    )
+    return {feature.name: feature.sample(known) for feature in model.spec.query}
 
 
 def answer(model: TwoTower, index: ItemIndex, item_keys: Keys, encoded: Encoded) -> Answers:
@@ -130,30 +115,8 @@ def _close(what: str, expected: Vectors, found: Vectors) -> None:
 def _user_pool(model: TwoTower, events: EventSchema, histories: Histories) -> Keys:
     if len(histories.users):
         return histories.users
-    tables = [
-        f.table for f in model.spec.query if isinstance(f, Sparse) and f.column == events.user
-    ]
+    tables = [each.table for each in model.spec.lookups("query") if each.is_id(events.user)]
     return model.tables[tables[0]].vocabulary.keys[1:] if tables else np.zeros(0, np.uint64)
-
-
-def _context(feature: Feature, model: TwoTower) -> Ids | Numbers:
-    if isinstance(feature, HourOfDay):
-        return one_id_each(keys_of(pa.array(np.arange(COUNT) % 24)))
-    if isinstance(feature, Dense):
-        return Numbers(np.linspace(0, 1, COUNT, dtype=np.float32)[:, None])
-    known = model.tables[feature.table].vocabulary.keys[1:]  # type: ignore[union-attr]
-    if isinstance(feature, Sparse):
-        return one_id_each(_spread(known, COUNT))
-    if not len(known):
-        return Ids(np.zeros(0, np.uint64), np.zeros(COUNT + 1, np.int64))
-    return Ids(_spread(known, COUNT * _LIST_LENGTH), np.arange(COUNT + 1) * _LIST_LENGTH)
-
-
-def _spread(keys: Keys, count: int) -> Keys:
-    """`count` of the keys at even distances, over again where they are too few; 0 without any."""
-    if not len(keys):
-        return np.zeros(count, np.uint64)
-    return keys[np.arange(count) * max(len(keys) // count, 1) % len(keys)]
 
 
 def _matrix(array: npt.NDArray[np.generic], kind: np.dtype[Number]) -> npt.NDArray[Number]:

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from twintide.features import ModelSpec, column_name
+from twintide.features.columns import column_name
+from twintide.modelspec import ModelSpec
 from twintide.records import Position
 from twintide.slices import ITEM_KEY, Slice, read_chain
 

@@ -16,16 +16,10 @@ from publisher.reader import LoadedVersion
 from serving.request import Id, RecommendRequest, feature_of, ids_of
 from twintide.clock import Clock, to_unix_ms
 from twintide.errors import Refused
-from twintide.features import (
-    Encoded,
-    Feature,
-    History,
-    HourOfDay,
-    Ids,
-    Sparse,
-    encode,
-)
+from twintide.features.columns import encode
+from twintide.features.history import History
 from twintide.keys import Keys, keys_of
+from twintide.ragged import Encoded, Ids
 
 SCORE_DIGITS = 6
 """More would be rounding errors of float32."""
@@ -89,11 +83,10 @@ class Retriever:
         self._clock = clock
         self._max_k = max_k
         events, spec = version.manifest.events, version.manifest.model
-        self._columns = _columns_read(spec.query, user=events.user, time=events.time)
-        self._user_tables = [
-            f.table for f in spec.query if isinstance(f, Sparse) and f.column == events.user
-        ]
-        self._needs_time = any(isinstance(feature, HourOfDay) for feature in spec.query)
+        own = {events.user, events.time}
+        self._columns = [name for name in spec.columns_read("query") if name not in own]
+        self._user_tables = [f.table for f in spec.lookups("query") if f.is_id(events.user)]
+        self._needs_time = any(feature.reads_time for feature in spec.query)
 
     @property
     def name(self) -> str:
@@ -157,9 +150,9 @@ class Retriever:
             columns[events.time] = pa.array([now], pa.timestamp("ms", tz="UTC"))
         columns[events.user] = user
         encoded = encode(pa.table(columns), spec.query, time_column=events.time)
-        for feature in spec.query:
-            if isinstance(feature, History):
-                encoded[feature.name] = self._history(request, keys, feature)
+        history = spec.history()
+        if history is not None:
+            encoded[history.name] = self._history(request, keys, history)
         return encoded
 
     def _history(self, request: RecommendRequest, user: Keys, feature: History) -> Ids:
@@ -183,9 +176,3 @@ class Retriever:
                 f"features: version {self.name} reads no {', '.join(map(repr, unknown))[:200]}",
                 hint=f"the columns that it reads: {reads}",
             )
-
-
-def _columns_read(features: tuple[Feature, ...], *, user: str, time: str) -> tuple[str, ...]:
-    """What a request may give: event columns that the query tower reads, without user and time."""
-    read = [getattr(feature, "column", None) for feature in features]
-    return tuple(dict.fromkeys(name for name in read if name and name not in {user, time}))

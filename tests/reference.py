@@ -96,6 +96,14 @@ def _rows(before: str, model: type[BaseModel], leave_out: Collection[str]) -> It
 
 def texts_of(model: type[BaseModel]) -> dict[str, str]:
     """Key -> the docstring below it."""
+    texts: dict[str, str] = {}
+    for each in reversed(model.__mro__):
+        if issubclass(each, BaseModel) and each is not BaseModel:
+            texts |= _texts_in(each)
+    return texts
+
+
+def _texts_in(model: type[BaseModel]) -> dict[str, str]:
     (tree,) = ast.parse(dedent(inspect.getsource(model))).body
     texts: dict[str, str] = {}
     for field, text in pairwise(tree.body if isinstance(tree, ast.ClassDef) else []):

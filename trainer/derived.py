@@ -16,8 +16,9 @@ from math import gcd
 import numpy as np
 import numpy.typing as npt
 
-from twintide.features import LOG_SHARE_SCALE, Ids, ItemStatistics
+from twintide.features.item_statistics import LOG_SHARE_SCALE, ItemStatistics
 from twintide.keys import NO_KEY, Keys
+from twintide.ragged import Ids
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
@@ -325,8 +326,8 @@ def statistics_at(
     *,
     oldest: Ints | None = None,
 ) -> Floats:
-    """float32 [N, spec.width]: of each item, log share of clicks in each window before its instant,
-    trend, age, is new.
+    """float32 [N, spec.width()]: of each item, log share of clicks in each window before its
+    instant, trend, age, is new.
 
     Each instant of `at_ms` lies on a bucket boundary; buckets before `oldest` do not count. The
     scales bring every column to about 0..2. Cost follows the items asked for.

@@ -14,8 +14,10 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from trainer.derived import refreshed_ms
-from twintide.features import Encoded, ModelSpec, from_columns, take
+from twintide.features.columns import from_columns
 from twintide.keys import Keys
+from twintide.modelspec import ModelSpec
+from twintide.ragged import Encoded, take
 from twintide.slices import EVENT_TIME, ITEM_KEY, UNIT
 
 Ints = npt.NDArray[np.int64]

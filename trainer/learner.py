@@ -23,11 +23,12 @@ from trainer.rows import Incidence, RowOptimizer, incidence_of
 from trainer.softmax import sampled_softmax_loss
 from twintide.arrays import Arrays
 from twintide.errors import Refused
-from twintide.features import Encoded, Ids, Looked, ModelSpec, Side
+from twintide.features.kind import SIDES, Side
 from twintide.model.two_tower import PooledRows, TwoTower, best_device
+from twintide.modelspec import ModelSpec
+from twintide.ragged import Encoded, Ids
 
 READ_AHEAD = 4
-SIDES: tuple[Side, Side] = ("query", "candidate")
 
 
 @dataclass(frozen=True)
@@ -103,14 +104,10 @@ class Learner:
 
         From then on look-ups only read, so that the reading thread may run ahead.
         """
-        for feature in self.model.spec.features(side):
-            values = encoded[feature.name]
-            if (
-                isinstance(values, Ids)
-                and isinstance(feature, Looked)
-                and feature.table in rates.tables
-            ):
-                self.model.tables[feature.table].grow(values.keys)
+        for feature in self.model.spec.lookups(side):
+            ids = encoded[feature.name]
+            if isinstance(ids, Ids) and feature.table in rates.tables:
+                self.model.tables[feature.table].grow(ids.keys)
 
     def _prepare(self, all_rows: Rows, numbers: Ints, rates: Rates) -> Prepared:
         batch = all_rows.batch(numbers)
@@ -166,8 +163,8 @@ class Learner:
         return [
             (side, feature.name)
             for side in SIDES
-            for feature in self.model.spec.features(side)
-            if isinstance(feature, Looked) and feature.table == table
+            for feature in self.model.spec.lookups(side)
+            if feature.table == table
         ]
 
     def _grad_of(self, inputs: Tensor, side: Side, name: str) -> Tensor:

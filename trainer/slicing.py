@@ -27,7 +27,8 @@ from twintide.events import (
     OFFSET_COLUMN,
     PARTITION_COLUMN,
 )
-from twintide.features import Feature, encode, to_columns
+from twintide.features import Feature
+from twintide.features.columns import encode, to_columns
 from twintide.files import exclusive_lock, sweep_temporaries
 from twintide.keys import keys_of
 from twintide.records import Position
@@ -211,7 +212,7 @@ def missing_in(events: pa.Table, features: tuple[Feature, ...]) -> dict[str, npt
     return {
         feature.name: pc.is_null(events[column], nan_is_null=True).to_numpy()
         for feature in features
-        if (column := getattr(feature, "column", None)) is not None
+        for column in feature.reads()
     }
 
 

@@ -26,22 +26,12 @@ from trainer.derived import (
 from twintide.arrays import Arrays
 from twintide.clock import floor_to_minutes, to_unix_ms
 from twintide.config import Deployment
-from twintide.features import (
-    Dense,
-    Encoded,
-    Feature,
-    History,
-    Ids,
-    ItemStatistics,
-    ModelSpec,
-    Numbers,
-    from_columns,
-    joined,
-    one_id_each,
-    take,
-    to_columns,
-)
+from twintide.features import Feature
+from twintide.features.columns import from_columns, to_columns
+from twintide.features.item_statistics import ItemStatistics
 from twintide.keys import Keys, keys_of
+from twintide.modelspec import ModelSpec
+from twintide.ragged import Encoded, Ids, Numbers, joined, take
 from twintide.slices import EVENT_TIME, ITEM_ID, ITEM_KEY, UNIT, USER_KEY
 
 Bools = npt.NDArray[np.bool_]
@@ -51,7 +41,7 @@ FIRST_SEEN = "first_seen_at"
 
 def stateless(features: tuple[Feature, ...]) -> tuple[Feature, ...]:
     """Features that an event's own columns give."""
-    return tuple(f for f in features if not isinstance(f, History | ItemStatistics))
+    return tuple(f for f in features if not f.is_derived)
 
 
 @dataclass(frozen=True)
@@ -67,12 +57,7 @@ class Catalogue:
 
     @classmethod
     def empty(cls, id_type: pa.DataType, features: tuple[Feature, ...]) -> Self:
-        nothing: Encoded = {
-            feature.name: Numbers(np.zeros((0, 1), np.float32))
-            if isinstance(feature, Dense)
-            else one_id_each(np.zeros(0, np.uint64))
-            for feature in features
-        }
+        nothing: Encoded = {feature.name: feature.no_rows() for feature in features}
         return cls(np.zeros(0, np.uint64), pa.array([], id_type), np.zeros(0, np.int64), nothing)
 
     def __len__(self) -> int:
@@ -197,7 +182,7 @@ class DerivedState:
         return self.histories.before(clicks)
 
     def statistics_of(self, clicks: Clicks, spec: ItemStatistics, catalogue: Catalogue) -> Numbers:
-        """Of each click's item, as a server had them that refreshes as declared: [N, spec.width].
+        """Of each click's item, as a server had them that refreshes as declared: [N, spec.width()].
 
         The clicks are not folded in yet, but `catalogue` has their items. Only clicks of units
         before a click's own count, as its refresh came before.

@@ -26,8 +26,8 @@ from twintide.arrays import (
 )
 from twintide.errors import Corrupt, Refused
 from twintide.events import EventSchema
-from twintide.features import ModelSpec
 from twintide.files import publish_folder_once, write_and_fsync
+from twintide.modelspec import ModelSpec
 from twintide.records import Day, Instant, Position, Record
 
 CATALOGUE = "catalogue.parquet"

@@ -27,7 +27,8 @@ from pydantic import (
 from twintide import declaration, yaml12
 from twintide.errors import Refused
 from twintide.events import EventSchema, TimeUnit, ZoneName
-from twintide.features import MINUTES_OF_A_WEEK, ModelSpec
+from twintide.features.item_statistics import MINUTES_OF_A_WEEK
+from twintide.modelspec import ModelSpec
 from twintide.problems import (
     Misconfigured,
     Problem,

@@ -13,19 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from twintide.events import RESERVED_COLUMNS, EventSchema, Value
-from twintide.features import (
-    SIDES,
-    Dense,
-    Feature,
-    History,
-    HourOfDay,
-    ItemStatistics,
-    Looked,
-    ModelSpec,
-    Side,
-    Sparse,
-    Varlen,
-)
+from twintide.features.kind import SIDES
+from twintide.modelspec import ModelSpec
 from twintide.problems import Problem
 
 if TYPE_CHECKING:
@@ -173,74 +162,55 @@ _SUCH_AS = {
 
 
 def _feature_columns(events: EventSchema, model: ModelSpec) -> Problems:
-    """Each feature reads a column that it can read, and that its tower may see."""
-    for side, feature in _features(model):
-        key, column = f"model.{side}.{feature.name}", getattr(feature, "column", None)
-        if column is None:
-            continue
-        kind = events.columns.get(column)
-        if kind is None:
-            yield _no_column(f"{key}.column", column, events)
-        elif kind not in _READABLE[type(feature)]:
-            yield Problem(
-                f"{key}.column",
-                f"column {column!r} is {kind}, which a {feature.kind} feature cannot read",
-                hint=f"it reads {', '.join(sorted(_READABLE[type(feature)]))}",
-                reads=(f"events.columns.{column}", f"{key}.kind"),
-            )
-        if column == (events.item if side == "query" else events.user):
-            other = "item" if side == "query" else "user"
-            yield Problem(
-                f"{key}.column",
-                f"column {column!r} is the {other}'s id, which the {side} tower must not see: "
-                "it is what is asked for",
-                reads=(f"events.{other}",),
-            )
-
-
-_READABLE: dict[type, frozenset[str]] = {
-    Sparse: frozenset({"string", "int64", "bool"}),
-    Varlen: frozenset({"list<string>", "list<int64>"}),
-    Dense: frozenset({"int64", "float64", "bool"}),
-}
-
-
-def _features(model: ModelSpec) -> Iterator[tuple[Side, Feature]]:
-    for side in SIDES:
-        for feature in model.features(side):
-            yield side, feature
+    """Each feature reads columns that it can read, and that its tower may see."""
+    for side, feature in model.all_features():
+        for column in feature.reads():
+            key, kind = f"model.{side}.{feature.name}", events.columns.get(column)
+            if kind is None:
+                yield _no_column(f"{key}.column", column, events)
+            elif kind not in feature.readable:
+                yield Problem(
+                    f"{key}.column",
+                    f"column {column!r} is {kind}, which a {feature.kind} feature cannot read",
+                    hint=f"it reads {', '.join(sorted(feature.readable))}",
+                    reads=(f"events.columns.{column}", f"{key}.kind"),
+                )
+            if column == (events.item if side == "query" else events.user):
+                other = "item" if side == "query" else "user"
+                yield Problem(
+                    f"{key}.column",
+                    f"column {column!r} is the {other}'s id, which the {side} tower must not see: "
+                    "it is what is asked for",
+                    reads=(f"events.{other}",),
+                )
 
 
 def _towers(model: ModelSpec) -> Problems:
-    """Names, and which tower a kind belongs to."""
+    """Names, which tower a kind belongs to, and how many of a kind there may be."""
     for side in SIDES:
         names = [feature.name for feature in model.features(side)]
         for name in dict.fromkeys(each for each in names if names.count(each) > 1):
             yield Problem(f"model.{side}", f"{names.count(name)} features are named {name!r}")
-    belongs: dict[type, tuple[Side, str]] = {
-        History: ("query", "belongs to the user"),
-        HourOfDay: ("query", "belongs to the moment of the request"),
-        ItemStatistics: ("candidate", "belong to the item"),
-    }
-    for side, feature in _features(model):
-        own, why = belongs.get(type(feature), (side, ""))
+    several: dict[str, list[str]] = defaultdict(list)
+    for side, feature in model.all_features():
+        own, why = feature.only_tower or (side, "")
         if own != side:
             yield Problem(
                 f"model.{side}.{feature.name}", f"{feature.kind} {why}, so to the {own} tower"
             )
-    for kind in (History, ItemStatistics):
-        several = [f"{side}.{f.name}" for side, f in _features(model) if isinstance(f, kind)]
-        if len(several) > 1:
+        if feature.at_most_one:
+            several[feature.kind].append(f"{side}.{feature.name}")
+    for names in several.values():
+        if len(names) > 1:
             yield Problem(
                 "model",
-                f"{' and '.join(several)} are of a kind of which a model may have one",
-                reads=tuple(f"model.{name}" for name in several),
+                f"{' and '.join(names)} are of a kind of which a model may have one",
+                reads=tuple(f"model.{name}" for name in names),
             )
 
 
 def _item_id(events: EventSchema, model: ModelSpec) -> Problems:
-    reads = [f.column for f in model.candidate if isinstance(f, Sparse)]
-    if events.item not in reads:
+    if not any(feature.is_id(events.item) for feature in model.candidate):
         yield Problem(
             "model.candidate",
             f"one sparse feature must read the item's column {events.item!r}",
@@ -252,9 +222,9 @@ def _item_id(events: EventSchema, model: ModelSpec) -> Problems:
 def _tables(events: EventSchema, model: ModelSpec) -> Problems:
     """Ids of one table meet: a string never has the key of a whole number."""
     readers: dict[str, dict[str, str]] = defaultdict(dict)
-    for side, feature in _features(model):
-        if isinstance(feature, Looked):
-            ids = "strings" if "string" in _ids_of(feature, events) else "whole numbers"
+    for side in SIDES:
+        for feature in model.lookups(side):
+            ids = "strings" if "string" in feature.id_type(events) else "whole numbers"
             readers[feature.table][f"{side}.{feature.name}"] = ids
     for table, kinds in readers.items():
         if len(set(kinds.values())) > 1:
@@ -265,12 +235,6 @@ def _tables(events: EventSchema, model: ModelSpec) -> Problems:
                 hint="give each a table of its own",
                 reads=("events.item", *(f"model.{name}" for name in kinds)),
             )
-
-
-def _ids_of(feature: Feature, events: EventSchema) -> str:
-    """The type of the column whose ids a feature looks up."""
-    own = {History: events.item, HourOfDay: ""}.get(type(feature))
-    return events.columns.get(getattr(feature, "column", "") if own is None else own, "int64")
 
 
 def _file_columns(events: EventSchema, data_file: "DataFileConfig") -> Problems:

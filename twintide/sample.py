@@ -13,13 +13,8 @@ import pyarrow.compute as pc
 
 from twintide.clock import iso, latest_believed
 from twintide.config import Deployment
-from twintide.features import SIDES, Dense, Feature, Varlen, encode
+from twintide.features.kind import Doubt, Kind
 from twintide.problems import Problem
-
-LOUD = 30.0
-"""A scaled number beyond this is far from the -1..1 of everything else that a tower sees."""
-
-_LOUD_SHARE = 0.1
 
 
 @dataclass(frozen=True)
@@ -83,35 +78,19 @@ def _problems(deployment: Deployment, events: pa.Table, clicks: pa.Table) -> Ite
             f"column {schema.user!r} is null in every click of the sample",
             hint="is it called so in the events? Without a user there is no history",
         )
-    for side in SIDES:
-        for feature in model.features(side):
-            column = getattr(feature, "column", None)
-            if column is None or column == schema.user:
-                continue
-            reason, hint = _useless(clicks, column, feature, schema.time)
-            if reason:
-                yield Problem(f"model.{side}.{feature.name}.column", reason, hint)
+    for side, feature in model.all_features():
+        doubt = None if schema.user in feature.reads() else _doubt(clicks, feature, schema.time)
+        if doubt:
+            yield Problem(f"model.{side}.{feature.name}.column", doubt.reason, doubt.hint)
 
 
-def _useless(clicks: pa.Table, column: str, feature: Feature, time: str) -> tuple[str, str]:
-    """Why a feature would learn nothing of this column, and what to do; empty where it would."""
-    values = clicks[column]
-    if values.null_count == len(clicks):
-        return (
-            f"column {column!r} is null in all {len(clicks)} clicks of the sample",
-            "is it called so in the events? Leave the feature out where they have no such column",
-        )
-    if isinstance(feature, Varlen) and not pc.sum(pc.list_value_length(values)).as_py():
-        return f"every list of column {column!r} is empty in the sample", "leave the feature out"
-    if isinstance(feature, Dense):
-        return _loud(clicks, column, feature, time)
-    return "", ""
-
-
-def _loud(clicks: pa.Table, column: str, feature: Dense, time: str) -> tuple[str, str]:
-    scaled = encode(clicks, (feature,), time_column=time)[feature.name]
-    share = float((abs(scaled.values) > LOUD).mean())  # type: ignore[union-attr]
-    if share <= _LOUD_SHARE:
-        return "", ""
-    drowns = f"column {column!r} drowns what else the tower sees: {share:.0%} are beyond ±{LOUD:g}"
-    return drowns, "`transform: log1p` or a larger `divided_by` brings it to about -1..1"
+def _doubt(clicks: pa.Table, feature: Kind, time_column: str) -> Doubt | None:
+    """Why a feature would learn nothing of these clicks."""
+    for column in feature.reads():
+        if clicks[column].null_count == len(clicks):
+            return Doubt(
+                f"column {column!r} is null in all {len(clicks)} clicks of the sample",
+                "is it called so in the events? Leave the feature out where they have no such "
+                "column",
+            )
+    return feature.doubt(clicks, time_column=time_column)

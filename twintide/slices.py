@@ -26,8 +26,8 @@ from pydantic import model_validator
 from twintide import __version__
 from twintide.errors import Corrupt
 from twintide.events import EventSchema
-from twintide.features import ModelSpec
 from twintide.files import publish_file_once
+from twintide.modelspec import ModelSpec
 from twintide.records import Day, Instant, Offset, Position, Record
 from twintide.rowgroups import DAMAGED
 
@@ -143,7 +143,7 @@ def fingerprint_of(events: EventSchema, model: ModelSpec) -> str:
 
 def columns_read(events: EventSchema, model: ModelSpec) -> list[str]:
     """The event columns that learning depends on."""
-    read = {getattr(each, "column", None) for each in (*model.query, *model.candidate)}
+    read = {*model.columns_read("query"), *model.columns_read("candidate")}
     read |= {events.user, events.item, events.time}
     read |= {events.positive.column} if events.positive else set()
     return [name for name in sorted(events.columns) if name in read]

@@ -16,7 +16,7 @@ from twintide import __version__
 from twintide.arrays import MANIFEST, Files
 from twintide.errors import Corrupt, Refused
 from twintide.events import EventSchema
-from twintide.features import ModelSpec
+from twintide.modelspec import ModelSpec
 from twintide.records import Instant, Position, Record, Sealed
 
 INDEX = "index.faiss"

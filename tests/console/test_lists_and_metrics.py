@@ -12,8 +12,8 @@ from console.metrics import MISSED, Groups, Tally, positions_of
 from console.policies import parse_policy
 from trainer.epoch import Rows
 from twintide.errors import Refused
-from twintide.features import Ids
 from twintide.keys import Keys
+from twintide.ragged import Ids
 
 NOW_MS = 100 * HOUR_MS
 

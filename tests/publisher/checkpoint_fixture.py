@@ -19,16 +19,11 @@ from publisher.reader import LoadedVersion
 from twintide.checkpoints import CheckpointManifest, checkpoint_name, publish_checkpoint
 from twintide.clock import HeldClock
 from twintide.config import Deployment, parse
-from twintide.features import (
-    Encoded,
-    Ids,
-    ItemStatistics,
-    Numbers,
-    one_id_each,
-    to_columns,
-)
+from twintide.features.columns import to_columns
+from twintide.features.item_statistics import ItemStatistics
 from twintide.keys import Keys, keys_of
 from twintide.model.two_tower import TwoTower
+from twintide.ragged import Encoded, Ids, Numbers, one_id_each
 from twintide.slices import (
     ITEM_KEY,
     OFFSET,
@@ -135,7 +130,7 @@ def histories_of(items: npt.NDArray[np.int64], *, seed: int = 1) -> Histories:
 def candidates_of(deployment: Deployment, items: npt.NDArray[np.int64]) -> Encoded:
     rng = np.random.default_rng(7)
     statistics = next(f for f in deployment.model.candidate if isinstance(f, ItemStatistics))
-    values = rng.normal(size=(len(items), statistics.width)).astype(np.float32)
+    values = rng.normal(size=(len(items), statistics.width())).astype(np.float32)
     return {
         "item": one_id_each(keys_of(pa.array(items))),
         "category": one_id_each(keys_of(pa.array(items % CATEGORIES))),

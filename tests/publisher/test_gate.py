@@ -17,7 +17,7 @@ from tests.publisher.checkpoint_fixture import NOON
 from twintide.checkpoints import load_checkpoint
 from twintide.clock import HeldClock
 from twintide.config import Deployment, GateConfig
-from twintide.features import from_columns
+from twintide.features.columns import from_columns
 from twintide.model.two_tower import TwoTower
 
 ITEMS = made.item_range(1000, 300)

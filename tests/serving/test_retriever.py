@@ -14,7 +14,7 @@ from tests.publisher.checkpoint_fixture import NOON
 from twintide.clock import HeldClock
 from twintide.config import Deployment
 from twintide.errors import Refused
-from twintide.features import encode
+from twintide.features.columns import encode
 from twintide.keys import keys_of
 
 

@@ -13,7 +13,8 @@ from trainer.derived import (
     bucket_minutes,
     statistics_at,
 )
-from twintide.features import Ids, ItemStatistics
+from twintide.features.item_statistics import ItemStatistics
+from twintide.ragged import Ids
 
 HOUR_MS = 3_600_000
 SPEC = ItemStatistics(kind="item_statistics", name="statistics", windows_minutes=(60, 1440))

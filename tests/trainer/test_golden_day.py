@@ -1,5 +1,7 @@
 """What the golden day gives is what it gave: a move that means to change no number changes none."""
 
+from typing import Any
+
 import numpy as np
 
 from tests.trainer import golden_day
@@ -15,10 +17,9 @@ def test_the_checkpoints_of_the_golden_day_are_what_they_were(make_line: MakeLin
 
     assert sorted(arrays) == sorted(known["digests"])
     for name, expected in golden.items():
-        if np.issubdtype(expected.dtype, np.floating):
-            np.testing.assert_allclose(arrays[name], expected, rtol=0, atol=1e-4, err_msg=name)
-        else:
-            np.testing.assert_array_equal(arrays[name], expected, err_msg=name)
+        is_float = np.issubdtype(expected.dtype, np.floating)
+        near: Any = np.isclose(arrays[name], expected, atol=1e-4) if is_float else None
+        assert near.all() if is_float else np.array_equal(arrays[name], expected), name
     if known["made_on"] == golden_day.machine():
         digests = golden_day.digests_of(arrays)
         assert [name for name in digests if digests[name] != known["digests"][name]] == []

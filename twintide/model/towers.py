@@ -6,19 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from twintide.features import LOG_SHARE_SCALE, Dense, Feature, ItemStatistics, ModelSpec
-
-
-def input_width(features: tuple[Feature, ...], embedding_width: int) -> int:
-    """Numbers that a tower is given: embeddings of id features, values of number features."""
-    return sum(
-        feature.width
-        if isinstance(feature, ItemStatistics)
-        else 1
-        if isinstance(feature, Dense)
-        else embedding_width
-        for feature in features
-    )
+from twintide.modelspec import ModelSpec
 
 
 class Towers(nn.Module):
@@ -30,8 +18,8 @@ class Towers(nn.Module):
 
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__()
-        self.query = _tower(input_width(spec.query, spec.embedding_width), spec)
-        candidate_width = input_width(spec.candidate, spec.embedding_width)
+        self.query = _tower(spec.input_width(spec.query), spec)
+        candidate_width = spec.input_width(spec.candidate)
         self.candidate = _tower(candidate_width, spec)
         self.bias = nn.Linear(candidate_width, 1) if spec.popularity_bias else None
         if self.bias is not None:
@@ -64,8 +52,9 @@ def _begin_with_popularity(bias: nn.Linear, spec: ModelSpec) -> None:
     nn.init.zeros_(bias.bias)
     begin = 0
     for feature in spec.candidate:
-        if isinstance(feature, ItemStatistics):
-            longest = feature.windows_minutes.index(max(feature.windows_minutes))
+        popularity = feature.popularity()
+        if popularity is not None:
+            place, scale = popularity
             with torch.no_grad():
-                bias.weight[0, begin + longest] = LOG_SHARE_SCALE
-        begin += input_width((feature,), spec.embedding_width)
+                bias.weight[0, begin + place] = scale
+        begin += spec.input_width((feature,))

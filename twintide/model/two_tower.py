@@ -13,20 +13,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from twintide.errors import Corrupt
-from twintide.features import (
-    Encoded,
-    Feature,
-    History,
-    Ids,
-    Looked,
-    ModelSpec,
-    Numbers,
-    Side,
-    Varlen,
-)
+from twintide.features.kind import Side
 from twintide.model.table import Table
-from twintide.model.towers import Towers, input_width
+from twintide.model.towers import Towers
 from twintide.model.vocabulary import Rows, Vocabulary
+from twintide.modelspec import ModelSpec
+from twintide.ragged import Encoded, Ids, Numbers
 
 Arrays = dict[str, npt.NDArray[np.generic]]
 
@@ -76,31 +68,30 @@ class TwoTower:
             feature.name: PooledRows(
                 rows=self.tables[feature.table].vocabulary.rows_of(ids.keys),
                 offsets=ids.offsets,
-                pooling=_pooling(feature),
+                pooling=feature.pools(),
             )
-            for feature in self.spec.features(side)
-            if isinstance(feature, Looked) and isinstance(ids := encoded[feature.name], Ids)
+            for feature in self.spec.lookups(side)
+            if isinstance(ids := encoded[feature.name], Ids)
         }
 
     def pooled(self, encoded: Encoded, rows: dict[str, PooledRows], side: Side) -> Tensor:
         """[B, X]: the inputs of a tower, without gradient into the tables."""
-        parts = []
+        parts = {}
         with torch.no_grad():
-            for feature in self.spec.features(side):
-                values = encoded[feature.name]
-                if isinstance(feature, Looked):
-                    parts.append(self._bags(self.tables[feature.table], rows[feature.name]))
-                elif isinstance(values, Numbers):
+            for feature in self.spec.lookups(side):
+                parts[feature.name] = self._bags(self.tables[feature.table], rows[feature.name])
+            for name, values in encoded.items():
+                if isinstance(values, Numbers):
                     numbers = torch.from_numpy(np.require(values.values, requirements=["C", "W"]))
-                    parts.append(numbers.to(self.device))
-            return torch.cat(parts, dim=1)
+                    parts[name] = numbers.to(self.device)
+            return torch.cat([parts[each.name] for each in self.spec.features(side)], dim=1)
 
     def place_of(self, side: Side, name: str) -> tuple[int, int]:
         """First column and width of a feature among the inputs of its tower."""
         features = self.spec.features(side)
         at = next(number for number, feature in enumerate(features) if feature.name == name)
-        width = self.spec.embedding_width
-        return input_width(features[:at], width), input_width(features[at : at + 1], width)
+        before, own = features[:at], features[at : at + 1]
+        return self.spec.input_width(before), self.spec.input_width(own)
 
     def _bags(self, table: Table, pooled: PooledRows) -> Tensor:
         rows = torch.from_numpy(pooled.rows).to(self.device)
@@ -182,10 +173,6 @@ class TwoTower:
             raise Corrupt(f"the weights do not fit the declared model: {error}") from error
         model.towers.requires_grad_(requires_grad=False)
         return model
-
-
-def _pooling(feature: Feature) -> str:
-    return feature.pooling if isinstance(feature, Varlen | History) else "sum"
 
 
 def _is_one_each(pooled: PooledRows) -> bool:

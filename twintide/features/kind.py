@@ -1,0 +1,172 @@
+"""What every kind of feature states of itself, so that nobody else asks which kind it is.
+
+    declared    a kind's fields
+    -> encoded  `encode`: an event, a catalogue row or a request
+    -> stored   `to_arrow`, `from_arrow`: in slices and catalogues
+    -> pooled   twintide.model
+
+A new kind is one class in a file of its own, named in `twintide.features`.
+"""
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal
+
+import numpy as np
+import pyarrow as pa
+from pydantic import AfterValidator, BaseModel, ConfigDict
+
+from twintide.events import EventSchema
+from twintide.keys import Keys
+from twintide.ragged import Ids, Numbers
+
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
+
+
+def _plain_name(name: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise ValueError(
+            "must begin with a letter and hold up to 64 letters, digits, _ and -, "
+            "since it becomes part of file names"
+        )
+    return name
+
+
+Name = Annotated[str, AfterValidator(_plain_name)]
+"""It becomes part of file and column names."""
+
+Side = Literal["query", "candidate"]
+SIDES: tuple[Side, Side] = ("query", "candidate")
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """Why a feature would learn nothing from a sample of events, and what to do."""
+
+    reason: str
+    hint: str
+
+
+@dataclass(frozen=True)
+class Known:
+    """What a model knows, from which a feature takes the inputs of sample queries."""
+
+    users: Keys
+    """[S], one of each query."""
+
+    user_column: str
+    ids_in: Callable[[str], Keys]
+    """The ids that a table has a row for."""
+
+    history: Callable[[int], Ids]
+    """[S]: the newest items of each user, as many at most."""
+
+    @property
+    def count(self) -> int:
+        """S, the number of queries."""
+        return len(self.users)
+
+
+class Kind(BaseModel, ABC):
+    """A feature: what it reads, what it gives, and how it is encoded and stored."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    readable: ClassVar[frozenset[str]] = frozenset()
+    """Types of event columns that it can read."""
+
+    reads_time: ClassVar[bool] = False
+    """Whether it reads the event's time, which at a request is now."""
+
+    is_derived: ClassVar[bool] = False
+    """Whether it tells what happened before an event: the ordered pass of the trainer gives it."""
+
+    only_tower: ClassVar[tuple[Side, str] | None] = None
+    """The one tower that may see it, and why."""
+
+    at_most_one: ClassVar[bool] = False
+    """Whether a model may have one feature of this kind only."""
+
+    kind: str
+    name: Name
+    """What it is called in slices; once in each tower."""
+
+    def reads(self) -> tuple[str, ...]:
+        """The event columns that it reads; a request may give them."""
+        return ()
+
+    def is_id(self, column: str) -> bool:
+        """Whether it looks up each row's one id, from this column."""
+        del column
+        return False
+
+    @abstractmethod
+    def width(self, table_width: int) -> int:
+        """Numbers that it gives to its tower, where a row of its table has `table_width`."""
+
+    def popularity(self) -> tuple[int, float] | None:
+        """Which of its numbers says best how popular an item is, and what brings it to the scale of
+        a log probability; None where none does.
+        """
+        return None
+
+    def encode(self, events: pa.Table, *, time_column: str) -> Ids | Numbers:
+        """Its rows, one for each event. A derived kind has none of its own."""
+        raise NotImplementedError
+
+    @abstractmethod
+    def no_rows(self) -> Ids | Numbers:
+        """Its rows for no event at all."""
+
+    @abstractmethod
+    def to_arrow(self, rows: Ids | Numbers) -> pa.Array:
+        """Its rows as a column."""
+
+    @abstractmethod
+    def from_arrow(self, column: pa.Array) -> Ids | Numbers:
+        """What `to_arrow` gave."""
+
+    def sample(self, known: Known) -> Ids | Numbers:
+        """Inputs of sample queries, so varied that another model would answer otherwise; for kinds
+        that the query tower may see.
+        """
+        raise NotImplementedError
+
+    def doubt(self, clicks: pa.Table, *, time_column: str) -> Doubt | None:
+        """Why it would learn nothing from these clicks, whose columns are not all null."""
+        del clicks, time_column
+        return None
+
+
+class LookedUp(Kind):
+    """A feature of ids, each of which has a row in an embedding table."""
+
+    table: Name
+    """The embedding table; features of one table share its rows."""
+
+    def pools(self) -> Literal["mean", "sum"]:
+        """What becomes of several rows of one bag."""
+        return "sum"
+
+    def id_type(self, events: EventSchema) -> str:
+        """The type of the column whose ids it looks up."""
+        del events
+        return "int64"
+
+    def is_of_users_or_items(self, events: EventSchema) -> bool:
+        """Whether its ids are users or items, whose rows an hourly pass may change."""
+        del events
+        return False
+
+    def width(self, table_width: int) -> int:
+        """A row of its table, or a pool of rows."""
+        return table_width
+
+
+def spread(keys: Keys, count: int) -> Keys:
+    """`count` of the keys at even distances, over again where they are too few; 0 without any."""
+    if not len(keys):
+        return np.zeros(count, np.uint64)
+    return keys[np.arange(count) * max(len(keys) // count, 1) % len(keys)]

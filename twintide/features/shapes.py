@@ -1,0 +1,62 @@
+"""The three shapes of a feature's rows, and how each lies in an Arrow column."""
+
+import numpy as np
+import pyarrow as pa
+
+from twintide.features.kind import Kind, LookedUp
+from twintide.ragged import Ids, Numbers, one_id_each
+
+
+class OneId(LookedUp):
+    """One id for each row: a column of uint64."""
+
+    def no_rows(self) -> Ids:
+        return one_id_each(np.zeros(0, np.uint64))
+
+    def to_arrow(self, rows: Ids | Numbers) -> pa.Array:
+        return pa.array(_ids(rows).keys)
+
+    def from_arrow(self, column: pa.Array) -> Ids:
+        return one_id_each(column.to_numpy())
+
+
+class ManyIds(LookedUp):
+    """Any number of ids for each row: a column of lists of uint64."""
+
+    def no_rows(self) -> Ids:
+        return Ids(np.zeros(0, np.uint64), np.zeros(1, np.int64))
+
+    def to_arrow(self, rows: Ids | Numbers) -> pa.Array:
+        ids = _ids(rows)
+        return pa.LargeListArray.from_arrays(pa.array(ids.offsets), pa.array(ids.keys))
+
+    def from_arrow(self, column: pa.Array) -> Ids:
+        offsets = column.offsets.to_numpy().astype(np.int64)
+        return Ids(column.values.to_numpy()[offsets[0] : offsets[-1]], offsets - offsets[0])
+
+
+class Measured(Kind):
+    """Numbers for each row: a column of fixed-size lists of float32."""
+
+    def no_rows(self) -> Numbers:
+        return Numbers(np.zeros((0, self.width(0)), np.float32))
+
+    def to_arrow(self, rows: Ids | Numbers) -> pa.Array:
+        values = _numbers(rows).values
+        flat = pa.array(np.ascontiguousarray(values, np.float32).reshape(-1))
+        return pa.FixedSizeListArray.from_arrays(flat, values.shape[1])
+
+    def from_arrow(self, column: pa.Array) -> Numbers:
+        return Numbers(column.flatten().to_numpy().reshape(-1, column.type.list_size))
+
+
+def _ids(rows: Ids | Numbers) -> Ids:
+    if not isinstance(rows, Ids):
+        raise TypeError("numbers where a feature of ids is meant")
+    return rows
+
+
+def _numbers(rows: Ids | Numbers) -> Numbers:
+    if not isinstance(rows, Numbers):
+        raise TypeError("ids where a feature of numbers is meant")
+    return rows

@@ -1,0 +1,53 @@
+"""A list of ids of an event: topics, tags, followed authors."""
+
+from typing import ClassVar, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from twintide.events import EventSchema
+from twintide.features.kind import Doubt, Known, spread
+from twintide.features.shapes import ManyIds
+from twintide.ragged import Ids, lists_of_ids
+
+_SAMPLE_LENGTH = 3
+"""Ids in each list of a sample query."""
+
+
+class Varlen(ManyIds):
+    """A list of ids, pooled; an empty list is the zero vector."""
+
+    readable: ClassVar[frozenset[str]] = frozenset({"list<string>", "list<int64>"})
+
+    kind: Literal["varlen"]
+    column: str
+    """Column of the event, list<string> or list<int64>."""
+
+    pooling: Literal["mean", "sum"] = "mean"
+    """What becomes of several rows."""
+
+    def reads(self) -> tuple[str, ...]:
+        return (self.column,)
+
+    def pools(self) -> Literal["mean", "sum"]:
+        return self.pooling
+
+    def id_type(self, events: EventSchema) -> str:
+        return events.columns.get(self.column, "int64")
+
+    def encode(self, events: pa.Table, *, time_column: str) -> Ids:
+        del time_column
+        return lists_of_ids(events[self.column])
+
+    def sample(self, known: Known) -> Ids:
+        ids = known.ids_in(self.table)
+        length = _SAMPLE_LENGTH if len(ids) else 0
+        return Ids(spread(ids, known.count * length), np.arange(known.count + 1) * length)
+
+    def doubt(self, clicks: pa.Table, *, time_column: str) -> Doubt | None:
+        del time_column
+        if pc.sum(pc.list_value_length(clicks[self.column])).as_py():
+            return None
+        reason = f"every list of column {self.column!r} is empty in the sample"
+        return Doubt(reason, "leave the feature out")
