@@ -1,8 +1,7 @@
 """JSON documents that are nearly right: what nobody would send, but for a fault or an attack."""
 
-import copy
+import json
 import random
-from collections.abc import Iterator
 from typing import Any
 
 ODD_VALUES: list[Any] = [
@@ -16,39 +15,41 @@ ODD_VALUES: list[Any] = [
 ]  # fmt: skip
 
 
-def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """Every place in a document, as the keys that lead to it."""
-    if path:
-        yield path
-    if isinstance(value, dict | list):
-        for key, one in value.items() if isinstance(value, dict) else enumerate(value):
-            yield from places(one, (*path, key))
+def place(value: Any, rng: random.Random) -> tuple[Any, Any] | None:
+    """Some place in a document: what holds it, and its key. Found by going down at random, which
+    is much faster than a list of all places, and favours those that lie high.
+    """
+    found = None
+    while isinstance(value, dict | list) and value and (found is None or rng.random() < 0.7):
+        key = rng.choice(list(value)) if isinstance(value, dict) else rng.randrange(len(value))
+        found = value, key
+        value = value[key]
+    return found
 
 
 def changed(document: Any, rng: random.Random, *, keys: list[str]) -> Any:
     """A copy with a few values replaced, removed, doubled, or put where they do not belong."""
-    found = copy.deepcopy(document)
+    found = copied(document)
     for _ in range(rng.choice([1, 1, 1, 2, 4])):
-        paths = list(places(found))
-        if not paths:
-            break
-        *way, last = rng.choice(paths)
-        holder = found
-        for key in way:
-            holder = holder[key]
-        change(holder, last, rng, keys)
+        if where := place(found, rng):
+            change(*where, rng, keys)
     return found
 
 
+def copied(document: Any) -> Any:
+    """Much faster than `copy.deepcopy`."""
+    return json.loads(json.dumps(document))
+
+
 def change(holder: Any, key: Any, rng: random.Random, keys: list[str]) -> None:
-    odd = copy.deepcopy(rng.choice(ODD_VALUES))
+    odd = copied(rng.choice(ODD_VALUES))
     match rng.randrange(6):
         case 0:
             del holder[key]
         case 1 if isinstance(holder, dict):
             holder[rng.choice([*keys, "x", ""])] = odd
         case 2 if isinstance(holder, list):
-            holder.append(copy.deepcopy(holder[key]))
+            holder.append(copied(holder[key]))
         case 3 if isinstance(holder[key], int):
             holder[key] += rng.choice([-1, 1, 1_000_000])
         case _:

@@ -1,6 +1,7 @@
 """Configuration is data: every text is read as meant or refused in one sentence."""
 
 import json
+import random
 from pathlib import Path
 
 import pytest
@@ -146,39 +147,57 @@ RARE = (
     "%YAML ",
     "\ufeff",
 )
-WORDS = st.sampled_from((*SIGNS, *SCALARS, *RARE))
-TEXTS = st.lists(WORDS | st.text(max_size=3), max_size=40).map("".join)
+PIECES = (*SIGNS, *SCALARS, *RARE)
+TEXTS = [path.read_text() for path in CONFIGS]
 
 
-@st.composite
-def mutated_configs(draw: st.DrawFn) -> str:
-    """A shipped configuration with a few pieces removed, doubled or put in."""
-    text = draw(st.sampled_from([path.read_text() for path in CONFIGS]))
-    for _ in range(draw(st.integers(1, 4))):
-        begin = draw(st.integers(0, len(text)))
-        end = draw(st.integers(begin, min(len(text), begin + 60)))
-        text = text[:begin] + draw(TEXTS | st.just(text[begin:end] * 2)) + text[end:]
+def fragments(rng: random.Random) -> str:
+    """Words of YAML in any order, now and then a character of any alphabet among them."""
+    found = rng.choices(PIECES, k=rng.randrange(40))
+    if rng.random() < 0.3:
+        found.append(chr(rng.choice([rng.randrange(128), rng.randrange(2**16)])))
+        rng.shuffle(found)
+    return "".join(found)
+
+
+def changed_config(rng: random.Random) -> str:
+    """A part of a shipped configuration with a few pieces removed, doubled or put in. Mostly a
+    small part: the parser takes 8 ms for a whole one, and errs no less on 300 characters.
+    """
+    text = rng.choice(TEXTS)
+    if rng.random() < 0.95:
+        lines = text.splitlines(keepends=True)
+        begin = rng.randrange(len(lines))
+        text = "".join(lines[begin : begin + rng.randrange(1, 12)])
+    for _ in range(rng.randrange(1, 5)):
+        begin = rng.randrange(len(text) + 1)
+        end = min(len(text), begin + rng.randrange(60))
+        put = rng.choice([fragments(rng)[:20], text[begin:end] * 2, rng.choice(PIECES), ""])
+        text = text[:begin] + put + text[end:]
     return text
 
 
-def parsed_or_refused(text: str) -> None:
-    """What a fuzzer asks: no other exception, and nothing but plain JSON."""
-    try:
-        value = yaml12.parse(text, name="file")
-    except Refused as refused:
-        said = str(refused)
-    else:
-        said = json.dumps(value, allow_nan=False)
-        assert json.loads(said) == value
-    assert "\n" not in said
+def check_texts(seeds: range) -> None:
+    """What a fuzzer asks: no other exception than Refused, and nothing but plain JSON."""
+    for seed in seeds:
+        rng = random.Random(seed)
+        text = rng.choice([fragments, changed_config])(rng)
+        try:
+            value = yaml12.parse(text, name="file")
+        except Refused as refused:
+            said = str(refused)
+        else:
+            said = json.dumps(value, allow_nan=False)
+            assert json.loads(said) == value, f"seed {seed}"
+        assert "\n" not in said, f"seed {seed}"
 
 
 @pytest.mark.promise("X2")
-@settings(max_examples=50, deadline=None)
-@given(text=TEXTS | mutated_configs())
-def test_any_text_is_read_or_refused(text: str) -> None:
-    """Fragments of YAML at random, and shipped configurations with pieces changed."""
-    parsed_or_refused(text)
+def test_any_text_is_read_or_refused() -> None:
+    """Words of YAML in any order, and parts of shipped configurations with pieces changed, 2,000
+    times.
+    """
+    check_texts(range(2_000))
 
 
 SOME_TEXT = st.sampled_from([*AS_MEANT, *SCALARS, "1e3", "12:30", "0o17", "yes", "<<", "=", "null"])
@@ -213,8 +232,6 @@ def test_what_is_printed_is_read_back_as_it_was(values: dict[str, object]) -> No
 @pytest.mark.faults
 @pytest.mark.timeout(3600)
 @pytest.mark.promise("X2")
-@settings(max_examples=20_000, deadline=None)
-@given(text=TEXTS | mutated_configs())
-def test_any_text_is_read_or_refused_at_length(text: str) -> None:
-    """The same, for longer."""
-    parsed_or_refused(text)
+def test_any_text_is_read_or_refused_at_length() -> None:
+    """The same, 200,000 times."""
+    check_texts(range(1_000_000, 1_200_000))
