@@ -15,6 +15,7 @@ from typing import Annotated, Literal, Self
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import Field, model_validator
+from pydantic.functional_validators import AfterValidator
 
 from twintide import __version__
 from twintide.clock import floor_to_minutes
@@ -28,11 +29,19 @@ SHARD_NAME = re.compile(
     r"^(?P<topic>[A-Za-z0-9._-]+)-(?P<partition>\d{5})-(?P<first>\d{20})\.parquet$"
 )
 
+
+def _no_place(name: str) -> str:
+    if name in {".", ".."}:
+        raise ValueError("no name, but a place in the file system")
+    return name
+
+
 Offset = Annotated[int, Field(ge=0, lt=2**63)]
 Count = Annotated[int, Field(ge=0, lt=2**63)]
 Partition = Annotated[int, Field(ge=0, lt=100_000)]
-Topic = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,249}$")]
-FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9._-]*$")]
+Topic = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,249}$"), AfterValidator(_no_place)]
+FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9._-]{0,254}$")]
+"""As long as a file system takes it."""
 
 
 class Stamp(Record):

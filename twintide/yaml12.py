@@ -172,7 +172,7 @@ _READERS: dict[tuple[type[yaml.Node], str], Callable[[_Reading, Any, int], Any]]
 
 def _check_form(node: yaml.ScalarNode, kind: str) -> None:
     """A tag may name another kind than the text has: `!!int yes`."""
-    if not re.match(_IMPLICIT[kind][0], node.value):
+    if not re.fullmatch(_IMPLICIT[kind][0], node.value):
         raise _Refusal(f"{_short(node.value)} is no {kind}", node)
 
 

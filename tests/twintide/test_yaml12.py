@@ -49,6 +49,7 @@ REFUSED = {
     "a tag of one's own": "a: !secret b",
     "a tag that does not fit": "a: !!int yes",
     "a number by tag in base 60": "a: !!int '12:30'",
+    "a number by tag with a line end": 'a: !!int "5\\n"',
     "infinity by tag": "a: !!float .inf",
     "truth by tag": "a: !!bool maybe",
     "a null by tag": "a: !!null b",
