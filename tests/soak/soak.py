@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pyarrow.compute as pc
+from kafka.errors import KafkaError
 from rich.console import Console
 from rich.table import Table
 
@@ -119,9 +120,16 @@ def _strike(
                 order.insert(0, fault)
             else:
                 name = fault.__name__
-                say(f"{now - began:6.1f} s  {name}")
-                open_.append((now + chance.uniform(2, 12), name, FAULTS[fault], fault(line)))
-                struck[name] += 1
+                lasts = chance.uniform(2, 12)
+                try:
+                    mend = fault(line)
+                except KafkaError as error:  # a broker that is down by another fault
+                    say(f"{now - began:6.1f} s  {name} could not strike: {error}")
+                    struck[f"{name}, could not strike"] += 1
+                else:
+                    say(f"{now - began:6.1f} s  {name}")
+                    open_.append((now + lasts, name, FAULTS[fault], mend))
+                    struck[name] += 1
             next_at = monotonic_seconds() + chance.uniform(1, 6)
         pause.wait(0.5)
     for entry in open_:

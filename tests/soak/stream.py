@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+from kafka.errors import KafkaError
 
 from tests.soak.fast_clock import FastClock
 from twintide.clock import to_unix_ms
@@ -77,14 +78,20 @@ class Stream(threading.Thread):
 
     def transaction(self, partition: int, count: int, *, name: str) -> Any:
         """The producer of a transaction that has sent `count` events, and waits for its end."""
-        producer = KafkaProducer(bootstrap_servers=self._servers, transactional_id=name)
-        producer.init_transactions()
-        producer.begin_transaction()
-        for _ in range(count):
-            value = self._event(self._clock.right())
-            stamp = to_unix_ms(self._clock.right())
-            producer.send(self.topic, value, partition=partition, timestamp_ms=stamp)
-        producer.flush()
+        producer = KafkaProducer(
+            bootstrap_servers=self._servers, transactional_id=name, max_block_ms=15_000
+        )
+        try:
+            producer.init_transactions()
+            producer.begin_transaction()
+            for _ in range(count):
+                value = self._event(self._clock.right())
+                stamp = to_unix_ms(self._clock.right())
+                producer.send(self.topic, value, partition=partition, timestamp_ms=stamp)
+            producer.flush(timeout=15)
+        except KafkaError:
+            producer.close(timeout=0)
+            raise
         return producer
 
     def _send(self, producer: Any, now: datetime) -> None:
