@@ -5,7 +5,9 @@ and would find nothing. What does not fit is refused by name, never guessed. Eve
 and nothing is turned into Python objects before its size is known.
 """
 
+import json
 import math
+import re
 from collections.abc import Sequence
 from typing import Annotated, Any
 
@@ -14,7 +16,7 @@ import pyarrow as pa
 from msgspec import Meta, Struct
 
 from twintide.errors import Refused
-from twintide.events import EventSchema
+from twintide.events import ARROW_TYPES, EventSchema
 
 MAX_EXCLUDED = 10_000
 MAX_RECENT = 10_000
@@ -25,6 +27,7 @@ MAX_TEXT = 1_000
 """Characters of an id or another text: its key is computed eight bytes after the other."""
 
 Id = int | str
+_K = 100
 
 
 class RecommendRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -33,7 +36,7 @@ class RecommendRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     user_id: Annotated[
         Id | None, Meta(description="null: an anonymous user; an unknown one is answered as such")
     ]
-    k: Annotated[int, Meta(ge=1, le=2**31, description="how many items")] = 100
+    k: Annotated[int, Meta(ge=1, le=2**31, description="how many items")] = _K
     features: Annotated[
         dict[str, msgspec.Raw],
         Meta(description='columns of the event that the query tower reads, such as {"region": 3}'),
@@ -55,18 +58,41 @@ _REQUEST = msgspec.json.Decoder(RecommendRequest)
 _NO_JSON = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 """What the decoder raises at bytes that are no JSON, no text, or nested without end."""
 
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+
 
 def parse_request(body: bytes) -> RecommendRequest:
     """Raises Refused, naming the first key that is wrong."""
     try:
-        return _REQUEST.decode(body)
+        request = _REQUEST.decode(body)
+        if body.count(b":") > _keys_seen(request):
+            json.loads(body, object_pairs_hook=_check_keys, parse_int=str, parse_float=str)
     except _NO_JSON as error:
         problem, _, place = str(error).partition(" - at `$.")
+        if problem == "Input data was truncated" and _SURROGATE.search(body):
+            problem = "a text holds half a character, a lone surrogate"
         key = place.rstrip("`")
         raise Refused(
             f"the request is not valid: {f'{key}: ' if key else ''}{problem[:200]}",
             hint='such as {"user_id": 7, "k": 10}; /openapi.json describes it',
         ) from None
+    return request
+
+
+def _keys_seen(request: RecommendRequest) -> int:
+    """No fewer colons are in the JSON: where there are no more, no key was given twice."""
+    given = request.k != _K, request.features, request.recent is not None, request.exclude
+    return 1 + sum(map(bool, given)) + len(request.features)
+
+
+def _check_keys(pairs: list[tuple[str, Any]]) -> None:
+    """The decoder takes the last of two, which need not be what a proxy before it saw."""
+    names = [name for name, _ in pairs]
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise Refused(
+            f"the request has the key {twice[:80]!r} twice", hint="give each key at most once"
+        )
 
 
 def request_schema() -> dict[str, Any]:
@@ -88,7 +114,7 @@ def ids_of(values: Sequence[Id | None], events: EventSchema, column: str, *, wha
     if fits is str:
         _check_texts(values, what)
     try:
-        return pa.array(values, events.arrow_schema().field(column).type)
+        return pa.array(values, ARROW_TYPES[kind])
     except (pa.ArrowException, OverflowError, UnicodeError):
         raise _misfit(what, kind, column, "out of range") from None
 
@@ -102,7 +128,7 @@ def feature_of(raw: msgspec.Raw | None, events: EventSchema, column: str) -> pa.
     if isinstance(value, str | list):
         _check_texts([value] if isinstance(value, str) else value, what)
     try:
-        return pa.array([value], events.arrow_schema().field(column).type)
+        return pa.array([value], ARROW_TYPES[kind])
     except (pa.ArrowException, OverflowError, UnicodeError):
         raise _misfit(what, kind, column, "out of range") from None
 
