@@ -2,15 +2,17 @@
 
 Whoever opens connections and says nothing, sends a byte a second or never reads the answers costs
 the others nothing: each step has its time, and where all places are taken, the connection that has
-waited longest without a request makes room for a new one.
+waited longest without a request makes room for a new one. What takes longer to read than to send
+is not read.
 """
 
 import asyncio
 import json
+import re
 import resource
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from typing import Any, NoReturn
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -22,9 +24,19 @@ HEAD_SECONDS = 10.0
 """
 
 REQUEST_SECONDS = 30.0
-"""From the end of the head until the client has taken the whole answer."""
+"""From the end of the head to the end of the answer, and as long again until a client that reads
+slowly has taken what was written for it.
+"""
 
 MAX_HEAD_BYTES = 16_384
+MAX_LINES = 100
+"""Of a head, or behind a body in chunks: each takes as long to read as kilobytes of a body."""
+
+PIECES = 256
+"""Into so many pieces any body may be cut. One in more has this many bytes a piece, on average."""
+
+READ_BYTES = 16_384
+"""Of one connection, before the others have their turn."""
 
 _FILES_FOR_OTHER_THINGS = 100
 """Open files that a server needs besides its connections: libraries, versions that it loads."""
@@ -95,20 +107,75 @@ class Lobby:
         self.asks(connection)
 
 
+class Parser(h11.Connection):
+    """h11's reader of HTTP, which leaves unread what costs too much or can mean two things."""
+
+    def __init__(self) -> None:
+        super().__init__(h11.SERVER, MAX_HEAD_BYTES)
+        self.objection = (400, "this is no valid HTTP request")
+        """Status and message for what was raised last."""
+
+        self._pieces = self._bytes = 0
+
+    def next_event(self) -> Any:
+        """h11's."""
+        if self.their_state is h11.IDLE:
+            self._count_lines()
+        event = super().next_event()
+        if isinstance(event, h11.Data):
+            self._count_piece(len(event.data))
+        elif isinstance(event, h11.Request):
+            self._pieces = self._bytes = 0
+            if {b"content-length", b"transfer-encoding"} <= {name for name, _ in event.headers}:
+                self._object(400, "Content-Length and Transfer-Encoding say two lengths of a body")
+        elif isinstance(event, h11.EndOfMessage) and len(event.headers) > MAX_LINES:
+            self._object(431, f"at most {MAX_LINES} lines may follow a body")
+        return event
+
+    def is_between_requests(self) -> bool:
+        """Whether the client has sent all of a request, and nothing of the next one."""
+        return self.their_state is h11.IDLE and not self.trailing_data[0]
+
+    def _count_lines(self) -> None:
+        """Of a head that h11 would begin to read now."""
+        waiting, _ = self.trailing_data
+        if (
+            waiting.count(b"\n") > MAX_LINES
+            and _END_OF_HEAD.split(waiting, 1)[0].count(b"\n") >= MAX_LINES
+        ):
+            self._object(431, f"the head of a request has at most {MAX_LINES} lines")
+
+    def _count_piece(self, count: int) -> None:
+        self._pieces += 1
+        self._bytes += count
+        if self._pieces > PIECES and self._bytes < self._pieces * PIECES:
+            self._object(400, "the body comes in too many small pieces")
+
+    def _object(self, status: int, message: str) -> NoReturn:
+        self.objection = status, message
+        raise h11.RemoteProtocolError(message)
+
+
 class Connection(H11Protocol):
     """uvicorn's HTTP connection, with a time limit on each step and errors in JSON."""
 
+    conn: Parser
+
     def __init__(self, *, lobby: Lobby, **given: Any) -> None:
         super().__init__(**given)
+        self.conn = Parser()
         self.has_asked = False
         """Whether it ever had a whole head."""
 
         self._lobby = lobby
         self._is_asking = False
         self._deadline: asyncio.TimerHandle | None = None
+        self._taking: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """uvicorn's, then: a place, or none."""
+        transport.max_size = READ_BYTES  # type: ignore[attr-defined]  # asyncio's own is 256 KiB
+        transport.set_write_buffer_limits(high=0)  # pause as soon as the client has to take more
         super().connection_made(transport)
         self._lobby.waits(self)
         self._within(self._lobby.limits.head_seconds)
@@ -128,6 +195,17 @@ class Connection(H11Protocol):
         self._within(None)
         super().on_response_complete()  # takes up the next request, where it has come already
         self._look()
+
+    def pause_writing(self) -> None:
+        """uvicorn's; the client has so long to take what has been written for it."""
+        super().pause_writing()
+        self._taking = self.loop.call_later(self._lobby.limits.request_seconds, self._left_lying)
+
+    def resume_writing(self) -> None:
+        """uvicorn's; it has taken all."""
+        super().resume_writing()
+        if self._taking is not None:
+            self._taking.cancel()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """uvicorn's, and the place is free."""
@@ -149,9 +227,9 @@ class Connection(H11Protocol):
             self.hang_up()
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002  uvicorn says it in plain text
-        """What h11 cannot read."""
-        hint = f"HTTP/1.1, with a head of at most {MAX_HEAD_BYTES:,} bytes"
-        self.refuse(400, "this is no valid HTTP request", hint=hint)
+        """What cannot be read, or is not."""
+        status, message = self.conn.objection
+        self.refuse(status, message, hint=_HOW_TO_ASK)
 
     def refuse(self, status: int, message: str, *, hint: str) -> None:
         """Answer without asking the application, and hang up."""
@@ -169,12 +247,16 @@ class Connection(H11Protocol):
         self.transport.abort()
 
     def _look(self) -> None:
-        """A head that is complete makes a request."""
+        """A head that is complete makes a request; the rest of one that was refused makes none."""
         cycle: Any = self.cycle  # None before the first one, whatever uvicorn's annotation says
-        if cycle is not None and not cycle.response_complete and not self._is_asking:
+        if cycle is None or self._is_asking:
+            return
+        if not cycle.response_complete:
             self._is_asking = self.has_asked = True
             self._lobby.asks(self)
             self._within(self._lobby.limits.request_seconds)
+        elif self._deadline is not None and self.conn.is_between_requests():
+            self._within(self.timeout_keep_alive)
 
     def _within(self, seconds: float | None) -> None:
         """The next step must come in time; None: it may take as long as uvicorn lets it."""
@@ -189,7 +271,17 @@ class Connection(H11Protocol):
             self.hang_up()  # an answer has begun, or the client does not read
         else:
             self.refuse(408, "the head of the request did not come in time", hint="send it at once")
-            self._within(self._lobby.limits.head_seconds)  # for a client that does not read this
+
+    def _left_lying(self) -> None:
+        self._lobby.log.warning("client_too_slow", during="answer")
+        self.hang_up()
 
 
-_PHRASES = {400: "Bad Request", 408: "Request Timeout", 503: "Service Unavailable"}
+_END_OF_HEAD = re.compile(rb"\n\r?\n")
+_HOW_TO_ASK = f"HTTP/1.1, with a head of at most {MAX_HEAD_BYTES:,} bytes and a Content-Length"
+_PHRASES = {
+    400: "Bad Request",
+    408: "Request Timeout",
+    431: "Request Header Fields Too Large",
+    503: "Service Unavailable",
+}

@@ -19,7 +19,7 @@ from starlette.types import ASGIApp
 
 from publisher.reader import load_version
 from serving.app import create_app
-from serving.connections import MAX_HEAD_BYTES, Connection, Limits, Lobby, limits_of
+from serving.connections import Connection, Limits, Lobby, limits_of
 from serving.follower import Follower
 from serving.log import BoundedLog, take_over_library_logs
 from serving.request import id_from_text, parse_request
@@ -56,11 +56,11 @@ class HttpServer(uvicorn.Server):
             uvicorn.Config(
                 app,
                 http=http,
+                loop="asyncio",  # `connections` speaks to its transports
                 ws="none",
                 log_config=None,
                 access_log=False,
                 lifespan="off",
-                h11_max_incomplete_event_size=MAX_HEAD_BYTES,
                 timeout_keep_alive=KEEP_ALIVE_SECONDS,
                 timeout_graceful_shutdown=GOODBYE_SECONDS,
                 # asyncio takes so many in one go, before any of them can be turned away: a burst
