@@ -7,9 +7,11 @@ ask for it.
 import asyncio
 import hmac
 import json
+import re
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
@@ -59,10 +61,16 @@ def create_app(
     metrics_need_token: bool = True,
 ) -> ASGIApp:
     """The application; the follower is run by whoever runs this."""
-    app = FastAPI(title="Twintide", version=__version__, docs_url=None, redoc_url=None)
+    app = FastAPI(
+        title="Twintide",
+        version=__version__,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,  # it would send clients to whatever the Host header says
+    )
     metrics = Metrics(follower, clock=clock)
     bodies = Bodies(MAX_BODY_BYTES_IN_ALL)
-    turns = ThreadPoolExecutor(1, thread_name_prefix="large-requests")
+    turns = Turns()
     app.add_exception_handler(Refusal, _refusal)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(Exception, _unexpected(log))
@@ -110,7 +118,25 @@ def create_app(
         return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
     open_paths = OPEN_PATHS if metrics_need_token else OPEN_PATHS | {"/metrics"}
-    return app if token is None else TokenGuard(app, token, open_paths)
+    return AsGet(app if token is None else TokenGuard(app, token, open_paths))
+
+
+class AsGet:
+    """HEAD asks for what GET would answer (uvicorn leaves the body out), and a proxy may send the
+    whole URL for the path.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One ASGI connection."""
+        method = "GET" if scope["method"] == "HEAD" else scope["method"]
+        path = _AUTHORITY.sub("", scope["path"], count=1)
+        await self._app({**scope, "method": method, "path": path}, receive, send)
+
+
+_AUTHORITY = re.compile(r"^http://[^/]*", re.IGNORECASE)
 
 
 class TokenGuard:
@@ -144,7 +170,9 @@ def json_answer(content: dict[str, Any], *, status: int = 200) -> Response:
 
 
 class Bodies:
-    """The bodies of all requests at work, which together have a bound."""
+    """The bodies of all large requests at work, which together have a bound. Small ones have room
+    in any case.
+    """
 
     def __init__(self, limit_bytes: int) -> None:
         self._free_bytes = limit_bytes
@@ -154,18 +182,16 @@ class Bodies:
         """The body of a request, until it is answered. Raises Refusal where it is too large, comes
         too slowly, or too many others are at work.
         """
-        body = bytearray()
+        _check_length(int(request.headers.get("Content-Length", "0")))
+        body, taken = bytearray(), 0
         try:
             async with asyncio.timeout(BODY_SECONDS):
                 async for part in request.stream():
-                    self._take(len(part))
                     body += part
-                    if len(body) > MAX_BODY_BYTES:
-                        raise Refusal(
-                            413,
-                            f"a request has at most {MAX_BODY_BYTES} bytes",
-                            hint="exclude fewer items",
-                        )
+                    _check_length(len(body))
+                    if len(body) > SMALL_BODY_BYTES:
+                        self._take(len(body) - taken)
+                        taken = len(body)
             yield bytes(body)
         except TimeoutError:
             raise Refusal(
@@ -176,7 +202,7 @@ class Bodies:
         except ClientDisconnect:
             raise Refusal(400, "the client went away before it had sent its request") from None
         finally:
-            self._free_bytes += len(body)
+            self._free_bytes += taken
 
     def _take(self, count: int) -> None:
         if count > self._free_bytes:
@@ -184,21 +210,50 @@ class Bodies:
         self._free_bytes -= count
 
 
+class Turns:
+    """Large requests are answered in a thread of their own, one after the other."""
+
+    def __init__(self) -> None:
+        self._turn = asyncio.Lock()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="large-requests")
+
+    async def take(self, request: Request, answer: Callable[[], Response]) -> Response:
+        """An answer in its turn; none is made for a client that has hung up meanwhile."""
+        async with self._turn:
+            if await request.is_disconnected():
+                raise ClientDisconnect
+            return await asyncio.get_running_loop().run_in_executor(self._thread, answer)
+
+
 async def _recommend(
-    request: Request,
-    follower: Follower,
-    metrics: Metrics,
-    bodies: Bodies,
-    turns: ThreadPoolExecutor,
+    request: Request, follower: Follower, metrics: Metrics, bodies: Bodies, turns: Turns
 ) -> Response:
     try:
+        _check_coding(request.headers.get("Content-Encoding", "identity"))
         async with bodies.of(request) as body:
             if len(body) <= SMALL_BODY_BYTES:
                 return _answer(body, follower, metrics)
-            loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(turns, _answer, body, follower, metrics)
+            return await turns.take(request, partial(_answer, body, follower, metrics))
     except Refusal as refusal:
         return refusal.answer
+    except asyncio.CancelledError:  # uvicorn, when it has waited long enough at the end
+        return Refusal(503, "the server ends", hint="try again").answer
+
+
+def _check_length(count: int) -> None:
+    if count > MAX_BODY_BYTES:
+        raise Refusal(
+            413, f"a request has at most {MAX_BODY_BYTES} bytes", hint="exclude fewer items"
+        )
+
+
+def _check_coding(coding: str) -> None:
+    if coding.strip().lower() != "identity":
+        raise Refusal(
+            415,
+            f"the body is encoded as {coding[:80]!r}, which is not read here",
+            hint="send JSON as it is, without Content-Encoding",
+        )
 
 
 def _answer(body: bytes, follower: Follower, metrics: Metrics) -> Response:
@@ -224,7 +279,9 @@ async def _http_error(_: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise error
     hint = "POST /v1/recommend, GET /v1/version /livez /readyz /metrics"
-    return Refusal(error.status_code, str(error.detail), hint=hint).answer
+    refusal = Refusal(error.status_code, str(error.detail), hint=hint)
+    refusal.answer.headers.update(error.headers or {})  # Allow: which methods there are
+    return refusal.answer
 
 
 def _unexpected(log: BoundedLog) -> Callable[[Request, Exception], Any]:
@@ -261,12 +318,14 @@ _RECOMMEND: dict[str, Any] = {
         **{
             status: _ERROR | {"description": what}
             for status, what in {
-                "400": "The client went away, or it is no HTTP.",
+                "400": "The client went away, it is no HTTP, or the body comes in small pieces.",
                 "401": "The bearer token is missing or wrong.",
                 "408": "The request came too slowly.",
                 "413": "The request is too large.",
+                "415": "The body is compressed.",
                 "422": "The request does not fit: the message names the key.",
-                "503": "No version is live yet, or the server is full: try again.",
+                "431": "The head of the request is too large.",
+                "503": "No version is live yet, or the server is full or ends: try again.",
             }.items()
         },
     },
