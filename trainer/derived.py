@@ -326,7 +326,7 @@ def statistics_at(
     *,
     oldest: Ints | None = None,
 ) -> Floats:
-    """float32 [N, spec.width()]: of each item, log share of clicks in each window before its
+    """float32 [N, spec.count]: of each item, log share of clicks in each window before its
     instant, trend, age, is new.
 
     Each instant of `at_ms` lies on a bucket boundary; buckets before `oldest` do not count. The

@@ -33,4 +33,4 @@ def hourly_rates(deployment: Deployment) -> Rates:
     config, model = deployment.training.hourly, deployment.model
     if config.learns == "everything":
         return Rates(model.all_table_names(), config.row_learning_rate, config.dense_learning_rate)
-    return Rates(model.id_tables(deployment.events), config.row_learning_rate, None)
+    return Rates(model.hourly_tables(deployment.events), config.row_learning_rate, None)

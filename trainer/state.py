@@ -182,7 +182,7 @@ class DerivedState:
         return self.histories.before(clicks)
 
     def statistics_of(self, clicks: Clicks, spec: ItemStatistics, catalogue: Catalogue) -> Numbers:
-        """Of each click's item, as a server had them that refreshes as declared: [N, spec.width()].
+        """Of each click's item, as a server had them that refreshes as declared: [N, spec.count].
 
         The clicks are not folded in yet, but `catalogue` has their items. Only clicks of units
         before a click's own count, as its refresh came before.

@@ -235,6 +235,13 @@ def _tables(events: EventSchema, model: ModelSpec) -> Problems:
                 hint="give each a table of its own",
                 reads=("events.item", *(f"model.{name}" for name in kinds)),
             )
+    for table in model.tables:
+        if table not in readers:
+            yield Problem(
+                f"model.tables.{table}",
+                f"no feature reads a table {table!r}; they read {', '.join(sorted(readers))}",
+                hint=f"`table: {table}` in a feature, or leave it out",
+            )
 
 
 def _file_columns(events: EventSchema, data_file: "DataFileConfig") -> Problems:

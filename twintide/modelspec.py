@@ -1,7 +1,7 @@
 """The `model:` of a declaration: what a two-tower model sees, its tables, its towers, its loss."""
 
 from collections.abc import Iterator
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -9,10 +9,24 @@ from twintide.events import EventSchema
 from twintide.features import Feature
 from twintide.features.history import History
 from twintide.features.item_statistics import ItemStatistics
-from twintide.features.kind import SIDES, Kind, LookedUp, Side
+from twintide.features.kind import SIDES, Kind, LookedUp, Name, Side
 
 LayerWidth = Annotated[int, Field(ge=16, le=16_384)]
 """In a narrower layer all units may die at once, and every item gets the same vector."""
+
+
+class TableSpec(BaseModel):
+    """An embedding table: how wide its rows are, and who changes them."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    width: Annotated[int, Field(ge=1, le=1024)] | None = None
+    """Numbers in one row; null: as `model.embedding_width` says."""
+
+    changed_by: Literal["hourly", "nightly"] | None = None
+    """`hourly`: both lines learn its rows; `nightly`: the nightly retrain only; null: hourly where
+    it is looked up by user or item id, else nightly.
+    """
 
 
 class ModelSpec(BaseModel):
@@ -21,7 +35,10 @@ class ModelSpec(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     embedding_width: Annotated[int, Field(ge=4, le=1024)] = 64
-    """Numbers in one row of a table."""
+    """Numbers in one row of a table, where `tables` does not say otherwise."""
+
+    tables: dict[Name, TableSpec] = {}
+    """By name of a table that a feature reads: what is special about it."""
 
     query: Annotated[tuple[Feature, ...], Field(min_length=1)]
     """What the query tower sees: the user and the moment."""
@@ -60,7 +77,11 @@ class ModelSpec(BaseModel):
 
     def input_width(self, features: tuple[Kind, ...]) -> int:
         """Numbers that these features give to a tower, side by side."""
-        return sum(feature.width(self.embedding_width) for feature in features)
+        return sum(feature.width(self.table_width) for feature in features)
+
+    def table_width(self, table: str) -> int:
+        """Numbers in one row of a table."""
+        return self.tables.get(table, _PLAIN_TABLE).width or self.embedding_width
 
     def columns_read(self, side: Side) -> tuple[str, ...]:
         """Event columns that a side's features read, in order of first use."""
@@ -75,10 +96,17 @@ class ModelSpec(BaseModel):
         """Tables that either side reads, in order of first use."""
         return tuple(dict.fromkeys((*self.table_names("query"), *self.table_names("candidate"))))
 
-    def id_tables(self, events: EventSchema) -> tuple[str, ...]:
-        """Tables looked up by user or item id: all that an hourly pass may change."""
+    def hourly_tables(self, events: EventSchema) -> tuple[str, ...]:
+        """Tables that an hourly pass may change: those looked up by user or item id, where the
+        declaration does not say otherwise.
+        """
         lookups = (*self.lookups("query"), *self.lookups("candidate"))
-        return tuple(dict.fromkeys(f.table for f in lookups if f.is_of_users_or_items(events)))
+        of_ids = {feature.table for feature in lookups if feature.is_of_users_or_items(events)}
+        return tuple(name for name in self.all_table_names() if self._is_hourly(name, of_ids))
+
+    def _is_hourly(self, table: str, of_ids: set[str]) -> bool:
+        said = self.tables.get(table, _PLAIN_TABLE).changed_by
+        return table in of_ids if said is None else said == "hourly"
 
     def item_feature(self, events: EventSchema) -> LookedUp:
         """The candidate's item id; its table has a row for every item of the catalogue."""
@@ -91,3 +119,6 @@ class ModelSpec(BaseModel):
     def item_statistics(self) -> ItemStatistics | None:
         """The item statistics, where the model declares them."""
         return next((f for f in self.candidate if isinstance(f, ItemStatistics)), None)
+
+
+_PLAIN_TABLE = TableSpec()

@@ -130,7 +130,7 @@ def histories_of(items: npt.NDArray[np.int64], *, seed: int = 1) -> Histories:
 def candidates_of(deployment: Deployment, items: npt.NDArray[np.int64]) -> Encoded:
     rng = np.random.default_rng(7)
     statistics = next(f for f in deployment.model.candidate if isinstance(f, ItemStatistics))
-    values = rng.normal(size=(len(items), statistics.width())).astype(np.float32)
+    values = rng.normal(size=(len(items), statistics.count)).astype(np.float32)
     return {
         "item": one_id_each(keys_of(pa.array(items))),
         "category": one_id_each(keys_of(pa.array(items % CATEGORIES))),

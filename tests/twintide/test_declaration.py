@@ -132,6 +132,12 @@ WRONG: dict[str, tuple[Change, str]] = {
     "a temperature of zero": (section("model", temperature=0), "model.temperature"),
     "a temperature that overflows": (section("model", temperature=1e-40), "model.temperature"),
     "a width beyond memory": (section("model", embedding_width=10**9), "model.embedding_width"),
+    "a table nobody reads": (section("model", tables={"itme": {"width": 8}}), "tables.itme"),
+    "a table of no width": (section("model", tables={"item": {"width": 0}}), "tables.item.width"),
+    "a table that nobody changes": (
+        section("model", tables={"item": {"changed_by": "never"}}),
+        "tables.item.changed_by",
+    ),
     "a layer of no width": (section("model", hidden=[0]), "model.hidden.0"),
     "a user that is a list": (section("events", user="topics"), "events.user"),
     "a user that is a number": (section("events", user="watch_seconds"), "events.user"),

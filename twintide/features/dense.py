@@ -39,8 +39,8 @@ class Dense(Measured):
     def reads(self) -> tuple[str, ...]:
         return (self.column,)
 
-    def width(self, table_width: int) -> int:
-        del table_width
+    @property
+    def count(self) -> int:
         return 1
 
     def encode(self, events: pa.Table, *, time_column: str) -> Numbers:

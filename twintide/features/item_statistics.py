@@ -41,9 +41,9 @@ class ItemStatistics(Measured):
     refresh_offset_minutes: Annotated[int, Field(ge=0, le=MINUTES_OF_A_WEEK)] = 0
     """Where the grid of refreshes begins, in minutes after midnight UTC."""
 
-    def width(self, table_width: int = 0) -> int:
+    @property
+    def count(self) -> int:
         """A share for each window, trend, age, and whether the item is new."""
-        del table_width
         return len(self.windows_minutes) + 3
 
     def popularity(self) -> tuple[int, float]:

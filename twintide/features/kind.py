@@ -41,6 +41,10 @@ Side = Literal["query", "candidate"]
 SIDES: tuple[Side, Side] = ("query", "candidate")
 
 
+WidthOf = Callable[[str], int]
+"""Name of a table -> numbers in one of its rows."""
+
+
 @dataclass(frozen=True)
 class Doubt:
     """Why a feature would learn nothing from a sample of events, and what to do."""
@@ -103,8 +107,8 @@ class Kind(BaseModel, ABC):
         return False
 
     @abstractmethod
-    def width(self, table_width: int) -> int:
-        """Numbers that it gives to its tower, where a row of its table has `table_width`."""
+    def width(self, width_of: WidthOf) -> int:
+        """Numbers that it gives to its tower."""
 
     def popularity(self) -> tuple[int, float] | None:
         """Which of its numbers says best how popular an item is, and what brings it to the scale of
@@ -160,9 +164,9 @@ class LookedUp(Kind):
         del events
         return False
 
-    def width(self, table_width: int) -> int:
+    def width(self, width_of: WidthOf) -> int:
         """A row of its table, or a pool of rows."""
-        return table_width
+        return width_of(self.table)
 
 
 def spread(keys: Keys, count: int) -> Keys:

@@ -1,9 +1,11 @@
 """The three shapes of a feature's rows, and how each lies in an Arrow column."""
 
+from abc import abstractmethod
+
 import numpy as np
 import pyarrow as pa
 
-from twintide.features.kind import Kind, LookedUp
+from twintide.features.kind import Kind, LookedUp, WidthOf
 from twintide.ragged import Ids, Numbers, one_id_each
 
 
@@ -38,8 +40,18 @@ class ManyIds(LookedUp):
 class Measured(Kind):
     """Numbers for each row: a column of fixed-size lists of float32."""
 
+    @property
+    @abstractmethod
+    def count(self) -> int:
+        """Numbers in one row."""
+
+    def width(self, width_of: WidthOf) -> int:
+        """As many as it has."""
+        del width_of
+        return self.count
+
     def no_rows(self) -> Numbers:
-        return Numbers(np.zeros((0, self.width(0)), np.float32))
+        return Numbers(np.zeros((0, self.count), np.float32))
 
     def to_arrow(self, rows: Ids | Numbers) -> pa.Array:
         values = _numbers(rows).values

@@ -52,7 +52,7 @@ class TwoTower:
             torch.manual_seed(seed)
             towers = Towers(spec).to(device)
         tables = {
-            name: Table.empty(spec.embedding_width, device=device)
+            name: Table.empty(spec.table_width(name), device=device)
             for name in spec.all_table_names()
         }
         return cls(spec, tables, towers)
@@ -161,7 +161,7 @@ class TwoTower:
             for name in spec.all_table_names():
                 if f"table.{name}.keys" in arrays:
                     keys, weights = arrays[f"table.{name}.keys"], arrays[f"table.{name}.weights"]
-                    if weights.shape != (len(keys), spec.embedding_width):
+                    if weights.shape != (len(keys), spec.table_width(name)):
                         raise Corrupt(
                             f"table {name} has {len(keys)} ids and weights of shape {weights.shape}"
                         )

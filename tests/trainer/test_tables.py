@@ -1,0 +1,67 @@
+"""What `model.tables` says of an embedding table: how wide it is, and which line changes it."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from publisher.publish import publish
+from tests.trainer.conftest import Line, MakeLine, at
+from twintide.clock import HeldClock
+
+
+def with_tables(tables: dict[str, Any]) -> dict[str, Any]:
+    return {"model": {"tables": tables}}
+
+
+def changed(line: Line) -> set[str]:
+    """Tables of which an hourly pass changed a row that was there before it."""
+    before, after = line.night(0).arrays, line.hour(1, 2).arrays
+    return {
+        name.split(".")[1]
+        for name in before
+        if name.startswith("table.")
+        and name.endswith(".weights")
+        and not np.array_equal(before[name], after[name][: len(before[name])])
+    }
+
+
+@pytest.mark.promise("T3")
+def test_an_hourly_pass_changes_the_tables_that_are_said_to_be_hourly(make_line: MakeLine) -> None:
+    """By default those of users and items; a side table joins where it is said, an id table stays
+    where it is said.
+    """
+    said = {"region": {"changed_by": "hourly"}, "user": {"changed_by": "nightly"}}
+
+    assert changed(make_line()) == {"user", "item"}
+    assert changed(make_line(with_tables(said))) == {"region", "item"}
+
+
+def test_tables_may_have_widths_of_their_own(make_line: MakeLine) -> None:
+    """Each row is as wide as said, both lines learn on, and a version of it answers."""
+    line = make_line(with_tables({"item": {"width": 12}, "hour": {"width": 2}}))
+
+    widths = {
+        name.split(".")[1]: array.shape[1]
+        for name, array in line.night(0).arrays.items()
+        if name.endswith(".weights") and name.startswith("table.")
+    }
+    line.hour(1, 2)
+    outcome = publish(line.deployment, clock=HeldClock(at(1, 3)))
+
+    assert widths == {"user": 8, "item": 12, "hour": 2, "region": 8, "category": 8, "topic": 8}
+    assert outcome.promoted
+
+
+def test_new_items_of_a_nightly_item_table_wait_for_their_rows_and_not_for_their_version(
+    make_line: MakeLine,
+) -> None:
+    """Until the night they have the default row, and the gate takes that for what was declared."""
+    line = make_line(with_tables({"item": {"changed_by": "nightly"}}))
+    line.night(0)
+    hourly = line.hour(1, 5)
+
+    outcome = publish(line.deployment, clock=HeldClock(at(1, 6)))
+
+    assert len(hourly.catalogue) > len(hourly.arrays["table.item.keys"]) - 1
+    assert outcome.promoted
