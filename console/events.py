@@ -102,7 +102,7 @@ def _add_reasons(found: Events, deployment: "Deployment", *, until: "datetime") 
 def _read(path: Path) -> Iterator[Reason]:
     import pyarrow as pa
 
-    from twintide.errors import Corrupt
+    from twintide.errors import Corrupt, words_of
     from twintide.events import OFFSET_COLUMN, PARTITION_COLUMN
     from twintide.rowgroups import DAMAGED
 
@@ -111,7 +111,7 @@ def _read(path: Path) -> Iterator[Reason]:
             rows = file.read_all()
     except DAMAGED as error:
         raise Corrupt(
-            f"quarantine file {path} cannot be read: {error}", hint="`twintide verify`"
+            f"quarantine file {path} cannot be read: {words_of(error)}", hint="`twintide verify`"
         ) from error
     for row in rows.to_pylist():
         text = row["message"][:_SHOWN_BYTES].decode("utf-8", errors="backslashreplace")

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from twintide.clock import floor_to_minutes
 from twintide.config import Deployment
-from twintide.errors import Corrupt
+from twintide.errors import Corrupt, words_of
 from twintide.rowgroups import DAMAGED
 from twintide.shards import Ledger, ShardFooter, ShardName
 
@@ -82,7 +82,7 @@ def _nulls_of(name: ShardName, deployment: Deployment) -> Counter[str]:
     try:
         metadata = pq.read_metadata(name.path)
     except DAMAGED as error:
-        raise Corrupt(f"shard {name.path} cannot be read: {error}") from error
+        raise Corrupt(f"shard {name.path} cannot be read: {words_of(error)}") from error
     found: Counter[str] = Counter()
     held = set()
     for group in range(metadata.num_row_groups):

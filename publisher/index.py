@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from publisher.index_layout import check_layout
-from twintide.errors import Corrupt
+from twintide.errors import Corrupt, words_of
 
 Vectors = npt.NDArray[np.float32]
 """float32 [rows, output width + 1]."""
@@ -164,7 +164,7 @@ def parse(data: bytes, *, dimension: int) -> ItemIndex:
     try:
         index = faiss.deserialize_index(np.frombuffer(data, np.uint8))
     except RuntimeError as error:
-        raise Corrupt(f"the item index cannot be read: {error}") from error
+        raise Corrupt(f"the item index cannot be read: {words_of(error)}") from error
     if not isinstance(index, faiss.IndexFlat | faiss.IndexIVF):
         raise Corrupt(f"the item index is a {type(index).__name__}, which Twintide does not write")
     width = _ivf_width(dimension) if isinstance(index, faiss.IndexIVF) else dimension

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from twintide.errors import Corrupt
+from twintide.errors import Corrupt, words_of
 from twintide.files import write_and_fsync
 from twintide.records import Record
 from twintide.rowgroups import DAMAGED
@@ -92,7 +92,7 @@ def parse_table(contents: dict[str, bytes], name: str) -> pa.Table:
     try:
         return pq.read_table(pa.BufferReader(contents[name]))
     except DAMAGED as error:
-        raise Corrupt(f"{name} is missing or no table: {error}") from error
+        raise Corrupt(f"{name} is missing or no table: {words_of(error)}") from error
 
 
 def _read_verified_file(folder: Path, name: str, entry: FileEntry) -> bytes:
@@ -104,7 +104,7 @@ def _read_verified_file(folder: Path, name: str, entry: FileEntry) -> bytes:
             raise Corrupt(f"{path} is a symbolic link, not a file of this artifact")
         data = path.read_bytes()
     except OSError as error:
-        raise Corrupt(f"{path} cannot be read: {error}") from error
+        raise Corrupt(f"{path} cannot be read: {words_of(error)}") from error
     if FileEntry.of(data) != entry:
         raise Corrupt(f"{path} is not what its manifest says: size or sha256 differs")
     return data
@@ -133,4 +133,4 @@ def _parse_array(name: str, data: bytes) -> npt.NDArray[np.generic]:
         array: npt.NDArray[np.generic] = np.frombuffer(memoryview(data)[header.end() :], dtype)
         return array.reshape(shape).copy()
     except ValueError as error:  # more dimensions than numpy has
-        raise Corrupt(f"{name} is no array: {error}") from error
+        raise Corrupt(f"{name} is no array: {words_of(error)}") from error

@@ -20,7 +20,7 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 from twintide.config import Deployment
-from twintide.errors import Refused
+from twintide.errors import Refused, words_of
 from twintide.jsonrows import JsonReader
 from twintide.notation import Notation
 from twintide.reasons import why
@@ -206,7 +206,7 @@ def _tables(part: Path, root: Path, seen: _Seen) -> Iterator[pa.Table]:
         with _opened(part, codec) as stream:
             yield from _READERS[kind](stream, source, seen)
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise Refused(f"{part} cannot be read: {error}", hint=_HOW) from error
+        raise Refused(f"{part} cannot be read: {words_of(error)}", hint=_HOW) from error
 
 
 def _opened(part: Path, codec: str | None) -> pa.NativeFile:
@@ -317,11 +317,14 @@ def _typed_batches(
 
 
 def _value(column: pa.Array, index: int) -> Any:
-    """For a message; bytes where it is no text."""
+    """For a message; as Arrow prints it where Python has no such value."""
+    value = column[index]
     try:
-        return column[index].as_py()
+        return value.as_py()
     except UnicodeDecodeError:
-        return column.cast(pa.binary())[index].as_py()
+        return value.cast(pa.binary()).as_py()
+    except (ValueError, OverflowError):  # a nanosecond, the year 300000
+        return " ".join(column.slice(index, 1).to_string().split())
 
 
 def _json_lines(stream: pa.NativeFile, part: _Part, seen: _Seen) -> Iterator[pa.Table]:

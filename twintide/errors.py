@@ -39,3 +39,12 @@ class Corrupt(TwintideError):
 
 class Unknown(TwintideError):
     """It may or may not have taken effect: look before trying again."""
+
+
+_LONGEST = 400
+
+
+def words_of(error: Exception) -> str:
+    """What a library says is wrong with a file, on one line: some of them quote the whole row."""
+    words = " ".join(str(error).split())
+    return words if len(words) <= _LONGEST else f"{words[:_LONGEST]}…"

@@ -19,7 +19,7 @@ from pydantic.functional_validators import AfterValidator
 
 from twintide import __version__
 from twintide.clock import floor_to_minutes
-from twintide.errors import Corrupt
+from twintide.errors import Corrupt, words_of
 from twintide.records import Instant, Record
 from twintide.rowgroups import DAMAGED, RowGroups
 
@@ -222,7 +222,8 @@ def _opened(path: Path) -> tuple[ShardFooter, pa.Schema]:
         kept = metadata.metadata or {}
     except DAMAGED as error:
         raise Corrupt(
-            f"shard {path} cannot be read: {error}", hint="restore it, or `twintide verify`"
+            f"shard {path} cannot be read: {words_of(error)}",
+            hint="restore it, or `twintide verify`",
         ) from error
     written = kept.get(FOOTER_KEY, b"")
     footer = ShardFooter.from_json(written, name=f"the footer of shard {path}")
@@ -243,4 +244,6 @@ def read_shard(path: Path, columns: list[str] | None = None) -> pa.Table:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
             return file.read(columns=columns, use_threads=False)
     except DAMAGED as error:
-        raise Corrupt(f"shard {path} is damaged: {error}", hint="restore it from a copy") from error
+        raise Corrupt(
+            f"shard {path} is damaged: {words_of(error)}", hint="restore it from a copy"
+        ) from error

@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 from pydantic import model_validator
 
 from twintide import __version__
-from twintide.errors import Corrupt
+from twintide.errors import Corrupt, words_of
 from twintide.events import EventSchema
 from twintide.files import publish_file_once
 from twintide.modelspec import ModelSpec
@@ -108,7 +108,7 @@ class Slice:
                 rows = file.read()
         except DAMAGED as error:
             raise Corrupt(
-                f"slice {self.path} is damaged: {error}",
+                f"slice {self.path} is damaged: {words_of(error)}",
                 hint="remove it and all later ones: the next run makes them anew from the shards",
             ) from error
         return rows if after is None else rows.filter(self._is_behind(rows, after))
@@ -184,7 +184,7 @@ def read_slice(path: Path) -> Slice:
     try:
         stat = path.stat()
     except OSError as error:
-        raise Corrupt(f"slice {path} cannot be read: {error}") from error
+        raise Corrupt(f"slice {path} cannot be read: {words_of(error)}") from error
     return _read_slice(path, stat.st_mtime_ns, stat.st_size)
 
 
@@ -194,7 +194,7 @@ def _read_slice(path: Path, _changed_ns: int, _bytes: int) -> Slice:
     try:
         metadata = pq.read_metadata(path)
     except DAMAGED as error:
-        raise Corrupt(f"slice {path} cannot be read: {error}") from error
+        raise Corrupt(f"slice {path} cannot be read: {words_of(error)}") from error
     footer = SliceFooter.from_json(
         (metadata.metadata or {}).get(FOOTER_KEY, b""), name=f"the footer of slice {path}"
     )

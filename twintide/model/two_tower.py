@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from twintide.errors import Corrupt
+from twintide.errors import Corrupt, words_of
 from twintide.features.kind import Side
 from twintide.model.table import Table
 from twintide.model.towers import Towers
@@ -170,7 +170,9 @@ class TwoTower:
                         torch.from_numpy(weights.copy()).to(device),
                     )
         except RuntimeError as error:
-            raise Corrupt(f"the weights do not fit the declared model: {error}") from error
+            raise Corrupt(
+                f"the weights do not fit the declared model: {words_of(error)}"
+            ) from error
         model.towers.requires_grad_(requires_grad=False)
         return model
 
