@@ -89,7 +89,7 @@ def configuration(data_dir: Path) -> dict[str, Any]:
     values["model"] |= {
         "query": query,
         "embedding_width": 64,
-        "hidden": [256, 128],
+        "tower": {"kind": "dnn", "hidden": [256, 128]},
         "output_width": 64,
     }
     return values

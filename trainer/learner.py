@@ -168,10 +168,10 @@ class Learner:
         ]
 
     def _grad_of(self, inputs: Tensor, side: Side, name: str) -> Tensor:
-        begin, width = self.model.place_of(side, name)
+        place = self.model.spec.shape(side).places[name]
         if inputs.grad is None:
             raise RuntimeError("backward has not run")
-        return inputs.grad[:, begin : begin + width]
+        return inputs.grad[:, place.columns]
 
     def arrays(self) -> Arrays:
         """Weights, row accumulators, Adam's moments, estimator: all that learning goes on from."""

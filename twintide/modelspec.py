@@ -10,9 +10,7 @@ from twintide.features import Feature
 from twintide.features.history import History
 from twintide.features.item_statistics import ItemStatistics
 from twintide.features.kind import SIDES, Kind, LookedUp, Name, Side
-
-LayerWidth = Annotated[int, Field(ge=16, le=16_384)]
-"""In a narrower layer all units may die at once, and every item gets the same vector."""
+from twintide.towers import AnyTower, Dnn, Place, Shape, Tower
 
 
 class TableSpec(BaseModel):
@@ -46,8 +44,14 @@ class ModelSpec(BaseModel):
     candidate: Annotated[tuple[Feature, ...], Field(min_length=1)]
     """What the candidate tower sees: the item. One sparse feature reads the item's id."""
 
-    hidden: Annotated[tuple[LayerWidth, ...], Field(max_length=16)] = (256, 128)
-    """Widths of the hidden layers of both towers."""
+    tower: AnyTower = Dnn()
+    """What makes a vector of the features, on both sides."""
+
+    query_tower: AnyTower | None = None
+    """Another one for the query side alone."""
+
+    candidate_tower: AnyTower | None = None
+    """Another one for the candidate side alone."""
 
     output_width: Annotated[int, Field(ge=8, le=1024)] = 64
     """Numbers in one vector of the index."""
@@ -82,6 +86,25 @@ class ModelSpec(BaseModel):
     def table_width(self, table: str) -> int:
         """Numbers in one row of a table."""
         return self.tables.get(table, _PLAIN_TABLE).width or self.embedding_width
+
+    def tower_key(self, side: Side) -> Literal["tower", "query_tower", "candidate_tower"]:
+        """The key that declares the tower of a side."""
+        if side == "query":
+            return "query_tower" if self.query_tower else "tower"
+        return "candidate_tower" if self.candidate_tower else "tower"
+
+    def tower_of(self, side: Side) -> Tower:
+        """The tower of a side, as it is declared."""
+        tower: Tower = getattr(self, self.tower_key(side))
+        return tower
+
+    def shape(self, side: Side) -> Shape:
+        """What the tower of a side is given, and what it owes."""
+        places, begin = {}, 0
+        for feature in self.features(side):
+            places[feature.name] = Place(begin, self.input_width((feature,)))
+            begin += places[feature.name].width
+        return Shape(side, places, self.output_width)
 
     def columns_read(self, side: Side) -> tuple[str, ...]:
         """Event columns that a side's features read, in order of first use."""

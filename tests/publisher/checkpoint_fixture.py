@@ -65,7 +65,7 @@ def configuration(data_dir: Path, **sections: Any) -> dict[str, Any]:
         },
         "model": {
             "embedding_width": 16,
-            "hidden": [32],
+            "tower": {"kind": "dnn", "hidden": [32]},
             "output_width": 16,
             "query": [
                 {"kind": "sparse", "name": "user", "column": "user_id", "table": "user"},

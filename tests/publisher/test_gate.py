@@ -81,7 +81,7 @@ def zero_users(model: TwoTower) -> None:
 
 
 def collapse(model: TwoTower) -> None:
-    model.towers.get_parameter(f"candidate.{2 * len(model.spec.hidden)}.weight").data[:] = 0
+    model.towers.get_parameter("candidate.2.weight").data[:] = 0
 
 
 def poison_tower(model: TwoTower) -> None:

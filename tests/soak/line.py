@@ -212,7 +212,7 @@ class SoakLine:
             "shards": {"minutes": minutes},
             "model": {
                 "embedding_width": 8,
-                "hidden": [16],
+                "tower": {"kind": "dnn", "hidden": [16]},
                 "output_width": 8,
                 "query": [
                     {"kind": "sparse", "name": "user", "column": "user", "table": "user"},

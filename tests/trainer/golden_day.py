@@ -26,7 +26,7 @@ ARRAYS, DIGESTS = GOLDEN / "day.npz", GOLDEN / "day.json"
 EVERY_KIND = {
     "model": {
         "embedding_width": 8,
-        "hidden": [16],
+        "tower": {"kind": "dnn", "hidden": [16]},
         "output_width": 8,
         "query": [
             {"kind": "sparse", "name": "user", "column": "user_id", "table": "user"},

@@ -31,7 +31,7 @@ def deployment(tmp_path: Path) -> Deployment:
     sparse = {"kind": "sparse", "name": "user", "column": "user_id", "table": "user"}
     model: dict[str, Any] = {
         "embedding_width": 8,
-        "hidden": [16],
+        "tower": {"kind": "dnn", "hidden": [16]},
         "output_width": 8,
         "query": [sparse, {"kind": "history", "name": "h", "table": "item", "length": 5}],
         "candidate": [{"kind": "sparse", "name": "item", "column": "item_id", "table": "item"}],

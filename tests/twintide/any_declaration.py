@@ -108,7 +108,7 @@ def _model(rng: random.Random, columns: dict[str, str]) -> dict[str, Any]:
     return {
         **features,
         "embedding_width": rng.choice([4, 16]),
-        "hidden": rng.choice([[], [16], [32, 16]]),
+        "tower": {"kind": "dnn", "hidden": rng.choice([[], [16], [32, 16]])},
         "output_width": rng.choice([8, 16]),
         "temperature": rng.choice([0.01, 0.05, 1.0, 10.0]),
         "popularity_bias": rng.random() < 0.5,

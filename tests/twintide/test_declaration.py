@@ -61,6 +61,10 @@ def section(name: str, **keys: Any) -> Change:
     return lambda v: v[name].update(keys)
 
 
+def tower(**keys: Any) -> Change:
+    return lambda v: v["model"].update(tower={"kind": "dnn", **keys})
+
+
 def hourly(**keys: Any) -> Change:
     return lambda v: v["training"]["hourly"].update(keys)
 
@@ -138,7 +142,7 @@ WRONG: dict[str, tuple[Change, str]] = {
         section("model", tables={"item": {"changed_by": "never"}}),
         "tables.item.changed_by",
     ),
-    "a layer of no width": (section("model", hidden=[0]), "model.hidden.0"),
+    "a layer of no width": (tower(hidden=[0]), "model.tower.hidden.0"),
     "a user that is a list": (section("events", user="topics"), "events.user"),
     "a user that is a number": (section("events", user="watch_seconds"), "events.user"),
     "an item that is a truth": (section("events", item="liked"), "events.item"),
@@ -296,7 +300,7 @@ RIGHT: dict[str, Change] = {
     "two readers of a table": query(kind="sparse", column="category", table="region"),
     "recent items in the item table": query(kind="varlen", column="topics", table="item"),
     "a history of its own": feature("query", 1, table="recent"),
-    "linear towers": section("model", hidden=[]),
+    "linear towers": tower(hidden=[]),
     "no holdback": hourly(holdback_minutes=0),
     "a broker by IPv6": section("kafka", bootstrap_servers=["[::1]:9092"]),
     "any port": section("serving", port=0),

@@ -17,6 +17,7 @@ from tests.publisher import checkpoint_fixture as made
 from twintide.config import Deployment
 from twintide.errors import Corrupt
 from twintide.slices import FOOTER_KEY, SliceFooter, chain_dirs, fingerprint_of, read_chain
+from twintide.towers import Dnn
 
 FUZZ = settings(
     max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -109,7 +110,7 @@ def test_only_what_rows_depend_on_is_in_the_fingerprint(tmp_path: Path) -> None:
     assert with_events(columns=dict(reversed(columns.items()))) == usual
     assert with_events(columns=columns | {"region": "int64"}) != usual
     assert with_events(user="item_id") != usual
-    wider = plain.model.model_copy(update={"embedding_width": 4, "hidden": (8,)})
+    wider = plain.model.model_copy(update={"embedding_width": 4, "tower": Dnn(hidden=(32,))})
     assert fingerprint_of(plain.events, wider) == usual
     shorter = plain.model.model_copy(update={"query": plain.model.query[:-1]})
     assert fingerprint_of(plain.events, shorter) != usual

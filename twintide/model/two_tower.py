@@ -86,13 +86,6 @@ class TwoTower:
                     parts[name] = numbers.to(self.device)
             return torch.cat([parts[each.name] for each in self.spec.features(side)], dim=1)
 
-    def place_of(self, side: Side, name: str) -> tuple[int, int]:
-        """First column and width of a feature among the inputs of its tower."""
-        features = self.spec.features(side)
-        at = next(number for number, feature in enumerate(features) if feature.name == name)
-        before, own = features[:at], features[at : at + 1]
-        return self.spec.input_width(before), self.spec.input_width(own)
-
     def _bags(self, table: Table, pooled: PooledRows) -> Tensor:
         rows = torch.from_numpy(pooled.rows).to(self.device)
         if _is_one_each(pooled):

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from twintide.model.towers.one import tower
 from twintide.modelspec import ModelSpec
 
 
@@ -18,10 +19,10 @@ class Towers(nn.Module):
 
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__()
-        self.query = _tower(spec.input_width(spec.query), spec)
-        candidate_width = spec.input_width(spec.candidate)
-        self.candidate = _tower(candidate_width, spec)
-        self.bias = nn.Linear(candidate_width, 1) if spec.popularity_bias else None
+        shape = spec.shape("candidate")
+        self.query = tower(spec.tower_of("query"), spec.shape("query"))
+        self.candidate = tower(spec.tower_of("candidate"), shape)
+        self.bias = nn.Linear(shape.input_width, 1) if spec.popularity_bias else None
         if self.bias is not None:
             _begin_with_popularity(self.bias, spec)
         self.log_scale = nn.Parameter(torch.tensor(-math.log(spec.temperature)))
@@ -38,23 +39,14 @@ class Towers(nn.Module):
         return vectors_UD, self.bias(inputs_UX).squeeze(-1)
 
 
-def _tower(width: int, spec: ModelSpec) -> nn.Sequential:
-    layers: list[nn.Module] = []
-    for hidden in spec.hidden:
-        layers += [nn.Linear(width, hidden), nn.ReLU()]
-        width = hidden
-    return nn.Sequential(*layers, nn.Linear(width, spec.output_width))
-
-
 def _begin_with_popularity(bias: nn.Linear, spec: ModelSpec) -> None:
     """Before anything is learnt, items stand by their log share of clicks in the longest window."""
     nn.init.zeros_(bias.weight)
     nn.init.zeros_(bias.bias)
-    begin = 0
+    places = spec.shape("candidate").places
     for feature in spec.candidate:
         popularity = feature.popularity()
         if popularity is not None:
             place, scale = popularity
             with torch.no_grad():
-                bias.weight[0, begin + place] = scale
-        begin += spec.input_width((feature,))
+                bias.weight[0, places[feature.name].begin + place] = scale
