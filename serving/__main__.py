@@ -1,26 +1,9 @@
-"""`python -m serving -c FILE`: the HTTP server."""
+"""`python -m serving -c FILE`: the HTTP server.
 
-from pathlib import Path
-from typing import Annotated
-
-import typer
+It listens for Ctrl-C before it loads anything.
+"""
 
 from twintide import program
-from twintide.clock import SystemClock
-from twintide.config import load
-from twintide.telemetry import configure_logging
-
-
-def main(
-    config: Annotated[Path, typer.Option("--config", "-c", help="Configuration file.")],
-) -> None:
-    """Serve the live version over HTTP. Example: python -m serving -c configs/quickstart.yaml."""
-    configure_logging()
-    deployment = load(config)
-    from serving.server import serve  # noqa: PLC0415  torch loads for seconds
-
-    serve(deployment, clock=SystemClock())
-
 
 if __name__ == "__main__":
-    program.run(lambda: typer.run(main))
+    program.run_main_of("serving.commands")

@@ -11,7 +11,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from console import main
+from console.commands import app
 
 PAGE = Path(__file__).parents[1] / "docs" / "commands.md"
 HEAD = """\
@@ -27,7 +27,7 @@ COMMON = {"--config", "--json", "--help"}
 
 def page() -> str:
     """The page, from the code as it is."""
-    root = typer.main.get_command(main.app)
+    root = typer.main.get_command(app)
     return "\n".join([HEAD, *(_part(path, each) for path, each in commands(root))])
 
 

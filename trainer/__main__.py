@@ -1,64 +1,9 @@
-"""`python -m trainer hourly | nightly | schedule -c FILE`: training without publishing."""
+"""`python -m trainer hourly | nightly | schedule -c FILE`: training without publishing.
 
-# ruff: noqa: PLC0415  torch loads for seconds; --help must not wait
-
-from datetime import datetime
-from pathlib import Path
-from typing import Annotated
-
-import typer
+It listens for Ctrl-C before it loads anything.
+"""
 
 from twintide import program
-from twintide.clock import SystemClock
-from twintide.config import load
-from twintide.telemetry import configure_logging
-
-ConfigFile = Annotated[Path, typer.Option("-c", "--config", help="The deployment, a YAML file.")]
-app = typer.Typer(add_completion=False, no_args_is_help=True)
-
-
-@app.command()
-def hourly(config: ConfigFile) -> None:
-    """One ordered pass over everything that is sealed and not yet learnt.
-
-    Example: python -m trainer hourly -c configs/quickstart.yaml
-    """
-    from trainer.run import hourly as run
-
-    typer.echo(run(load(config), clock=SystemClock()).why)
-
-
-@app.command()
-def nightly(
-    config: ConfigFile,
-    date: Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"])] = None,
-) -> None:
-    """Make up every complete day up to yesterday, or up to --date.
-
-    Example: python -m trainer nightly -c configs/quickstart.yaml --date 2026-01-05
-    """
-    from trainer.run import nightly as run
-
-    for outcome in run(load(config), clock=SystemClock(), day=date.date() if date else None):
-        typer.echo(outcome.why)
-
-
-@app.command()
-def schedule(config: ConfigFile) -> None:
-    """Ring hourly and nightly runs until SIGTERM; `twintide train schedule` publishes as well.
-
-    Example: python -m trainer schedule -c configs/quickstart.yaml
-    """
-    from trainer.schedule import run
-
-    run(load(config), clock=SystemClock(), publish=None)
-
-
-def main() -> None:
-    """Run the command that was typed."""
-    configure_logging()
-    app()
-
 
 if __name__ == "__main__":
-    program.run(main)
+    program.run_main_of("trainer.commands")

@@ -8,6 +8,7 @@ bug, and shows its traceback.
 
 import codecs
 import errno
+import importlib
 import io
 import os
 import signal
@@ -50,6 +51,13 @@ def run(main: Callable[[], object]) -> NoReturn:
     sys.exit(code)
 
 
+def run_main_of(module: str) -> NoReturn:
+    """Load a program's module and run its `main`. Loading takes a second: somebody may have thought
+    better of it by then.
+    """
+    run(lambda: importlib.import_module(module).main())
+
+
 def say_error(message: str, hint: str = "") -> None:
     """One message, and what to type next."""
     print(f"error: {message}", file=sys.stderr)  # noqa: T201  where a program speaks
@@ -72,7 +80,7 @@ def _code_of(main: Callable[[], object]) -> int | str | None:
         say_error(f"the system refuses: {_words_of(error)}", _hint_of(error))
         return 1
     except Interrupted as ended:
-        print(f"ended by {signal.Signals(ended.number).name}", file=sys.stderr)  # noqa: T201
+        _say_ended(ended)
         return ended.code
     except SystemExit as ended:
         return ended.code
@@ -124,9 +132,11 @@ def _heard_signals() -> Iterator[None]:
     heard = [each for each in _ENDING if before[each] is not signal.SIG_IGN]  # as under nohup
     for each in heard:
         signal.signal(each, _interrupt)
+    hook, sys.unraisablehook = sys.unraisablehook, _unraisable
     try:
         yield
     finally:
+        sys.unraisablehook = hook
         for each in heard:
             signal.signal(each, before[each])
 
@@ -134,6 +144,20 @@ def _heard_signals() -> Iterator[None]:
 def _interrupt(number: int, _: FrameType | None) -> None:
     signal.signal(number, signal.SIG_DFL)
     raise Interrupted(number)
+
+
+def _unraisable(seen: "sys.UnraisableHookArgs") -> None:
+    """A signal that came where nothing can be raised, such as in a callback of the import system:
+    the end that was asked for would be forgotten, so it comes at once, as a crash may.
+    """
+    if isinstance(seen.exc_value, Interrupted):
+        _say_ended(seen.exc_value)
+        os._exit(128 + seen.exc_value.number)
+    sys.__unraisablehook__(seen)
+
+
+def _say_ended(ended: Interrupted) -> None:
+    print(f"ended by {signal.Signals(ended.number).name}", file=sys.stderr)  # noqa: T201
 
 
 def _flush() -> None:

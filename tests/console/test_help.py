@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperGroup
 from typer.testing import CliRunner
 
-from console.main import app
+from console.commands import app
 
 ROOT = Path(__file__).parents[2]
 LIGHT = ("torch", "faiss", "kafka", "matplotlib", "pyarrow", "apscheduler", "fastapi")
@@ -53,7 +53,7 @@ def test_every_help_shows_an_example(path: tuple[str, ...]) -> None:
 
 def test_help_loads_nothing_heavy() -> None:
     """`twintide --help` answers at once: no model, index, broker client or plot is loaded."""
-    code = "import sys, console.main; print(*{name.partition('.')[0] for name in sys.modules})"
+    code = "import sys, console.commands; print(*{name.partition('.')[0] for name in sys.modules})"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )

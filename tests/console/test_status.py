@@ -13,7 +13,7 @@ import pytest
 import typer
 from typer.core import TyperGroup
 
-from console import main
+from console import commands
 from streaming.client import create_topic, producer
 from streaming.offline import write_shards
 from tests.console.conftest import (
@@ -254,7 +254,7 @@ def advised() -> Iterator[tuple[str, str]]:
 
 def test_every_command_that_a_text_names_is_there() -> None:
     """With its options: what an error, a help text or a page advises can be typed."""
-    root = typer.main.get_command(main.app)
+    root = typer.main.get_command(commands.app)
     seen = 0
     for words, where in advised():
         group: Any = root

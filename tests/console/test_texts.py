@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import typer
 
-from console import main
+from console import commands
 from serving.request import RecommendRequest
 from tests.console.conftest import ROOT, Twintide
 from twintide.files import exclusive_lock
@@ -70,7 +70,7 @@ def test_help_shows_every_word_that_is_written(
 ) -> None:
     """Brackets too: `pip install "twintide[local]"` can be copied from `twintide broker --help`."""
     monkeypatch.setenv("COLUMNS", "400")
-    for path, part in parts(typer.main.get_command(main.app)):
+    for path, part in parts(typer.main.get_command(commands.app)):
         told = bare(twintide(*path, "--help").out)
         for text in declared(part):
             assert bare(text) in told
@@ -177,6 +177,54 @@ main.run()
         process.send_signal(signal.SIGINT)
         out, err = process.communicate()
     assert (process.returncode, out, err) == (INTERRUPTED, "", "ended by SIGINT\n")
+
+
+@pytest.mark.parametrize("name", ["console", "streaming", "trainer", "publisher", "serving"])
+def test_ctrl_c_while_a_program_loads_is_quiet(name: str) -> None:
+    """From its first own import on: one line, 130, and nothing of Python's."""
+    code = f"""
+import os, runpy, signal, sys
+
+class ThoughtBetterOfIt:
+    def find_spec(self, wanted, *_):
+        if wanted == "typer":
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, ThoughtBetterOfIt())
+runpy.run_module({name!r}, run_name="__main__", alter_sys=True)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, "--help"],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (INTERRUPTED, "", "ended by SIGINT\n")
+
+
+def test_ctrl_c_where_nothing_can_be_raised_is_not_forgotten() -> None:
+    """Python drops what is raised in a finalizer; the end was asked for all the same."""
+    code = """
+import os, signal
+from twintide import program
+
+class Dying:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGINT)
+        for _ in range(10):
+            pass
+
+def main():
+    Dying()
+    print("went on")
+
+program.run(main)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment(), capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (INTERRUPTED, "", "ended by SIGINT\n")
 
 
 def test_a_log_is_lines_on_a_terminal_and_json_elsewhere() -> None:

@@ -19,7 +19,7 @@ def loaded_by(module: str) -> set[str]:
     return set(done.stdout.split())
 
 
-@pytest.mark.parametrize("module", ["streaming.__main__", "clickworld"])
+@pytest.mark.parametrize("module", ["streaming.commands", "clickworld"])
 def test_what_only_moves_clicks_starts_without_the_heavy_libraries(module: str) -> None:
     """Ingest stays small and quick to restart; nothing brings a model in by the back door."""
     assert loaded_by(module).isdisjoint(HEAVY)

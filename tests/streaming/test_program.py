@@ -205,7 +205,7 @@ def test_ingest_starts_without_what_it_does_not_need() -> None:
     """No torch, no index, no scheduler in the daemon; no Kafka client in the offline path."""
     check = "import sys, {}; print([m for m in {} if m in sys.modules])"
     for module, forbidden in (
-        ("streaming.__main__", ["torch", "faiss", "apscheduler", "fastapi", "jgo"]),
+        ("streaming.commands", ["torch", "faiss", "apscheduler", "fastapi", "jgo"]),
         ("streaming.offline", ["kafka", "torch"]),
         ("twintide.datafile", ["kafka", "torch"]),
     ):
