@@ -19,7 +19,7 @@ from kafka.consumer.fetcher import Fetcher, IsolationLevel
 from kafka.errors import CorruptRecordError
 from kafka.record.default_records import DefaultRecordBatch
 
-from streaming.messages import Messages, messages_of
+from streaming.messages import Int64s, Messages, messages_of
 from twintide.errors import Refused, Retryable
 
 _SEAM = ("self", "tp", "records", "key_deserializer", "value_deserializer")
@@ -31,6 +31,10 @@ _USED_OF_PARTITION_RECORDS = (
 )
 _USED_OF_BATCHES = ("_maybe_uncompress", "_buffer", "_pos", "validate_crc", "timestamp_type")
 _ANY_OFFSET = 2**63 - 1
+_ONE_BYTE = 127
+_TWO_BYTES = 2**14 - 1
+_LONGEST_VARINT = 70
+"""Bits in the ten bytes that hold 64."""
 
 
 class Damaged(Retryable):
@@ -164,10 +168,11 @@ class _BlockRecords(Fetcher.PartitionRecords):  # type: ignore[misc]  # kafka ha
             messages = _from(offset, _of_legacy(batch))
             self.next_fetch_offset = messages.next
             return Block(tp.topic, tp.partition, offset, lambda: messages)
-        if not offset < batch.next_offset <= self.limit:  # no CRC covers where a batch begins
-            raise CorruptRecordError(f"it says that it ends at {batch.next_offset}")
-        self.leader_epoch = batch.leader_epoch
-        self.next_fetch_offset = batch.next_offset
+        end, epoch = batch.next_offset, batch.leader_epoch
+        if not offset < end <= self.limit:  # no CRC covers where a batch begins
+            raise CorruptRecordError(f"it says that it ends at {end}")
+        self.leader_epoch = epoch
+        self.next_fetch_offset = end
         if self._holds_no_messages(batch):
             return None
         self.records_read += batch.records_count
@@ -177,7 +182,7 @@ class _BlockRecords(Fetcher.PartitionRecords):  # type: ignore[misc]  # kafka ha
             tp.partition,
             offset,
             lambda: _from(offset, _decoded(batch)),
-            leader_epoch=batch.leader_epoch if batch.leader_epoch >= 0 else None,
+            leader_epoch=epoch if epoch >= 0 else None,
         )
 
     def _holds_no_messages(self, batch: Any) -> bool:
@@ -259,17 +264,18 @@ def _decoded(batch: Any) -> Messages:
     if batch.timestamp_type == DefaultRecordBatch.LOG_APPEND_TIME:
         times_ms = np.full(count, batch.max_timestamp, np.int64)
     else:
-        times_ms = np.array(time_deltas, np.int64) + batch.first_timestamp
-    offsets = np.array(offset_deltas, np.int64) + batch.base_offset
-    if count and (offsets[-1] >= batch.next_offset or (offsets[1:] <= offsets[:-1]).any()):
-        raise CorruptRecordError("its offsets do not grow")
+        times_ms = _signed(time_deltas) + batch.first_timestamp
+    offsets = _offsets(batch.base_offset, offset_deltas)
+    if count and offsets[-1] >= batch.next_offset:
+        raise CorruptRecordError("its offsets reach beyond its end")
     return messages_of(offsets, batch.next_offset, times_ms, values, size=end - start)
 
 
-def _unpacked(  # noqa: PLR0915  one tight loop: every call in it would cost as much as it
+def _unpacked(  # noqa: C901, PLR0912, PLR0915  one tight loop: every call in it would cost as much as it
     buffer: bytes, pos: int, count: int
 ) -> tuple[list[bytes | None], list[int], list[int], int]:
-    """Values, offset deltas and time deltas of `count` records, and where they end.
+    """Values, offset deltas and time deltas of `count` records, and where they end. The deltas are
+    zigzags still: numpy undoes them all at once.
 
     A record is varints (zigzag, seven bits a byte, low first): length, attributes (one byte), time
     delta, offset delta, key length, key, value length, value, header count, headers.
@@ -278,56 +284,50 @@ def _unpacked(  # noqa: PLR0915  one tight loop: every call in it would cost as 
     offset_deltas: list[int] = []
     time_deltas: list[int] = []
     for _ in range(count):
-        byte = buffer[pos]
+        raw = buffer[pos]
         pos += 1
-        raw, shift = byte & 127, 7
-        while byte & 128:
-            byte = buffer[pos]
+        if raw > _ONE_BYTE:
+            raw += (buffer[pos] - 1) << 7
             pos += 1
-            raw |= (byte & 127) << shift
-            shift += 7
+            if raw > _TWO_BYTES:
+                raw, pos = _longer(buffer, pos, raw)
         end = pos + (raw >> 1)
-        pos += 1  # attributes: none are in use
 
-        byte = buffer[pos]
-        pos += 1
-        raw, shift = byte & 127, 7
-        while byte & 128:
-            byte = buffer[pos]
+        raw = buffer[pos + 1]  # behind the attributes: none are in use
+        pos += 2
+        if raw > _ONE_BYTE:
+            raw += (buffer[pos] - 1) << 7
             pos += 1
-            raw |= (byte & 127) << shift
-            shift += 7
-        time_deltas.append((raw >> 1) ^ -(raw & 1))
+            if raw > _TWO_BYTES:
+                raw, pos = _longer(buffer, pos, raw)
+        time_deltas.append(raw)
 
-        byte = buffer[pos]
+        raw = buffer[pos]
         pos += 1
-        raw, shift = byte & 127, 7
-        while byte & 128:
-            byte = buffer[pos]
+        if raw > _ONE_BYTE:
+            raw += (buffer[pos] - 1) << 7
             pos += 1
-            raw |= (byte & 127) << shift
-            shift += 7
-        offset_deltas.append(raw >> 1)
+            if raw > _TWO_BYTES:
+                raw, pos = _longer(buffer, pos, raw)
+        offset_deltas.append(raw)
 
-        byte = buffer[pos]
+        raw = buffer[pos]
         pos += 1
-        raw, shift = byte & 127, 7
-        while byte & 128:
-            byte = buffer[pos]
+        if raw > _ONE_BYTE:
+            raw += (buffer[pos] - 1) << 7
             pos += 1
-            raw |= (byte & 127) << shift
-            shift += 7
+            if raw > _TWO_BYTES:
+                raw, pos = _longer(buffer, pos, raw)
         if not raw & 1:  # odd is -1: no key
             pos += raw >> 1
 
-        byte = buffer[pos]
+        raw = buffer[pos]
         pos += 1
-        raw, shift = byte & 127, 7
-        while byte & 128:
-            byte = buffer[pos]
+        if raw > _ONE_BYTE:
+            raw += (buffer[pos] - 1) << 7
             pos += 1
-            raw |= (byte & 127) << shift
-            shift += 7
+            if raw > _TWO_BYTES:
+                raw, pos = _longer(buffer, pos, raw)
         if raw & 1:
             values.append(None)
         else:
@@ -337,3 +337,34 @@ def _unpacked(  # noqa: PLR0915  one tight loop: every call in it would cost as 
             values.append(buffer[pos:stop])
         pos = end  # headers are left out
     return values, offset_deltas, time_deltas, pos
+
+
+def _longer(buffer: bytes, pos: int, raw: int) -> tuple[int, int]:
+    """A varint of three bytes or more, of which `raw` holds the first two; and where it ends."""
+    raw -= 1 << 14  # the second byte's own sign that another follows
+    shift = 14
+    while shift < _LONGEST_VARINT:
+        byte = buffer[pos]
+        pos += 1
+        raw |= (byte & 127) << shift
+        if byte <= _ONE_BYTE:
+            return raw, pos
+        shift += 7
+    raise IndexError(pos)
+
+
+def _signed(zigzags: list[int]) -> Int64s:
+    """0, 1, 2, 3 for 0, -1, 1, -2."""
+    raw = np.array(zigzags, np.uint64)
+    return (raw >> 1).astype(np.int64) ^ -(raw & 1).astype(np.int64)
+
+
+def _offsets(base: int, zigzags: list[int]) -> Int64s:
+    """Mostly each follows on the one before."""
+    count = len(zigzags)
+    if zigzags == list(range(0, 2 * count, 2)):
+        return np.arange(base, base + count)
+    offsets = _signed(zigzags) + base
+    if (offsets[1:] <= offsets[:-1]).any():
+        raise CorruptRecordError("its offsets do not grow")
+    return offsets

@@ -135,6 +135,37 @@ def test_a_flipped_bit_in_a_batch_is_refused() -> None:
     assert refused > 0
 
 
+def test_fields_of_every_width_are_read_as_the_client_reads_them() -> None:
+    """Lengths, times and offsets just below and just above what one byte more can hold."""
+    widths = [2 ** (7 * width - 1) + near for width in range(1, 9) for near in (-1, 0, 1)]
+    offset, rows = 0, []
+    for number, far in enumerate([0, *widths, 2**62, -(2**62)]):
+        offset += min(far, 2**24) if far > 0 else 1
+        value = None if number % 5 == 4 else b"v" * min(abs(far), 2**14)
+        key = b"k" * min(abs(far), 2**14) if number % 2 else None
+        rows.append((offset, NOON_MS + (far if number % 3 else -far), key, value))
+    builder = DefaultRecordBatchBuilder(
+        magic=2,
+        compression_type=0,
+        is_transactional=False,
+        producer_id=-1,
+        producer_epoch=-1,
+        base_sequence=-1,
+        batch_size=10_000_000,
+    )
+    for at, time_ms, key, value in rows:
+        builder.append(at, timestamp=time_ms, key=key, value=value, headers=[("h", b"x" * 200)])
+    sound = bytes(builder.build())
+
+    read = blocks._decoded(DefaultRecordBatch(sound))
+
+    by_client = [(each.offset, each.timestamp, each.value) for each in DefaultRecordBatch(sound)]
+    assert by_client == [(at, time_ms, value) for at, time_ms, _, value in rows]
+    assert list(zip(read.offsets.tolist(), read.times_ms.tolist(), read.values, strict=True)) == (
+        by_client
+    )
+
+
 def test_another_kafka_python_is_refused(
     line: Callable[..., Line], monkeypatch: pytest.MonkeyPatch
 ) -> None:
