@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from streaming.cutter import Cut
-from streaming.messages import Int64s, Messages
+from streaming.messages import Int64s, Messages, joined
 from twintide.events import BROKER_TIME_COLUMN, OFFSET_COLUMN, PARTITION_COLUMN, EventSchema
 from twintide.jsonrows import parse
 from twintide.rowgroups import RowGroups
@@ -95,12 +95,12 @@ def pieces(runs: tuple[Messages, ...], *, piece_bytes: int = PIECE_BYTES) -> Ite
     for run in runs:
         for part in _parts(run, piece_bytes):
             if together and held_bytes + part.bytes > piece_bytes:
-                yield _joined(together)
+                yield joined(together)
                 together, held_bytes = [], 0
             together.append(part)
             held_bytes += part.bytes
     if together:
-        yield _joined(together)
+        yield joined(together)
 
 
 def with_coordinates(
@@ -192,18 +192,6 @@ def _parts(run: Messages, piece_bytes: int) -> Iterator[Messages]:
         part, run = run.split(max(1, len(run) * piece_bytes // run.bytes))
         yield part
     yield run
-
-
-def _joined(runs: list[Messages]) -> Messages:
-    if len(runs) == 1:
-        return runs[0]
-    return Messages(
-        np.concatenate([run.offsets for run in runs]),
-        runs[-1].next,
-        np.concatenate([run.times_ms for run in runs]),
-        [value for run in runs for value in run.values],
-        sum(run.bytes for run in runs),
-    )
 
 
 def _marked(indexes: Int64s, count: int) -> npt.NDArray[np.bool_]:

@@ -5,6 +5,7 @@ Nothing here knows Kafka or the disk.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -66,3 +67,16 @@ def messages_of(
     if size is None:
         size = sum(len(value) for value in values if value is not None)
     return Messages(offsets, next_offset, times_ms, values, size + OVERHEAD_BYTES * len(values))
+
+
+def joined(runs: Sequence[Messages]) -> Messages:
+    """Some runs of a partition, one behind the other, as one."""
+    if len(runs) == 1:
+        return runs[0]
+    return Messages(
+        np.concatenate([run.offsets for run in runs]),
+        runs[-1].next,
+        np.concatenate([run.times_ms for run in runs]),
+        list(chain.from_iterable(run.values for run in runs)),
+        sum(run.bytes for run in runs),
+    )

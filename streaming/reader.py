@@ -7,10 +7,12 @@ hold?), or in trouble and tried again later; nothing that happens to one delays 
 
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import groupby
+from operator import attrgetter
 
 from streaming.ask import LogState, Said
 from streaming.blocks import Block, Damaged, Strayed
@@ -19,6 +21,7 @@ from streaming.cutter import Cut, PartitionCutter, overfull
 from streaming.patrol import Patrol
 from streaming.rejects import RejectWatch
 from streaming.resume import Stand, resume_point
+from streaming.runs import Run, runs_of
 from streaming.source import Source
 from streaming.tally import Tally
 from streaming.troubles import Ends, Trouble, Troubles
@@ -133,8 +136,8 @@ class Reader:
             self._forget(partition, why="rebalance")
         for partition in sorted(polled.fresh | polled.strayed):
             self._begin(partition)
-        for block in polled.blocks:
-            self._take(block)
+        for partition, blocks in groupby(polled.blocks, key=attrgetter("partition")):
+            self._take(partition, blocks)
         self._cut_what_is_due()
         for said in self._source.heard():
             self._hear(said)
@@ -289,29 +292,35 @@ class Reader:
 
     # Messages to shards.
 
-    def _take(self, block: Block) -> None:
-        partition = block.partition
+    def _take(self, partition: int, blocks: Iterable[Block]) -> None:
         if partition not in self._readings:  # dropped a moment ago, and not yet resumed
             return
         with self._its_own(partition):
-            self._add(self._readings[partition], block)
+            try:
+                for run in runs_of(blocks, max_bytes=self._config.max_bytes):
+                    self._add(self._readings[partition], run)
+                    self._make_room()
+                    if partition not in self._readings:
+                        return
+            except Damaged:
+                # What is sound before it is not read again at every try.
+                self._commit_all(self._readings[partition])
+                raise
+
+    def _add(self, reading: _Reading, run: Run) -> None:
+        reading.moved_at = monotonic_seconds()
+        if run.leader_epoch is not None:
+            reading.leader_epoch = run.leader_epoch
+        cutter = reading.cutter
+        for cut in cutter.add(run.messages, self._clock.now()):
+            self._commit(cut)
+        self._went_well(cutter.partition, Ends.READ, position=cutter.next)
+
+    def _make_room(self) -> None:
         while (full := self._overfull()) is not None:
             with self._its_own(full.partition):
                 if (early := full.flush()) is not None:
                     self._commit(early)
-
-    def _add(self, reading: _Reading, block: Block) -> None:
-        try:
-            messages = block.messages()
-        except Damaged:
-            self._commit_all(reading)  # what is sound before it is not read again at every try
-            raise
-        reading.moved_at = monotonic_seconds()
-        if block.leader_epoch is not None:
-            reading.leader_epoch = block.leader_epoch
-        for cut in reading.cutter.add(messages, self._clock.now()):
-            self._commit(cut)
-        self._went_well(block.partition, Ends.READ, position=reading.cutter.next)
 
     def _overfull(self) -> PartitionCutter | None:
         cutters = [each.cutter for each in self._readings.values()]
