@@ -1,6 +1,7 @@
 """The one Arrow form of each family of types: text, integers, floats, lists, instants."""
 
 from collections.abc import Callable
+from functools import lru_cache
 
 import numpy as np
 import pyarrow as pa
@@ -12,9 +13,10 @@ def plain(column: pa.Array) -> tuple[pa.Array, Flags | None]:
     """The column in the one Arrow type of its family; and which of its texts are no UTF-8."""
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
-    for belongs, plain in _PLAIN:
-        if belongs(column.type):
-            column = plain(column)
+    if not _is_plain(column.type):
+        for belongs, plain in _PLAIN:
+            if belongs(column.type):
+                column = plain(column)
     if not pa.types.is_string(column.type):
         return column, None
     try:
@@ -82,3 +84,9 @@ _PLAIN: tuple[tuple[Callable[[pa.DataType], bool], Callable[[pa.Array], pa.Array
     (pa.types.is_float16, lambda column: column.cast(pa.float32())),
     (pa.types.is_date, lambda column: column.cast(pa.timestamp("ms"))),
 )
+
+
+@lru_cache(maxsize=256)
+def _is_plain(kind: pa.DataType) -> bool:
+    """Kept for each type: mostly there is nothing to do, many times over."""
+    return not any(belongs(kind) for belongs, _ in _PLAIN)

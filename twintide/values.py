@@ -8,7 +8,7 @@ people is in docs/data-files.md.
 
 import json
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -40,12 +40,17 @@ _BOOLEANS = pa.array([*_TRUE, *_FALSE])
 def typed(column: pa.Array, kind: ColumnType, notation: Notation) -> Typed:
     """A column of any Arrow type in the declared one."""
     column, is_garbled = plain(column)
-    family = next(name for name, belongs in _FAMILIES.items() if belongs(column.type))
+    family = _family(column.type)
     if family == "text":
         column = _without_blanks(column, notation)
     read = _READERS.get((family, kind), _not_at_all)
     result = read(column, kind, notation)
     return result if is_garbled is None else Typed(result.values, result.is_bad | is_garbled)
+
+
+@lru_cache(maxsize=256)
+def _family(kind: pa.DataType) -> str:
+    return next(name for name, belongs in _FAMILIES.items() if belongs(kind))
 
 
 def typed_objects(values: Sequence[Any], kind: ColumnType, notation: Notation) -> Typed:
