@@ -10,7 +10,7 @@ from uuid import uuid4
 
 from streaming.content import Content
 from streaming.cutter import Cut
-from twintide.files import publish_file_once, remove_file
+from twintide.files import remove_file
 from twintide.shards import Ledger, ShardFooter, Stamp
 
 QUARANTINE_SUFFIX = ".quarantine.arrow"
@@ -62,11 +62,10 @@ def _quarantined(
         return
     # Unique to this attempt: that of a rival, for the same offsets, may be what counts.
     name = f"{footer.partition:05d}-{footer.first:020d}-{uuid4().hex[:12]}{QUARANTINE_SUFFIX}"
-    path = ledger.quarantine_path(name, footer.minute_at)
     data = content.quarantine_file()
     stamp = {"quarantine": name, "quarantine_stamp": Stamp.of(data)}
     named = footer.model_copy(update=stamp)
-    publish_file_once(path, data)
+    path = ledger.set_aside(named, data)
     try:
         yield named  # crash here: an orphan that nobody names
     except OSError:

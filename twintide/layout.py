@@ -20,6 +20,9 @@ from twintide.shardfile import hour_folder
 from twintide.shards import Ledger, Watermark, hour_of, ledger_folder
 
 _MARK = "layout-2"
+_WRITTEN = ("claims", "watermarks", "replays")
+"""Where files are begun: folders that do not grow with the days so far."""
+
 _QUARANTINE = re.compile(r"^_(?P<topic>.+)-\d{5}-\d{20}-[0-9a-f]+\.quarantine\.arrow$")
 
 
@@ -38,7 +41,7 @@ def make_ready(shards_dir: Path) -> int:
             hint=f"mount the folder above both ({ledger.parent}), or let folders.shards name a "
             "folder one deeper in the volume",
         )
-    swept = sweep_temporaries(ledger)
+    swept = sum(sweep_temporaries(ledger / name) for name in _WRITTEN)
     if not (ledger / _MARK).exists():
         swept += sweep_temporaries(shards_dir, older_than_seconds=0)
         _move_watermarks(shards_dir)

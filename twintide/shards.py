@@ -16,7 +16,7 @@ from twintide.chain import Chains, Gap, Link
 from twintide.claims import Claims
 from twintide.clock import SystemClock, floor_to_minutes, has_come
 from twintide.errors import Corrupt
-from twintide.files import publish_file
+from twintide.files import hidden_file, link_once, publish_file
 from twintide.records import Instant, Record
 from twintide.rowgroups import RowGroups
 from twintide.shardfile import (
@@ -325,6 +325,18 @@ class Ledger:
                 if footer_in(path).quarantine == footer.quarantine:
                     return True
         return False
+
+    def set_aside(self, footer: ShardFooter, data: bytes) -> Path:
+        """Write the quarantine file that a footer names, before its shard; where it is.
+
+        What a crash leaves half done lies where that of a shard lies: a start sweeps a folder for
+        each partition, and none for each hour so far.
+        """
+        name = str(footer.quarantine)
+        path = self.quarantine_path(name, footer.minute_at)
+        with hidden_file(self._claims(footer.partition).folder / name, data) as hidden:
+            link_once(hidden, path)
+        return path
 
     def quarantine_path(self, name: str, minute_at: datetime) -> Path:
         """Where the quarantine file of that name is, for a shard of that minute."""

@@ -1,3 +1,7 @@
+import os
+import sys
+import threading
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -18,6 +22,25 @@ SHARED_MEMORY = Path("/dev/shm")  # noqa: S108
 @pytest.fixture
 def world(tmp_path: Path) -> World:
     return World(tmp_path / "shards")
+
+
+@pytest.fixture
+def touched(tmp_path: Path) -> Iterator[list[tuple[str, str]]]:
+    """What was opened and which folders were listed below the test's folder, as Python audits it.
+    No hook can be taken away again: this one falls silent.
+    """
+    seen: list[tuple[str, str]] = []
+    is_over = threading.Event()
+
+    def hear(event: str, args: tuple[Any, ...]) -> None:
+        if event in {"open", "os.scandir"} and not is_over.is_set():
+            path = str(args[0])
+            if path.startswith(str(tmp_path)):
+                seen.append((event, path))
+
+    sys.addaudithook(hear)
+    yield seen
+    is_over.set()
 
 
 RIVALS = {
@@ -202,6 +225,40 @@ def test_a_ledger_on_another_file_system_is_refused_before_anything_is_read(
     finally:
         elsewhere.rmdir()
     assert str(tmp_path) in refused.value.hint
+
+
+def test_a_start_does_not_look_through_the_days_so_far(
+    world: World, touched: list[tuple[str, str]]
+) -> None:
+    """It sweeps where files are begun; quarantine files lie in a folder for each hour."""
+    read = []
+    for day in range(3):
+        for hour in range(10):
+            footer = world.footer(0, 10, minute=(day * 24 + hour) * 60, quarantine="00000-q.arrow")
+            world.ledger.set_aside(footer, b"rejected")
+        touched.clear()
+        make_ready(world.root)
+        read.append([what for what, _ in touched].count("os.scandir"))
+
+    assert len(list(world.ledger.folder.rglob("00000-q.arrow"))) == 30
+    assert read[2] == read[1] > 0
+
+
+def test_what_a_crash_left_of_a_quarantine_file_is_swept(
+    world: World, touched: list[tuple[str, str]]
+) -> None:
+    """Once it is too old to be of a writer at work."""
+    footer = world.footer(0, 10, minute=0, quarantine="00000-q.arrow")
+    world.ledger.set_aside(footer, b"rejected")
+    left = next(Path(path) for what, path in touched if what == "open" and path.endswith(".tmp"))
+    left.write_bytes(b"reje")
+    make_ready(world.root)
+    assert left.exists()
+    os.utime(left, (0, 0))
+    make_ready(world.root)
+
+    assert not left.exists()
+    assert world.ledger.quarantine_path("00000-q.arrow", NOON).read_bytes() == b"rejected"
 
 
 def test_a_shard_may_hold_no_message(world: World) -> None:
