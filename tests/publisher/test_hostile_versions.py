@@ -26,6 +26,13 @@ from twintide.config import Deployment
 from twintide.errors import Corrupt
 from twintide.versions import STATE, read_state
 
+IN_CI = pytest.mark.long
+
+
+def many(count: int) -> Any:
+    """For `make faults`."""
+    return pytest.param(count, marks=[pytest.mark.faults, pytest.mark.timeout(3600)])
+
 
 @pytest.fixture(params=["flat", "ivf"])
 def version(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
@@ -64,9 +71,7 @@ def loads_or_is_corrupt(version: Path) -> bool:
 
 
 @pytest.mark.promise("P1")
-@pytest.mark.parametrize(
-    "count", [100, pytest.param(20_000, marks=[pytest.mark.faults, pytest.mark.timeout(3600)])]
-)
+@pytest.mark.parametrize("count", [100, pytest.param(1_000, marks=IN_CI), many(20_000)])
 def test_a_manifest_of_any_content_is_a_version_or_corrupt(version: Path, count: int) -> None:
     """Values replaced, removed, doubled or added at random places, and sealed anew."""
     rng = random.Random(count)
@@ -80,9 +85,7 @@ def test_a_manifest_of_any_content_is_a_version_or_corrupt(version: Path, count:
 
 @pytest.mark.promise("P1")
 @pytest.mark.parametrize("words", ["index", "sample", "table", "dense", "history", "items"])
-@pytest.mark.parametrize(
-    "count", [15, pytest.param(2_000, marks=[pytest.mark.faults, pytest.mark.timeout(3600)])]
-)
+@pytest.mark.parametrize("count", [15, many(2_000)])
 def test_a_file_of_any_content_is_part_of_a_version_or_corrupt(
     version: Path, words: str, count: int
 ) -> None:
@@ -102,9 +105,7 @@ def test_a_file_of_any_content_is_part_of_a_version_or_corrupt(
     assert corrupt > count / 3
 
 
-@pytest.mark.parametrize(
-    "count", [300, pytest.param(100_000, marks=[pytest.mark.faults, pytest.mark.timeout(3600)])]
-)
+@pytest.mark.parametrize("count", [300, pytest.param(4_000, marks=IN_CI), many(100_000)])
 def test_a_state_of_any_content_is_a_state_or_corrupt(
     with_versions: Callable[[int], Deployment], count: int
 ) -> None:

@@ -38,7 +38,12 @@ def data(data_once: Path) -> Path:
 
 @pytest.mark.promise("X5")
 @pytest.mark.parametrize(
-    "count", [500, pytest.param(300_000, marks=[pytest.mark.faults, pytest.mark.timeout(3600)])]
+    "count",
+    [
+        500,
+        pytest.param(5_000, marks=pytest.mark.long),
+        pytest.param(300_000, marks=[pytest.mark.faults, pytest.mark.timeout(3600)]),
+    ],
 )
 def test_any_body_is_answered_or_refused_by_name(data: Path, count: int) -> None:
     """No other error, no message longer than a screen, and never a number that JSON has not."""
