@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from trainer.choices import Forbidden
 from trainer.derived import refreshed_ms
 from twintide.features.columns import from_columns
 from twintide.keys import Keys
@@ -103,6 +104,12 @@ class Batch:
 
     log_q: Floats | None
     """[U]"""
+
+    forbidden: Forbidden | None = None
+    """Columns that a click may not have as negatives; None forbids nothing but its own."""
+
+    weights: Floats | None = None
+    """[B]: what each click counts; None for 1 each."""
 
 
 def in_order(count: int, *, batch_rows: int) -> Iterator[Ints]:

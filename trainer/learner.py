@@ -8,19 +8,21 @@ ID tables only, no dense weight and no side table is even in reach of an optimiz
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from trainer.choices import Choices, draw
 from trainer.dense import DenseOptimizer
 from trainer.epoch import Batch, Floats, Ints, Rows
 from trainer.frequency import FrequencyEstimator
+from trainer.kernel import chunked_loss
+from trainer.losses import function_of
 from trainer.rates import Rates
 from trainer.rows import Incidence, RowOptimizer, incidence_of
-from trainer.softmax import sampled_softmax_loss
 from twintide.arrays import Arrays
 from twintide.errors import Refused
 from twintide.features.kind import SIDES, Side
@@ -38,6 +40,8 @@ class Prepared:
     batch: Batch
     rows: dict[Side, dict[str, PooledRows]]
     incidences: dict[str, Incidence]
+    choices: Choices
+    """Without log Q, which is a function of the batches before."""
 
 
 class Learner:
@@ -55,6 +59,7 @@ class Learner:
         self.estimator = estimator
         self._rows = rows
         self._dense = dense
+        self._loss = function_of(model.spec.loss)
 
     @classmethod
     def untrained(cls, spec: ModelSpec, *, seed: int) -> "Learner":
@@ -117,10 +122,13 @@ class Learner:
             table: incidence_of([rows[side][name] for side, name in self._readers_of(table)])
             for table in rates.tables
         }
-        return Prepared(batch, rows, incidences)
+        choices = Choices(batch.target, forbidden=batch.forbidden, weights=batch.weights)
+        if (count := self.model.spec.loss.negatives) is not None:
+            choices = replace(choices, drawn=draw(choices, batch.item_keys, count))
+        return Prepared(batch, rows, incidences, choices)
 
     def _step(self, prepared: Prepared, rates: Rates) -> float:
-        batch, device = prepared.batch, self.model.device
+        batch, spec = prepared.batch, self.model.spec
         inputs = {
             "query": self.model.pooled(
                 batch.query, prepared.rows["query"], "query"
@@ -132,13 +140,14 @@ class Learner:
         log_q = self.estimator.observe(batch.item_keys) if batch.log_q is None else batch.log_q
         towers = self.model.towers
         candidate_UD, bias_U = towers.candidate_vectors(inputs["candidate"])
-        loss = sampled_softmax_loss(
+        loss = chunked_loss(
             towers.query_vectors(inputs["query"]),
             candidate_UD,
             bias_U=bias_U,
             log_scale=towers.log_scale,
-            target_B=torch.from_numpy(batch.target).to(device),
-            log_q_U=torch.from_numpy(log_q).to(device) if self.model.spec.logq else None,
+            choices=replace(prepared.choices, log_q=log_q if spec.logq else None),
+            loss=self._loss,
+            sharpness=spec.loss.sharpness(),
         )
         value = float(loss.detach())
         if not np.isfinite(value):

@@ -10,6 +10,7 @@ from twintide.features import Feature
 from twintide.features.history import History
 from twintide.features.item_statistics import ItemStatistics
 from twintide.features.kind import SIDES, Kind, LookedUp, Name, Side
+from twintide.losses import AnyLoss, Softmax
 from twintide.towers import AnyTower, Dnn, Place, Shape, Tower
 
 
@@ -63,7 +64,12 @@ class ModelSpec(BaseModel):
     """Add a learnt number per item to the score: on news-like streams popularity is signal."""
 
     logq: bool = True
-    """Correct the sampled softmax for how often an item is drawn as a candidate."""
+    """Subtract log Q, the log probability that an item is in a batch, from its logits: corrects
+    each loss for how much more often popular items are negatives. Only in training.
+    """
+
+    loss: AnyLoss = Softmax()
+    """What is learnt from a click: its item against others of the batch."""
 
     def features(self, side: Side) -> tuple[Feature, ...]:
         """What the tower of that side sees, in the order of its inputs."""

@@ -1,0 +1,145 @@
+"""The chunked kernel that every loss runs through, with its gradient in closed form.
+
+Shapes: B clicks, U candidate columns, D width; C clicks of one chunk, K columns that its loss sees.
+No [B, U] graph is kept: logits are made, judged and turned into gradients in chunks of rows, in
+place.
+
+    logit = sharpness · (exp(log_scale) · q·v + bias) − log Q
+
+The correction comes last and unscaled, and only in training (Yi et al., RecSys 2019, section 3).
+What a loss learns for itself, the intercept of cross-entropy, is part of the bias.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from trainer.choices import Choices
+
+CHUNK_ELEMENTS = 1 << 21
+"""Logits in one chunk: 8 MB, which stays in the cache."""
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Rows of a batch, as a loss sees them beside their logits."""
+
+    target_C1: Tensor
+    """The column of each row's positive; the others are its negatives, at -inf where forbidden."""
+
+    negatives_C1: Tensor
+    """How many columns each row has as negatives. A row without any counts nothing."""
+
+
+LossFunction = Callable[[Tensor, Chunk], Tensor]
+"""Takes logits [C, K]; returns each row's value [C], and leaves their gradient in the logits."""
+
+
+def chunked_loss(
+    query_BD: Tensor,
+    candidate_UD: Tensor,
+    *,
+    bias_U: Tensor,
+    log_scale: Tensor,
+    choices: Choices,
+    loss: LossFunction,
+    sharpness: float = 1.0,
+) -> Tensor:
+    """Mean over the rows of their values, each times its weight."""
+    value: Tensor = _Chunked.apply(
+        query_BD, candidate_UD, bias_U, log_scale, choices, loss, sharpness
+    )
+    return value
+
+
+class _Chunked(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        query_BD: Tensor,
+        candidate_UD: Tensor,
+        bias_U: Tensor,
+        log_scale: Tensor,
+        choices: Choices,
+        loss: LossFunction,
+        sharpness: float,
+    ) -> Tensor:
+        rows = len(query_BD)
+        scale = torch.exp(log_scale) * sharpness
+        judge = _Judge(choices, loss, columns=len(candidate_UD), like=query_BD)
+        offset_U = bias_U * sharpness - judge.log_q_U
+        grad_query = torch.empty_like(query_BD)
+        grad_candidate = torch.zeros_like(candidate_UD)
+        grad_bias = torch.zeros_like(bias_U)
+        value = query_BD.new_zeros(())
+        chunk = max(1, CHUNK_ELEMENTS // max(len(candidate_UD), 1))
+        for begin in range(0, rows, chunk):
+            query = query_BD[begin : begin + chunk]
+            error = torch.addmm(offset_U, query * scale, candidate_UD.T)
+            value += judge.judged(error, begin)
+            grad_query[begin : begin + chunk] = error @ candidate_UD
+            grad_candidate.addmm_(error.T, query)
+            grad_bias += error.sum(dim=0)
+        # d value / d log_scale = Σ error · (scale q·v) = scale · Σ query · grad_query, unscaled
+        grad_log_scale = (query_BD * grad_query).sum() * scale
+        ctx.save_for_backward(
+            grad_query * (scale / rows),
+            grad_candidate * (scale / rows),
+            grad_bias / rows * sharpness,
+            grad_log_scale / rows,
+        )
+        return value / rows
+
+    @staticmethod
+    def backward(ctx: Any, grad_value: Tensor) -> tuple[Tensor | None, ...]:
+        grads = tuple(saved * grad_value for saved in ctx.saved_tensors)
+        return (*grads, None, None, None)
+
+
+class _Judge:
+    """The choices of a batch on its device, and the loss that judges each chunk by them."""
+
+    def __init__(self, choices: Choices, loss: LossFunction, *, columns: int, like: Tensor) -> None:
+        self._forbidden = choices.forbidden
+        self._loss = loss
+        self._device = like.device
+        self._target_B1 = torch.from_numpy(choices.target).to(like.device)[:, None]
+        self.log_q_U = like.new_zeros(columns)
+        if choices.log_q is not None:
+            self.log_q_U = torch.from_numpy(choices.log_q).to(like)
+        self._seen_BK: Tensor | None = None
+        negatives = choices.negatives(columns)
+        weights = choices.weights
+        if (negatives < 1).any():  # such a row says nothing: its positive stands against nothing
+            weights = (1.0 if weights is None else weights) * (negatives > 0)
+        self._weights_B = None if weights is None else torch.from_numpy(weights).to(like)
+        self._negatives_B1 = torch.from_numpy(negatives).to(like).clamp_(min=1)[:, None]
+        if choices.drawn is not None:
+            drawn_BN = torch.from_numpy(choices.drawn).to(like.device)
+            self._seen_BK = torch.cat((self._target_B1, drawn_BN), dim=1)
+            self._negatives_B1.fill_(drawn_BN.shape[1])
+
+    def judged(self, logits_CU: Tensor, begin: int) -> Tensor:
+        """The summed value of the rows from `begin` on; their logits become their gradient."""
+        rows = slice(begin, begin + len(logits_CU))
+        if self._forbidden is not None:
+            forbidden = self._forbidden.between(rows.start, rows.stop)
+            row, column = (torch.from_numpy(each).to(self._device) for each in forbidden)
+            logits_CU[row, column] = -torch.inf
+        if self._seen_BK is None:
+            return self._valued(logits_CU, rows, self._target_B1[rows])
+        seen_CK = self._seen_BK[rows]
+        logits_CK = logits_CU.gather(1, seen_CK)
+        value = self._valued(logits_CK, rows, torch.zeros_like(seen_CK[:, :1]))
+        logits_CU.zero_().scatter_add_(1, seen_CK, logits_CK)
+        return value
+
+    def _valued(self, logits_CK: Tensor, rows: slice, target_C1: Tensor) -> Tensor:
+        values_C = self._loss(logits_CK, Chunk(target_C1, self._negatives_B1[rows]))
+        if self._weights_B is not None:
+            values_C = values_C * self._weights_B[rows]
+            logits_CK.mul_(self._weights_B[rows, None])
+        return values_C.sum()
