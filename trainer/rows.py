@@ -33,7 +33,7 @@ class Incidence:
     """[N]: bag of each entry; bags of several features are numbered one after the other."""
 
     weights: npt.NDArray[np.float32]
-    """[N]: what the row counts in that bag: 1, or 1 / length where the bag is a mean."""
+    """[N]: what the row counts in that bag: as the ids say, else 1, or 1 / length in a mean."""
 
 
 def incidence_of(features: list[PooledRows]) -> Incidence:
@@ -43,10 +43,17 @@ def incidence_of(features: list[PooledRows]) -> Incidence:
         lengths = np.diff(feature.offsets)
         rows.append(feature.rows)
         bags.append(np.repeat(np.arange(first_bag, first_bag + len(lengths)), lengths))
-        share = 1.0 / np.maximum(lengths, 1) if feature.pooling == "mean" else np.ones(len(lengths))
-        weights.append(np.repeat(share, lengths).astype(np.float32))
+        weights.append(_counts(feature, lengths))
         first_bag += len(lengths)
     return _grouped(np.concatenate(rows), np.concatenate(bags), np.concatenate(weights))
+
+
+def _counts(feature: PooledRows, lengths: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+    """[N]: what each entry counts in its bag."""
+    if feature.weights is not None:
+        return feature.weights
+    share = 1.0 / np.maximum(lengths, 1) if feature.pooling == "mean" else np.ones(len(lengths))
+    return np.repeat(share, lengths).astype(np.float32)
 
 
 def _grouped(

@@ -210,9 +210,11 @@ class Slicer:
 def missing_in(events: pa.Table, features: tuple[Feature, ...]) -> dict[str, npt.NDArray[np.bool_]]:
     """By feature, [N]: whether an event says nothing about it."""
     return {
-        feature.name: pc.is_null(events[column], nan_is_null=True).to_numpy()
+        feature.name: np.logical_or.reduce(
+            [pc.is_null(events[each], nan_is_null=True).to_numpy() for each in feature.reads()]
+        )
         for feature in features
-        for column in feature.reads()
+        if feature.reads()
     }
 
 

@@ -165,20 +165,21 @@ def _feature_columns(events: EventSchema, model: ModelSpec) -> Problems:
     """Each feature reads columns that it can read, and that its tower may see."""
     for side, feature in model.all_features():
         for column in feature.reads():
-            key, kind = f"model.{side}.{feature.name}", events.columns.get(column)
+            feature_key, kind = f"model.{side}.{feature.name}", events.columns.get(column)
+            key = f"{feature_key}.{feature.column_key}"
             if kind is None:
-                yield _no_column(f"{key}.column", column, events)
+                yield _no_column(key, column, events)
             elif kind not in feature.readable:
                 yield Problem(
-                    f"{key}.column",
+                    key,
                     f"column {column!r} is {kind}, which a {feature.kind} feature cannot read",
                     hint=f"it reads {', '.join(sorted(feature.readable))}",
-                    reads=(f"events.columns.{column}", f"{key}.kind"),
+                    reads=(f"events.columns.{column}", f"{feature_key}.kind"),
                 )
             if column == (events.item if side == "query" else events.user):
                 other = "item" if side == "query" else "user"
                 yield Problem(
-                    f"{key}.column",
+                    key,
                     f"column {column!r} is the {other}'s id, which the {side} tower must not see: "
                     "it is what is asked for",
                     reads=(f"events.{other}",),

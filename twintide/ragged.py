@@ -19,23 +19,36 @@ class Ids:
 
     keys: Keys
     offsets: npt.NDArray[np.int64]
+    weights: npt.NDArray[np.float32] | None = None
+    """What each key counts in the pool of its row; None where the pooling alone says it."""
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
     def take(self, rows: npt.NDArray[np.int64]) -> "Ids":
         """The rows with these numbers, in this order."""
-        return Ids.of_ranges(self.keys, self.offsets[rows], self.offsets[rows + 1])
+        at, offsets = _places(self.offsets[rows], self.offsets[rows + 1])
+        return Ids(self.keys[at], offsets, None if self.weights is None else self.weights[at])
 
     @classmethod
     def of_ranges(
         cls, keys: Keys, begin: npt.NDArray[np.int64], end: npt.NDArray[np.int64]
     ) -> "Ids":
         """Row i holds keys[begin[i]:end[i]]."""
-        lengths = end - begin
-        offsets = np.concatenate(([0], np.cumsum(lengths))).astype(np.int64)
-        within = np.arange(offsets[-1]) - np.repeat(offsets[:-1], lengths)
-        return cls(keys[np.repeat(begin, lengths) + within], offsets)
+        at, offsets = _places(begin, end)
+        return cls(keys[at], offsets)
+
+    def only(self, chosen: npt.NDArray[np.bool_]) -> "Ids":
+        """Without the keys that are not chosen; rows may become shorter."""
+        if chosen.all():
+            return self
+        kept_before = np.concatenate(([0], np.cumsum(chosen)))
+        weights = None if self.weights is None else self.weights[chosen]
+        return Ids(self.keys[chosen], kept_before[self.offsets], weights)
+
+    def row_of_key(self) -> npt.NDArray[np.int64]:
+        """[keys]: the row that each key is in."""
+        return np.repeat(np.arange(len(self)), np.diff(self.offsets))
 
 
 @dataclass(frozen=True)
@@ -69,10 +82,23 @@ def joined(first: Encoded, second: Encoded) -> Encoded:
 def _joined(first: Ids | Numbers, second: Ids | Numbers) -> Ids | Numbers:
     if isinstance(first, Ids) and isinstance(second, Ids):
         offsets = np.concatenate((first.offsets, second.offsets[1:] + first.offsets[-1]))
-        return Ids(np.concatenate((first.keys, second.keys)), offsets)
+        weights = None
+        if first.weights is not None and second.weights is not None:
+            weights = np.concatenate((first.weights, second.weights))
+        return Ids(np.concatenate((first.keys, second.keys)), offsets, weights)
     if isinstance(first, Numbers) and isinstance(second, Numbers):
         return Numbers(np.concatenate((first.values, second.values)))
     raise TypeError("ids and numbers cannot be joined")
+
+
+def _places(
+    begin: npt.NDArray[np.int64], end: npt.NDArray[np.int64]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """All of begin[0], …, end[0] - 1, begin[1], …; and where each of these ranges begins."""
+    lengths = end - begin
+    offsets = np.concatenate(([0], np.cumsum(lengths))).astype(np.int64)
+    within = np.arange(offsets[-1]) - np.repeat(offsets[:-1], lengths)
+    return np.repeat(begin, lengths) + within, offsets
 
 
 def one_id_each(keys: Keys) -> Ids:
@@ -83,17 +109,21 @@ def one_id_each(keys: Keys) -> Ids:
 def lists_of_ids(lists: pa.ChunkedArray) -> Ids:
     """A list column; a null list is an empty one, a null inside a list is dropped."""
     array = lists.combine_chunks() if isinstance(lists, pa.ChunkedArray) else lists
-    keys = keys_of(array.flatten())
-    lengths = (
-        pc.fill_null(pc.list_value_length(array), 0).to_numpy(zero_copy_only=False).astype(np.int64)
-    )
-    return without_missing(Ids(keys, np.concatenate(([0], np.cumsum(lengths)))))
+    return without_missing(Ids(keys_of(array.flatten()), offsets_of(array)))
+
+
+def offsets_of(lists: pa.Array) -> npt.NDArray[np.int64]:
+    """[B + 1]: where each list begins among the values of all; a null list is an empty one."""
+    lengths = pc.fill_null(pc.list_value_length(lists), 0).to_numpy(zero_copy_only=False)
+    return np.concatenate(([0], np.cumsum(lengths.astype(np.int64))))
 
 
 def without_missing(ids: Ids) -> Ids:
     """Without NO_KEY, which would pool the default row into a list."""
-    present = ids.keys != NO_KEY
-    if present.all():
-        return ids
-    kept_before = np.concatenate(([0], np.cumsum(present)))
-    return Ids(ids.keys[present], kept_before[ids.offsets])
+    return ids.only(ids.keys != NO_KEY)
+
+
+def cut_to(ids: Ids, length: int) -> Ids:
+    """The first `length` keys of each row."""
+    place = np.arange(len(ids.keys)) - np.repeat(ids.offsets[:-1], np.diff(ids.offsets))
+    return ids.only(place < length)

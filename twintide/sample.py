@@ -81,7 +81,8 @@ def _problems(deployment: Deployment, events: pa.Table, clicks: pa.Table) -> Ite
     for side, feature in model.all_features():
         doubt = None if schema.user in feature.reads() else _doubt(clicks, feature, schema.time)
         if doubt:
-            yield Problem(f"model.{side}.{feature.name}.column", doubt.reason, doubt.hint)
+            key = f"model.{side}.{feature.name}.{feature.column_key}"
+            yield Problem(key, doubt.reason, doubt.hint)
 
 
 def _doubt(clicks: pa.Table, feature: Kind, time_column: str) -> Doubt | None:

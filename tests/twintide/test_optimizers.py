@@ -89,7 +89,10 @@ def bags(rng: np.random.Generator, pooling: str) -> PooledRows:
     """Bags of 0 to 4 rows of a table, the default row and repeats among them."""
     lengths = rng.integers(0, 5, 9)
     offsets = np.concatenate(([0], np.cumsum(lengths)))
-    return PooledRows(rng.integers(0, IDS + 1, offsets[-1]), offsets, pooling)
+    rows = rng.integers(0, IDS + 1, offsets[-1])
+    if pooling != "weighted":
+        return PooledRows(rows, offsets, pooling)
+    return PooledRows(rows, offsets, "sum", rng.random(len(rows), np.float32))
 
 
 def plain_step(
@@ -101,15 +104,19 @@ def plain_step(
     for feature in features:
         for begin, end in zip(feature.offsets[:-1], feature.offsets[1:], strict=True):
             share = 1 / (end - begin) if feature.pooling == "mean" and end > begin else 1.0
-            for row in feature.rows[begin:end].tolist():
-                gradient[row] = gradient.get(row, np.zeros(WIDTH)) + share * grad_bags[bag]
+            for entry in range(begin, end):
+                row = int(feature.rows[entry])
+                counts = share if feature.weights is None else float(feature.weights[entry])
+                gradient[row] = gradient.get(row, np.zeros(WIDTH)) + counts * grad_bags[bag]
             bag += 1
     for row, grad in gradient.items():
         sums[row] += np.mean(np.square(grad))
         weights[row] -= rate * grad / (np.sqrt(sums[row]) + EPSILON)
 
 
-@pytest.mark.parametrize("poolings", [("sum",), ("mean",), ("mean", "sum", "mean")])
+@pytest.mark.parametrize(
+    "poolings", [("sum",), ("mean",), ("weighted",), ("mean", "weighted", "sum", "mean")]
+)
 def test_rows_learn_as_in_a_plain_loop(poolings: tuple[str, ...]) -> None:
     """Several features of one table, empty bags, a row that is in one bag twice; resumed once."""
     rng = np.random.default_rng(4)

@@ -6,14 +6,32 @@ from typing import Annotated
 
 from pydantic import Field
 
+from twintide.features.bucket import Bucket
+from twintide.features.cross import Cross
+from twintide.features.cyclic_time import CyclicTime
+from twintide.features.day_of_week import DayOfWeek
 from twintide.features.dense import Dense
 from twintide.features.history import History
 from twintide.features.hour_of_day import HourOfDay
 from twintide.features.item_statistics import ItemStatistics
 from twintide.features.sparse import Sparse
+from twintide.features.time_since import TimeSince
 from twintide.features.varlen import Varlen
+from twintide.features.weighted_varlen import WeightedVarlen
 
 Feature = Annotated[
-    Sparse | Varlen | Dense | HourOfDay | History | ItemStatistics, Field(discriminator="kind")
+    Sparse
+    | Varlen
+    | WeightedVarlen
+    | Cross
+    | Bucket
+    | Dense
+    | HourOfDay
+    | DayOfWeek
+    | CyclicTime
+    | TimeSince
+    | History
+    | ItemStatistics,
+    Field(discriminator="kind"),
 ]
 """Whatever may stand in `model.query` and `model.candidate`."""

@@ -93,6 +93,9 @@ class Kind(BaseModel, ABC):
     at_most_one: ClassVar[bool] = False
     """Whether a model may have one feature of this kind only."""
 
+    column_key: ClassVar[str] = "column"
+    """The key that names the event columns which it reads."""
+
     kind: str
     name: Name
     """What it is called in slices; once in each tower."""

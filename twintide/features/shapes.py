@@ -37,6 +37,24 @@ class ManyIds(LookedUp):
         return Ids(column.values.to_numpy()[offsets[0] : offsets[-1]], offsets - offsets[0])
 
 
+class WeightedIds(LookedUp):
+    """Any number of ids for each row, each with what it counts: a column of lists of structs."""
+
+    def no_rows(self) -> Ids:
+        return Ids(np.zeros(0, np.uint64), np.zeros(1, np.int64), np.zeros(0, np.float32))
+
+    def to_arrow(self, rows: Ids | Numbers) -> pa.Array:
+        ids = _ids(rows)
+        entries = pa.StructArray.from_arrays([ids.keys, ids.weights], names=["key", "weight"])
+        return pa.LargeListArray.from_arrays(pa.array(ids.offsets), entries)
+
+    def from_arrow(self, column: pa.Array) -> Ids:
+        offsets = column.offsets.to_numpy().astype(np.int64)
+        entries = column.values.slice(offsets[0], offsets[-1] - offsets[0])
+        keys, weights = (entries.field(name).to_numpy() for name in ("key", "weight"))
+        return Ids(keys, offsets - offsets[0], weights)
+
+
 class Measured(Kind):
     """Numbers for each row: a column of fixed-size lists of float32."""
 

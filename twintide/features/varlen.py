@@ -1,15 +1,16 @@
 """A list of ids of an event: topics, tags, followed authors."""
 
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from pydantic import Field
 
 from twintide.events import EventSchema
 from twintide.features.kind import Doubt, Known, spread
 from twintide.features.shapes import ManyIds
-from twintide.ragged import Ids, lists_of_ids
+from twintide.ragged import Ids, cut_to, lists_of_ids
 
 _SAMPLE_LENGTH = 3
 """Ids in each list of a sample query."""
@@ -27,6 +28,9 @@ class Varlen(ManyIds):
     pooling: Literal["mean", "sum"] = "mean"
     """What becomes of several rows."""
 
+    max_length: Annotated[int, Field(ge=1, le=10_000)] = 10_000
+    """Ids of one list that count: its first ones."""
+
     def reads(self) -> tuple[str, ...]:
         return (self.column,)
 
@@ -38,7 +42,7 @@ class Varlen(ManyIds):
 
     def encode(self, events: pa.Table, *, time_column: str) -> Ids:
         del time_column
-        return lists_of_ids(events[self.column])
+        return cut_to(lists_of_ids(events[self.column]), self.max_length)
 
     def sample(self, known: Known) -> Ids:
         ids = known.ids_in(self.table)

@@ -30,6 +30,8 @@ class PooledRows:
     rows: Rows
     offsets: npt.NDArray[np.int64]
     pooling: str
+    weights: npt.NDArray[np.float32] | None = None
+    """What each row counts in its bag, which is a sum then."""
 
 
 def best_device() -> torch.device:
@@ -69,6 +71,7 @@ class TwoTower:
                 rows=self.tables[feature.table].vocabulary.rows_of(ids.keys),
                 offsets=ids.offsets,
                 pooling=feature.pools(),
+                weights=ids.weights,
             )
             for feature in self.spec.lookups(side)
             if isinstance(ids := encoded[feature.name], Ids)
@@ -88,10 +91,13 @@ class TwoTower:
 
     def _bags(self, table: Table, pooled: PooledRows) -> Tensor:
         rows = torch.from_numpy(pooled.rows).to(self.device)
-        if _is_one_each(pooled):
+        if pooled.weights is None and _is_one_each(pooled):
             return F.embedding(rows, table.weights)
         offsets = torch.from_numpy(pooled.offsets[:-1]).to(self.device)
-        return F.embedding_bag(rows, table.weights, offsets, mode=pooled.pooling)
+        if pooled.weights is None:
+            return F.embedding_bag(rows, table.weights, offsets, mode=pooled.pooling)
+        counts = torch.from_numpy(pooled.weights).to(self.device)
+        return F.embedding_bag(rows, table.weights, offsets, mode="sum", per_sample_weights=counts)
 
     def query_vectors(self, encoded: Encoded) -> npt.NDArray[np.float32]:
         """float32 [B, D + 1]: what is searched with."""

@@ -1,0 +1,163 @@
+"""A model with every kind of feature, from events to an answer: what training saw is what a request
+gives (train/serve skew 0).
+"""
+
+import json
+from datetime import timedelta
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from publisher.publish import publish
+from publisher.reader import load_version
+from serving.request import parse_request
+from serving.retriever import Retriever
+from streaming.offline import write_shards
+from tests.trainer.conftest import SMALL, START, Line, at
+from twintide import config
+from twintide.clock import HeldClock, from_unix_ms
+from twintide.features.columns import from_columns
+from twintide.ragged import Ids
+from twintide.slices import EVENT_TIME, OFFSET
+
+EVENTS = 700
+ZONE = {"time_zone": "America/New_York"}
+DECLARED: dict[str, Any] = SMALL | {
+    "kafka": {"bootstrap_servers": ["127.0.0.1:9092"], "topic": "clicks"},
+    "events": {
+        "columns": {
+            "user": "string",
+            "item": "int64",
+            "at": "timestamp_ms",
+            "joined_at": "timestamp_ms",
+            "age": "float64",
+            "city": "string",
+            "paying": "bool",
+            "follows": "list<string>",
+            "tastes": "string",
+            "tags": "list<string>",
+        },
+        "user": "user",
+        "item": "item",
+        "time": "at",
+    },
+    "model": {
+        "embedding_width": 8,
+        "hidden": [16],
+        "output_width": 8,
+        "tables": {"city": {"width": 3}},
+        "query": [
+            {"kind": "sparse", "name": "user", "column": "user", "table": "user"},
+            {"kind": "varlen", "name": "follows", "column": "follows", "table": "tag"},
+            {"kind": "weighted_varlen", "name": "tastes", "column": "tastes", "table": "tag"},
+            {"kind": "cross", "name": "pair", "columns": ["city", "paying"], "table": "pair"},
+            {"kind": "bucket", "name": "age", "column": "age", "boundaries": [30], "table": "age"},
+            {"kind": "dense", "name": "years", "column": "age", "divided_by": 50.0},
+            {"kind": "sparse", "name": "city", "column": "city", "table": "city"},
+            {"kind": "hour_of_day", "name": "hour", "table": "hour"} | ZONE,
+            {"kind": "day_of_week", "name": "day", "table": "day"} | ZONE,
+            {"kind": "cyclic_time", "name": "clock"} | ZONE,
+            {"kind": "time_since", "name": "loyalty", "column": "joined_at"},
+            {"kind": "history", "name": "history", "table": "item", "length": 4},
+        ],
+        "candidate": [
+            {"kind": "sparse", "name": "item", "column": "item", "table": "item"},
+            {"kind": "varlen", "name": "tags", "column": "tags", "table": "tag"},
+            {"kind": "item_statistics", "name": "statistics"},
+        ],
+    },
+}
+OF_A_REQUEST = ("joined_at", "age", "city", "paying", "follows", "tastes")
+
+
+def stream(schema: pa.Schema) -> pa.Table:
+    """A day of clicks, with now and then nothing in a column."""
+    rng = np.random.default_rng(8)
+
+    def some(*values: Any) -> list[Any]:
+        return [values[number] for number in rng.integers(0, len(values), EVENTS)]
+
+    yes_no = (True, False)
+    begin_ms = int(START.timestamp() * 1000)
+    at_ms = begin_ms + np.sort(rng.integers(0, 26 * 3_600_000, EVENTS))
+    columns = {
+        "user": [f"u{number}" for number in rng.integers(0, 40, EVENTS)],
+        "item": rng.integers(0, 60, EVENTS),
+        "at": pa.array(at_ms).cast(pa.timestamp("ms", tz="UTC")),
+        "joined_at": pa.array(some(None, begin_ms, begin_ms - 10**9)).cast(
+            pa.timestamp("ms", tz="UTC")
+        ),
+        "age": some(None, 20.0, 30.0, 55.5),
+        "city": some(None, "rome", "oslo"),
+        "paying": some(*yes_no, None),
+        "follows": some(None, [], ["a", "b"], ["c"]),
+        "tastes": some(None, "", "a:0.7,b:0.3", "c:2,a:6", "none"),
+        "tags": some(["a"], ["b", "c"], None),
+    }
+    return pa.table(columns).select(schema.names).cast(schema)
+
+
+@pytest.fixture(scope="module")
+def line(tmp_path_factory: pytest.TempPathFactory) -> Line:
+    folder = tmp_path_factory.mktemp("every-kind")
+    text = json.dumps(DECLARED | {"data_dir": str(folder)})
+    deployment = config.parse(json.loads(text), name="every kind")
+    events = stream(deployment.events.arrow_schema())
+    write_shards(deployment, events, partitions=1, complete_until=at(1, 3))
+    found = Line(deployment)
+    found.night(0)
+    found.hour(1, 1, 30)
+    return found
+
+
+def test_a_request_gives_what_training_saw(line: Line) -> None:
+    """For each click of the last hour, in every feature of the query tower, to the bit."""
+    outcome = publish(line.deployment, clock=HeldClock(at(1, 2)))
+    version = load_version(line.deployment.versions_dir, outcome.version)
+    last = pa.concat_tables([each.read() for each in line.slices().values()][-3:])
+    spec, schema = line.deployment.model, line.deployment.events
+    events = stream(schema.arrow_schema())
+    seen = from_columns(last, spec.query, "query")
+
+    assert len(last) > 20
+    for row, (offset, happened) in enumerate(
+        zip(last[OFFSET].to_pylist(), last[EVENT_TIME].cast(pa.int64()).to_pylist(), strict=True)
+    ):
+        event = events.slice(offset, 1).to_pylist()[0]
+        values = {name: event[name] for name in OF_A_REQUEST}
+        if values["joined_at"] is not None:
+            values["joined_at"] = int(values["joined_at"].timestamp() * 1000)
+        body = {"user_id": event["user"], "features": values}
+        clock = HeldClock(from_unix_ms(happened))
+        retriever = Retriever(version, clock=clock, max_k=10)
+
+        encoded = retriever.encode(parse_request(json.dumps(body).encode()))
+
+        for feature in spec.query:
+            if feature.is_derived:  # as of the version, or as the request says
+                continue
+            told = feature.to_arrow(encoded[feature.name])
+            was = feature.to_arrow(seen[feature.name].take(np.array([row])))
+            assert told.equals(was), f"{feature.name} of the click at offset {offset}"
+
+
+def test_every_table_of_every_kind_has_learnt(line: Line) -> None:
+    """No feature is carried along without a gradient."""
+    nightly = line.load("nightly-000001").arrays
+
+    for name in line.deployment.model.all_table_names():
+        assert np.any(nightly[f"optimizer.rows.{name}"][1:] != 0), name
+
+
+def test_a_click_late_in_the_night_is_of_the_day_before_in_the_zone(line: Line) -> None:
+    """The world begins on a Sunday, 00:00 UTC, which is still Saturday in New York."""
+    first = next(iter(line.slices().values())).read()
+    day = from_columns(first, line.deployment.model.query, "query")["day"]
+    assert isinstance(day, Ids)
+    saturday = at(0) - timedelta(days=1)
+
+    assert at(0).weekday() == 6
+    assert saturday.weekday() == 5
+    assert len(np.unique(day.keys)) == 1

@@ -1,0 +1,32 @@
+"""The day of an event as users live it."""
+
+from typing import ClassVar, Literal
+from zoneinfo import ZoneInfo
+
+import numpy as np
+import pyarrow as pa
+
+from twintide.events import ZoneName
+from twintide.features.kind import Known, Side
+from twintide.features.local_time import DAYS, minutes_of_week
+from twintide.features.shapes import OneId
+from twintide.keys import keys_of
+from twintide.ragged import Ids, one_id_each
+
+
+class DayOfWeek(OneId):
+    """The day of the event, Monday 0 to Sunday 6, as an id: weekends are another week."""
+
+    reads_time: ClassVar[bool] = True
+    only_tower: ClassVar[tuple[Side, str]] = ("query", "belongs to the moment of the request")
+
+    kind: Literal["day_of_week"]
+    time_zone: ZoneName = "UTC"
+    """Of the users whose day it is."""
+
+    def encode(self, events: pa.Table, *, time_column: str) -> Ids:
+        minutes = minutes_of_week(events[time_column], ZoneInfo(self.time_zone))
+        return one_id_each(keys_of(pa.array(minutes // (24 * 60))))
+
+    def sample(self, known: Known) -> Ids:
+        return one_id_each(keys_of(pa.array(np.arange(known.count) % DAYS)))
