@@ -1,15 +1,18 @@
-"""`twintide checkpoints`: what training can go on from, and what is made of each."""
+"""`twintide checkpoints`, what training can go on from; `twintide rebuild`, one made again."""
 
 # ruff: noqa: PLC0415  what is heavy is imported where it is needed; see console/options.py
 
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import TYPE_CHECKING
+from filecmp import cmpfiles
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from console.options import DEFAULT_CONFIG, AsJson, ConfigFile, deployment_of
-from console.output import Rows, instant, number, say, table
+from console.output import Rows, instant, number, say, table, waiting
+from twintide.errors import Refused
 
 if TYPE_CHECKING:
     from twintide.config import Deployment
@@ -44,6 +47,57 @@ def checkpoints(*, config: ConfigFile = DEFAULT_CONFIG, as_json: AsJson = False)
     rows = gather(deployment)
     nothing = f"there is no checkpoint yet; `twintide train nightly -c {config}` makes one"
     say(rows, _text(rows) if rows else nothing, as_json=as_json)
+
+
+@app.command(
+    rich_help_panel="Training",
+    epilog="Example: twintide rebuild hourly-000012 --into again -c twintide.yaml",
+)
+def rebuild(
+    checkpoint: Annotated[
+        str, typer.Argument(metavar="CHECKPOINT", help="`twintide checkpoints` lists them.")
+    ],
+    *,
+    into: Annotated[
+        Path, typer.Option(metavar="DIR", help="Where the checkpoint made again is put.")
+    ],
+    config: ConfigFile = DEFAULT_CONFIG,
+    as_json: AsJson = False,
+) -> None:
+    """Make a checkpoint again from its lineage, and compare the two byte by byte.
+
+    Its parent, its slices and its seed are all that is read; nothing of the deployment changes.
+    Exits with 1 where they differ, as they may with other code, threads or another machine.
+    """
+    deployment = deployment_of(config)
+    from trainer.run import rebuild as run
+
+    target = into / checkpoint
+    if into.resolve() == deployment.checkpoints_dir.resolve() or target.exists():
+        raise Refused(
+            f"{target} is there already", hint="--into names a folder that does not hold it"
+        )
+    with waiting(f"making {checkpoint} again"):
+        run(deployment, checkpoint, into=into)
+    differ = _differing(deployment.checkpoints_dir / checkpoint, target)
+    text = (
+        f"{target} differs from {checkpoint} in {', '.join(differ)}"
+        if differ
+        else f"{target} is the same as {checkpoint}, to the byte"
+    )
+    say({"path": target, "same": not differ, "differ": differ}, text, as_json=as_json)
+    if differ:
+        raise typer.Exit(1)
+
+
+def _differing(before: Path, again: Path) -> list[str]:
+    """Names of files that one of the two folders lacks, or that hold other bytes."""
+    _, differ, missing = cmpfiles(before, again, _names_in(before) | _names_in(again), False)  # noqa: FBT003
+    return sorted(differ + missing)
+
+
+def _names_in(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
 
 
 def gather(deployment: "Deployment") -> list[Row]:

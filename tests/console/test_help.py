@@ -17,7 +17,15 @@ LIGHT = ("torch", "faiss", "kafka", "matplotlib", "pyarrow", "apscheduler", "fas
 
 INTERFACE = {
     *("demo", "broker", "ingest", "replay", "events"),
-    *("train", "train hourly", "train nightly", "train schedule", "rewind", "checkpoints"),
+    *(
+        "train",
+        "train hourly",
+        "train nightly",
+        "train schedule",
+        "rewind",
+        "checkpoints",
+        "rebuild",
+    ),
     *("publish", "versions", "show", "diff", "verify", "gc", "rollback", "hold", "release"),
     *("recommend", "serve", "evaluate", "status"),
     *("config", "config check", "config show"),

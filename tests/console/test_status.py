@@ -209,6 +209,24 @@ def test_the_checkpoints_are_listed(twintide: Twintide, published: Path) -> None
     assert text.index("hourly-000002") < text.index("nightly-000001")
 
 
+@pytest.mark.promise("T10")
+def test_a_checkpoint_is_made_again_by_a_command(twintide: Twintide, published: Path) -> None:
+    """The same to the byte, in a folder of its own; where it is not, which files, and exit code 1.
+    A folder that holds it already is left alone.
+    """
+    same = twintide("rebuild", "hourly-000002", "--into", "again", "--json")
+    taken = twintide("rebuild", "hourly-000002", "--into", "again")
+    changed = load(published).checkpoints_dir / "hourly-000002" / "catalogue.parquet"
+    changed.write_bytes(changed.read_bytes() + b" ")
+    other = twintide("rebuild", "hourly-000002", "--into", "once-more")
+
+    assert (same.code, same.json["same"]) == (0, True)
+    assert (published.parent / "again" / "hourly-000002" / "manifest.json").is_file()
+    assert (taken.code, "is there already" in taken.err) == (2, True)
+    assert other.code == 1
+    assert "once-more/hourly-000002 differs from hourly-000002 in catalogue.parquet" in other.out
+
+
 def test_there_is_a_way_to_the_first_checkpoint(twintide: Twintide, bare: Path) -> None:
     """An empty list says how to get the first."""
     assert "`twintide train nightly -c twintide.yaml` makes one" in twintide("checkpoints").out
