@@ -127,7 +127,7 @@ def block_drain(where: Deployment) -> int:
 
 
 def _unpacked(batch: list[blocks.Block]) -> int:
-    return sum(len(block.messages()) for block in batch)
+    return sum(len(each) for block in batch for each in block.messages())
 
 
 def poll_drain(where: Deployment) -> int:

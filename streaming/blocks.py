@@ -19,7 +19,8 @@ from kafka.consumer.fetcher import Fetcher, IsolationLevel
 from kafka.errors import CorruptRecordError
 from kafka.record.default_records import DefaultRecordBatch
 
-from streaming.messages import Int64s, Messages, messages_of
+from streaming.messages import Messages, messages_of
+from streaming.unpack import pieces_of
 from twintide.errors import Refused, Retryable
 
 _SEAM = ("self", "tp", "records", "key_deserializer", "value_deserializer")
@@ -29,12 +30,8 @@ _USED_OF_PARTITION_RECORDS = (
     "_contains_abort_marker",
     "drain",
 )
-_USED_OF_BATCHES = ("_maybe_uncompress", "_buffer", "_pos", "validate_crc", "timestamp_type")
+_USED_OF_BATCHES = ("_buffer", "_pos", "compression_type", "validate_crc", "timestamp_type")
 _ANY_OFFSET = 2**63 - 1
-_ONE_BYTE = 127
-_TWO_BYTES = 2**14 - 1
-_LONGEST_VARINT = 70
-"""Bits in the ten bytes that hold 64."""
 
 
 class Damaged(Retryable):
@@ -52,8 +49,8 @@ class Strayed(Retryable):
 
 @dataclass(frozen=True)
 class Block:
-    """One record batch as it was fetched. It is unpacked when it is asked for its messages, so that
-    of many batches that expand from kilobytes to megabytes one is held at a time.
+    """One record batch as it was fetched. It is unpacked piece by piece while it is asked for its
+    messages: batches may expand from kilobytes to gigabytes.
     """
 
     topic: str
@@ -61,17 +58,19 @@ class Block:
     offset: int
     """Where it was to be read from."""
 
-    unpack: Callable[[], Messages]
+    unpack: Callable[[], Iterator[Messages]]
     leader_epoch: int | None = None
     """Of the leader that wrote it; None where that is not known."""
 
-    def messages(self) -> Messages:
-        """None of them where the batch holds none: then only their `next` says something.
+    def messages(self) -> Iterator[Messages]:
+        """Runs of some megabytes. None of them where the batch holds none: then only their `next`
+        says something.
 
-        Raises Damaged, Strayed, or whatever else is wrong with this partition and no other.
+        Raises Damaged, Strayed, or whatever else is wrong with this partition and no other; what
+        came before that is sound.
         """
         try:
-            return self.unpack()
+            yield from self.unpack()
         except (MemoryError, Refused):
             raise
         except kafka_errors.OffsetOutOfRangeError as error:
@@ -167,7 +166,7 @@ class _BlockRecords(Fetcher.PartitionRecords):  # type: ignore[misc]  # kafka ha
         if batch.magic != 2:  # noqa: PLR2004  the message format since Kafka 0.11
             messages = _from(offset, _of_legacy(batch))
             self.next_fetch_offset = messages.next
-            return Block(tp.topic, tp.partition, offset, lambda: messages)
+            return Block(tp.topic, tp.partition, offset, lambda: iter([messages]))
         end, epoch = batch.next_offset, batch.leader_epoch
         if not offset < end <= self.limit:  # no CRC covers where a batch begins
             raise CorruptRecordError(f"it says that it ends at {end}")
@@ -181,7 +180,7 @@ class _BlockRecords(Fetcher.PartitionRecords):  # type: ignore[misc]  # kafka ha
             tp.topic,
             tp.partition,
             offset,
-            lambda: _from(offset, _decoded(batch)),
+            lambda: (_from(offset, piece) for piece in pieces_of(batch)),
             leader_epoch=epoch if epoch >= 0 else None,
         )
 
@@ -213,7 +212,7 @@ def _failed(tp: Any, offset: int, error: Exception) -> _BlockRecords:
 
 
 def _broken(tp: Any, offset: int, error: Exception) -> Block:
-    def unpack() -> Messages:
+    def unpack() -> Iterator[Messages]:
         raise error
 
     return Block(tp.topic, tp.partition, offset, unpack)
@@ -221,9 +220,8 @@ def _broken(tp: Any, offset: int, error: Exception) -> Block:
 
 def _empty(tp: Any, next_offset: int) -> Block:
     nothing = np.zeros(0, np.int64)
-    return Block(
-        tp.topic, tp.partition, next_offset, lambda: messages_of(nothing, next_offset, nothing, [])
-    )
+    messages = messages_of(nothing, next_offset, nothing, [])
+    return Block(tp.topic, tp.partition, next_offset, lambda: iter([messages]))
 
 
 def _in_words(error: Exception) -> str:
@@ -248,123 +246,3 @@ def _of_legacy(batch: Any) -> Messages:
     times_ms = np.array([record.timestamp or -1 for record in records], np.int64)
     next_offset = int(offsets[-1]) + 1 if records else batch.base_offset + 1
     return messages_of(offsets, next_offset, times_ms, [record.value for record in records])
-
-
-def _decoded(batch: Any) -> Messages:
-    """All records of a batch of format 2. Raises CorruptRecordError where its framing is wrong."""
-    batch._maybe_uncompress()  # noqa: SLF001  part of the seam, see is_available
-    buffer, start, count = bytes(batch._buffer), batch._pos, batch.records_count  # noqa: SLF001
-    batch._buffer = b""  # noqa: SLF001  a poll's blocks live together, unpacked ones by the megabyte
-    try:
-        values, offset_deltas, time_deltas, end = _unpacked(buffer, start, count)
-    except IndexError as error:
-        raise CorruptRecordError(f"record batch at {batch.base_offset} ends early") from error
-    if end != len(buffer):
-        raise CorruptRecordError(f"record batch at {batch.base_offset} has bytes left over")
-    if batch.timestamp_type == DefaultRecordBatch.LOG_APPEND_TIME:
-        times_ms = np.full(count, batch.max_timestamp, np.int64)
-    else:
-        times_ms = _signed(time_deltas) + batch.first_timestamp
-    offsets = _offsets(batch.base_offset, offset_deltas)
-    if count and offsets[-1] >= batch.next_offset:
-        raise CorruptRecordError("its offsets reach beyond its end")
-    return messages_of(offsets, batch.next_offset, times_ms, values, size=end - start)
-
-
-def _unpacked(  # noqa: C901, PLR0912, PLR0915  one tight loop: every call in it would cost as much as it
-    buffer: bytes, pos: int, count: int
-) -> tuple[list[bytes | None], list[int], list[int], int]:
-    """Values, offset deltas and time deltas of `count` records, and where they end. The deltas are
-    zigzags still: numpy undoes them all at once.
-
-    A record is varints (zigzag, seven bits a byte, low first): length, attributes (one byte), time
-    delta, offset delta, key length, key, value length, value, header count, headers.
-    """
-    values: list[bytes | None] = []
-    offset_deltas: list[int] = []
-    time_deltas: list[int] = []
-    for _ in range(count):
-        raw = buffer[pos]
-        pos += 1
-        if raw > _ONE_BYTE:
-            raw += (buffer[pos] - 1) << 7
-            pos += 1
-            if raw > _TWO_BYTES:
-                raw, pos = _longer(buffer, pos, raw)
-        end = pos + (raw >> 1)
-
-        raw = buffer[pos + 1]  # behind the attributes: none are in use
-        pos += 2
-        if raw > _ONE_BYTE:
-            raw += (buffer[pos] - 1) << 7
-            pos += 1
-            if raw > _TWO_BYTES:
-                raw, pos = _longer(buffer, pos, raw)
-        time_deltas.append(raw)
-
-        raw = buffer[pos]
-        pos += 1
-        if raw > _ONE_BYTE:
-            raw += (buffer[pos] - 1) << 7
-            pos += 1
-            if raw > _TWO_BYTES:
-                raw, pos = _longer(buffer, pos, raw)
-        offset_deltas.append(raw)
-
-        raw = buffer[pos]
-        pos += 1
-        if raw > _ONE_BYTE:
-            raw += (buffer[pos] - 1) << 7
-            pos += 1
-            if raw > _TWO_BYTES:
-                raw, pos = _longer(buffer, pos, raw)
-        if not raw & 1:  # odd is -1: no key
-            pos += raw >> 1
-
-        raw = buffer[pos]
-        pos += 1
-        if raw > _ONE_BYTE:
-            raw += (buffer[pos] - 1) << 7
-            pos += 1
-            if raw > _TWO_BYTES:
-                raw, pos = _longer(buffer, pos, raw)
-        if raw & 1:
-            values.append(None)
-        else:
-            stop = pos + (raw >> 1)
-            if stop > end:
-                raise IndexError(stop)
-            values.append(buffer[pos:stop])
-        pos = end  # headers are left out
-    return values, offset_deltas, time_deltas, pos
-
-
-def _longer(buffer: bytes, pos: int, raw: int) -> tuple[int, int]:
-    """A varint of three bytes or more, of which `raw` holds the first two; and where it ends."""
-    raw -= 1 << 14  # the second byte's own sign that another follows
-    shift = 14
-    while shift < _LONGEST_VARINT:
-        byte = buffer[pos]
-        pos += 1
-        raw |= (byte & 127) << shift
-        if byte <= _ONE_BYTE:
-            return raw, pos
-        shift += 7
-    raise IndexError(pos)
-
-
-def _signed(zigzags: list[int]) -> Int64s:
-    """0, 1, 2, 3 for 0, -1, 1, -2."""
-    raw = np.array(zigzags, np.uint64)
-    return (raw >> 1).astype(np.int64) ^ -(raw & 1).astype(np.int64)
-
-
-def _offsets(base: int, zigzags: list[int]) -> Int64s:
-    """Mostly each follows on the one before."""
-    count = len(zigzags)
-    if zigzags == list(range(0, 2 * count, 2)):
-        return np.arange(base, base + count)
-    offsets = _signed(zigzags) + base
-    if (offsets[1:] <= offsets[:-1]).any():
-        raise CorruptRecordError("its offsets do not grow")
-    return offsets

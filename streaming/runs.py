@@ -22,26 +22,28 @@ class Run:
 
 
 def runs_of(blocks: Iterable[Block], *, max_bytes: int) -> Iterator[Run]:
-    """The messages of a partition's blocks. Of blocks that expand from kilobytes to megabytes one
-    is unpacked at a time; `max_bytes` is what all open shards may hold.
+    """The messages of a partition's blocks, the large ones in pieces; `max_bytes` is what all open
+    shards may hold.
 
     Raises what a block raises, after what is sound before it.
     """
     run_bytes = min(_RUN_BYTES, max_bytes // 16)
     together: list[Messages] = []
-    held_bytes, epoch = 0, None
-    for block in blocks:
-        if together and (held_bytes >= run_bytes or block.leader_epoch != epoch):
+    epoch = None
+    try:
+        for block in blocks:
+            for messages in block.messages():
+                if together and block.leader_epoch != epoch:
+                    yield Run(joined(together), epoch)
+                    together = []
+                together.append(messages)
+                epoch = block.leader_epoch
+                if sum(each.bytes for each in together) >= run_bytes:
+                    yield Run(joined(together), epoch)
+                    together = []
+    except Exception:
+        if together:
             yield Run(joined(together), epoch)
-            together, held_bytes = [], 0
-        try:
-            messages = block.messages()
-        except Exception:
-            if together:
-                yield Run(joined(together), epoch)
-            raise
-        together.append(messages)
-        held_bytes += messages.bytes
-        epoch = block.leader_epoch
+        raise
     if together:
         yield Run(joined(together), epoch)

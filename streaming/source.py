@@ -26,6 +26,9 @@ from twintide.config import KafkaConfig
 from twintide.errors import Retryable
 
 _MAX_BLOCKS = 32
+_FETCH_BYTES = 16 * 1024 * 1024
+"""Of one answer of a broker: what is fetched and not yet taken is held beside open shards."""
+
 _STRAYED = (kafka_errors.OffsetOutOfRangeError, kafka_errors.LogTruncationError)
 
 
@@ -252,6 +255,7 @@ def _settings(config: KafkaConfig, *, takes_all: bool) -> dict[str, Any]:
         "request_timeout_ms": max(10_000, session_ms + 5_000),
         "connections_max_idle_ms": max(540_000, session_ms + 60_000),
         "fetch_max_wait_ms": 250,
+        "fetch_max_bytes": _FETCH_BYTES,
         "max_in_flight_requests_per_connection": 50,  # questions do not push fetches aside
         "metadata_max_age_ms": 30_000,  # a new partition is seen within this
         "metrics_enabled": False,

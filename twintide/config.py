@@ -200,7 +200,9 @@ class ShardsConfig(Config):
     """Rows after which a shard is cut early, so that memory stays bounded."""
 
     max_bytes: PositiveInt = 256 * 1024 * 1024
-    """Message bytes after which a shard is cut early."""
+    """What all open shards may hold together; above it the largest is cut early. Ingest takes no
+    more than this and 96 MiB beside what it takes to read nothing.
+    """
 
     allowed_lateness_seconds: Annotated[float, Field(ge=0, le=3600)] = 2.0
     """How long after its minute is over (by the wall clock) an idle partition's shard stays open.

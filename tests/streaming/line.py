@@ -88,7 +88,8 @@ class Line:
 
     @contextmanager
     def producer(self, **settings: Any) -> Iterator[KafkaProducer]:
-        producer = KafkaProducer(**connection(self.deployment.kafka), linger_ms=5, **settings)
+        settings = {"linger_ms": 5, **settings}
+        producer = KafkaProducer(**connection(self.deployment.kafka), **settings)
         try:
             yield producer
             producer.flush()

@@ -10,6 +10,9 @@ from kafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchB
 
 from streaming import blocks
 from streaming.client import connection
+from streaming.messages import Messages
+from streaming.unpack import pieces_of
+from tests.streaming.batches import packed
 from tests.streaming.line import NOON_MS, Line, wait_until
 from twintide.errors import Refused
 
@@ -56,7 +59,8 @@ def plain_rows(batch: list[Any]) -> list[Row]:
 def block_rows(batch: list[Any]) -> list[Row]:
     return [
         row
-        for each in (block.messages() for block in batch)
+        for block in batch
+        for each in block.messages()
         for row in zip(each.offsets.tolist(), each.times_ms.tolist(), each.values, strict=True)
     ]
 
@@ -87,6 +91,11 @@ def test_the_block_path_gives_what_plain_poll_gives(
             reader.close()
 
 
+def one_piece(batch: DefaultRecordBatch) -> Messages:
+    (piece,) = pieces_of(batch)
+    return piece
+
+
 def drained(
     reader: KafkaConsumer,
     partition: TopicPartition,
@@ -110,18 +119,7 @@ def drained(
 
 def test_a_flipped_bit_in_a_batch_is_refused() -> None:
     """The CRC check of the client stays, and so does that of the framing."""
-    builder = DefaultRecordBatchBuilder(
-        magic=2,
-        compression_type=0,
-        is_transactional=False,
-        producer_id=-1,
-        producer_epoch=-1,
-        base_sequence=-1,
-        batch_size=10_000,
-    )
-    for offset in range(3):
-        builder.append(offset, timestamp=NOON_MS, key=None, value=b"value", headers=[])
-    sound = bytes(builder.build())
+    sound = packed([b"value"] * 3)
     header = DefaultRecordBatch.HEADER_STRUCT.size
     refused = 0
     for position in range(header, len(sound)):
@@ -129,7 +127,7 @@ def test_a_flipped_bit_in_a_batch_is_refused() -> None:
         damaged[position] ^= 0x80
         assert not DefaultRecordBatch(damaged).validate_crc()
         try:
-            blocks._decoded(DefaultRecordBatch(damaged))
+            list(pieces_of(DefaultRecordBatch(damaged)))
         except CorruptRecordError:
             refused += 1
     assert refused > 0
@@ -157,7 +155,7 @@ def test_fields_of_every_width_are_read_as_the_client_reads_them() -> None:
         builder.append(at, timestamp=time_ms, key=key, value=value, headers=[("h", b"x" * 200)])
     sound = bytes(builder.build())
 
-    read = blocks._decoded(DefaultRecordBatch(sound))
+    read = one_piece(DefaultRecordBatch(sound))
 
     by_client = [(each.offset, each.timestamp, each.value) for each in DefaultRecordBatch(sound)]
     assert by_client == [(at, time_ms, value) for at, time_ms, _, value in rows]
@@ -178,23 +176,3 @@ def test_another_kafka_python_is_refused(
     with pytest.raises(Refused, match="kafka-python") as refused:
         made.catch_up()
     assert "constraints.txt" in refused.value.hint
-
-
-@pytest.mark.promise("S11")
-def test_a_batch_that_was_unpacked_holds_nothing_any_longer() -> None:
-    """Those of a poll live together, and kilobytes expand to megabytes."""
-    builder = DefaultRecordBatchBuilder(
-        magic=2,
-        compression_type=DefaultRecordBatch.CODEC_LZ4,
-        is_transactional=False,
-        producer_id=-1,
-        producer_epoch=-1,
-        base_sequence=-1,
-        batch_size=2_000_000,
-    )
-    for offset in range(100):
-        builder.append(offset, timestamp=NOON_MS, key=None, value=b"v" * 10_000, headers=[])
-    batch = DefaultRecordBatch(bytearray(builder.build()))
-
-    assert len(blocks._decoded(batch)) == 100
-    assert len(batch._buffer) == 0

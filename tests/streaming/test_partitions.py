@@ -1,9 +1,12 @@
 """What happens to one partition never stops another: on one broker and on three."""
 
 import contextlib
+import json
 import os
 import signal
 import struct
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,11 +15,21 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from kafka import TopicPartition
 
 from streaming import reader
 from streaming.client import admin
 from streaming.local_kafka import LocalKafka
-from tests.streaming.line import MINUTE_MS, NOON_MS, Line, deployment_values, new_line, wait_until
+from tests.streaming.batches import HEADER_BYTES, with_its_crc
+from tests.streaming.line import (
+    MINUTE_MS,
+    NOON_MS,
+    Line,
+    deployment_values,
+    event,
+    new_line,
+    wait_until,
+)
 from tests.streaming.secured import SecuredKafka
 from twintide.clock import HeldClock, from_unix_ms
 from twintide.errors import Refused, Retryable
@@ -123,6 +136,108 @@ def flipped_byte(kafka: LocalKafka, line: Line, partition: int, *, batch: int) -
         yield offset
     finally:
         flip(log, at + 70)
+
+
+@contextmanager
+def rewritten(
+    kafka: LocalKafka, line: Line, partition: int, change: Callable[[bytes], bytes]
+) -> Iterator[None]:
+    """The newest batch is another of the same size on the broker's disk while the block runs."""
+    folder = kafka.data_dir / "broker-1" / "data" / f"{line.deployment.kafka.topic}-{partition}"
+    log = folder / f"{0:020d}.log"
+    sound = log.read_bytes()
+    at = begin = 0
+    while at < len(sound):
+        begin, at = at, at + 12 + struct.unpack_from(">i", sound, at + 8)[0]
+    changed = change(sound[begin:])
+    assert len(changed) == len(sound) - begin
+    write_at(log, begin, changed)
+    try:
+        yield
+    finally:
+        write_at(log, begin, sound[begin:])
+
+
+def write_at(path: Path, position: int, data: bytes) -> None:
+    with path.open("r+b") as file:
+        file.seek(position)
+        file.write(data)
+
+
+def packed_otherwise(batch: bytes) -> bytes:
+    """Its CRC fits, and its codec finds nothing in it."""
+    return with_its_crc(batch[:HEADER_BYTES] + bytes(len(batch) - HEADER_BYTES))
+
+
+def begun_elsewhere(batch: bytes) -> bytes:
+    """No CRC covers the offset at which a batch begins."""
+    return struct.pack(">q", 10_000) + batch[8:]
+
+
+@pytest.mark.promise("S8")
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (packed_otherwise, "offset 20 of"),
+        (begun_elsewhere, "it says that it ends at 100"),
+    ],
+)
+def test_a_batch_whose_crc_fits_and_that_is_none_stops_its_own_partition_alone(
+    own_kafka: SecuredKafka,
+    tmp_path: Path,
+    logged: Logged,
+    change: Callable[[bytes], bytes],
+    said: str,
+) -> None:
+    """It is named and never skipped; what lies before it and all of the others is stored."""
+    one = own_kafka.broker
+    line = line_on(one, tmp_path / "data", partitions=2)
+    line.feed(range(40))
+    before = line.fed.copy()
+    with line.producer(compression_type="zstd", linger_ms=500) as producer:
+        for number in range(40, 60):
+            at_ms = NOON_MS + number * 1000
+            line.send(producer, event(number, at_ms), at_ms=at_ms, partition=0)
+            line.fed[0, number] += 1
+    with rewritten(one, line, 0, change), line.running(HeldClock(LATER)):
+        wait_until(lambda: line.stored() == before)
+        wait_until(lambda: bool(logged("partition_in_trouble")))
+    with line.running(HeldClock(LATER)):
+        wait_until(lambda: line.stored() == line.fed)
+
+    named = logged("partition_in_trouble")
+    assert {each["partition"] for each in named} == {0}
+    assert said in named[0]["why"]
+    assert line.holds_every_event_once()
+
+
+def test_every_partition_that_needs_an_operator_ends_the_program_which_says_so(
+    own_kafka: SecuredKafka, tmp_path: Path
+) -> None:
+    """Exit code 2, what is wrong, and what to type; while one partition is sound it goes on."""
+    one = own_kafka.broker
+    line = line_on(one, tmp_path / "data", partitions=2)
+    line.feed(range(40))
+    line.catch_up()
+    with admin(line.deployment.kafka) as client:
+        line.feed(range(40, 80), start_ms=NOON_MS + 2 * MINUTE_MS)
+        deleted = {TopicPartition(line.deployment.kafka.topic, each): 30 for each in (0, 1)}
+        client.delete_records(deleted)
+    config = tmp_path / "deployment.yaml"
+    config.write_text(json.dumps(line.values))
+    done = subprocess.run(
+        [sys.executable, "-m", "streaming", "-c", str(config)],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert done.returncode == 2
+    assert "error: " in done.stderr
+    assert "accept_gap" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def flip(path: Path, position: int) -> None:

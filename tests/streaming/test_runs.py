@@ -1,4 +1,4 @@
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pytest
@@ -16,15 +16,15 @@ def block(
     """`count` messages of `size` bytes; `unpacked` hears when it is asked for them."""
     offsets = np.arange(first, first + count)
 
-    def unpack() -> Messages:
+    def unpack() -> Iterator[Messages]:
         unpacked.append(first)
-        return messages_of(offsets, first + count, offsets + 7, [b"v" * size] * count)
+        yield messages_of(offsets, first + count, offsets + 7, [b"v" * size] * count)
 
     return Block("clicks", 0, first, unpack, leader_epoch=epoch)
 
 
 def broken(first: int) -> Block:
-    def unpack() -> Messages:
+    def unpack() -> Iterator[Messages]:
         raise ValueError("its CRC does not fit")
 
     return Block("clicks", 0, first, unpack)
@@ -36,7 +36,7 @@ def offsets_of(blocks: Sequence[Block], *, max_bytes: int = 32 * MIB) -> list[li
 
 def test_small_blocks_come_as_one_run() -> None:
     """In order, and what they say of themselves adds up."""
-    alone = [block(first, unpacked=[]).messages() for first in (0, 10, 20)]
+    alone = [next(block(first, unpacked=[]).messages()) for first in (0, 10, 20)]
 
     runs = list(runs_of([block(each, unpacked=[]) for each in (0, 10, 20)], max_bytes=32 * MIB))
 
