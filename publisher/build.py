@@ -23,7 +23,7 @@ from twintide.errors import Refused
 from twintide.features.columns import from_columns
 from twintide.files import publish_folder_once, write_and_fsync
 from twintide.keys import Keys, keys_of
-from twintide.model.two_tower import TwoTower
+from twintide.model.two_tower import TwoTower, weights_in
 from twintide.ragged import Encoded
 from twintide.versions import (
     INDEX,
@@ -70,7 +70,7 @@ def draft_of(checkpoint: Checkpoint, config: PublishingConfig) -> Draft:
             f"checkpoint {manifest.name} knows no item, so there is nothing to publish",
             hint="ingest clicks and train first: `twintide train nightly -c FILE`",
         )
-    model = TwoTower.from_arrays(spec, _weights(checkpoint.arrays), device=torch.device("cpu"))
+    model = TwoTower.from_arrays(spec, weights_in(checkpoint.arrays), device=torch.device("cpu"))
     candidates = from_columns(checkpoint.catalogue, spec.candidate, "candidate")
     vectors = model.candidate_vectors(candidates)
     item_ids = checkpoint.catalogue[ITEM_COLUMN].combine_chunks()
@@ -128,10 +128,6 @@ def next_name(root: Path, state: ServingState) -> str:
             hint="remove what is called so, if Twintide did not make it",
         )
     return name
-
-
-def _weights(arrays: Arrays) -> Arrays:
-    return {name: array for name, array in arrays.items() if name.startswith(("dense.", "table."))}
 
 
 def _indexed(vectors: Vectors, config: PublishingConfig) -> ItemIndex:

@@ -18,7 +18,7 @@ from publisher.index import ItemIndex, Positions, Scores, parse
 from twintide.arrays import Arrays, parse_arrays, parse_table, read_verified
 from twintide.errors import Corrupt
 from twintide.keys import Keys, keys_of
-from twintide.model.two_tower import TwoTower
+from twintide.model.two_tower import TwoTower, weights_in
 from twintide.ragged import Encoded, Ids
 from twintide.versions import INDEX, ITEM_IDS, VersionManifest, read_version_manifest
 
@@ -118,7 +118,7 @@ def _query_side(manifest: VersionManifest, arrays: Arrays) -> TwoTower:
             raise Corrupt(f"version {manifest.name} lacks {name}")
         if (arrays[name].dtype, arrays[name].ndim) != (array.dtype, array.ndim):
             raise Corrupt(f"version {manifest.name}: {name} is {arrays[name].dtype}")
-    weights = {name: one for name, one in arrays.items() if name.startswith(("dense.", "table."))}
+    weights = weights_in(arrays)
     return TwoTower.from_arrays(manifest.model, weights, device=device)
 
 

@@ -348,6 +348,8 @@ def _learn_shuffled(
     order = shuffled(windows, batch_rows=config.batch_rows, seed=seed)
     by_time = sorted(order, key=lambda numbers: int(windows[numbers[0]]))
     log_q = begun.learner.estimate_log_q(rows, by_time)
+    begun.learner.model.observe(rows.query, "query")
+    begun.learner.model.observe(rows.candidate, "candidate")
     rates = nightly_rates(deployment)
     losses = _steps(
         begun.learner, replace(rows, log_q=log_q), order, rates, _counted(on_step, 0, len(rows))

@@ -36,6 +36,14 @@ class Dense(Measured):
     divided_by: Annotated[float, Field(ge=1e-6, le=1e18)] = 1.0
     """Brings it, once transformed, to about -1..1."""
 
+    standardise: bool = False
+    """Bring it to mean 0 and spread 1 instead, by all that nightly retrains have seen; `transform`
+    comes before.
+    """
+
+    def is_standardised(self) -> bool:
+        return self.standardise
+
     def reads(self) -> tuple[str, ...]:
         return (self.column,)
 
@@ -62,11 +70,14 @@ class Dense(Measured):
 
     def doubt(self, clicks: pa.Table, *, time_column: str) -> Doubt | None:
         del time_column
+        if self.standardise:
+            return None
         share = float((np.abs(self._scaled(clicks[self.column])) > LOUD).mean())
         if share <= _LOUD_SHARE:
             return None
         return Doubt(
             f"column {self.column!r} drowns what else the tower sees: {share:.0%} are beyond "
             f"±{LOUD:g}",
-            "`transform: log1p` or a larger `divided_by` brings it to about -1..1",
+            "`standardise: true`, `transform: log1p` or a larger `divided_by` brings it to about "
+            "-1..1",
         )

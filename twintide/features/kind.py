@@ -109,6 +109,10 @@ class Kind(BaseModel, ABC):
         del column
         return False
 
+    def is_standardised(self) -> bool:
+        """Whether its numbers are brought to mean 0 and spread 1 by what the model has seen."""
+        return False
+
     @abstractmethod
     def width(self, width_of: WidthOf) -> int:
         """Numbers that it gives to its tower."""

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from twintide.errors import Corrupt, words_of
 from twintide.features.kind import Side
+from twintide.model.scales import Scales
 from twintide.model.table import Table
 from twintide.model.towers import Towers
 from twintide.model.vocabulary import Rows, Vocabulary
@@ -46,6 +47,11 @@ class TwoTower:
         self.spec = spec
         self.tables = tables
         self.towers = towers
+        self.scales = Scales(
+            _scale(side, feature.name)
+            for side, feature in spec.all_features()
+            if feature.is_standardised()
+        )
 
     @classmethod
     def untrained(cls, spec: ModelSpec, *, seed: int, device: torch.device) -> "TwoTower":
@@ -85,9 +91,16 @@ class TwoTower:
                 parts[feature.name] = self._bags(self.tables[feature.table], rows[feature.name])
             for name, values in encoded.items():
                 if isinstance(values, Numbers):
-                    numbers = torch.from_numpy(np.require(values.values, requirements=["C", "W"]))
+                    scaled = self.scales.scaled(_scale(side, name), values.values)
+                    numbers = torch.from_numpy(np.require(scaled, requirements=["C", "W"]))
                     parts[name] = numbers.to(self.device)
             return torch.cat([parts[each.name] for each in self.spec.features(side)], dim=1)
+
+    def observe(self, encoded: Encoded, side: Side) -> None:
+        """Let standardised numbers be scaled by these as well, from now on."""
+        for name, values in encoded.items():
+            if isinstance(values, Numbers):
+                self.scales.observe(_scale(side, name), values)
 
     def _bags(self, table: Table, pooled: PooledRows) -> Tensor:
         rows = torch.from_numpy(pooled.rows).to(self.device)
@@ -130,7 +143,11 @@ class TwoTower:
 
         With one side only: what that tower needs, as a version carries it for the server.
         """
-        found: Arrays = {}
+        found: Arrays = {
+            name: array
+            for name, array in self.scales.arrays().items()
+            if name.startswith(tuple(f"scale.{side}." for side in sides))
+        }
         for name, tensor in self.towers.state_dict().items():
             if _belongs_to(name, sides):
                 found[f"dense.{name}"] = tensor.detach().cpu().numpy()
@@ -146,6 +163,7 @@ class TwoTower:
         Raises Corrupt where names or shapes do not fit the spec.
         """
         model = cls.untrained(spec, seed=0, device=device)
+        model.scales.load(arrays)
         try:
             dense = {
                 name.removeprefix("dense."): torch.from_numpy(array.copy())
@@ -174,6 +192,18 @@ class TwoTower:
             ) from error
         model.towers.requires_grad_(requires_grad=False)
         return model
+
+
+def weights_in(arrays: Arrays) -> Arrays:
+    """What of a checkpoint's or version's arrays is the model itself."""
+    return {name: one for name, one in arrays.items() if name.startswith(_WEIGHTS)}
+
+
+_WEIGHTS = ("dense.", "table.", "scale.")
+
+
+def _scale(side: Side, feature_name: str) -> str:
+    return f"{side}.{feature_name}"
 
 
 def _is_one_each(pooled: PooledRows) -> bool:
