@@ -8,6 +8,7 @@ bug, and shows its traceback.
 
 import codecs
 import errno
+import gc
 import importlib
 import io
 import os
@@ -48,6 +49,7 @@ def run(main: Callable[[], object]) -> NoReturn:
     _speak_every_encoding()
     with _heard_signals(), _quiet_libraries():
         code = _code_of(main) or _code_of(_flush)
+    gc.freeze()  # what torch and Arrow have made is not looked through once more: a second
     sys.exit(code)
 
 
