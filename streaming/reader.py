@@ -129,7 +129,7 @@ class Reader:
         Raises Retryable where no broker answers, Refused where an operator must decide before
         anything can be read, Corrupt where a shard is not what was committed, and Stopped.
         """
-        self._patrol.step()
+        self._look_after_shards()
         polled = self._source.poll(timeout_seconds=_POLL_SECONDS)
         self._polled_at = monotonic_seconds()
         for partition in polled.gone:
@@ -153,6 +153,7 @@ class Reader:
         self._asked.pop(partition, None)
         self._source.hold(partition)
         with self._its_own(partition, ends=Ends.ANSWER):
+            self._patrol.check(partition)
             self._to_resume[partition] = self._ledger.take_up(partition)
 
     def _resume(self, partition: int, log: LogState) -> None:
@@ -200,6 +201,11 @@ class Reader:
             self._log.info("partition_dropped", partition=partition, why=why)
 
     # Troubles: each belongs to its partition.
+
+    def _look_after_shards(self) -> None:
+        self._patrol.step()
+        for partition in self._patrol.breached & set(self._readings):
+            self._begin(partition)
 
     @contextmanager
     def _its_own(self, partition: int, *, ends: Ends = Ends.COMMIT) -> Iterator[None]:

@@ -550,3 +550,40 @@ def test_a_topic_of_any_length_that_is_taken_makes_shards(line: NewLine) -> None
     assert made.holds_every_event_once()
     with pytest.raises(Refused, match="220 letters"):
         config.parse({**made.values, "kafka": {"topic": topic + "x"}}, name="test")
+
+
+@pytest.mark.promise("S2")
+def test_a_breach_stops_its_own_partition_alone_until_it_is_mended(
+    line: NewLine,
+    tmp_path: Path,
+    logged: Callable[[str], list[dict[str, Any]]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An old shard that is missing is named, with its partition, which is read on when the shard is
+    back; what the other partition gets meanwhile is stored.
+    """
+    monkeypatch.setattr("streaming.patrol._SURE_SECONDS", 0.0)
+    monkeypatch.setattr("streaming.patrol._KNOWN_SECONDS", 0.1)
+    monkeypatch.setattr("streaming.troubles._OPERATOR_RETRY_SECONDS", 0.2)
+    made = line(partitions=2)
+    made.feed(range(60), step_ms=6000)
+    made.catch_up()
+    missing = [name.path for name in made.ledger.names() if name.partition == 1][2]
+    missing.rename(tmp_path / "kept")
+    before = made.stored()
+    clock = HeldClock(NOON + timedelta(hours=1))
+    with made.running(clock):
+        wait_until(lambda: bool(logged("partition_in_trouble")))
+        made.feed(range(60, 80), start_ms=NOON_MS + 8 * MINUTE_MS)
+        clock.advance(120)
+        wait_until(lambda: len(made.stored()) == len(before) + 10)
+        assert {partition for partition, number in made.stored() if number >= 60} == {0}
+        (tmp_path / "kept").rename(missing)
+        wait_until(lambda: made.stored() == made.fed)
+
+    (named,) = logged("partition_in_trouble")
+    assert (named["partition"], named["needs_operator"]) == (1, True)
+    assert "in no shard" in named["why"]
+    assert "twintide verify" in named["hint"]
+    assert [each["partition"] for each in logged("partition_recovered")] == [1]
+    assert made.holds_every_event_once()

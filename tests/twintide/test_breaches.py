@@ -216,6 +216,36 @@ def test_shards_of_format_1_may_lie_before_and_in_the_future(tmp_path: Path) -> 
     patrolled(world)
 
 
+def test_a_breach_of_yesterday_is_found_between_the_turns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is looked at twice, however old: shards of two days are what a start looks at. The other
+    partition is sound, and once it is mended this one is as well.
+    """
+    monkeypatch.setattr("streaming.patrol._SURE_SECONDS", 0.0)
+    monkeypatch.setattr("streaming.patrol._KNOWN_SECONDS", 0.0)
+    monkeypatch.setattr("streaming.patrol._STEP_SECONDS", 60.0)
+    world = World(tmp_path / "shards")
+    for partition in (0, 1):
+        for number in range(4):
+            world.commit(10, minute=number * 600, partition=partition)
+    shard = world.paths(1)[1]
+    shard.rename(tmp_path / "kept")
+    patrol = Patrol(Ledger(world.root, world.topic), SystemClock())
+    for _ in range(3):
+        patrol.step()
+
+    assert patrol.breached == {1}
+    patrol.check(0)
+    with pytest.raises(Corrupt, match="in no shard"):
+        patrol.check(1)
+
+    (tmp_path / "kept").rename(shard)
+    for _ in range(2):
+        patrol.step()
+    assert patrol.breached == frozenset()
+
+
 def test_a_round_goes_step_by_step(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """A long ledger does not hold up a start; what is wrong is found all the same, and twice."""
     monkeypatch.setattr("streaming.patrol._START_SECONDS", 0.0)
