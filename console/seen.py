@@ -45,6 +45,18 @@ class Partition:
 
 
 @dataclass(frozen=True)
+class TroubleRow:
+    """A partition that ingest cannot read, as it said last."""
+
+    partition: int
+    what: str
+    hint: str
+    needs_operator: bool
+    since: datetime
+    told_at: datetime
+
+
+@dataclass(frozen=True)
 class CheckpointRow:
     """The newest checkpoint of a line."""
 
@@ -85,6 +97,7 @@ class Status:
 
     partitions: list[Partition] = field(default_factory=list)
     partitions_of_topic: int = 0
+    troubles: list[TroubleRow] = field(default_factory=list)
     recent: Recent = field(default_factory=Recent)
     read_columns: tuple[str, ...] = ()
     """Columns that a feature, a click or a user is read from."""
@@ -110,7 +123,14 @@ class Status:
     @property
     def is_empty(self) -> bool:
         """Whether nothing has come in yet."""
-        return not (self.partitions or self.slices or self.head or self.versions or self.faults)
+        return not (
+            self.partitions
+            or self.troubles
+            or self.slices
+            or self.head
+            or self.versions
+            or self.faults
+        )
 
     @property
     def waiting(self) -> int:
@@ -124,6 +144,7 @@ def gather(deployment: "Deployment", config: Path, *, clock: Clock, ask_kafka: b
     at = clock.now()
     ends, kafka = _ends(deployment) if ask_kafka else ({}, "not asked")
     stream = _noted(faults, lambda: _stream(deployment, clock, ends)) or {}
+    troubles = _noted(faults, lambda: _troubles(deployment), verb="ingest") or {}
     until = stream.pop("newest_minute_at", None)
     recent = _noted(faults, lambda: _recent(deployment, until)) or {}
     training = _noted(faults, lambda: _training(deployment, clock)) or {}
@@ -149,6 +170,7 @@ def gather(deployment: "Deployment", config: Path, *, clock: Clock, ask_kafka: b
         freshness=[Hop(to, _until(at, when), _minutes(at, when)) for to, when in newest.items()],
         faults=faults,
         **stream,
+        **troubles,
         **recent,
         **training,
         **versions,
@@ -208,6 +230,14 @@ def _stream(deployment: "Deployment", clock: Clock, ends: dict[int, int]) -> dic
         "newest_shards": shards,
         "newest_minute_at": max(minutes, default=None),
     }
+
+
+def _troubles(deployment: "Deployment") -> dict[str, Any]:
+    """What the ingest daemon has written down for whoever asks."""
+    from twintide.shards import Ledger
+
+    said = Ledger(deployment.shards_dir, deployment.kafka.topic).troubles()
+    return {"troubles": [TroubleRow(**each.model_dump(exclude={"topic"})) for each in said]}
 
 
 def _partitions_seen(ledger: "Ledger") -> int:

@@ -6,9 +6,9 @@ only worth knowing is a note.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
-from console.seen import Partition, Status
+from console.seen import Partition, Status, TroubleRow
 
 QUIET_MINUTES = 10
 """A partition of which nothing was heard for longer has probably lost its daemon."""
@@ -55,20 +55,40 @@ def _wrong(seen: Status) -> Wrong:
 def _wrong_in_stream(seen: Status) -> Wrong:
     if seen.kafka not in {"answers", "not asked"}:
         yield f"Kafka does not answer: {seen.kafka}", "ingest --until-caught-up"
+    for trouble in seen.troubles:
+        yield _in_trouble(trouble, seen.at), "ingest --until-caught-up"
+    named = {trouble.partition for trouble in seen.troubles}
     read = [each for each in seen.partitions if each.complete_until is not None]
-    if not read:
+    if not read and not named:
         waits = f", and {seen.waiting:,} messages wait there" if seen.waiting else ""
         yield f"no shard of topic {seen.topic!r} is there yet{waits}", "ingest"
         return
-    missing = seen.partitions_of_topic - len(seen.partitions)
+    heard_of = named | {each.partition for each in seen.partitions}
+    missing = seen.partitions_of_topic - len(heard_of)
     if missing > 0:
         yield f"{missing} of {seen.partitions_of_topic} partitions were never read", "ingest"
     for each in seen.partitions:
+        if each.partition in named:
+            continue
         if each.complete_until is None:
             waits = f"{each.waiting:,} messages of partition {each.partition} wait"
             yield f"{waits}, and none was ever read: does the ingest daemon read it?", "ingest"
         elif each.lag_minutes is not None and each.lag_minutes > QUIET_MINUTES:
             yield f"{_quiet(each)}: is the ingest daemon running?", "ingest"
+
+
+def _in_trouble(trouble: TroubleRow, at: datetime) -> str:
+    """What, since when, what to do; and whether anybody has looked since."""
+    words = (
+        f"partition {trouble.partition} is in trouble since {trouble.since:%Y-%m-%d %H:%M} UTC: "
+        f"{trouble.what}"
+    )
+    if trouble.hint:
+        words += f" ({trouble.hint})"
+    silent = (at - trouble.told_at).total_seconds() / 60
+    if silent > QUIET_MINUTES:
+        words += f"; nobody has tried again for {long(silent)}: is the ingest daemon running?"
+    return words
 
 
 def _quiet(each: Partition) -> str:

@@ -8,7 +8,7 @@ hold?), or in trouble and tried again later; nothing that happens to one delays 
 import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import groupby
@@ -29,7 +29,7 @@ from streaming.writer import publish
 from twintide.clock import Clock, from_unix_ms, monotonic_seconds
 from twintide.config import Deployment
 from twintide.errors import Corrupt, Refused, Retryable, TwintideError, Unknown
-from twintide.shards import Ledger, ShardFooter, Watermark
+from twintide.shards import Ledger, PartitionTrouble, ShardFooter, Watermark
 
 _POLL_SECONDS = 0.2
 _LOOK_SECONDS = 5.0
@@ -189,13 +189,17 @@ class Reader:
         )
         self._watch.forget(partition)
         self._source.read_from(partition, first)
+        if partition not in self._troubles:
+            self._show_trouble_is_over(partition)  # as an earlier process may have left it
         self._log.info("partition_resumed", partition=partition, offset=first)
 
     def _forget(self, partition: int, *, why: str) -> None:
         """Drop the open shard: its messages are read again, here or by the new owner."""
         self._to_resume.pop(partition, None)
         self._asked.pop(partition, None)
-        self._troubles.forget(partition)
+        if partition in self._troubles:
+            self._troubles.forget(partition)
+            self._show_trouble_is_over(partition)
         self._tally.metrics.troubled(partition, is_in_trouble=False)
         if self._readings.pop(partition, None) is not None:
             self._log.info("partition_dropped", partition=partition, why=why)
@@ -285,6 +289,7 @@ class Reader:
         if self._troubles.end(partition, by, position=position):
             self._tally.metrics.troubled(partition, is_in_trouble=False)
             self._log.info("partition_recovered", partition=partition)
+            self._show_trouble_is_over(partition)
 
     def _tell(self, trouble: Trouble) -> None:
         self._tally.metrics.troubled(trouble.partition, is_in_trouble=True)
@@ -295,6 +300,23 @@ class Reader:
             hint=trouble.error.hint,
             needs_operator=trouble.needs_operator,
         )
+        now = self._clock.now()
+        with suppress(OSError):  # a disk that is full: then the log and the metric say it
+            self._ledger.publish_trouble(
+                PartitionTrouble(
+                    topic=self._topic,
+                    partition=trouble.partition,
+                    what=trouble.error.message,
+                    hint=trouble.error.hint,
+                    needs_operator=trouble.needs_operator,
+                    since=now - timedelta(seconds=max(0.0, monotonic_seconds() - trouble.since)),
+                    told_at=now,
+                )
+            )
+
+    def _show_trouble_is_over(self, partition: int) -> None:
+        with suppress(OSError):  # a disk that turned read-only: what is shown there stays
+            self._ledger.end_trouble(partition)
 
     # Messages to shards.
 

@@ -16,7 +16,7 @@ from twintide.chain import Chains, Gap, Link
 from twintide.claims import Claims
 from twintide.clock import SystemClock, floor_to_minutes, has_come
 from twintide.errors import Corrupt
-from twintide.files import hidden_file, link_once, publish_file
+from twintide.files import hidden_file, link_once, publish_file, remove_file
 from twintide.records import Instant, Record
 from twintide.rowgroups import RowGroups
 from twintide.shardfile import (
@@ -85,6 +85,23 @@ class Watermark(Record):
     partitions: Count
     topic_id: str | None = None
     """Kafka's id of the topic."""
+
+
+class PartitionTrouble(Record):
+    """One file per partition that ingest cannot read at the moment, for whoever looks from outside.
+    It is gone once the partition is read again, and nothing depends on it.
+    """
+
+    topic: Topic
+    partition: Partition
+    what: str
+    hint: str
+    needs_operator: bool
+    """Whether it does not pass by itself."""
+
+    since: Instant
+    told_at: Instant
+    """When it was last so; written anew about once a minute while it lasts."""
 
 
 @dataclass(frozen=True)
@@ -315,6 +332,28 @@ class Ledger:
                 hint="delete it: ingest writes it anew",
             )
         return mark
+
+    # What cannot be read at the moment.
+
+    def trouble_path(self, partition: int) -> Path:
+        """Where a partition's trouble is."""
+        return self.folder / "troubles" / self.topic / f"{partition:05d}.json"
+
+    def publish_trouble(self, trouble: PartitionTrouble) -> None:
+        """Say what is wrong with a partition, in place of what was said before."""
+        publish_file(self.trouble_path(trouble.partition), trouble.to_json())
+
+    def end_trouble(self, partition: int) -> None:
+        """It is read again."""
+        remove_file(self.trouble_path(partition))
+
+    def troubles(self) -> list[PartitionTrouble]:
+        """By partition. Raises Corrupt."""
+        found = []
+        for path in sorted(self.trouble_path(0).parent.glob(f"{'[0-9]' * 5}.json")):
+            with suppress(FileNotFoundError):  # it has passed since it was listed
+                found.append(PartitionTrouble.from_json(path.read_bytes(), name=f"trouble {path}"))
+        return found
 
     # Rejected messages.
 

@@ -11,10 +11,11 @@ from uuid import uuid4
 import pyarrow as pa
 import pytest
 import typer
+from kafka import TopicPartition
 from typer.core import TyperGroup
 
 from console import commands
-from streaming.client import create_topic, producer
+from streaming.client import admin, create_topic, producer
 from streaming.offline import write_shards
 from tests.console.conftest import (
     ROOT,
@@ -27,6 +28,7 @@ from tests.console.conftest import (
 from twintide.config import Deployment, fill_in, load
 
 NOBODY = {"kafka": {"bootstrap_servers": ["127.0.0.1:9"]}}
+TAKES_ALL = {"shards": {"max_rejected_ratio": 1.0, "minutes": 20}}
 COMMAND = re.compile(r"`?twintide ((?:[a-z]+ ?)+)((?:-[-a-z]+ ?)*)")
 
 
@@ -80,6 +82,40 @@ def test_messages_that_are_all_rejected_are_wrong(
     shown = twintide("events")
     assert "200 messages, such as" in shown.out
     assert '{"no": "event"}' in shown.out
+
+
+def test_a_partition_in_trouble_is_named_with_reason_and_hint_until_it_is_read(
+    twintide: Twintide, kafka: str, tmp_path: Path
+) -> None:
+    """Retention removed what was not read: what the daemon knows of it is shown when none runs, a
+    probe fails meanwhile, and the command that status names says what to set. Once that is done,
+    nothing is left of it.
+    """
+    deployment = on_kafka(kafka, tmp_path, **TAKES_ALL)
+    send(deployment, *[b'{"no": "event"}'] * 40)
+    assert twintide("ingest", "--until-caught-up").code == 0
+    send(deployment, *[b'{"no": "event"}'] * 40)
+    delete_before(deployment, 30, partition=0)
+    refused = twintide("ingest", "--until-caught-up")
+
+    (problem,) = [each for each in wrong(twintide) if "partition 0" in each["what"]]
+    probe = twintide("status", "--check")
+    followed = twintide(*problem["command"].split()[1:])
+    write_config(fill_in(deployment, {"shards": {"accept_gap": True}}), tmp_path)
+    mended = twintide("ingest", "--until-caught-up")
+
+    assert problem["what"].startswith("partition 0 is in trouble since 20")
+    for word in ("offsets 20 to 29", "shards.accept_gap: true goes on without them"):
+        assert word in problem["what"]
+        assert all(word in said.err for said in (refused, followed))
+    assert (refused.code, probe.code, mended.code) == (2, 1, 0)
+    assert not any("in trouble" in each["what"] for each in wrong(twintide))
+
+
+def delete_before(deployment: Deployment, offset: int, *, partition: int) -> None:
+    """As retention does."""
+    with admin(deployment.kafka) as client:
+        client.delete_records({TopicPartition(deployment.kafka.topic, partition): offset})
 
 
 def test_a_broker_that_does_not_answer_is_wrong_and_hides_nothing(
