@@ -152,7 +152,7 @@ def _contestants(spec: ModelSpec, stream: Stream, batch_rows: int) -> dict[str, 
 
         def run() -> None:
             log_q = model.estimate_log_q(rows, order) if epoch else None
-            for _ in model.learn(replace(rows, log_q=log_q), order, rates):
+            for _ in model.learn(replace(rows, log_q=log_q), order, rates, seed=1):
                 pass
 
         return run

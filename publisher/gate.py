@@ -27,7 +27,9 @@ MIN_DISTINCT_RATIO = 0.5
 """Share of items that must have a vector of their own."""
 
 MIN_SPREAD = 1e-4
-"""1 minus the length of the mean direction of all items: 0 where they all point the same way."""
+"""1 minus the length of the items' mean vector, in lengths of an item: 0 where they all point the
+same way.
+"""
 
 CHANCE_Z = 2.0
 """Differences of fewer standard errors than this may be chance."""
@@ -156,8 +158,9 @@ def _unsound_vectors(vectors: npt.NDArray[np.float32]) -> list[str]:
     distinct = len(np.unique(vectors.round(6), axis=0))
     if distinct < MIN_DISTINCT_RATIO * len(vectors):
         return [f"the {len(vectors)} items have only {distinct} different vectors"]
-    spread = 1 - float(np.linalg.norm(vectors[:, :-1].mean(axis=0)))
-    if spread < MIN_SPREAD:
+    lengths = np.linalg.norm(vectors[:, :-1], axis=1)
+    spread = 1 - float(np.linalg.norm(vectors[:, :-1].mean(axis=0)) / max(lengths.mean(), 1e-9))
+    if spread < MIN_SPREAD or not lengths.any():
         return [f"all item vectors point the same way (spread {spread:.1e})"]
     return []
 
@@ -182,7 +185,8 @@ def _disparities(draft: Draft) -> list[str]:
     scores, positions = draft.index.search(queries, min(samples.K, draft.index.items))
     products = np.einsum("qd,qkd->qk", queries, draft.vectors[positions])
     gap = float(np.abs(np.where(positions >= 0, scores - products, 0.0)).max())
-    if gap > _parity_tolerance(draft.index.kind):
+    lengths = np.linalg.norm(queries, axis=1).max() * np.linalg.norm(draft.vectors, axis=1).max()
+    if not gap <= _parity_tolerance(draft.index.kind) * max(1.0, float(lengths)):
         return [f"index scores differ from the towers' products by up to {gap:.4f}"]
     return []
 
@@ -195,7 +199,7 @@ def _keys_encoded(draft: Draft) -> Keys:
 
 
 def _parity_tolerance(kind: str) -> float:
-    """An inverted file keeps half-precision vectors: 11 bits for numbers of about 1."""
+    """For vectors of length 1. An inverted file keeps half-precision vectors, of 11 bits."""
     return samples.TOLERANCE if kind == "flat" else 5e-3
 
 

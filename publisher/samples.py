@@ -26,7 +26,7 @@ Number = TypeVar("Number", bound=np.generic)
 COUNT = 64
 K = 10
 TOLERANCE = 1e-4
-"""Between two machines' products of the same float32 vectors, all of length about 1."""
+"""Between two machines' products of the same float32 vectors, where these are of about 1."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def compare(expected: Answers, found: Answers) -> None:
     _close("scores", expected.scores, found.scores)
     if expected.items.shape != found.items.shape:
         raise Corrupt("the sample queries find another number of items than when it was built")
-    settled = _settled(expected.scores)
+    settled = _settled(expected.scores, tolerance=_tolerance(found.scores))
     if (expected.items != found.items)[settled].any():
         raise Corrupt("the sample queries find other items than when the version was built")
 
@@ -94,9 +94,16 @@ def keys_at(item_keys: Keys, positions: Positions) -> Keys:
     return np.where(positions >= 0, item_keys[positions], np.uint64(0))
 
 
-def _settled(scores: Scores) -> npt.NDArray[np.bool_]:
+def _tolerance(found: Vectors) -> float:
+    """Products of longer vectors than 1 are rounded by more, and a product without a temperature
+    has such. Of what was found: what is expected was read from a file.
+    """
+    return TOLERANCE * float(np.abs(found[np.isfinite(found)]).max(initial=1.0))
+
+
+def _settled(scores: Scores, *, tolerance: float) -> npt.NDArray[np.bool_]:
     """Places whose item is certain: no neighbour's score is so near that rounding may swap them."""
-    apart = scores[:, :-1] > scores[:, 1:] + 2 * TOLERANCE
+    apart = scores[:, :-1] > scores[:, 1:] + 2 * tolerance
     edge = np.ones((len(scores), 1), np.bool_)
     # The last place may trade with an item beyond the list, so it is never certain.
     certain: npt.NDArray[np.bool_] = np.hstack((edge, apart)) & np.hstack((apart, ~edge))
@@ -104,8 +111,8 @@ def _settled(scores: Scores) -> npt.NDArray[np.bool_]:
 
 
 def _close(what: str, expected: Vectors, found: Vectors) -> None:
-    fits = expected.shape == found.shape and np.allclose(expected, found, rtol=0, atol=TOLERANCE)
-    if not fits:
+    tolerance = _tolerance(found)
+    if expected.shape != found.shape or not np.allclose(expected, found, rtol=0, atol=tolerance):
         raise Corrupt(
             f"the sample queries give other {what} than when the version was built: "
             "its files do not belong together"

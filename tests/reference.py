@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal, TypeGuard, Union, get_args, get_orig
 from pydantic import BaseModel
 from pydantic_core import to_json
 
-from twintide import events, features
+from twintide import events, features, towers
 from twintide.config import Deployment
 
 PAGE = Path(__file__).parents[1] / "docs" / "configuration.md"
@@ -70,7 +70,13 @@ def _sections() -> dict[str, type[BaseModel]]:
 
 def _kinds() -> Iterator[str]:
     yield "### Features\n\nEach entry of `model.query` and `model.candidate` has a `kind`.\n"
-    for kind in get_args(get_args(features.Feature)[0]):
+    yield from _each_of(features.Feature)
+    yield "### Towers\n\nEach of `model.tower`, `query_tower` and `candidate_tower` has a `kind`.\n"
+    yield from _each_of(towers.AnyTower)
+
+
+def _each_of(kinds: Any) -> Iterator[str]:
+    for kind in get_args(get_args(kinds)[0]):
         (name,) = get_args(kind.model_fields["kind"].annotation)
         yield f"#### kind: {name}\n\n{_paragraph(kind.__doc__)}\n"
         yield _table("", kind, leave_out={"kind"})
@@ -128,6 +134,8 @@ _NAMES: dict[Any, str] = {
     Path: "path",
     type(None): "null",
     features.Feature: "a feature",
+    towers.AnyTower: "a tower",
+    get_args(towers.AnyTower)[0]: "a tower",
     events.ZoneName: "IANA name",
 }
 

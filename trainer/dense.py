@@ -24,6 +24,11 @@ class DenseOptimizer:
         self._mean = {name: self._moment(arrays, "mean", name) for name in self._parameters}
         self._square = {name: self._moment(arrays, "square", name) for name in self._parameters}
 
+    @property
+    def steps(self) -> int:
+        """How many it has taken, since the weights were first drawn."""
+        return self._steps
+
     def _moment(self, arrays: Arrays, kind: str, name: str) -> Tensor:
         parameter = self._parameters[name]
         saved = arrays.get(f"{PREFIX}{kind}.{name}")

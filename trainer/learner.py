@@ -8,6 +8,7 @@ ID tables only, no dense weight and no side table is even in reach of an optimiz
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import islice
 
@@ -72,14 +73,16 @@ class Learner:
             dense=DenseOptimizer(model.towers, {}),
         )
 
-    def learn(self, rows: Rows, order: Sequence[Ints], rates: Rates) -> Iterator[float]:
+    def learn(
+        self, rows: Rows, order: Sequence[Ints], rates: Rates, *, seed: int
+    ) -> Iterator[float]:
         """One step for each batch of row numbers, in order; yields each step's mean loss.
 
         A second thread looks rows up for the next batches meanwhile. Raises Refused, naming the
         batch, before a loss that is not finite changes anything.
         """
-        self.model.towers.requires_grad_(requires_grad=rates.dense_learning_rate is not None)
-        with ThreadPoolExecutor(max_workers=1) as reader:
+        learns_dense = rates.dense_learning_rate is not None
+        with self._in_training(dense=learns_dense), ThreadPoolExecutor(max_workers=1) as reader:
             ahead = iter(order)
             pending = deque(
                 reader.submit(self._prepare, rows, numbers, rates)
@@ -89,8 +92,29 @@ class Learner:
                 prepared = pending.popleft().result()
                 for numbers in islice(ahead, 1):
                     pending.append(reader.submit(self._prepare, rows, numbers, rates))
-                yield self._step(prepared, rates)
-        self.model.towers.requires_grad_(requires_grad=False)
+                with self._drawing_by(seed):
+                    loss = self._step(prepared, rates)
+                yield loss
+
+    @contextmanager
+    def _in_training(self, *, dense: bool) -> Iterator[None]:
+        """In here, where dense weights learn, and nowhere else, towers are in train mode."""
+        towers = self.model.towers
+        towers.requires_grad_(requires_grad=dense).train(mode=dense)
+        try:
+            yield
+        finally:
+            towers.requires_grad_(requires_grad=False).eval()
+
+    @contextmanager
+    def _drawing_by(self, seed: int) -> Iterator[None]:
+        """What towers draw at random is a function of the run's seed and of the steps that their
+        weights have taken, so that a rebuild draws the same.
+        """
+        step = np.random.SeedSequence((seed, self._dense.steps)).generate_state(1, np.uint64)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(int(step[0]))
+            yield
 
     def estimate_log_q(self, rows: Rows, order: Iterable[Ints]) -> Floats:
         """[N]: log Q of each click's item in its batch, where batches come in this order.

@@ -325,7 +325,10 @@ def _learn_in_order(
         table = begun.to_learn(each)
         rows = Rows.of(table, deployment.model, name=f"slice {each.name}")
         order = list(in_order(len(rows), batch_rows=config.batch_rows))
-        losses += _steps(begun.learner, rows, order, rates, _counted(on_step, learnt, to_learn))
+        counted = _counted(on_step, learnt, to_learn)
+        losses += _steps(
+            begun.learner, rows, order, rates, seed=deployment.training.seed, on_step=counted
+        )
         learnt += len(rows)
         begun.has_learnt(each, table)
     return losses
@@ -350,9 +353,13 @@ def _learn_shuffled(
     log_q = begun.learner.estimate_log_q(rows, by_time)
     begun.learner.model.observe(rows.query, "query")
     begun.learner.model.observe(rows.candidate, "candidate")
-    rates = nightly_rates(deployment)
     losses = _steps(
-        begun.learner, replace(rows, log_q=log_q), order, rates, _counted(on_step, 0, len(rows))
+        begun.learner,
+        replace(rows, log_q=log_q),
+        order,
+        nightly_rates(deployment),
+        seed=seed,
+        on_step=_counted(on_step, 0, len(rows)),
     )
     for table, each in zip(tables, due, strict=True):
         begun.has_learnt(each, table)
@@ -364,13 +371,16 @@ def _steps(
     rows: Rows,
     order: list[np.ndarray],
     rates: Rates,
+    *,
+    seed: int,
     on_step: Callable[[int, float], None],
 ) -> list[float]:
     learner.grow(rows.query, "query", rates)
     learner.grow(rows.candidate, "candidate", rates)
     losses: list[float] = []
     learnt = 0
-    for numbers, loss in zip(order, learner.learn(rows, order, rates), strict=True):
+    steps = learner.learn(rows, order, rates, seed=seed)
+    for numbers, loss in zip(order, steps, strict=True):
         learnt += len(numbers)
         losses.append(loss * len(numbers))
         on_step(learnt, loss)

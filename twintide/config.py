@@ -8,10 +8,11 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import (
     AfterValidator,
@@ -583,10 +584,18 @@ def _keys_of(model: type[BaseModel], before: str = "") -> list[str]:
     keys: list[str] = []
     for name, field in model.model_fields.items():
         keys.append(f"{before}{name}")
-        inner = field.annotation
-        if isinstance(inner, type) and issubclass(inner, BaseModel):
+        for inner in _models_in(field.annotation):
             keys += _keys_of(inner, f"{before}{name}.")
-    return keys
+    return list(dict.fromkeys(keys))
+
+
+def _models_in(kind: Any) -> Iterator[type[BaseModel]]:
+    """The sections that a key may hold: one, or one of several kinds, or none."""
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        yield kind
+    elif get_origin(kind) in {Annotated, Union, UnionType}:
+        for each in get_args(kind):
+            yield from _models_in(each)
 
 
 KEYS = tuple(_keys_of(Deployment))
@@ -609,7 +618,7 @@ def _beside(sections: dict[str, Any], folder: Path) -> dict[str, Any]:
 def fill_in(deployment: Deployment, changes: dict[str, Any]) -> Deployment:
     """A copy with some values changed, checked like a file.
 
-    {"kafka": {"topic": "x"}} changes one key.
+    {"kafka": {"topic": "x"}} changes one key; what becomes of another `kind` is replaced whole.
     """
     return parse(
         _merged(deployment.model_dump(mode="json"), changes), name="the changed configuration"
@@ -618,8 +627,12 @@ def fill_in(deployment: Deployment, changes: dict[str, Any]) -> Deployment:
 
 def _merged(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     return values | {
-        key: _merged(values[key], change)
-        if isinstance(change, dict) and isinstance(values.get(key), dict)
-        else change
+        key: _merged(values[key], change) if _is_of_one_kind(values.get(key), change) else change
         for key, change in changes.items()
     }
+
+
+def _is_of_one_kind(value: Any, change: Any) -> bool:
+    """Whether both are sections, of which keys can be changed one by one."""
+    both = isinstance(value, dict) and isinstance(change, dict)
+    return both and change.get("kind", value.get("kind")) == value.get("kind")

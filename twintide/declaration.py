@@ -8,6 +8,7 @@ import ipaddress
 import os
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -210,6 +211,15 @@ def _towers(model: ModelSpec) -> Problems:
             )
 
 
+def _fitting_towers(model: ModelSpec) -> Problems:
+    """Each side's tower fits what it is given."""
+    for side in SIDES:
+        where = f"model.{model.tower_key(side)}"
+        reads = (f"model.{side}", "model.embedding_width", "model.tables", "model.output_width")
+        for problem in model.tower_of(side).problems(model.shape(side)):
+            yield replace(problem, key=f"{where}.{problem.key}", reads=reads)
+
+
 def _item_id(events: EventSchema, model: ModelSpec) -> Problems:
     if not any(feature.is_id(events.item) for feature in model.candidate):
         yield Problem(
@@ -317,6 +327,7 @@ _RULES: tuple[tuple[tuple[str, ...], Callable[..., Problems]], ...] = (
     (("events",), _roles),
     (("events",), _positive),
     (("model",), _towers),
+    (("model",), _fitting_towers),
     (("events", "model"), _item_id),
     (("events", "model"), _feature_columns),
     (("events", "model"), _tables),

@@ -57,8 +57,16 @@ class ModelSpec(BaseModel):
     output_width: Annotated[int, Field(ge=8, le=1024)] = 64
     """Numbers in one vector of the index."""
 
+    similarity: Literal["cosine", "dot"] = "cosine"
+    """How a query and an item are compared: by direction alone, or by their vectors' product, where
+    a longer vector says more.
+    """
+
     temperature: Annotated[float, Field(ge=0.001, le=100)] = 0.05
-    """What cosines are divided by; learnt from here on by the nightly retrain."""
+    """What the similarity is divided by. Cosines need about 0.05; 1 leaves a product as it is."""
+
+    temperature_learnt: bool = True
+    """Whether the nightly retrain learns the temperature, from there on."""
 
     popularity_bias: bool = True
     """Add a learnt number per item to the score: on news-like streams popularity is signal."""

@@ -80,6 +80,8 @@ def from_pydantic(
 
 def did_you_mean(key: str, known_keys: Sequence[str]) -> str:
     """The key that was probably meant, or nothing."""
+    if key in known_keys:
+        return f"it is a key of another kind; {_HINT}"
     last = key.rpartition(".")[2]
     elsewhere = [each for each in known_keys if each.rpartition(".")[2] == last]
     near = difflib.get_close_matches(key, known_keys, n=1, cutoff=0.8)

@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from twintide.features.kind import Side
+from twintide.features.kind import Name, Side
 from twintide.problems import Problem
 
 LayerWidth = Annotated[int, Field(ge=16, le=16_384)]
@@ -49,26 +49,113 @@ class Shape:
         return sum(place.width for place in self.places.values())
 
 
+class Senet(BaseModel):
+    """Each feature times a weight that all features together decide: what matters for this row is
+    heard, noise is turned down.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    kind: Literal["senet"]
+    reduction_ratio: Annotated[int, Field(ge=1, le=64)] = 2
+    """Features for each unit of the layer that decides the weights."""
+
+
 class Tower(BaseModel, ABC):
-    """What every kind of tower is told."""
+    """What every kind of tower is told: what is done before and after."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     kind: str
 
+    feature_weights: Senet | None = None
+    """Weigh the features against each other before the tower sees them, as `{kind: senet}` does."""
+
+    output_activation: Literal["linear", "tanh", "relu"] = "linear"
+    """What its last numbers go through."""
+
+    residual: Name | None = None
+    """A feature that is added to the vector as it is, such as the item's id; it must be as wide as
+    the vector.
+    """
+
     def problems(self, shape: Shape) -> Iterator[Problem]:
         """What does not fit these inputs, by its own keys."""
-        del shape
-        yield from ()
+        if self.residual is None:
+            return
+        place = shape.places.get(self.residual)
+        if place is None:
+            yield Problem(
+                "residual",
+                f"the {shape.side} tower sees no feature {self.residual!r}; "
+                f"it sees {', '.join(shape.places)}",
+                hint="model.query_tower and model.candidate_tower declare one side alone",
+            )
+        elif place.width != shape.output_width:
+            yield Problem(
+                "residual",
+                f"{self.residual!r} gives {place.width} numbers to the {shape.side} tower, "
+                f"and its vectors have {shape.output_width}",
+                hint=f"model.output_width: {place.width}, or a table as wide as the vectors",
+            )
 
 
-class Dnn(Tower):
-    """Layer upon layer, each of which sees all of the one below."""
+class Layered(Tower):
+    """A tower with layers, each of which sees all of the one below."""
+
+    hidden: Annotated[tuple[LayerWidth, ...], Field(max_length=16)] = (256, 128)
+    """Widths of the hidden layers; none leaves them out."""
+
+    activation: Literal["relu", "leaky_relu", "gelu", "silu", "tanh"] = "relu"
+    """What each hidden layer's numbers go through."""
+
+    batch_norm: bool = False
+    """Bring each unit of a hidden layer to mean 0 and variance 1 before its activation: of the
+    batch where dense weights learn, else by running statistics, which only move there.
+    """
+
+    dropout: Annotated[float, Field(ge=0, le=0.9)] = 0.0
+    """Share of each hidden layer's numbers that is left out where dense weights learn, drawn by
+    the run's seed; none is left out in an hourly pass or in an answer.
+    """
+
+
+class Dnn(Layered):
+    """Layer upon layer. Quick, and hard to beat: begin with it."""
 
     kind: Literal["dnn"] = "dnn"
-    hidden: Annotated[tuple[LayerWidth, ...], Field(max_length=16)] = (256, 128)
-    """Widths of the hidden layers; none makes the tower linear."""
 
 
-AnyTower = Dnn
+class Dcn(Layered):
+    """Deep and cross network, version 2: beside its layers it multiplies features with each other,
+    x(l+1) = x(0) · (W x(l) + b) + x(l), so that "this category at this hour" need not be guessed.
+    """
+
+    kind: Literal["dcn"] = "dcn"
+
+    cross_layers: Annotated[int, Field(ge=1, le=8)] = 2
+    """How often features are multiplied; products of up to one more than so many."""
+
+    rank: Annotated[int, Field(ge=1, le=1024)] | None = None
+    """W as a product of two matrices of this rank, which costs less where there are many inputs;
+    null: W as it is.
+    """
+
+    structure: Literal["parallel", "stacked"] = "parallel"
+    """Whether the hidden layers see the inputs, or what the cross layers made of them."""
+
+    def problems(self, shape: Shape) -> Iterator[Problem]:
+        """A rank must save something."""
+        yield from super().problems(shape)
+        width = shape.input_width
+        if self.rank is not None and 2 * self.rank >= width:
+            yield Problem(
+                "rank",
+                f"two matrices of rank {self.rank} hold no fewer weights than one for the {width} "
+                f"inputs of the {shape.side} tower",
+                hint=f"less than {width / 2:g}, or leave it out",
+            )
+
+
+AnyTower = Annotated[Dnn | Dcn, Field(discriminator="kind")]
 """Whatever may stand where a tower is declared."""

@@ -41,12 +41,12 @@ def best_device() -> torch.device:
 
 
 class TwoTower:
-    """Tables and towers together."""
+    """Tables and towers together. The towers are in eval mode; a learner alone switches that."""
 
     def __init__(self, spec: ModelSpec, tables: dict[str, Table], towers: Towers) -> None:
         self.spec = spec
         self.tables = tables
-        self.towers = towers
+        self.towers = towers.eval()
         self.scales = Scales(
             _scale(side, feature.name)
             for side, feature in spec.all_features()

@@ -11,11 +11,14 @@ from twintide.modelspec import ModelSpec
 
 
 class Towers(nn.Module):
-    """Both towers and what joins them: score = cos(query, candidate) / temperature + popularity
-    bias.
+    """Both towers and what joins them: score = similarity(query, candidate) / temperature +
+    popularity bias. The similarity is a product: of vectors of length 1 where it is the cosine.
 
-    Shapes: B queries, U candidates, D output width.
+    Shapes: B queries, U candidates, X inputs, D output width.
     """
+
+    log_scale: Tensor
+    """−log(temperature): a parameter where it is learnt, else a buffer."""
 
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__()
@@ -25,18 +28,26 @@ class Towers(nn.Module):
         self.bias = nn.Linear(shape.input_width, 1) if spec.popularity_bias else None
         if self.bias is not None:
             _begin_with_popularity(self.bias, spec)
-        self.log_scale = nn.Parameter(torch.tensor(-math.log(spec.temperature)))
+        log_scale = torch.tensor(-math.log(spec.temperature))
+        if spec.temperature_learnt:
+            self.log_scale = nn.Parameter(log_scale)
+        else:
+            self.register_buffer("log_scale", log_scale)
+        self._is_cosine = spec.similarity == "cosine"
 
     def query_vectors(self, inputs_BX: Tensor) -> Tensor:
-        """[B, D], length 1."""
-        return F.normalize(self.query(inputs_BX), dim=-1)
+        """[B, D]"""
+        return self._joined(self.query(inputs_BX))
 
     def candidate_vectors(self, inputs_UX: Tensor) -> tuple[Tensor, Tensor]:
-        """[U, D] of length 1, and the popularity bias [U]."""
-        vectors_UD = F.normalize(self.candidate(inputs_UX), dim=-1)
+        """[U, D], and the popularity bias [U]."""
+        vectors_UD = self._joined(self.candidate(inputs_UX))
         if self.bias is None:
             return vectors_UD, vectors_UD.new_zeros(len(vectors_UD))
         return vectors_UD, self.bias(inputs_UX).squeeze(-1)
+
+    def _joined(self, vectors: Tensor) -> Tensor:
+        return F.normalize(vectors, dim=-1) if self._is_cosine else vectors
 
 
 def _begin_with_popularity(bias: nn.Linear, spec: ModelSpec) -> None:

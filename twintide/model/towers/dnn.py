@@ -2,14 +2,11 @@
 
 from torch import nn
 
+from twintide.model.towers.layers import hidden_layers
 from twintide.towers import Dnn, Shape
 
 
 def body(declared: Dnn, shape: Shape) -> nn.Module:
     """[B, X] to [B, D]."""
-    layers: list[nn.Module] = []
-    width = shape.input_width
-    for hidden in declared.hidden:
-        layers += [nn.Linear(width, hidden), nn.ReLU()]
-        width = hidden
+    layers, width = hidden_layers(declared, shape.input_width)
     return nn.Sequential(*layers, nn.Linear(width, shape.output_width))

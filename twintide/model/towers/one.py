@@ -1,13 +1,66 @@
-"""One tower, made from its declaration."""
+"""One tower, made from its declaration: the body of its kind, and what is done before and after.
+
+Shapes: B rows, X inputs, F features, D width of the vector.
+"""
 
 from importlib import import_module
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
-from twintide.towers import Shape, Tower
+from twintide.model.towers.layers import ACTIVATIONS
+from twintide.towers import Senet, Shape, Tower
 
 
 def tower(declared: Tower, shape: Shape) -> nn.Module:
     """[B, X] to [B, D], with its first weights drawn."""
     body: nn.Module = import_module(f"twintide.model.towers.{declared.kind}").body(declared, shape)
-    return body
+    plain = (declared.feature_weights, declared.output_activation, declared.residual)
+    return body if plain == (None, "linear", None) else Staged(body, declared, shape)
+
+
+class Staged(nn.Module):
+    """A body between its stages."""
+
+    def __init__(self, body: nn.Module, declared: Tower, shape: Shape) -> None:
+        super().__init__()
+        self.body = body
+        weights = declared.feature_weights
+        self.feature_weights = FeatureWeights(weights, shape) if weights else nn.Identity()
+        self.output = ACTIVATIONS[declared.output_activation]()
+        self._residual = shape.places[declared.residual].columns if declared.residual else None
+
+    def forward(self, inputs_BX: Tensor) -> Tensor:
+        """[B, D]"""
+        vectors_BD: Tensor = self.output(self.body(self.feature_weights(inputs_BX)))
+        return vectors_BD if self._residual is None else vectors_BD + inputs_BX[:, self._residual]
+
+
+class FeatureWeights(nn.Module):
+    """SENet (Hu et al., CVPR 2018; on features: FiBiNET, Huang et al., RecSys 2019): each feature's
+    mean, two layers over these means, and each feature times its weight.
+
+    Weights lie in 0..2. FiBiNET's last ReLU can turn a feature off for every row and for good, and
+    then the rows of its table do not learn in any hourly pass either.
+    """
+
+    _means_XF: Tensor
+    _feature_X: Tensor
+
+    def __init__(self, declared: Senet, shape: Shape) -> None:
+        super().__init__()
+        widths = torch.tensor([place.width for place in shape.places.values()])
+        features = len(widths)
+        squeezed = -(-features // declared.reduction_ratio)
+        self.squeeze = nn.Linear(features, squeezed)
+        self.excite = nn.Linear(squeezed, features)
+        of_feature = torch.repeat_interleave(torch.arange(features), widths)
+        means = nn.functional.one_hot(of_feature, features) / widths
+        self.register_buffer("_means_XF", means, persistent=False)
+        self.register_buffer("_feature_X", of_feature, persistent=False)
+
+    def forward(self, inputs_BX: Tensor) -> Tensor:
+        """[B, X]"""
+        squeezed = torch.relu(self.squeeze(inputs_BX @ self._means_XF))
+        weights_BF = 2 * torch.sigmoid(self.excite(squeezed))
+        return inputs_BX * weights_BF[:, self._feature_X]

@@ -1,0 +1,499 @@
+"""Each tower is its formula, its exported form is its training form, and nothing else applies it.
+
+References are written out in numpy, from the weights by name.
+"""
+
+import json
+import math
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from torch import nn
+
+from twintide import config
+from twintide.config import Deployment, fill_in
+from twintide.errors import Refused
+from twintide.keys import Keys
+from twintide.model.towers import Towers
+from twintide.model.towers.layers import BatchNorm
+from twintide.model.towers.one import tower
+from twintide.model.two_tower import TwoTower
+from twintide.modelspec import ModelSpec
+from twintide.ragged import Encoded, Numbers, one_id_each
+from twintide.towers import AnyTower, Dcn, Dnn, Place, Senet, Shape, Tower
+
+ROOT = Path(__file__).parents[2]
+Doubles = npt.NDArray[np.float64]
+SHAPE = Shape("query", {"user": Place(0, 4), "hour": Place(4, 2), "age": Place(6, 1)}, 4)
+
+
+def made(declared: Tower, shape: Shape = SHAPE) -> nn.Module:
+    """In float64 and eval mode, its biases and running statistics not what they begin as."""
+    torch.manual_seed(7)
+    module = tower(declared, shape).double().eval()
+    for name, values in module.state_dict().items():
+        if not name.endswith("weight"):
+            values.uniform_(0.1, 0.9)
+    return module
+
+
+def inputs(rows: int = 6, shape: Shape = SHAPE) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(3)
+    return torch.randn(rows, shape.input_width, generator=generator, dtype=torch.float64)
+
+
+def weights_of(module: nn.Module) -> dict[str, Doubles]:
+    return {name: values.numpy() for name, values in module.state_dict().items()}
+
+
+def linear(x: Doubles, weights: dict[str, Doubles], name: str) -> Doubles:
+    found: Doubles = x @ weights[f"{name}.weight"].T + weights.get(f"{name}.bias", 0.0)
+    return found
+
+
+def normed(x: Doubles, weights: dict[str, Doubles], name: str) -> Doubles:
+    scaled = (x - weights[f"{name}.mean"]) / np.sqrt(weights[f"{name}.variance"] + 1e-5)
+    found: Doubles = scaled * weights[f"{name}.weight"] + weights[f"{name}.bias"]
+    return found
+
+
+def relu(x: Doubles) -> Doubles:
+    return np.maximum(x, 0)
+
+
+def gelu(x: Doubles) -> Doubles:
+    found: Doubles = x * 0.5 * (1 + np.vectorize(math.erf)(x / math.sqrt(2)))
+    return found
+
+
+ACTIVATIONS: dict[str, Callable[[Doubles], Doubles]] = {
+    "relu": relu,
+    "leaky_relu": lambda x: np.where(x > 0, x, 0.01 * x),
+    "gelu": gelu,
+    "silu": lambda x: x / (1 + np.exp(-x)),
+    "tanh": np.tanh,
+}
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_a_dnn_is_layers_batch_norm_and_activation(activation: str) -> None:
+    """Linear, norm by running statistics, activation, without dropout; a linear layer on top."""
+    declared = {"hidden": (16, 20), "activation": activation, "batch_norm": True, "dropout": 0.5}
+    module = made(Dnn.model_validate(declared))
+    weights, x = weights_of(module), inputs().numpy()
+
+    for layer in (0, 4):
+        x = ACTIVATIONS[activation](normed(linear(x, weights, f"{layer}"), weights, f"{layer + 1}"))
+
+    assert np.allclose(module(inputs()).detach().numpy(), linear(x, weights, "8"), atol=1e-12)
+
+
+@pytest.mark.parametrize("output", ["tanh", "relu"])
+def test_what_comes_behind_a_tower_is_its_output_activation_and_then_the_residual(
+    output: str,
+) -> None:
+    """The residual is the feature as it is pooled, not as feature weights leave it."""
+    declared = {"hidden": (16,), "output_activation": output, "residual": "user"}
+    module = made(Dnn.model_validate(declared | {"feature_weights": Senet(kind="senet")}))
+    weights, x = weights_of(module), inputs().numpy()
+
+    weighted = reweighted(x, weights, "feature_weights.")
+    body = linear(relu(linear(weighted, weights, "body.0")), weights, "body.2")
+
+    expected = ACTIVATIONS[output](body) + x[:, :4]
+    assert np.allclose(module(inputs()).detach().numpy(), expected, atol=1e-12)
+
+
+def reweighted(x: Doubles, weights: dict[str, Doubles], before: str) -> Doubles:
+    """SENet, feature by feature: the mean of each, two layers, each times its weight."""
+    places = list(SHAPE.places.values())
+    means = np.stack([x[:, place.columns].mean(axis=1) for place in places], axis=1)
+    hidden = relu(linear(means, weights, f"{before}squeeze"))
+    excited = 2 / (1 + np.exp(-linear(hidden, weights, f"{before}excite")))
+    parts = [x[:, place.columns] * excited[:, [n]] for n, place in enumerate(places)]
+    return np.concatenate(parts, axis=1)
+
+
+def test_feature_weights_squeeze_excite_and_weigh() -> None:
+    """Three features of different widths, squeezed into two units."""
+    module = made(Dnn(hidden=(), feature_weights=Senet(kind="senet", reduction_ratio=2)))
+    weights, x = weights_of(module), inputs().numpy()
+
+    assert weights["feature_weights.squeeze.weight"].shape == (2, 3)
+    expected = linear(reweighted(x, weights, "feature_weights."), weights, "body.0")
+    assert np.allclose(module(inputs()).detach().numpy(), expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("structure", ["stacked", "parallel"])
+@pytest.mark.parametrize("rank", [None, 2])
+def test_a_dcn_multiplies_what_it_was_given_with_what_it_has(
+    rank: int | None, structure: str
+) -> None:
+    """x(l+1) = x(0) · (W x(l) + b) + x(l), W of full or low rank, before or beside the layers."""
+    declared = {"cross_layers": 3, "rank": rank, "structure": structure, "hidden": (16,)}
+    module = made(Dcn.model_validate(declared))
+    weights, x0 = weights_of(module), inputs().numpy()
+    before = "0.layers" if structure == "stacked" else "0.cross.layers"
+
+    x = x0
+    for layer in range(3):
+        name = f"{before}.{layer}"
+        product = (
+            linear(x, weights, name)
+            if rank is None
+            else linear(x @ weights[f"{name}.0.weight"].T, weights, f"{name}.1")
+        )
+        x = x0 * product + x
+    if structure == "stacked":
+        expected = linear(relu(linear(x, weights, "1")), weights, "3")
+    else:
+        deep = relu(linear(x0, weights, "0.deep.0"))
+        expected = linear(np.concatenate((x, deep), axis=1), weights, "1")
+
+    assert np.allclose(module(inputs()).detach().numpy(), expected, atol=1e-12)
+
+
+def test_a_dcn_without_hidden_layers_is_its_cross_layers() -> None:
+    """Nothing stands beside them then."""
+    module = made(Dcn(hidden=(), cross_layers=1))
+    weights, x = weights_of(module), inputs().numpy()
+
+    crossed = x * linear(x, weights, "0.layers.0") + x
+    expected = linear(crossed, weights, "1")
+    assert np.allclose(module(inputs()).detach().numpy(), expected, atol=1e-12)
+
+
+SMOOTH = {
+    "dnn": Dnn(hidden=(16,), activation="tanh", batch_norm=True, residual="user"),
+    "dcn": Dcn(hidden=(16,), activation="gelu", cross_layers=2),
+    "low rank": Dcn(hidden=(16,), activation="silu", rank=2, structure="stacked"),
+    "senet": Dnn(hidden=(), feature_weights=Senet(kind="senet"), output_activation="tanh"),
+}
+
+
+@pytest.mark.parametrize("declared", SMOOTH.values(), ids=SMOOTH.keys())
+@pytest.mark.parametrize("is_training", [False, True])
+def test_gradients_are_the_slopes(declared: Tower, *, is_training: bool) -> None:
+    """Of inputs and of every weight, in both modes, against small steps in float64."""
+    module = made(declared).train(is_training)
+    leaves = [inputs(3).requires_grad_(), *module.parameters()]
+    generator = torch.Generator().manual_seed(5)
+    direction = torch.randn(3, 4, generator=generator, dtype=torch.float64)
+
+    def value() -> torch.Tensor:
+        found: torch.Tensor = (module(leaves[0]) * direction).sum()
+        return found
+
+    value().backward()
+    for leaf in leaves:
+        assert leaf.grad is not None
+        step = 1e-6 * torch.randn(leaf.shape, generator=generator, dtype=torch.float64)
+        with torch.no_grad():
+            leaf.add_(step)
+            up = value()
+            leaf.sub_(2 * step)
+            moved = float(up - value())
+            leaf.add_(step)
+        assert moved == pytest.approx(2 * float((leaf.grad * step).sum()), rel=1e-5, abs=1e-12)
+
+
+def test_batch_norm_goes_by_the_batch_where_it_learns_and_by_the_running_statistics_elsewhere() -> (
+    None
+):
+    """These move by a tenth of the batch's mean and variance, in train mode only."""
+    norm, x = BatchNorm(7).double(), inputs(5)
+    alone = nn.Sequential(norm)
+    plain = x.numpy()
+
+    seen = norm(x).detach().numpy()
+    assert np.allclose(
+        seen, (plain - plain.mean(axis=0)) / np.sqrt(plain.var(axis=0) + 1e-5), atol=1e-12
+    )
+    assert np.allclose(norm.mean.numpy(), 0.1 * plain.mean(axis=0), atol=1e-12)
+    assert np.allclose(norm.variance.numpy(), 0.9 + 0.1 * plain.var(axis=0, ddof=1), atol=1e-12)
+
+    before = {name: values.clone() for name, values in norm.state_dict().items()}
+    applied = alone.eval()(x).detach().numpy()
+    assert np.allclose(applied, normed(plain, weights_of(alone), "0"), atol=1e-12)
+    assert all(torch.equal(before[name], values) for name, values in norm.state_dict().items())
+
+
+def test_a_batch_of_one_row_has_no_variance_and_moves_no_statistics() -> None:
+    """A night whose last batch is one click is learnt like any other."""
+    norm = BatchNorm(7).train()
+
+    assert norm(torch.ones(1, 7)).isfinite().all()
+    assert norm.mean.tolist() == [0.0] * 7
+
+
+MODEL: dict[str, Any] = {
+    "embedding_width": 8,
+    "output_width": 8,
+    "query": [
+        {"kind": "sparse", "name": "user", "column": "user_id", "table": "user"},
+        {"kind": "dense", "name": "age", "column": "age"},
+    ],
+    "candidate": [
+        {"kind": "sparse", "name": "item", "column": "item_id", "table": "item"},
+        {"kind": "item_statistics", "name": "statistics"},
+    ],
+}
+ONE_OF_EACH: dict[str, dict[str, Any]] = {
+    "default": {},
+    "linear": {"tower": {"kind": "dnn", "hidden": []}},
+    "batch norm and dropout": {
+        "tower": {"kind": "dnn", "hidden": [16], "batch_norm": True, "dropout": 0.3}
+    },
+    "tanh on top": {"tower": {"kind": "dnn", "hidden": [16], "output_activation": "tanh"}},
+    "senet": {"tower": {"kind": "dnn", "hidden": [16], "feature_weights": {"kind": "senet"}}},
+    "dcn": {"tower": {"kind": "dcn", "hidden": [16]}},
+    "dcn of low rank": {
+        "tower": {"kind": "dcn", "hidden": [16], "rank": 2, "structure": "stacked", "dropout": 0.3}
+    },
+    "one for each side": {
+        "query_tower": {"kind": "dcn", "hidden": [16], "residual": "user"},
+        "candidate_tower": {"kind": "dnn", "hidden": [16], "residual": "item", "batch_norm": True},
+    },
+    "dot": {"similarity": "dot", "temperature": 1.0},
+    "dot of batch norm": {
+        "similarity": "dot",
+        "tower": {"kind": "dnn", "hidden": [16], "batch_norm": True},
+    },
+    "fixed temperature": {"temperature": 0.2, "temperature_learnt": False},
+    "no bias": {"popularity_bias": False},
+}
+
+
+def spec_of(changes: dict[str, Any]) -> ModelSpec:
+    return ModelSpec.model_validate_json(json.dumps(MODEL | changes))
+
+
+def model_of(spec: ModelSpec) -> TwoTower:
+    """Ten users and items, statistics that moved, and a bias that says something."""
+    model = TwoTower.untrained(spec, seed=4, device=torch.device("cpu"))
+    for table in model.tables.values():
+        table.grow(ids())
+    with torch.no_grad():
+        for name, values in model.towers.state_dict().items():
+            if values.ndim and not name.endswith(".weight"):
+                values.uniform_(0.1, 0.9)
+    return model
+
+
+def ids() -> Keys:
+    return np.arange(1, 11, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+
+
+def queries() -> Encoded:
+    ages = np.linspace(-1, 1, 10, dtype=np.float32)[:, None]
+    return {"user": one_id_each(ids()), "age": Numbers(ages)}
+
+
+def candidates() -> Encoded:
+    numbers = np.random.default_rng(1).random((10, 7)).astype(np.float32)
+    return {"item": one_id_each(ids()), "statistics": Numbers(numbers)}
+
+
+def in_training_form(model: TwoTower) -> npt.NDArray[np.float32]:
+    """[10, 10]: the score of each query and item, as a loss gets its parts."""
+    sides = {"query": queries(), "candidate": candidates()}
+    inputs = {
+        side: model.pooled(encoded, model.rows_of(encoded, side), side)  # type: ignore[arg-type]
+        for side, encoded in sides.items()
+    }
+    vectors, bias = model.towers.candidate_vectors(inputs["candidate"])
+    products = model.towers.query_vectors(inputs["query"]) @ vectors.T
+    return (model.towers.log_scale.exp() * products + bias).detach().numpy()
+
+
+@pytest.mark.parametrize("changes", ONE_OF_EACH.values(), ids=ONE_OF_EACH.keys())
+def test_one_product_in_the_index_is_the_training_score(changes: dict[str, Any]) -> None:
+    """Of exported vectors, times the scale, to 1e-5: the order of items is that of training."""
+    model = model_of(spec_of(changes))
+
+    products = model.query_vectors(queries()) @ model.candidate_vectors(candidates()).T
+
+    scale = float(model.towers.log_scale.exp().detach())
+    assert np.allclose(products, in_training_form(model) / scale, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("changes", ONE_OF_EACH.values(), ids=ONE_OF_EACH.keys())
+def test_what_is_written_and_read_again_gives_the_same_vectors_to_the_bit(
+    changes: dict[str, Any],
+) -> None:
+    """A checkpoint's arrays, both sides; and those of a version, the query side alone."""
+    spec = spec_of(changes)
+    model = model_of(spec)
+    device = torch.device("cpu")
+
+    again = TwoTower.from_arrays(spec, model.arrays(), device=device)
+    served = TwoTower.from_arrays(spec, model.arrays(("query",)), device=device)
+
+    own = model.query_vectors(queries())
+    assert np.array_equal(again.query_vectors(queries()), own)
+    assert np.array_equal(served.query_vectors(queries()), own)
+    assert np.array_equal(
+        again.candidate_vectors(candidates()), model.candidate_vectors(candidates())
+    )
+    names = {name for name in model.arrays(("query",)) if name.startswith("dense.")}
+    assert names == {name for name in model.arrays() if name.startswith("dense.query.")}
+    arrays = again.arrays()
+    assert all(np.array_equal(arrays[name], each) for name, each in model.arrays().items())
+
+
+def test_whoever_applies_a_model_has_it_in_eval_mode() -> None:
+    """However its towers came: dropout draws nothing, and batch norm moves nothing."""
+    spec = spec_of(ONE_OF_EACH["batch norm and dropout"])
+    trained = TwoTower(spec, model_of(spec).tables, Towers(spec).train())
+    read = TwoTower.from_arrays(spec, trained.arrays(), device=torch.device("cpu"))
+
+    for model in (trained, read):
+        assert not any(module.training for module in model.towers.modules())
+        before = {name: np.copy(array) for name, array in model.arrays().items()}
+        first = model.query_vectors(queries())
+        assert np.array_equal(model.query_vectors(queries()), first)
+        assert all(np.array_equal(before[name], each) for name, each in model.arrays().items())
+
+
+def test_the_learner_alone_switches_towers_to_train_mode() -> None:
+    """No other file of the stages calls `.train(`, so neither publisher nor server can."""
+    stages = ("twintide", "trainer", "publisher", "serving", "console")
+    files = [path for stage in stages for path in (ROOT / stage).rglob("*.py")]
+    switching = [path for path in files if re.search(r"\)\.train\(|towers\.train\(", _text(path))]
+
+    assert [path.relative_to(ROOT).as_posix() for path in switching] == ["trainer/learner.py"]
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
+
+
+def test_a_fixed_temperature_is_in_reach_of_no_optimizer() -> None:
+    """It is written all the same, as the learnt one is."""
+    fixed = Towers(spec_of({"temperature": 0.2, "temperature_learnt": False}))
+    learnt = Towers(spec_of({"temperature": 0.2}))
+
+    assert "log_scale" not in dict(fixed.named_parameters())
+    assert "log_scale" in dict(learnt.named_parameters())
+    assert torch.equal(fixed.state_dict()["log_scale"], learnt.state_dict()["log_scale"])
+
+
+QUICKSTART = config.load(ROOT / "configs" / "quickstart.yaml")
+
+
+def quickstart(**model: Any) -> Deployment:
+    values = QUICKSTART.model_dump(mode="json")
+    return config.parse({**values, "model": {**values["model"], **model}}, name="it")
+
+
+def of_query(**keys: Any) -> dict[str, Any]:
+    return {"query_tower": {"kind": "dnn", **keys}}
+
+
+WRONG: dict[str, tuple[dict[str, Any], str]] = {
+    "the old key": (
+        {"hidden": [256, 128]},
+        "model.hidden: is no key that this section has (did you mean model.tower.hidden?",
+    ),
+    "a kind nobody has": ({"tower": {"kind": "dcm"}}, "model.tower: has a kind that is none of"),
+    "no kind": ({"tower": {"hidden": [32]}}, "model.tower: needs a kind"),
+    "a name for a tower": ({"tower": "dnn"}, "model.tower: must be a mapping of keys to values"),
+    "a key of another kind": (
+        {"tower": {"kind": "dnn", "rank": 3}},
+        "model.tower.rank: is no key that this section has (it is a key of another kind",
+    ),
+    "a slip": (
+        of_query(dropuot=0.2),
+        (
+            "model.query_tower.dropuot: is no key that this section has (did you mean "
+            "model.query_tower.dropout?"
+        ),
+    ),
+    "all left out": (of_query(dropout=1.0), "model.query_tower.dropout: must be at most 0.9"),
+    "a layer too narrow": (of_query(hidden=[8]), "model.query_tower.hidden.0: must be at least 16"),
+    "an activation nobody has": (
+        of_query(activation="swish"),
+        "model.query_tower.activation: must be one of 'relu'",
+    ),
+    "a number for a truth": (
+        of_query(batch_norm=1),
+        "model.query_tower.batch_norm: must be true or false; it is 1",
+    ),
+    "a residual of the other side": (
+        {"tower": {"kind": "dnn", "residual": "user"}},
+        "model.tower.residual: the candidate tower sees no feature 'user'; it sees item, category",
+    ),
+    "a residual nobody sees": (
+        of_query(residual="usr"),
+        "model.query_tower.residual: the query tower sees no feature 'usr'",
+    ),
+    "a residual of another width": (
+        of_query(residual="user") | {"output_width": 32},
+        (
+            "model.query_tower.residual: 'user' gives 64 numbers to the query tower, and its "
+            "vectors have 32 (model.output_width: 64"
+        ),
+    ),
+    "a rank that saves nothing": (
+        {"query_tower": {"kind": "dcn", "rank": 128}},
+        (
+            "model.query_tower.rank: two matrices of rank 128 hold no fewer weights than one for "
+            "the 256 inputs of the query tower (less than 128"
+        ),
+    ),
+    "no cross layers": (
+        {"tower": {"kind": "dcn", "cross_layers": 0}},
+        "model.tower.cross_layers: must be at least 1",
+    ),
+    "a structure nobody has": (
+        {"tower": {"kind": "dcn", "structure": "serial"}},
+        "model.tower.structure: must be one of 'parallel' or 'stacked'",
+    ),
+    "feature weights by name": (
+        of_query(feature_weights="senet"),
+        "model.query_tower.feature_weights: must be a mapping of keys to values",
+    ),
+    "feature weights nobody has": (
+        of_query(feature_weights={"kind": "sent"}),
+        "model.query_tower.feature_weights.kind: must be one of 'senet'; it is 'sent'",
+    ),
+    "a similarity nobody has": (
+        {"similarity": "euclid"},
+        "model.similarity: must be one of 'cosine' or 'dot'; it is 'euclid'",
+    ),
+}
+
+
+@pytest.mark.parametrize(("model", "told"), WRONG.values(), ids=WRONG.keys())
+def test_a_tower_that_cannot_work_is_refused_with_key_reason_and_hint(
+    model: dict[str, Any], told: str
+) -> None:
+    """Before anything is learnt: `config check` says the same."""
+    with pytest.raises(Refused) as refused:
+        quickstart(**model)
+
+    assert str(refused.value).startswith(f"it: {told}")
+    assert refused.value.hint
+
+
+def test_a_tower_of_another_kind_replaces_the_one_that_was_there() -> None:
+    """`fill_in` changes keys of one kind one by one, and mixes no two kinds."""
+    deep = fill_in(QUICKSTART, {"model": {"tower": {"hidden": [32]}}})
+    crossed = fill_in(deep, {"model": {"tower": {"kind": "dcn", "cross_layers": 3}}})
+
+    assert deep.model.tower == Dnn(hidden=(32,))
+    assert crossed.model.tower == Dcn(cross_layers=3)
+    assert crossed.model.tower_of("query") == crossed.model.tower_of("candidate")
+
+
+def test_every_kind_that_can_be_declared_can_be_applied() -> None:
+    """Its module is found by its name."""
+    for kind in get_args(get_args(AnyTower)[0]):
+        vectors = tower(kind(), SHAPE)(inputs().float())
+        assert vectors.shape == (6, 4)
