@@ -2,7 +2,7 @@
 
     python -m benchmarks.clients [--against TREE] [--items 10000] [--rounds 5] [--seconds 2]
 
-Real server processes on one deployment, made by the other tree where there is one. Printed: the
+Real server processes, each on a small deployment that its tree has made. Printed: the
 processor's time for an answer in process (k = 100); how many of 20 new clients are answered by a
 server that may open 256 files while 400 connections have sent half a head, and what it logs; how
 long a small request (k = 10) takes, alone and beside one client that sends large ones without a
@@ -71,7 +71,7 @@ class Tree:
     @contextmanager
     def server(self, folder: Path, *, open_files: int = 1024) -> Iterator[Path]:
         """A ready server of this tree, which may open so many files; gives its log."""
-        values = json.loads((folder / "twintide.yaml").read_text())
+        values = json.loads((folder / self.name / "twintide.yaml").read_text())
         config, log = folder / f"{self.port}.yaml", folder / f"{self.port}.log"
         config.write_text(json.dumps(values | {"serving": {"port": self.port}}))
         command = f'ulimit -n {open_files}; exec "{sys.executable}" -m serving -c "{config}"'
@@ -109,15 +109,21 @@ def main() -> None:
     ]
     for items in chosen.items or [10_000]:
         with tempfile.TemporaryDirectory() as folder:
-            build = trees[0].command("build", folder, str(items))
-            subprocess.run(build, check=True, env=trees[0].environment)  # noqa: S603
+            build(trees, Path(folder), items)
             print(f"\n{items:,} items", flush=True)
             answers(trees, Path(folder), rounds=chosen.rounds)
     with tempfile.TemporaryDirectory() as folder:
-        build = trees[0].command("build", folder, "2000")
-        subprocess.run(build, check=True, env=trees[0].environment)  # noqa: S603
+        build(trees, Path(folder), 2_000)
         storm(trees, Path(folder), rounds=chosen.rounds)
         beside(trees, Path(folder), rounds=chosen.rounds, seconds=chosen.seconds)
+
+
+def build(trees: list[Tree], folder: Path, items: int) -> None:
+    """Each tree makes its own version of the same untrained model: formats may differ."""
+    for tree in trees:
+        (folder / tree.name).mkdir()
+        command = tree.command("build", str(folder / tree.name), str(items))
+        subprocess.run(command, check=True, env=tree.environment)  # noqa: S603  our own program
 
 
 def answers(trees: list[Tree], folder: Path, *, rounds: int) -> None:
@@ -140,7 +146,7 @@ def answers(trees: list[Tree], folder: Path, *, rounds: int) -> None:
 def answering(tree: Tree, folder: Path) -> Iterator[Callable[[], float]]:
     """Asks a process of that tree a few times; gives the milliseconds of one answer."""
     with subprocess.Popen(  # noqa: S603  our own program
-        tree.command("answer", str(folder)),
+        tree.command("answer", str(folder / tree.name)),
         env=tree.environment,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from publisher import registry
 from serving import app
 from serving.connections import Limits
 from serving.follower import Follower
@@ -19,6 +20,7 @@ from tests.publisher import checkpoint_fixture as made
 from tests.serving.conftest import Client, follower_of, serving
 from tests.serving.test_connections import all_of, connected, refusal
 from twintide.clock import monotonic_seconds
+from twintide.config import Deployment
 
 POST = b"POST /v1/recommend HTTP/1.1\r\nHost: x\r\n"
 BODY = b'{"user_id": 4, "k": 1}'
@@ -26,6 +28,7 @@ SOUND = POST + b"Content-Length: %d\r\n\r\n%s" % (len(BODY), BODY)
 CHUNKED = b"Transfer-Encoding: chunked\r\n\r\n"
 ELSEWHERE = b"POST /livez HTTP/1.1\r\nHost: x\r\n"
 LARGE = json.dumps({"user_id": 4, "k": 1, "exclude": list(range(10_000))}).encode()
+LARGER = LARGE.replace(b'"k": 1', b'"k": 100')
 
 
 @pytest.fixture(scope="module")
@@ -275,6 +278,29 @@ def test_nobody_waits_for_answers_to_those_who_have_left(follower: Follower) -> 
             metrics = client.ask("GET", "/metrics")[1].decode()
     (count,) = [line for line in metrics.splitlines() if "recommend_seconds_count" in line]
     assert float(count.split()[1]) < 30
+
+
+@pytest.mark.promise("P3")
+def test_a_switch_while_large_requests_wait_mixes_no_versions(two_versions: Deployment) -> None:
+    """Each of them is answered from one version, whichever was served when its turn came."""
+    clock = made.held_clock()
+    follower = follower_of(two_versions, clock)
+    follower.look()
+    head = POST + b"Connection: close\r\nContent-Length: %d\r\n\r\n" % len(LARGER)
+    with (
+        serving(follower, clock=clock) as port,
+        connected(port, 20, saying=head + LARGER) as waiting,
+    ):
+        assert waiting[0].recv(1, socket.MSG_PEEK)
+        registry.rollback(two_versions.versions_dir, reason="odd", clock=clock)
+        follower.look()
+        answers = [json.loads(all_of(one).partition(b"\r\n\r\n")[2]) for one in waiting]
+
+    first_items = {"v000001": 1000, "v000002": 5000}
+    for answer in answers:
+        first = first_items[answer["version"]]
+        assert all(first <= item["item_id"] < first + 300 for item in answer["items"])
+    assert answers[-1]["version"] == "v000001"
 
 
 @pytest.mark.promise("X5")
