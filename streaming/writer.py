@@ -68,7 +68,8 @@ def _quarantined(
     path = ledger.set_aside(named, data)
     try:
         yield named  # crash here: an orphan that nobody names
-    except OSError:
-        if not ledger.has_claimed(named, after=after):  # a full disk must not fill up with orphans
+    except Exception:
+        # It is tried again, for hours: a full disk must not fill up with what nobody names.
+        if not ledger.has_claimed(named, after=after):
             remove_file(path)
         raise

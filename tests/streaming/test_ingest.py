@@ -421,6 +421,48 @@ def test_a_full_disk_loses_nothing(
     assert made.holds_every_event_once()
 
 
+@pytest.mark.promise("S10")
+@pytest.mark.parametrize(
+    "failure",
+    [
+        OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)),
+        pytest.param(Corrupt("the shard before is another", hint=""), marks=pytest.mark.long),
+        pytest.param(ZeroDivisionError("not foreseen"), marks=pytest.mark.long),
+    ],
+    ids=["full disk", "damage", "not foreseen"],
+)
+def test_attempts_that_fail_leave_no_quarantine_file(
+    line: NewLine, monkeypatch: pytest.MonkeyPatch, failure: Exception
+) -> None:
+    """However often a commit is tried: each attempt writes its own, and a disk that is full would
+    fill up with them. What commits in the end names the one that is there.
+    """
+    monkeypatch.setattr("streaming.troubles._LAST_RETRY_SECONDS", 0.01)
+    monkeypatch.setattr("streaming.troubles._OPERATOR_RETRY_SECONDS", 0.01)
+    made = line(partitions=2)
+    made.feed_raw([b"bad"])
+    made.feed(range(40), step_ms=100)
+    write = files.write_and_fsync
+    failed: list[Path] = []
+
+    def refuse(path: Path, data: bytes) -> None:
+        is_shard = path.parent.name == "00000" and writer.QUARANTINE_SUFFIX not in path.name
+        if is_shard and len(failed) < 4:
+            failed.append(path)
+            raise failure
+        write(path, data)
+
+    monkeypatch.setattr(files, "write_and_fsync", refuse)
+    with made.with_shards(max_rejected_ratio=0.9).running(HeldClock(NOON + timedelta(hours=1))):
+        wait_until(lambda: made.stored() == made.fed)
+
+    assert len(failed) == 4
+    (footer,) = [each for each in made.footers(0) if each.rejected]
+    left = [path.name for path in made.ledger.folder.rglob(f"*{writer.QUARANTINE_SUFFIX}")]
+    assert left == [footer.quarantine]
+    assert made.holds_every_event_once()
+
+
 @pytest.mark.long
 def test_what_nobody_foresaw_is_logged_and_tried_again(
     line: NewLine, monkeypatch: pytest.MonkeyPatch, capsys: Capture
