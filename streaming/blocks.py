@@ -231,9 +231,9 @@ def _in_words(error: Exception) -> str:
 
 def _from(offset: int, messages: Messages) -> Messages:
     """A fetch from the middle of a batch returns all of it: leave out what came before."""
-    skipped = int(np.searchsorted(messages.offsets, offset))
-    if skipped == 0:
+    if len(messages) == 0 or messages.offsets[0] >= offset:  # nearly always
         return messages
+    skipped = int(np.searchsorted(messages.offsets, offset))
     if skipped == len(messages):
         return messages_of(messages.offsets[:0], messages.next, messages.times_ms[:0], [])
     return messages.split(skipped)[1]

@@ -34,6 +34,7 @@ _MOST_OF_SNAPPY = 64
 _XERIAL = b"\x82SNAPPY\x00"
 _XERIAL_BYTES = 16
 _GZIP = 31
+_ONE = np.uint64(1)
 _ONE_BYTE = 127
 _TWO_BYTES = 2**14 - 1
 _LONGEST_VARINT = 70
@@ -343,7 +344,9 @@ def _longer(buffer: bytes, pos: int, raw: int) -> tuple[int, int]:
 def _signed(zigzags: list[int]) -> Int64s:
     """0, 1, 2, 3 for 0, -1, 1, -2."""
     raw = np.array(zigzags, np.uint64)
-    return (raw >> 1).astype(np.int64) ^ -(raw & 1).astype(np.int64)
+    halves = (raw >> _ONE).view(np.int64)
+    is_negative = raw & _ONE
+    return halves ^ -is_negative.view(np.int64) if is_negative.any() else halves
 
 
 def _offsets(base: int, zigzags: list[int]) -> Int64s:
