@@ -9,7 +9,6 @@ import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import groupby
 from operator import attrgetter
@@ -19,62 +18,25 @@ from streaming.blocks import Block, Damaged, Strayed
 from streaming.content import content_of
 from streaming.cutter import Cut, PartitionCutter, overfull
 from streaming.patrol import Patrol
+from streaming.questions import Questions
+from streaming.reading import STALLED_SECONDS, Reading
 from streaming.rejects import RejectWatch
 from streaming.resume import Stand, resume_point
 from streaming.runs import Run, runs_of
 from streaming.source import Source
 from streaming.tally import Tally
+from streaming.targets import Targets
 from streaming.troubles import Ends, Trouble, Troubles
 from streaming.writer import publish
-from twintide.clock import Clock, from_unix_ms, monotonic_seconds
+from twintide.clock import Clock, monotonic_seconds
 from twintide.config import Deployment
 from twintide.errors import Corrupt, Refused, Retryable, TwintideError, Unknown
-from twintide.shards import Ledger, PartitionTrouble, ShardFooter, Watermark
+from twintide.shards import Ledger, PartitionTrouble, ShardFooter
 
 _POLL_SECONDS = 0.2
-_LOOK_SECONDS = 5.0
-_SOON_SECONDS = 0.5
-_QUIET_SECONDS = 5.0
-_WATERMARK_SECONDS = 60.0
-_EMPTY_SECONDS = 60.0
-_STALLED_SECONDS = 60.0
 _ALONE_SECONDS = 15.0
 _UNREADABLE_SECONDS = 30.0
 _LASTING_TRIES = 5
-
-
-@dataclass
-class _Reading:
-    """One partition that is being read."""
-
-    cutter: PartitionCutter
-    moved_at: float
-    """Monotonic seconds when its position has last moved."""
-
-    topic_id: str | None = None
-    """Of the topic that it is read from."""
-
-    leader_epoch: int | None = None
-    """Of the last batch that came."""
-
-    lag: int = 0
-    watermark_next: int = -1
-    watermark_at: float = 0.0
-    emptied_at: float = -_EMPTY_SECONDS
-    """Monotonic seconds when a shard without a message was last committed."""
-
-    waiting_told_at: float = -_STALLED_SECONDS
-
-
-@dataclass(frozen=True)
-class _Target:
-    """How far a run that shall end reads a partition."""
-
-    until: int
-    """What is committed by then: an open transaction holds back what lies behind."""
-
-    end: int
-    at: datetime
 
 
 class Stopped(Exception):
@@ -105,14 +67,12 @@ class Reader:
         self._ledger = Ledger(deployment.shards_dir, deployment.kafka.topic)
         self._fingerprint = deployment.events.fingerprint()
         self._watch = RejectWatch(self._topic, max_ratio=self._config.max_rejected_ratio)
-        self._readings: dict[int, _Reading] = {}
+        self._readings: dict[int, Reading] = {}
         self._to_resume: dict[int, ShardFooter | None] = {}
         """Partition -> its newest shard, while its log is asked for."""
 
         self._troubles = Troubles(self._tell)
-        self._asked: dict[int, datetime] = {}
-        """Partition -> when its log was asked for, while nobody has answered."""
-
+        self._questions = Questions(source, clock)
         self._races: Counter[int] = Counter()
         """Partition -> races lost in a row."""
 
@@ -120,8 +80,7 @@ class Reader:
         self._polled_at = monotonic_seconds()
         """When the newest messages had come: what the topic was later than that, they are of."""
 
-        self._looked_at = 0.0
-        self._targets: dict[int, _Target] = {}
+        self._targets = Targets()
 
     def turn(self) -> None:
         """Poll once, and do all that follows from it.
@@ -142,7 +101,7 @@ class Reader:
         for said in self._source.heard():
             self._hear(said)
         self._try_again()
-        self._ask()
+        self._questions.ask(self._to_resume, self._readings)
         self._tell_how_it_stands()
 
     # Positions: from the shards, and from nowhere else.
@@ -150,7 +109,7 @@ class Reader:
     def _begin(self, partition: int) -> None:
         """Ask what the log holds, to read on where the newest shard ends."""
         self._readings.pop(partition, None)
-        self._asked.pop(partition, None)
+        self._questions.forget(partition)
         self._source.hold(partition)
         with self._its_own(partition, ends=Ends.ANSWER):
             self._patrol.check(partition)
@@ -184,7 +143,7 @@ class Reader:
             before=before,
             watched_from=stand.next if stand else None,
         )
-        self._readings[partition] = _Reading(
+        self._readings[partition] = Reading(
             cutter, moved_at=monotonic_seconds(), topic_id=topic_id, leader_epoch=epoch
         )
         self._watch.forget(partition)
@@ -196,7 +155,7 @@ class Reader:
     def _forget(self, partition: int, *, why: str) -> None:
         """Drop the open shard: its messages are read again, here or by the new owner."""
         self._to_resume.pop(partition, None)
-        self._asked.pop(partition, None)
+        self._questions.forget(partition)
         if partition in self._troubles:
             self._troubles.forget(partition)
             self._show_trouble_is_over(partition)
@@ -335,7 +294,7 @@ class Reader:
                 self._commit_all(self._readings[partition])
                 raise
 
-    def _add(self, reading: _Reading, run: Run) -> None:
+    def _add(self, reading: Reading, run: Run) -> None:
         reading.moved_at = monotonic_seconds()
         if run.leader_epoch is not None:
             reading.leader_epoch = run.leader_epoch
@@ -361,23 +320,13 @@ class Reader:
             idle = self._is_idle(partition, reading)
             cut = cutter.due(now, idle=idle)
             if cut is None and idle and cutter.is_empty:
-                cut = self._empty_cut(reading)
+                cut = reading.empty_cut(now)
             if cut is not None:
                 with self._its_own(partition):
                     self._commit(cut)
 
-    def _is_idle(self, partition: int, reading: _Reading) -> bool:
-        quiet = monotonic_seconds() - reading.moved_at > _QUIET_SECONDS
-        return quiet or self._source.is_at_end(partition, reading.cutter.next)
-
-    def _empty_cut(self, reading: _Reading) -> Cut | None:
-        """Once a minute: offsets without a message are behind us, and what marks them will go."""
-        if monotonic_seconds() - reading.emptied_at < _EMPTY_SECONDS:
-            return None
-        cut = reading.cutter.flush_empty(self._clock.now())
-        if cut is not None:
-            reading.emptied_at = monotonic_seconds()
-        return cut
+    def _is_idle(self, partition: int, reading: Reading) -> bool:
+        return reading.is_quiet or self._source.is_at_end(partition, reading.cutter.next)
 
     def _commit(self, cut: Cut) -> None:
         """Make a shard of a cut. Raises FileExistsError where a rival was first, Strayed where what
@@ -406,43 +355,10 @@ class Reader:
 
     # What the brokers say.
 
-    def _ask(self) -> None:
-        """Ask for the logs of partitions: those to resume at once, the others now and then."""
-        wanted = set(self._to_resume)
-        is_time = monotonic_seconds() - self._looked_at >= self._look_after()
-        if is_time:
-            self._looked_at = monotonic_seconds()
-            wanted |= set(self._readings)
-            self._source.tell_group({p: each.cutter.first for p, each in self._readings.items()})
-        wanted -= set(self._asked)
-        if (
-            wanted or is_time
-        ):  # asked for none, it still says that it answers, and what the topic is
-            at = self._clock.now()
-            self._asked |= dict.fromkeys(wanted, at)
-            self._source.ask({p: self._epoch_of(p) for p in wanted}, at=at)
-
-    def _epoch_of(self, partition: int) -> int:
-        """The leader epoch at its position; -1 where it is not known."""
-        before, reading = self._to_resume.get(partition), self._readings.get(partition)
-        found = before.leader_epoch if before else reading.leader_epoch if reading else None
-        return -1 if found is None else found
-
-    def _look_after(self) -> float:
-        """Soon, where a partition stands at the end and that is not written down yet."""
-        is_news = any(
-            each.cutter.is_empty
-            and each.watermark_next != each.cutter.next
-            and self._source.is_at_end(partition, each.cutter.next)
-            for partition, each in self._readings.items()
-        )
-        return _SOON_SECONDS if is_news or not self._source.owned else _LOOK_SECONDS
-
     def _hear(self, said: Said) -> None:
         partition = said.partition
-        if self._asked.get(partition) != said.at:  # it was taken from us, or began anew since
+        if not self._questions.is_answered(said):
             return
-        del self._asked[partition]
         if said.log is None:
             self._hear_nothing(said)
             return
@@ -468,15 +384,16 @@ class Reader:
         """Compare a partition's position with what its leader says of the log."""
         reading = self._readings[partition]
         position = reading.cutter.next
-        until = min(log.stable, log.end)
-        self._targets.setdefault(partition, _Target(until=until, end=log.end, at=at))
+        self._targets.note(partition, log, at)
         is_cut_short = log.agrees_until is not None and 0 <= log.agrees_until < position
         is_another = self._source.topic.id != reading.topic_id
         if position > log.end or is_cut_short or is_another:
             self._begin(partition)
             return
         reading.lag = log.end - position
-        self._tally.metrics.lagged(partition, reading.lag, self._seconds_behind(reading))
+        self._tally.metrics.lagged(
+            partition, reading.lag, reading.seconds_behind(self._clock.now())
+        )
         if position < log.stable:
             self._look_for_stall(partition, reading, waiting=log.stable - position)
         elif position < log.end:
@@ -485,9 +402,9 @@ class Reader:
             self._publish_watermark(partition, self._lateness_before(at))
         self._went_well(partition, Ends.ANSWER)
 
-    def _look_for_stall(self, partition: int, reading: _Reading, *, waiting: int) -> None:
+    def _look_for_stall(self, partition: int, reading: Reading, *, waiting: int) -> None:
         quiet_for = monotonic_seconds() - reading.moved_at
-        if quiet_for > _STALLED_SECONDS:
+        if quiet_for > STALLED_SECONDS:
             error = Retryable(
                 f"partition {partition} of {self._topic} has {waiting} messages to read at offset "
                 f"{reading.cutter.next}, but none has come for {quiet_for:.0f} s",
@@ -495,9 +412,9 @@ class Reader:
             )
             self._in_trouble(partition, error, ends=Ends.READ, offset=reading.cutter.next)
 
-    def _wait_for_transaction(self, partition: int, reading: _Reading, *, waiting: int) -> None:
+    def _wait_for_transaction(self, partition: int, reading: Reading, *, waiting: int) -> None:
         now = monotonic_seconds()
-        if now - reading.waiting_told_at >= _STALLED_SECONDS:
+        if now - reading.waiting_told_at >= STALLED_SECONDS:
             reading.waiting_told_at = now
             self._log.warning(
                 "transaction_open",
@@ -506,12 +423,6 @@ class Reader:
                 hint="they are read when their transaction ends; one that hangs is listed by "
                 "`kafka-transactions.sh find-hanging` and ended by its `abort`",
             )
-
-    def _seconds_behind(self, reading: _Reading) -> float:
-        if reading.lag == 0 or reading.cutter.newest_ms == 0:
-            return 0.0
-        newest_at = from_unix_ms(reading.cutter.newest_ms)
-        return max(0.0, (self._clock.now() - newest_at).total_seconds())
 
     # What is seen from outside.
 
@@ -548,22 +459,11 @@ class Reader:
 
     def _publish_watermark(self, partition: int, complete_until: datetime) -> None:
         """Write down that nothing is left, as of the moment before the broker was asked."""
-        reading = self._readings[partition]
-        position, now = reading.cutter.next, monotonic_seconds()
-        if reading.watermark_next == position and now - reading.watermark_at < _WATERMARK_SECONDS:
-            return
-        self._ledger.publish_watermark(
-            Watermark(
-                topic=self._ledger.topic,
-                partition=partition,
-                next=position,
-                complete_until=complete_until,
-                partitions=max(self._source.topic.partitions, partition + 1),
-                topic_id=reading.topic_id,
-            )
+        mark = self._readings[partition].watermark(
+            self._topic, complete_until, partitions=self._source.topic.partitions
         )
-        reading.watermark_next = position
-        reading.watermark_at = now
+        if mark is not None:
+            self._ledger.publish_watermark(mark)
 
     # A run that ends by itself.
 
@@ -598,11 +498,11 @@ class Reader:
 
     def _waiting(self, partition: int) -> int:
         """Messages of the log as it was at the start that cannot be read yet."""
-        return max(0, self._targets[partition].end - self._readings[partition].cutter.next)
+        return self._targets.waiting(partition, self._readings[partition].cutter.next)
 
     def _has_read(self, partition: int) -> bool:
-        reading, target = self._readings.get(partition), self._targets.get(partition)
-        return reading is not None and target is not None and reading.cutter.next >= target.until
+        reading = self._readings.get(partition)
+        return reading is not None and self._targets.is_reached(partition, reading.cutter.next)
 
     def _is_given_up(self, partition: int) -> bool:
         trouble = self._troubles.of(partition)
@@ -610,15 +510,13 @@ class Reader:
             trouble.needs_operator or monotonic_seconds() - trouble.since > _UNREADABLE_SECONDS
         )
 
-    def _commit_all(self, reading: _Reading) -> None:
+    def _commit_all(self, reading: Reading) -> None:
         for cut in (reading.cutter.flush(), reading.cutter.flush_empty(self._clock.now())):
             if cut is not None:
                 self._commit(cut)
 
-    def _complete(self, partition: int, reading: _Reading) -> None:
-        target = self._targets[partition]
-        if reading.cutter.next >= target.end:
-            self._publish_watermark(partition, target.at)
+    def _complete(self, partition: int, reading: Reading) -> None:
+        if (waiting := self._waiting(partition)) == 0:
+            self._publish_watermark(partition, self._targets[partition].at)
         else:
-            waiting = target.end - reading.cutter.next
             self._wait_for_transaction(partition, reading, waiting=waiting)

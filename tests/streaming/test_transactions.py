@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from kafka import KafkaProducer, TopicPartition
 
-from streaming import reader
+from streaming import questions, reader
 from streaming.client import admin
 from tests.streaming.line import MINUTE_MS, NOON_MS, Line, event, wait_until
 from twintide.clock import HeldClock, from_unix_ms
@@ -95,8 +95,8 @@ def test_a_long_transaction_is_no_stall(
     """While it is open what lies behind it waits, and is said to wait; when it is aborted reading
     goes on where it was.
     """
-    monkeypatch.setattr(reader, "_STALLED_SECONDS", 1.0)
-    monkeypatch.setattr(reader, "_LOOK_SECONDS", 0.2)
+    monkeypatch.setattr(reader, "STALLED_SECONDS", 1.0)
+    monkeypatch.setattr(questions, "_LOOK_SECONDS", 0.2)
     made = line()
     made.feed(range(10))
     clock = HeldClock(LATER)
