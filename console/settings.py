@@ -1,4 +1,4 @@
-"""`twintide config check | show`: is a configuration right, and what does it say?"""
+"""`twintide config new | check | show`: write a configuration, is it right, what does it say?"""
 
 # ruff: noqa: PLC0415  what is heavy is imported where it is needed; see console/options.py
 
@@ -29,7 +29,7 @@ app.add_typer(
     config_app,
     name="config",
     rich_help_panel="Operation",
-    help="Check or show a configuration file.",
+    help="Write, check or show a configuration file.",
     epilog="Example: twintide config check -c twintide.yaml",
 )
 
@@ -98,6 +98,40 @@ def _judged(config: Path, sample: Path) -> "Sample":
 
     deployment = deployment_of(config)
     return judge(deployment, read_data(deployment, sample), now=SystemClock().now())
+
+
+@config_app.command(epilog="Example: twintide config new clicks.csv > twintide.yaml")
+def new(
+    events: Annotated[
+        Path, typer.Argument(metavar="EVENTS", help="A file of your events, or a folder of parts.")
+    ],
+    *,
+    user: Annotated[str | None, typer.Option(metavar="COLUMN", help="Who: its column.")] = None,
+    item: Annotated[str | None, typer.Option(metavar="COLUMN", help="What: its column.")] = None,
+    time: Annotated[str | None, typer.Option(metavar="COLUMN", help="When: its column.")] = None,
+    rows: Annotated[int, typer.Option(min=10, help="How many events to look at.")] = 20_000,
+    as_json: AsJson = False,
+) -> None:
+    """Write a configuration for your events: types, roles, features and quiet hour are guessed.
+
+    It says what was guessed and why, as comments. Read it, and change what is wrong.
+    """
+    from console.starter import text_of
+    from twintide import yaml12
+    from twintide.config import parse
+    from twintide.datafile import first_rows
+    from twintide.guess import guess
+
+    quiet_logs()
+    raw, separator = first_rows(events, rows=rows)
+    named = {"user": user, "item": item, "time": time}
+    found = guess(raw, roles={role: name for role, name in named.items() if name})
+    stem = events.name.partition(".")[0]
+    topic = "".join(letter if letter.isalnum() else "-" for letter in stem).lower() or "clicks"
+    text = text_of(found, source=events, separator=separator, data_dir="data", topic=topic)
+    values = yaml12.parse(text, name="the new configuration")
+    parse(values, name="the new configuration")
+    say(values, text.rstrip("\n"), as_json=as_json)
 
 
 @config_app.command(epilog="Example: twintide config show > twintide.yaml")

@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 from urllib.parse import unquote
 
 import numpy as np
@@ -74,6 +74,56 @@ def read_file(deployment: Deployment, path: Path) -> DataFile:
     seen.refuse_integers_of_pandas(path)
     order = pc.sort_indices(events, sort_keys=[(deployment.events.time, "ascending")])
     return DataFile(events.take(order).combine_chunks(), seen.missing(path), len(parts))
+
+
+Raw: TypeAlias = pa.Array | list[Any]
+"""A column as a file has it: of Arrow, or values of JSON."""
+
+
+def first_rows(path: Path, *, rows: int) -> tuple[dict[str, Raw], str]:
+    """The first rows of a file, every column of it as it stands, and the separator of a CSV.
+
+    For whoever does not know yet what is in it. Raises Refused where it is none that is read here.
+    """
+    part = _parts(path)[0]
+    source, codec = _source(part, path)
+    try:
+        with _opened(part, codec) as stream:
+            if source.kind in _TEXT_ONLY:
+                return _first_of_csv(stream, rows)
+            if source.kind in _PARQUET:
+                file = pq.ParquetFile(pa.BufferReader(stream.read_buffer()))
+                found = pa.Table.from_batches([next(file.iter_batches(rows))], file.schema_arrow)
+                names = found.column_names
+                return {name: found[name].combine_chunks() for name in names}, ","
+            return _first_of_json(stream, rows), ","
+    except (pa.ArrowException, OSError, ValueError, StopIteration) as error:
+        raise Refused(f"{part} cannot be read: {words_of(error)}", hint=f"give {KINDS}") from error
+
+
+def _first_of_csv(stream: pa.NativeFile, rows: int) -> tuple[dict[str, Raw], str]:
+    data = stream.read(_CSV_BLOCK_BYTES)
+    header = data.split(b"\n", 1)[0].decode(errors="replace")
+    separator = max(",;\t|", key=header.count)
+    parse = pa_csv.ParseOptions(delimiter=separator, newlines_in_values=True)
+    lines = data[: data.rfind(b"\n") + 1] or data
+    names = pa_csv.open_csv(pa.BufferReader(lines), parse_options=parse).schema.names
+    convert = pa_csv.ConvertOptions(
+        column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False
+    )
+    found = pa_csv.read_csv(
+        pa.BufferReader(lines), parse_options=parse, convert_options=convert
+    ).slice(0, rows)
+    return {name: found[name].combine_chunks() for name in found.column_names}, separator
+
+
+def _first_of_json(stream: pa.NativeFile, rows: int) -> dict[str, Raw]:
+    lines = stream.read(_JSON_BLOCK_BYTES).removeprefix(codecs.BOM_UTF8).split(b"\n")[:rows]
+    objects = [json.loads(line) for line in lines[:-1] or lines if line.strip()]
+    if not all(isinstance(each, dict) for each in objects):
+        raise ValueError("a line of it is no JSON object")
+    names = dict.fromkeys(name for each in objects for name in each)
+    return {name: [each.get(name) for each in objects] for name in names}
 
 
 def null_columns(events: pa.Table) -> list[str]:
@@ -194,6 +244,16 @@ def _parts(path: Path) -> list[Path]:
 
 def _tables(part: Path, root: Path, seen: _Seen) -> Iterator[pa.Table]:
     """The events of one part, some at a time."""
+    source, codec = _source(part, root)
+    try:
+        with _opened(part, codec) as stream:
+            yield from _READERS[source.kind](stream, source, seen)
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise Refused(f"{part} cannot be read: {words_of(error)}", hint=_HOW) from error
+
+
+def _source(part: Path, root: Path) -> tuple["_Part", str | None]:
+    """What kind of file it is, and how it is compressed."""
     suffixes = [suffix.lower() for suffix in part.suffixes]
     codec = _CODECS.get(suffixes[-1]) if suffixes else None
     kind = "".join(suffixes[-2:-1] if codec else suffixes[-1:])
@@ -201,12 +261,7 @@ def _tables(part: Path, root: Path, seen: _Seen) -> Iterator[pa.Table]:
         raise Refused(
             f"{part} is of no known kind: {part.suffix or 'it has no suffix'}", hint=f"give {KINDS}"
         )
-    source = _Part(part, kind, _folded(part, root))
-    try:
-        with _opened(part, codec) as stream:
-            yield from _READERS[kind](stream, source, seen)
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise Refused(f"{part} cannot be read: {words_of(error)}", hint=_HOW) from error
+    return _Part(part, kind, _folded(part, root)), codec
 
 
 def _opened(part: Path, codec: str | None) -> pa.NativeFile:
@@ -369,6 +424,7 @@ def _blocks_of_lines(stream: pa.NativeFile) -> Iterator[tuple[int, list[bytes]]]
 
 _QUOTE = ord('"')
 _TEXT_ONLY = (".csv", ".tsv")
+_PARQUET = (".parquet", ".pq")
 _CODECS = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2"}
 _READERS: dict[str, Callable[[pa.NativeFile, _Part, _Seen], Iterator[pa.Table]]] = {
     ".csv": _csv,

@@ -1,0 +1,106 @@
+"""The configuration that `twintide config new` writes: what was guessed of a sample, and why."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from textwrap import wrap
+from typing import Any
+
+from twintide.guess import Guess, Guesses
+
+_WIDTH = 100
+
+
+def text_of(found: Guesses, *, source: Path, separator: str, data_dir: str, topic: str) -> str:
+    """A commented YAML file."""
+    return "\n".join(_lines(found, source, separator, data_dir, topic)) + "\n"
+
+
+def _lines(
+    found: Guesses, source: Path, separator: str, data_dir: str, topic: str
+) -> Iterator[str]:
+    yield f"# Guessed from the first {found.rows:,} events of {source.name}: read it, change what"
+    yield "# is wrong, and check it:  twintide config check -c FILE --sample EVENTS"
+    yield ""
+    yield f"data_dir: {_said(data_dir)}"
+    yield ""
+    yield "kafka:"
+    yield '  bootstrap_servers: ["127.0.0.1:9092"]'
+    yield f"  topic: {_said(topic)}"
+    yield ""
+    yield from _events(found)
+    if separator not in {",", "\t"}:
+        yield "data_file:"
+        yield f"  separator: {_said(separator)}"
+        yield ""
+    yield "model:"
+    yield "  query:                          # what the user is, and the moment"
+    yield from _entries(_own(found.user, "user"), found.query)
+    yield f"    - {_flow({'kind': 'history', 'name': 'history', 'table': 'item', 'length': 20})}"
+    yield "  candidate:                      # what the item is"
+    yield from _entries(_own(found.item, "item"), found.candidate)
+    yield f"    - {_flow({'kind': 'item_statistics', 'name': 'statistics'})}"
+    for why in dict.fromkeys(one.why for one in found.left_out):
+        names = ", ".join(one.column for one in found.left_out if one.why == why)
+        yield from _folded(f"left out, since each {why}: {names}")
+    yield ""
+    yield from _training(found)
+
+
+def _events(found: Guesses) -> Iterator[str]:
+    yield "events:                           # one Kafka message is a JSON object with these fields"
+    yield "  columns:"
+    for column in found.columns:
+        yield f"    {_said(column.name)}: {column.kind}"
+    yield f"  user: {_said(found.user)}"
+    yield f"  item: {_said(found.item)}"
+    yield f"  time: {_said(found.time)}"
+    unit = found.column(found.time).unit
+    if unit not in {None, "ms"}:
+        yield f"  times: {unit}                      # the unit of times that are numbers"
+    if found.positive:
+        name, value = found.positive
+        yield f"  positive: {_flow({'column': name, 'equals': value})}"
+        yield "  # other events are shown, not clicked: never learnt, and never a negative"
+    else:
+        yield "  # every event is a click; else `positive: {column: …, equals: …}` tells clicks"
+    yield ""
+
+
+def _own(column: str, table: str) -> dict[str, Any]:
+    return {"kind": "sparse", "name": table, "column": column, "table": table}
+
+
+def _entries(own: dict[str, Any], guesses: tuple[Guess, ...]) -> Iterator[str]:
+    yield f"    - {_flow(own)}"
+    for one in guesses:
+        yield f"    # {one.column} {one.why}"
+        yield f"    - {_flow(one.entry or {})}"
+
+
+def _training(found: Guesses) -> Iterator[str]:
+    yield "training:"
+    if found.quiet_hour is None:
+        yield '  day_starts_at: "04:00"          # your users\' quiet hour; the sample is too short'
+    else:
+        yield f'  day_starts_at: "{found.quiet_hour % 24:02}:00"          # in the quietest hours'
+    yield "  time_zone: UTC                  # of the hour above; better where your users live"
+
+
+def _folded(text: str) -> Iterator[str]:
+    return iter(wrap(text, _WIDTH, initial_indent="  # ", subsequent_indent="  #   "))
+
+
+def _flow(entry: dict[str, Any]) -> str:
+    return "{" + ", ".join(f"{key}: {_said(value)}" for key, value in entry.items()) + "}"
+
+
+def _said(value: Any) -> str:
+    """As YAML takes it: JSON, but plain where plain text is the same."""
+    if isinstance(value, str) and value.replace("_", "a").replace("-", "a").isalnum():
+        plain = value.isascii() and value[0].isalpha() and value not in _WORDS
+        return value if plain else json.dumps(value)
+    return json.dumps(value, ensure_ascii=False)
+
+
+_WORDS = {"true", "false", "null", "True", "False", "Null", "TRUE", "FALSE", "NULL"}

@@ -1,0 +1,179 @@
+"""`twintide config new`: a configuration for events that nobody has declared yet."""
+
+import csv
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from console.starter import text_of
+from tests.console.conftest import Twintide
+from twintide import yaml12
+from twintide.config import load
+from twintide.datafile import first_rows
+from twintide.guess import guess
+
+REFUSED = 2
+NOON_S = 1_772_366_400
+
+
+def shop_events(count: int = 1200) -> list[dict[str, Any]]:
+    """A shop: what is of an item, of a user, of neither, never there, and hardly ever different."""
+    rng = random.Random(4)
+    kinds = {f"s{number}": rng.choice("abcde") for number in range(60)}
+    price = {sku: round(rng.uniform(1, 90), 2) for sku in kinds}
+    lives = {f"c{number}": rng.choice(["at", "de", "ch"]) for number in range(50)}
+    events = []
+    for number in range(count):
+        sku, customer = rng.choice(list(kinds)), rng.choice(list(lives))
+        hour = rng.choice([h for h in range(24) if h not in {2, 3, 4}] * 9 + [2, 3, 4])
+        events.append(
+            {
+                "customer": customer,
+                "sku": sku,
+                "when": NOON_S + 3600 * (hour + 24 * (number % 3) - 12) + number % 3600,
+                "action": rng.choice(["view", "click", "click"]),
+                "category": kinds[sku],
+                "price": price[sku],
+                "topics": [kinds[sku], f"t{len(sku)}"],
+                "shares": f"{kinds[sku]}:0.7,other:0.3",
+                "lives in": lives[customer],
+                "seconds": rng.randrange(600),
+                "gift": number % 300 == 0,
+                "coupon": None,
+                "title": f"The {sku}",
+            }
+        )
+    return events
+
+
+def as_csv(path: Path, events: list[dict[str, Any]], separator: str) -> Path:
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file, delimiter=separator)
+        writer.writerow(events[0])
+        for each in events:
+            writer.writerow(
+                json.dumps(value) if isinstance(value, list) else value for value in each.values()
+            )
+    return path
+
+
+def as_json_lines(path: Path, events: list[dict[str, Any]]) -> Path:
+    path.write_text("".join(json.dumps(each) + "\n" for each in events))
+    return path
+
+
+def features_of(values: dict[str, Any], side: str) -> dict[str, str]:
+    """Column -> kind of what a tower sees."""
+    return {each["column"]: each["kind"] for each in values["model"][side] if "column" in each}
+
+
+@pytest.mark.parametrize("written", ["csv", "jsonl"])
+def test_a_new_configuration_fits_the_events_that_it_was_guessed_from(
+    twintide: Twintide, tmp_path: Path, written: str
+) -> None:
+    """Types, roles, unit, separator, whose each column is; `config check --sample` agrees."""
+    events = shop_events()
+    path = (
+        as_csv(tmp_path / "my shop.csv", events, ";")
+        if written == "csv"
+        else as_json_lines(tmp_path / "my shop.jsonl", events)
+    )
+
+    made = twintide("config", "new", str(path))
+    config = tmp_path / "twintide.yaml"
+    config.write_text(made.out)
+    checked = twintide("config", "check", "-c", str(config), "--sample", str(path))
+    values = yaml12.parse(made.out, name="made")
+
+    assert (made.code, checked.code) == (0, 0), checked.err
+    assert (values["events"]["user"], values["events"]["item"]) == ("customer", "sku")
+    assert (values["events"]["time"], values["events"]["times"]) == ("when", "s")
+    assert values["events"]["positive"] == {"column": "action", "equals": "click"}
+    assert values["kafka"]["topic"] == "my-shop"
+    assert features_of(values, "query") == {"customer": "sparse", "lives in": "sparse"}
+    assert features_of(values, "candidate") == {
+        "sku": "sparse",
+        "category": "sparse",
+        "price": "dense",
+        "topics": "varlen",
+        "shares": "weighted_varlen",
+    }
+    assert values["training"]["day_starts_at"] == "03:00"
+    for name in ("seconds", "gift", "coupon", "title"):
+        assert name in made.out.partition("left out")[2]
+
+
+def test_what_cannot_be_guessed_is_asked_for(twintide: Twintide, tmp_path: Path) -> None:
+    """A column that nothing names is no user; told which it is, the same file is enough."""
+    events = [{"who": each["customer"], **each} for each in shop_events(200)]
+    for each in events:
+        each.pop("customer")
+    path = as_json_lines(tmp_path / "events.jsonl", events)
+
+    refused = twintide("config", "new", str(path))
+    wrong = twintide("config", "new", str(path), "--user", "price")
+    told = twintide("config", "new", str(path), "--user", "who")
+
+    assert (refused.code, wrong.code, told.code) == (REFUSED, REFUSED, 0)
+    assert "no column looks like the user" in refused.err
+    assert "--user COLUMN" in refused.err
+    assert "no column 'price' that can be the user" in wrong.err
+    assert yaml12.parse(told.out, name="told")["events"]["user"] == "who"
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "says"),
+    [
+        ("none.csv", None, "no data file"),
+        ("events.txt", "a,b\n", "no known kind"),
+        ("events.csv", "", "cannot be read"),
+        ("events.jsonl", "[1, 2]\n", "no JSON object"),
+        ("events.jsonl", "{\n", "cannot be read"),
+        ("events.parquet", "PAR1", "cannot be read"),
+    ],
+)
+def test_what_is_no_file_of_events_is_refused(
+    twintide: Twintide, tmp_path: Path, name: str, data: str | None, says: str
+) -> None:
+    """In one sentence, with what can be read."""
+    path = tmp_path / name
+    if data is not None:
+        path.write_text(data)
+
+    refused = twintide("config", "new", str(path))
+
+    assert refused.code == REFUSED
+    assert says in refused.err
+    assert "Traceback" not in refused.err
+
+
+def test_names_of_every_sort_give_a_configuration_that_is_right(tmp_path: Path) -> None:
+    """Columns that YAML would take for something else, that are no names of features, that are
+    called as Twintide's own, or twice the same once they are.
+    """
+    rng = random.Random(1)
+    odd = ["yes", "1", "a b", "a.b", "item", "history", "user", "ünïcode", "x: y", "#no", "'", '"',
+           "null", "-", "statistics", "kafka_offset", "{a}", "b" * 90, "  "]  # fmt: skip
+    worth = {name: {f"u{n}": rng.choice("pqrs") for n in range(30)} for name in odd}
+    events = []
+    for number in range(400):
+        user = f"u{rng.randrange(30)}"
+        events.append(
+            {name: worth[name][user] for name in odd}
+            | {"user_id": user, "sku": rng.randrange(20), "ts": (NOON_S + number) * 1000}
+        )
+    path = as_json_lines(tmp_path / "odd.jsonl", events)
+
+    raw, _ = first_rows(path, rows=1000)
+    found = guess(raw, roles={"item": "sku"})
+    config = tmp_path / "twintide.yaml"
+    config.write_text(
+        text_of(found, source=path, separator=",", data_dir="data", topic="odd"), encoding="utf-8"
+    )
+    deployment = load(config)
+
+    assert set(deployment.events.columns) == {*raw} - {"kafka_offset", "  "}
+    assert len(deployment.model.query) == len(odd) - 2 + 2
