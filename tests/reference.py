@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal, TypeGuard, Union, get_args, get_orig
 from pydantic import BaseModel
 from pydantic_core import to_json
 
-from twintide import events, features, towers
+from twintide import events, features, losses, towers
 from twintide.config import Deployment
 
 PAGE = Path(__file__).parents[1] / "docs" / "configuration.md"
@@ -73,6 +73,8 @@ def _kinds() -> Iterator[str]:
     yield from _each_of(features.Feature)
     yield "### Towers\n\nEach of `model.tower`, `query_tower` and `candidate_tower` has a `kind`.\n"
     yield from _each_of(towers.AnyTower)
+    yield "### Losses\n\n`model.loss` has a `kind`; docs/models.md says which when.\n"
+    yield from _each_of(losses.AnyLoss)
 
 
 def _each_of(kinds: Any) -> Iterator[str]:
@@ -136,6 +138,7 @@ _NAMES: dict[Any, str] = {
     features.Feature: "a feature",
     towers.AnyTower: "a tower",
     get_args(towers.AnyTower)[0]: "a tower",
+    get_args(losses.AnyLoss)[0]: "a loss",
     events.ZoneName: "IANA name",
 }
 

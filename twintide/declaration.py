@@ -5,6 +5,7 @@ later (ingest, training, publishing, serving) relies on these and checks no decl
 """
 
 import ipaddress
+import math
 import os
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
@@ -220,6 +221,30 @@ def _fitting_towers(model: ModelSpec) -> Problems:
             yield replace(problem, key=f"{where}.{problem.key}", reads=reads)
 
 
+def _loss(model: ModelSpec) -> Problems:
+    """What a loss says of its own keys."""
+    reach = 2 / model.temperature if model.similarity == "cosine" else math.inf
+    for problem in model.loss.problems(reach=reach):
+        yield replace(
+            problem,
+            key=f"model.loss.{problem.key}",
+            reads=("model.temperature", "model.similarity"),
+        )
+
+
+def _negatives(model: ModelSpec, training: "TrainingConfig") -> Problems:
+    """A batch has to have as many other items as a click is to have negatives."""
+    smallest = min(training.nightly.batch_rows, training.hourly.batch_rows)
+    if (count := model.loss.negatives) is not None and count >= smallest:
+        line = "nightly" if smallest == training.nightly.batch_rows else "hourly"
+        yield Problem(
+            "model.loss.negatives",
+            f"{count} are more than a batch of {smallest} clicks has other items",
+            hint="fewer; or null, for all items of the batch, where the loss allows it",
+            reads=(f"training.{line}.batch_rows",),
+        )
+
+
 def _item_id(events: EventSchema, model: ModelSpec) -> Problems:
     if not any(feature.is_id(events.item) for feature in model.candidate):
         yield Problem(
@@ -328,6 +353,8 @@ _RULES: tuple[tuple[tuple[str, ...], Callable[..., Problems]], ...] = (
     (("events",), _positive),
     (("model",), _towers),
     (("model",), _fitting_towers),
+    (("model",), _loss),
+    (("model", "training"), _negatives),
     (("events", "model"), _item_id),
     (("events", "model"), _feature_columns),
     (("events", "model"), _tables),

@@ -6,17 +6,24 @@
 A new loss is those two. No torch here: a configuration is checked without it. What every loss is
 given is a logit for each click and candidate column,
 
-    logit = sharpness · (cosine / temperature + popularity bias) − log Q
+    logit = sharpness · (similarity / temperature + popularity bias) − log Q
 
-so temperature, bias and log Q mean the same for all. The index orders items by the bracket.
+so these mean the same for all, and the index orders items by the bracket. Minus log Q is right for
+each of them: what is positive with probability p and negative with probability q has its best logit
+at log(p / q), so the score comes out at log p, and at log(p / q) without. A weight of 1 / Q for
+each negative would give the same from far noisier gradients.
 """
 
 from abc import ABC
-from typing import Annotated, Literal
+from collections.abc import Iterator
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-Negatives = Annotated[int, Field(ge=1, le=65_535)]
+from twintide.problems import Problem
+
+Count = Annotated[int, Field(ge=1, le=65_535)]
+Factor = Annotated[float, Field(ge=0.001, le=1000)]
 
 
 class Loss(BaseModel, ABC):
@@ -24,25 +31,103 @@ class Loss(BaseModel, ABC):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
+    needs_intercept: ClassVar[bool] = False
+    """Whether it judges each score by itself, so that a learnt zero point has to be among them."""
+
     kind: str
 
-    negatives: Negatives | None = None
-    """How many of the batch's items each click has as negatives, drawn evenly from those that it
-    may have; null takes them all.
+    negatives: Count | None = None
+    """How many of the batch's other items each click has as negatives, drawn evenly, with
+    replacement; null takes them all.
     """
 
     def sharpness(self) -> float:
         """What a score is multiplied by before log Q is subtracted."""
         return 1.0
 
+    def problems(self, *, reach: float) -> Iterator[Problem]:
+        """Which keys mean nothing where similarity / temperature of two items differs by `reach` at
+        most, by their own names.
+        """
+        del reach
+        yield from ()
+
 
 class Softmax(Loss):
-    """List-wise, and the default: the clicked item against all negatives at once, sampled softmax.
-    It learns how probable a click is among them.
+    """List-wise, and the default: sampled softmax, the clicked item against all negatives at once.
+    The score learns how probable a click is.
     """
 
     kind: Literal["softmax"] = "softmax"
 
 
-AnyLoss = Softmax
+class Bce(Loss):
+    """Point-wise: weighted cross-entropy, each item by itself, was it clicked or not. The score
+    learns how probable a click is. Without `popularity_bias` an intercept is learnt in its place.
+    """
+
+    needs_intercept: ClassVar[bool] = True
+
+    kind: Literal["bce"]
+
+    negatives: Count = 3
+    """Negatives of each click, drawn evenly from the batch's other items, with replacement; 2 or 3
+    are usual.
+    """
+
+    gamma: Factor = 1.0
+    """What scores are multiplied by. As 1 / temperature does, a larger one trades recall for
+    precision; on plain cosines (`temperature: 1`) 1.2 is usual.
+    """
+
+    positive_weight: Factor = 1.2
+    """What a click counts, where a negative counts 1."""
+
+    def sharpness(self) -> float:
+        return self.gamma
+
+
+class Hinge(Loss):
+    """Pair-wise: the clicked item's score is to be ahead of each negative's by a margin; beyond it
+    a pair teaches nothing. The mean over the click's negatives.
+    """
+
+    kind: Literal["hinge"]
+
+    margin: Annotated[float, Field(gt=0, le=2000)] = 2.0
+    """In units of similarity / temperature: 2 at a temperature of 0.05 is 0.1 of a cosine."""
+
+    def problems(self, *, reach: float) -> Iterator[Problem]:
+        if self.margin >= reach:
+            yield Problem(
+                "margin",
+                f"{self.margin:g} is never reached: cosine / temperature of two items differs by "
+                f"{reach:g} at most, so that no pair would ever be done",
+                hint=f"margin: {reach / 20:g} is a tenth of a cosine",
+            )
+
+
+class Logistic(Loss):
+    """Pair-wise: log(1 + exp(sigma · (negative's score − clicked item's score))), a hinge that is
+    smooth. The mean over the click's negatives.
+    """
+
+    kind: Literal["logistic"]
+
+    sigma: Factor = 1.0
+    """What differences of scores are multiplied by, as 1 / temperature does."""
+
+    def sharpness(self) -> float:
+        return self.sigma
+
+
+class Bpr(Loss):
+    """Pair-wise: minus log of the probability that the clicked item is preferred to a negative
+    (Rendle et al., UAI 2009), the logistic loss at sigma 1. The mean over the click's negatives.
+    """
+
+    kind: Literal["bpr"]
+
+
+AnyLoss = Annotated[Softmax | Bce | Hinge | Logistic | Bpr, Field(discriminator="kind")]
 """Whatever may stand in `model.loss`."""

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ from trainer import kernel
 from trainer.choices import Choices, Forbidden, draw
 from trainer.kernel import chunked_loss
 from trainer.losses import function_of
-from twintide.losses import Loss, Softmax
+from twintide.losses import AnyLoss, Bce, Bpr, Hinge, Logistic, Loss, Softmax
 
 ROWS, COLUMNS, WIDTH = 7, 5, 3
 LEAVES = ("query", "candidate", "bias", "log_scale")
@@ -28,8 +28,28 @@ def softmax(positive: Tensor, negatives: Tensor) -> Tensor:
     return (positive.exp() + negatives.exp().sum()).log() - positive
 
 
+def bce(positive: Tensor, negatives: Tensor) -> Tensor:
+    return -1.7 * positive.sigmoid().log() - (1 - negatives.sigmoid()).log().sum()
+
+
+def hinge(positive: Tensor, negatives: Tensor) -> Tensor:
+    return (0.6 + negatives - positive).clamp(min=0).mean()
+
+
+def logistic(positive: Tensor, negatives: Tensor) -> Tensor:
+    return (1 + (negatives - positive).exp()).log().mean()
+
+
+def bpr(positive: Tensor, negatives: Tensor) -> Tensor:
+    return -(positive - negatives).sigmoid().log().mean()
+
+
 PLAIN: dict[str, tuple[Loss, Plain]] = {
     "softmax": (Softmax(), softmax),
+    "bce": (Bce(kind="bce", gamma=1.2, positive_weight=1.7), bce),
+    "hinge": (Hinge(kind="hinge", margin=0.6), hinge),
+    "logistic": (Logistic(kind="logistic", sigma=0.7), logistic),
+    "bpr": (Bpr(kind="bpr"), bpr),
 }
 of_every_loss = pytest.mark.parametrize(("loss", "plain"), PLAIN.values(), ids=PLAIN)
 
@@ -160,6 +180,11 @@ CASES: dict[str, dict[str, Any]] = {
 }
 
 
+def test_every_declared_loss_is_tested_here() -> None:
+    """A kind that joins the declaration joins this file."""
+    assert {type(loss) for loss, _ in PLAIN.values()} == set(get_args(get_args(AnyLoss)[0]))
+
+
 @pytest.mark.parametrize("said", CASES.values(), ids=CASES)
 @of_every_loss
 def test_value_and_gradients_equal_a_plain_double_loop(
@@ -240,6 +265,61 @@ def test_what_is_drawn_is_a_function_of_the_batch() -> None:
     assert np.array_equal(draw(one, keys, 3), draw(one, keys, 3))
     assert not np.array_equal(draw(one, keys, 3), draw(other, keys, 3))
     assert not np.array_equal(draw(one, keys, 3), draw(one, keys + np.uint64(1), 3))
+
+
+ITEMS = 4
+P = torch.tensor([0.4, 0.3, 0.2, 0.1], dtype=torch.float64)
+Q = torch.tensor([4, 2, 1, 1], dtype=torch.float64) / 8
+
+
+def pull(loss: Loss, logits: Tensor, *, logq: bool, p: Tensor = P) -> Tensor:
+    """[ITEMS]: the gradient of the expected loss where item i is clicked with probability p[i] and
+    is a negative with probability Q[i], at the scores that sharpness makes these of. The losses are
+    convex in them, so where nothing pulls they are the best.
+    """
+    drawn = np.tile([0, 0, 0, 0, 1, 1, 2, 3], (ITEMS, 1))  # as often as Q says
+    scores = (logits / loss.sharpness()).requires_grad_()
+    chunked_loss(
+        torch.zeros(ITEMS, 1, dtype=torch.float64),
+        torch.zeros(ITEMS, 1, dtype=torch.float64),
+        bias_U=scores,
+        log_scale=torch.zeros((), dtype=torch.float64),
+        choices=Choices(
+            np.arange(ITEMS),
+            log_q=Q.log().numpy() if logq else None,
+            drawn=drawn,
+            weights=ITEMS * p.numpy(),
+        ),
+        loss=function_of(loss),
+        sharpness=loss.sharpness(),
+    ).backward()
+    assert scores.grad is not None
+    return scores.grad
+
+
+@pytest.mark.parametrize("kind", ["bce", "logistic", "bpr"])
+def test_with_logq_scores_come_out_at_how_probable_a_click_is(kind: str) -> None:
+    """At log p, whatever the items' popularity as negatives; without it at log(p / Q). So minus log
+    Q is right for point- and pair-wise losses as it is for the softmax, and is not scaled by gamma
+    or sigma.
+    """
+    loss = PLAIN[kind][0]
+    level = math.log(1.7 / 8) if kind == "bce" else 0.3  # weight of a click over 8 negatives; any
+
+    assert pull(loss, P.log() + level, logq=True).abs().max() < 1e-12
+    assert pull(loss, (P / Q).log() + level, logq=False).abs().max() < 1e-12
+    assert pull(loss, P.log() + level, logq=False).abs().max() > 1e-2
+
+
+def test_with_logq_a_hinge_tells_popular_from_rare() -> None:
+    """Where items are negatives as often as they are clicked it is otherwise blind to how often:
+    minus log Q lets the margin grow with how much more often the clicked one is.
+    """
+    loss = PLAIN["hinge"][0]
+
+    assert pull(loss, Q.log(), logq=True, p=Q).abs().max() < 1e-12
+    assert pull(loss, torch.zeros_like(Q), logq=False, p=Q).abs().max() < 1e-12
+    assert pull(loss, Q.log(), logq=False, p=Q).abs().max() > 1e-2
 
 
 def _sampled(corrected: str, *, batches: int = 3000) -> float:

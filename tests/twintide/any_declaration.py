@@ -113,7 +113,20 @@ def _model(rng: random.Random, columns: dict[str, str]) -> dict[str, Any]:
         "temperature": rng.choice([0.01, 0.05, 1.0, 10.0]),
         "popularity_bias": rng.random() < 0.5,
         "logq": rng.random() < 0.5,
+        "loss": _loss(rng),
     }
+
+
+def _loss(rng: random.Random) -> dict[str, Any]:
+    own: dict[str, dict[str, Any]] = {
+        "softmax": {"negatives": rng.choice([None, 1, 5])},
+        "bce": {"gamma": rng.choice([0.5, 1.2]), "negatives": rng.choice([1, 3])},
+        "hinge": {"margin": rng.choice([0.01, 0.1, 1.0])},
+        "logistic": {"sigma": rng.choice([0.5, 2.0])},
+        "bpr": {},
+    }
+    kind = _mostly(rng, ["softmax"] * 4 + ["bce", "hinge", "logistic", "bpr"], own)
+    return {"kind": kind, **own[kind]}
 
 
 _QUERY = {"sparse": 5, "varlen": 3, "dense": 3, "hour_of_day": 1, "history": 2}

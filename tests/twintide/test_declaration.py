@@ -73,6 +73,10 @@ def gate(**keys: Any) -> Change:
     return lambda v: v["publishing"]["gate"].update(keys)
 
 
+def loss(**keys: Any) -> Change:
+    return section("model", loss={"kind": "softmax"} | keys)
+
+
 def feature(side: str, number: int, **keys: Any) -> Change:
     return lambda v: v["model"][side][number].update(keys)
 
@@ -143,6 +147,31 @@ WRONG: dict[str, tuple[Change, str]] = {
         "tables.item.changed_by",
     ),
     "a layer of no width": (tower(hidden=[0]), "model.tower.hidden.0"),
+    "a loss nobody has": (loss(kind="infonce"), "model.loss"),
+    "a loss of no kind": (section("model", loss={"gamma": 1.2}), "model.loss"),
+    "a loss that is a word": (section("model", loss="bce"), "model.loss"),
+    "a loss with a key of another": (loss(kind="bpr", sigma=2.0), "model.loss.sigma"),
+    "cross-entropy against everything": (loss(kind="bce", negatives=None), "model.loss.negatives"),
+    "no negatives": (loss(kind="hinge", negatives=0), "model.loss.negatives"),
+    "more negatives than a batch has": (
+        loss(kind="softmax", negatives=100_000),
+        "model.loss.negatives",
+    ),
+    "as many negatives as an hourly batch has clicks": (
+        lambda v: (loss(negatives=64)(v), hourly(batch_rows=64)(v)),
+        "model.loss.negatives",
+    ),
+    "a margin below zero": (loss(kind="hinge", margin=-1.0), "model.loss.margin"),
+    "a margin beyond cosines": (loss(kind="hinge", margin=41.0), "model.loss.margin"),
+    "a margin beyond cosines at this temperature": (
+        lambda v: (loss(kind="hinge")(v), section("model", temperature=1.0)(v)),
+        "model.loss.margin",
+    ),
+    "a gamma of nothing": (loss(kind="bce", gamma=0.0), "model.loss.gamma"),
+    "a positive weight below zero": (
+        loss(kind="bce", positive_weight=-1.0),
+        "model.loss.positive_weight",
+    ),
     "a user that is a list": (section("events", user="topics"), "events.user"),
     "a user that is a number": (section("events", user="watch_seconds"), "events.user"),
     "an item that is a truth": (section("events", item="liked"), "events.item"),
@@ -300,6 +329,15 @@ RIGHT: dict[str, Change] = {
     "two readers of a table": query(kind="sparse", column="category", table="region"),
     "recent items in the item table": query(kind="varlen", column="topics", table="item"),
     "a history of its own": feature("query", 1, table="recent"),
+    "fewer negatives than a batch has": loss(negatives=20),
+    "point-wise": loss(kind="bce", gamma=1.2, positive_weight=1.2, negatives=2),
+    "a hinge": loss(kind="hinge", margin=4.0),
+    "any margin between products": lambda v: (
+        loss(kind="hinge", margin=50.0)(v),
+        section("model", similarity="dot")(v),
+    ),
+    "a smooth hinge": loss(kind="logistic", sigma=0.5, negatives=8),
+    "a preference": loss(kind="bpr"),
     "linear towers": tower(hidden=[]),
     "no holdback": hourly(holdback_minutes=0),
     "a broker by IPv6": section("kafka", bootstrap_servers=["[::1]:9092"]),

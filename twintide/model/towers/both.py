@@ -28,6 +28,8 @@ class Towers(nn.Module):
         self.bias = nn.Linear(shape.input_width, 1) if spec.popularity_bias else None
         if self.bias is not None:
             _begin_with_popularity(self.bias, spec)
+        needs_intercept = self.bias is None and spec.loss.needs_intercept
+        self.intercept = nn.Parameter(torch.zeros(())) if needs_intercept else None
         log_scale = torch.tensor(-math.log(spec.temperature))
         if spec.temperature_learnt:
             self.log_scale = nn.Parameter(log_scale)
@@ -42,9 +44,11 @@ class Towers(nn.Module):
     def candidate_vectors(self, inputs_UX: Tensor) -> tuple[Tensor, Tensor]:
         """[U, D], and the popularity bias [U]."""
         vectors_UD = self._joined(self.candidate(inputs_UX))
-        if self.bias is None:
-            return vectors_UD, vectors_UD.new_zeros(len(vectors_UD))
-        return vectors_UD, self.bias(inputs_UX).squeeze(-1)
+        if self.bias is not None:
+            return vectors_UD, self.bias(inputs_UX).squeeze(-1)
+        if self.intercept is not None:  # the same for all items, so it changes no order
+            return vectors_UD, self.intercept.expand(len(vectors_UD))
+        return vectors_UD, vectors_UD.new_zeros(len(vectors_UD))
 
     def _joined(self, vectors: Tensor) -> Tensor:
         return F.normalize(vectors, dim=-1) if self._is_cosine else vectors
