@@ -42,7 +42,7 @@ def data(data_once: Path) -> Path:
     [
         500,
         pytest.param(5_000, marks=pytest.mark.long),
-        pytest.param(300_000, marks=[pytest.mark.faults, pytest.mark.timeout(3600)]),
+        pytest.param(100_000, marks=[pytest.mark.faults, pytest.mark.timeout(3600)]),
     ],
 )
 def test_any_body_is_answered_or_refused_by_name(data: Path, count: int) -> None:
@@ -67,7 +67,7 @@ def refusal(retriever: Retriever, body: bytes) -> Refused | None:
 
 @pytest.mark.promise("X5")
 @pytest.mark.parametrize(
-    "count", [150, pytest.param(20_000, marks=[pytest.mark.faults, pytest.mark.timeout(3600)])]
+    "count", [150, pytest.param(5_000, marks=[pytest.mark.faults, pytest.mark.timeout(3600)])]
 )
 def test_any_body_over_http_ends_in_json_on_a_connection_that_goes_on(
     data: Path, count: int
