@@ -176,7 +176,8 @@ def _rewound_to(
     while one is not None and one.sequence > sequence_of(live.checkpoint):
         if one.is_rewound:
             return one.parent
-        one = made.get(one.parent or "")
+        parent = made.get(one.parent or "")
+        one = parent if parent and parent.sequence < one.sequence else None  # never in circles
     return None
 
 

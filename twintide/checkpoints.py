@@ -28,7 +28,7 @@ from twintide.errors import Corrupt, Refused
 from twintide.events import EventSchema
 from twintide.files import publish_folder_once, write_and_fsync
 from twintide.modelspec import ModelSpec
-from twintide.records import Day, Instant, Position, Record
+from twintide.records import CheckpointName, Day, Instant, Position, Record
 
 CATALOGUE = "catalogue.parquet"
 """One row per item of the item table, in the order of their first clicks: `item_id` and the
@@ -44,10 +44,10 @@ class CheckpointManifest(Record):
     format: int = 1
     name: str
     kind: Literal["nightly", "hourly"]
-    parent: str | None
+    parent: CheckpointName | None
     """The checkpoint whose weights it began with."""
 
-    base: str | None
+    base: CheckpointName | None
     """The nightly checkpoint that its line stands on, if any; itself for a nightly one."""
 
     day: Day | None

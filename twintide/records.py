@@ -47,6 +47,9 @@ Offset = Annotated[int, Field(ge=0, lt=2**63)]
 Position = dict[int, Offset]
 """Partition -> next offset to take."""
 
+CheckpointName = Annotated[str, Field(pattern=r"^(nightly|hourly)-[0-9]{6}$")]
+"""Such as nightly-000012; both lines count together."""
+
 _OPEN_SEAL = b'"seal": ""'
 _SEAL = re.compile(rb'"seal": "([0-9a-f]{64})"')
 

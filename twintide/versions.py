@@ -17,7 +17,7 @@ from twintide.arrays import MANIFEST, Files
 from twintide.errors import Corrupt, Refused
 from twintide.events import EventSchema
 from twintide.modelspec import ModelSpec
-from twintide.records import Instant, Position, Record, Sealed
+from twintide.records import CheckpointName, Instant, Position, Record, Sealed
 
 INDEX = "index.faiss"
 ITEM_IDS = "items.parquet"
@@ -51,9 +51,9 @@ class VersionManifest(Sealed):
 
     format: int = 1
     name: str
-    checkpoint: str
+    checkpoint: CheckpointName
     kind: Literal["nightly", "hourly"]
-    base: str | None
+    base: CheckpointName | None
     day: date | None
     position: Position
     newest_event_at: Instant | None

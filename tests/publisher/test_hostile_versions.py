@@ -105,6 +105,15 @@ def test_a_file_of_any_content_is_part_of_a_version_or_corrupt(
     assert corrupt > count / 3
 
 
+@pytest.mark.promise("P1")
+def test_a_version_names_the_checkpoint_that_it_was_made_from(version: Path) -> None:
+    """One that names none was live, and every later publish ended in a ValueError."""
+    sound = json.loads((version / MANIFEST).read_bytes()) | {"seal": ""}
+    (version / MANIFEST).write_bytes(sealed(sound | {"checkpoint": "mine"}))
+    with pytest.raises(Corrupt, match="at checkpoint"):
+        load_version(version.parent, version.name)
+
+
 @pytest.mark.parametrize("count", [300, pytest.param(4_000, marks=IN_CI), many(100_000)])
 def test_a_state_of_any_content_is_a_state_or_corrupt(
     with_versions: Callable[[int], Deployment], count: int

@@ -300,6 +300,21 @@ def test_going_back_on_purpose_is_not_held_against_a_version(line: Line) -> None
     assert "its newest click is of" in older.why
 
 
+def test_a_lineage_that_goes_in_circles_has_an_end(line: Line) -> None:
+    """A damaged manifest may name itself as what it began with."""
+    line.train()
+    line.publish()
+    made.add_checkpoint(
+        line.deployment,
+        4,
+        parent="hourly-000004",
+        rows=1,
+        newest_event_at=NOON + timedelta(hours=1),
+    )
+
+    assert line.publish().promoted
+
+
 @pytest.mark.promise("S13")
 def test_a_click_of_the_future_in_the_live_version_stops_no_later_one(line: Line) -> None:
     """Its newest click is of 2099 by a wrong clock: nothing could be newer for decades."""

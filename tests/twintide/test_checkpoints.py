@@ -83,3 +83,13 @@ def test_a_manifest_of_any_content_is_read_or_corrupt(deployment: Deployment, co
         with contextlib.suppress(Corrupt, Refused):
             read_manifest(root, "hourly-000001")
             draft_of(load_checkpoint(root, "hourly-000001"), deployment.publishing)
+
+
+@pytest.mark.parametrize("said", [{"parent": "yesterday"}, {"base": "../nightly-000001"}])
+def test_a_lineage_names_checkpoints(deployment: Deployment, said: dict[str, str]) -> None:
+    """Publishing and `rewind` count by these names."""
+    made.add_checkpoint(deployment, 1)
+    path = deployment.checkpoints_dir / "hourly-000001" / MANIFEST
+    path.write_bytes(json.dumps(json.loads(path.read_bytes()) | said).encode())
+    with pytest.raises(Corrupt, match=f"at {next(iter(said))}"):
+        list_checkpoints(deployment.checkpoints_dir)
