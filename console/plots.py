@@ -57,7 +57,8 @@ def recall_by_hour(report: dict[str, Any], path: Path, *, zone: str) -> None:
         )  # fmt: skip
         all_axes[0].set_title(f"recall@{KS[0]}, hour by hour{smoothed}", loc="left")
         all_axes[1].set_title(f"recall@{KS[1]}, hour by hour{smoothed}", loc="left")
-        all_axes[0].legend(loc="upper left", ncols=4, frameon=False, fontsize=9)
+        if all_axes[0].get_legend_handles_labels()[0]:
+            all_axes[0].legend(loc="upper left", ncols=4, frameon=False, fontsize=9)
         all_axes[-1].set_xlabel(f"event time ({zone}); nights are shaded")
         figure.savefig(path, dpi=110)
 

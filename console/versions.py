@@ -50,12 +50,15 @@ def publish(
     """
     deployment = deployment_of(config)
     from publisher.publish import publish as run
+    from twintide.versions import read_state
 
     with waiting("building a version"):
         done = run(deployment, checkpoint=checkpoint, clock=clock_at(now), judge=gate)
     after = (
         f"next: `twintide recommend -c {config} --user-id ID`"
         if done.promoted
+        else f"`twintide release -c {config}` lifts the hold; then publish again"
+        if done.gate.passed and read_state(deployment.versions_dir).hold
         else f"next: `twintide show {done.version} -c {config}`"
     )
     say(done, [done.why, gate_line(done.gate), after], as_json=as_json)

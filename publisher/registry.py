@@ -107,7 +107,7 @@ def rolled_back(
     if target == state.current:
         raise Refused(
             f"version {target} is live already, so there is nothing to roll back",
-            hint="`twintide hold -c FILE` stops automatic promotion without a rollback",
+            hint="`twintide hold -c FILE --reason TEXT` stops automatic promotion alone",
         )
     moved = state.model_copy(
         update={
