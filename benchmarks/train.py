@@ -7,8 +7,7 @@ The contestants take turns within one run; each round takes the same clicks. Pri
 the median over the rounds of clicks a second, the lowest and highest, and the ratio to the peer.
 
     peer          nn.EmbeddingBag(sparse=True) + SparseAdam, Adam for dense weights, a [B, B] matrix
-    of
-                  logits with accidental hits masked and logQ subtracted; ids are rows already
+                  of logits with accidental hits masked and logQ subtracted; ids are rows already
     nightly       the learner: ids to rows, everything learns
     hourly        the learner: ids to rows, only rows of ID tables learn
 """
@@ -28,7 +27,7 @@ from rich.table import Table
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from trainer.epoch import Rows, in_order
+from trainer.epoch import Ints, Rows, in_order
 from trainer.learner import Learner
 from trainer.rates import Rates
 from twintide.clock import monotonic_seconds
@@ -54,18 +53,23 @@ def main() -> None:
     arguments.add_argument("--batch-rows", type=int, action="append")
     chosen = arguments.parse_args()
     torch.set_num_threads(2)
-    spec = _spec()
+    spec = small_spec()
     stream = Stream(users=chosen.users, items=chosen.items)
     for batch_rows in chosen.batch_rows or [512, 2048]:
-        contestants = _contestants(spec, stream, batch_rows)
-        times: dict[str, list[float]] = {name: [] for name in contestants}
-        for round_number in range(chosen.rounds + 1):
-            for name, run in contestants.items():
-                began = monotonic_seconds()
-                run()
-                if round_number:  # the first one warms up
-                    times[name].append(CLICKS / (monotonic_seconds() - began))
-        _show(batch_rows, times)
+        times = in_turns(_contestants(spec, stream, batch_rows), rounds=chosen.rounds)
+        show(f"batches of {batch_rows} clicks", times, beside="peer")
+
+
+def in_turns(contestants: dict[str, Callable[[], None]], *, rounds: int) -> dict[str, list[float]]:
+    """Clicks a second of each contestant in each round; one more round warms up."""
+    times: dict[str, list[float]] = {name: [] for name in contestants}
+    for round_number in range(rounds + 1):
+        for name, run in contestants.items():
+            began = monotonic_seconds()
+            run()
+            if round_number:
+                times[name].append(CLICKS / (monotonic_seconds() - began))
+    return times
 
 
 class Stream:
@@ -145,18 +149,6 @@ def _contestants(spec: ModelSpec, stream: Stream, batch_rows: int) -> dict[str, 
     order = list(in_order(CLICKS, batch_rows=batch_rows))
     peer = Peer(spec, stream)
 
-    def learner(rates: Rates, *, epoch: bool) -> Callable[[], None]:
-        model = Learner.untrained(spec, seed=1)
-        model.grow(rows.query, "query", rates)
-        model.grow(rows.candidate, "candidate", rates)
-
-        def run() -> None:
-            log_q = model.estimate_log_q(rows, order) if epoch else None
-            for _ in model.learn(replace(rows, log_q=log_q), order, rates, seed=1):
-                pass
-
-        return run
-
     def run_peer() -> None:
         for numbers in order:
             peer.step(int(numbers[0]), int(numbers[-1]) + 1)
@@ -164,12 +156,28 @@ def _contestants(spec: ModelSpec, stream: Stream, batch_rows: int) -> dict[str, 
     tables = ("user", "item")
     return {
         "peer": run_peer,
-        "nightly": learner(Rates(tables, 0.1, 1e-3), epoch=True),
-        "hourly": learner(Rates(tables, 0.1, None), epoch=False),
+        "nightly": learner_run(spec, rows, order, Rates(tables, 0.1, 1e-3), epoch=True),
+        "hourly": learner_run(spec, rows, order, Rates(tables, 0.1, None), epoch=False),
     }
 
 
-def _spec() -> ModelSpec:
+def learner_run(
+    spec: ModelSpec, rows: Rows, order: list[Ints], rates: Rates, *, epoch: bool
+) -> Callable[[], None]:
+    """One pass of our learner over the rows; of an `epoch` log Q is estimated beforehand."""
+    model = Learner.untrained(spec, seed=1)
+    model.grow(rows.query, "query", rates)
+    model.grow(rows.candidate, "candidate", rates)
+
+    def run() -> None:
+        log_q = model.estimate_log_q(rows, order) if epoch else None
+        for _ in model.learn(replace(rows, log_q=log_q), order, rates, seed=1):
+            pass
+
+    return run
+
+
+def small_spec() -> ModelSpec:
     """The quickstart's model, without its side tables."""
     spec = load(ROOT / "configs" / "quickstart.yaml").model
     return spec.model_copy(
@@ -193,11 +201,12 @@ def keys_of_range(count: int) -> Keys:
     return keys_of(pa.array(np.arange(count)))
 
 
-def _show(batch_rows: int, times: dict[str, list[float]]) -> None:
-    table = Table(title=f"batches of {batch_rows} clicks")
-    for column in ("contestant", "clicks/s", "lowest", "highest", "ratio to the peer"):
+def show(title: str, times: dict[str, list[float]], *, beside: str) -> None:
+    """Print the medians, and the ratio to one of the contestants."""
+    table = Table(title=title)
+    for column in ("contestant", "clicks/s", "lowest", "highest", f"ratio to the {beside}"):
         table.add_column(column, justify="left" if column == "contestant" else "right")
-    base = statistics.median(times["peer"])
+    base = statistics.median(times[beside])
     for name, rates in times.items():
         middle = statistics.median(rates)
         table.add_row(

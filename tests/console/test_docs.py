@@ -17,6 +17,7 @@ from serving.request import parse_request
 from streaming.metrics import IngestMetrics
 from tests import commands
 from tests.console.conftest import ROOT, Twintide
+from twintide import config, yaml12
 from twintide.clock import SystemClock
 
 DOCS = ROOT / "docs"
@@ -64,6 +65,20 @@ def test_every_command_and_option_is_documented() -> None:
 
     assert commands.PAGE.read_text(encoding="utf-8") == page
     assert "|  |  |" not in page
+
+
+def test_what_the_models_page_declares_is_right_and_what_it_names_is_a_test() -> None:
+    """Each `key: value` of a table makes a sound configuration with the quickstart's rest."""
+    page = text_of("models.md")
+    quickstart = config.load(ROOT / "configs" / "quickstart.yaml")
+    declared = re.findall(r"^\| [^|]+ \| `(\w+: [^`]+)` \|", page, re.MULTILINE)
+    named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", page)
+
+    assert len(declared) > 5
+    for each in declared:
+        config.fill_in(quickstart, {"model": yaml12.parse(each, name=each)})
+    for file, test in named:
+        assert f"def {test}(" in (ROOT / file).read_text(encoding="utf-8"), test
 
 
 def names_in(registry: CollectorRegistry) -> set[str]:
