@@ -14,6 +14,7 @@ from streaming.offline import write_shards
 from tests.forged import put_shard
 from tests.trainer.conftest import DAYS, Line, MakeLine, at, deployment_in, small_stream
 from trainer import run
+from trainer.due import nightly_due
 from trainer.epoch import shuffled
 from twintide import config
 from twintide.checkpoints import Checkpoint, list_checkpoints
@@ -503,3 +504,22 @@ def test_a_catalogue_names_every_item_that_was_learnt(line: Line) -> None:
     assert set(checkpoint.catalogue["item_id"].to_pylist()) == set(learnt["item_id"].to_pylist())
     known = set(checkpoint.arrays["table.item.keys"].tolist())
     assert set(keys_of(checkpoint.catalogue["item_id"]).tolist()) <= known
+
+
+def test_a_nightly_run_beside_an_hourly_one_finds_its_day_due(line: Line) -> None:
+    """The hourly pass has sliced the rest of the day already, and is half-way through it: what a
+    night has to learn is a matter of checkpoints, not of who made the slices.
+    """
+    line.night(0)
+    nights: list[str | None] = []
+
+    def meanwhile(*_: object) -> None:
+        if not nights:
+            assert nightly_due(line.deployment, clock=HeldClock(at(2, 0, 5))).day is not None
+            made = run.nightly(line.deployment, clock=HeldClock(at(2, 0, 5)))
+            nights.extend(each.why for each in made)
+
+    run.hourly(line.deployment, clock=HeldClock(at(2, 0, 30)), on_step=meanwhile)
+
+    assert [why.startswith("learnt ") for why in nights if why] == [True]
+    assert nightly_due(line.deployment, clock=HeldClock(at(2, 0, 5))).day is None
