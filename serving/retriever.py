@@ -37,7 +37,7 @@ class Answer:
 
     item_ids: list[Id]
     scores: list[float]
-    """Cosine of query and candidate plus the scaled popularity bias; comparable within a version.
+    """Similarity of query and candidate plus the scaled bias; comparable within a version.
     """
 
     def to_dict(self) -> dict[str, Any]:
