@@ -142,9 +142,10 @@ class ModelRunner:
         if self.live is None:
             return found
         query = dict(clicked.query)
-        history = self.deployment.model.history()
-        if history and self.history == "as-of-version":
-            query[history.name] = self.live.history_of(clicked.users)
+        if self.history == "as-of-version":
+            before = self.live.history_of(clicked.users)
+            for feature in self.deployment.model.histories():
+                query[feature.name] = feature.of_histories(before)
         _, positions = self.live.search(query, DEPTH)
         keys = np.append(self.live.item_keys, np.uint64(0))
         found[:, : positions.shape[1]] = keys[positions]  # position -1 is the 0 at the end
@@ -356,7 +357,7 @@ def _runner(
     folder: Path,
     history: History,
 ) -> Runner:
-    feature = shared.model.history()
+    feature = shared.model.longest_history()
     if policy.kind == "baseline":
         return BaselineRunner(policy, counts, feature.name if feature else None)
     own = folder / policy.name
@@ -379,7 +380,7 @@ def _clicked(slice_: Slice, deployment: Deployment) -> Clicked:
 
 
 def _history_of(clicked: Clicked, deployment: Deployment) -> Ids | None:
-    feature = deployment.model.history()
+    feature = deployment.model.longest_history()
     found = clicked.query.get(feature.name) if feature else None
     return found if isinstance(found, Ids) else None
 

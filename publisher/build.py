@@ -137,7 +137,7 @@ def _indexed(vectors: Vectors, config: PublishingConfig) -> ItemIndex:
 
 
 def _histories(checkpoint: Checkpoint) -> Histories:
-    if checkpoint.manifest.model.history() is None:
+    if not checkpoint.manifest.model.histories():
         return Histories.empty()
     return Histories.from_arrays(checkpoint.arrays, prefix="state.history")
 
@@ -145,7 +145,6 @@ def _histories(checkpoint: Checkpoint) -> Histories:
 def _arrays(draft: Draft) -> Arrays:
     encoded = samples.queries(draft.model, draft.checkpoint.events, draft.histories)
     answers = samples.answer(draft.model, draft.index, draft.item_keys, encoded)
-    histories = (
-        draft.histories.to_arrays(prefix=HISTORY_PREFIX) if draft.checkpoint.model.history() else {}
-    )
+    remembers = bool(draft.checkpoint.model.histories())
+    histories = draft.histories.to_arrays(prefix=HISTORY_PREFIX) if remembers else {}
     return draft.model.arrays(("query",)) | histories | answers.to_arrays()

@@ -49,9 +49,8 @@ class LoadedVersion:
         return self.manifest.name
 
     def history_of(self, user_keys: Keys) -> Ids:
-        """The last items of each user, the newest one last, as the model's history takes them."""
-        history = self.manifest.model.history()
-        return self.histories.of(user_keys, length=history.length if history else 0)
+        """The last items of each user, the newest one last, as many as the model takes."""
+        return self.histories.of(user_keys, length=self.manifest.model.history_length())
 
     def positions_of(self, keys: Keys) -> Positions:
         """Where these items stand in the index, each once; unknown keys have no place."""
@@ -123,7 +122,7 @@ def _query_side(manifest: VersionManifest, arrays: Arrays) -> TwoTower:
 
 
 def _histories(manifest: VersionManifest, arrays: Arrays) -> Histories:
-    if manifest.model.history() is None:
+    if not manifest.model.histories():
         return Histories.empty()
     return Histories.from_arrays(arrays, prefix=HISTORY_PREFIX)
 

@@ -17,7 +17,6 @@ from serving.request import Id, RecommendRequest, feature_of, ids_of
 from twintide.clock import Clock, to_unix_ms
 from twintide.errors import Refused
 from twintide.features.columns import encode
-from twintide.features.history import History
 from twintide.keys import Keys, keys_of
 from twintide.ragged import Encoded, Ids
 
@@ -150,16 +149,16 @@ class Retriever:
             columns[events.time] = pa.array([now], pa.timestamp("ms", tz="UTC"))
         columns[events.user] = user
         encoded = encode(pa.table(columns), spec.query, time_column=events.time)
-        history = spec.history()
-        if history is not None:
-            encoded[history.name] = self._history(request, keys, history)
+        if spec.histories():
+            before = self._before(request, keys, length=spec.history_length())
+            encoded |= {each.name: each.of_histories(before) for each in spec.histories()}
         return encoded
 
-    def _history(self, request: RecommendRequest, user: Keys, feature: History) -> Ids:
+    def _before(self, request: RecommendRequest, user: Keys, *, length: int) -> Ids:
+        """What the user clicked last, the newest item last: as asked with, else as remembered."""
         if request.recent is None:
-            return self.version.histories.of(user, length=feature.length)
-        newest = request.recent[-feature.length :]
-        keys = self._keys(newest, what="an item of recent")
+            return self.version.histories.of(user, length=length)
+        keys = self._keys(request.recent[-length:], what="an item of recent")
         return Ids(keys, np.array([0, len(keys)]))
 
     def _keys(self, ids: list[Id], *, what: str) -> Keys:

@@ -192,9 +192,10 @@ class Slicer:
             USER_KEY: pa.array(clicks.users),
             ITEM_KEY: pa.array(clicks.items),
         }
-        history, statistics = model.history(), model.item_statistics()
-        if history:
-            query[history.name] = self.state.histories_before(clicks)
+        statistics = model.item_statistics()
+        if model.histories():
+            before = self.state.histories_before(clicks)
+            query |= {each.name: each.of_histories(before) for each in model.histories()}
         after = self.state.with_clicks(
             clicks, ids=events[schema.item].combine_chunks(), attributes=candidate
         )

@@ -41,7 +41,7 @@ FIRST_SEEN = "first_seen_at"
 
 def stateless(features: tuple[Feature, ...]) -> tuple[Feature, ...]:
     """Features that an event's own columns give."""
-    return tuple(f for f in features if not f.is_derived)
+    return tuple(f for f in features if f.derived_from is None)
 
 
 @dataclass(frozen=True)
@@ -138,10 +138,10 @@ class DerivedState:
     @classmethod
     def empty(cls, deployment: Deployment) -> "DerivedState":
         model, events = deployment.model, deployment.events
-        history = model.history()
+        length = model.history_length()
         return cls(
             model=model,
-            histories=Histories.empty(history.length) if history else None,
+            histories=Histories.empty(length) if length else None,
             item_clicks=ItemClicks.empty(),
             catalogue=Catalogue.empty(
                 events.arrow_schema().field(events.item).type, stateless(model.candidate)
@@ -243,18 +243,18 @@ class DerivedState:
     @classmethod
     def from_arrays(cls, model: ModelSpec, arrays: Arrays, catalogue: pa.Table) -> "DerivedState":
         """What `arrays` and `catalogue_table` gave."""
-        history = model.history()
+        length = model.history_length()
         ids = catalogue[ITEM_ID].combine_chunks()
         return cls(
             model=model,
             histories=Histories(
-                history.length,
+                length,
                 arrays["state.history.users"].astype(np.uint64),
                 arrays["state.history.offsets"].astype(np.int64),
                 arrays["state.history.items"].astype(np.uint64),
                 arrays["state.history.at_ms"].astype(np.int64),
             )
-            if history
+            if length
             else None,
             item_clicks=ItemClicks(
                 arrays["state.clicks.items"].astype(np.int64),

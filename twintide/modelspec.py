@@ -7,7 +7,6 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from twintide.events import EventSchema
 from twintide.features import Feature
-from twintide.features.history import History
 from twintide.features.item_statistics import ItemStatistics
 from twintide.features.kind import SIDES, Kind, LookedUp, Name, Side
 from twintide.losses import AnyLoss, Softmax
@@ -149,9 +148,18 @@ class ModelSpec(BaseModel):
         """The candidate's item id; its table has a row for every item of the catalogue."""
         return next(f for f in self.lookups("candidate") if f.is_id(events.item))
 
-    def history(self) -> History | None:
-        """The history feature, where the model declares one."""
-        return next((f for f in self.query if isinstance(f, History)), None)
+    def histories(self) -> tuple[Feature, ...]:
+        """Features of what the user clicked before."""
+        return tuple(f for f in self.query if f.derived_from == "histories")
+
+    def longest_history(self) -> Feature | None:
+        """The one of them that goes back farthest; None without any."""
+        return max(self.histories(), key=lambda feature: feature.reach(), default=None)
+
+    def history_length(self) -> int:
+        """How many items are remembered of each user; 0 where no feature asks for them."""
+        longest = self.longest_history()
+        return longest.reach() if longest else 0
 
     def item_statistics(self) -> ItemStatistics | None:
         """The item statistics, where the model declares them."""

@@ -127,3 +127,11 @@ def cut_to(ids: Ids, length: int) -> Ids:
     """The first `length` keys of each row."""
     place = np.arange(len(ids.keys)) - np.repeat(ids.offsets[:-1], np.diff(ids.offsets))
     return ids.only(place < length)
+
+
+def newest(ids: Ids, length: int) -> Ids:
+    """The last `length` keys of each row."""
+    if not (np.diff(ids.offsets) > length).any():
+        return ids
+    place = np.repeat(ids.offsets[1:], np.diff(ids.offsets)) - np.arange(len(ids.keys))
+    return ids.only(place <= length)

@@ -45,7 +45,7 @@ DECLARED: dict[str, Any] = SMALL | {
     },
     "model": {
         "embedding_width": 8,
-        "hidden": [16],
+        "tower": {"kind": "dnn", "hidden": [16]},
         "output_width": 8,
         "tables": {"city": {"width": 3}},
         "query": [
@@ -61,6 +61,8 @@ DECLARED: dict[str, Any] = SMALL | {
             {"kind": "cyclic_time", "name": "clock"} | ZONE,
             {"kind": "time_since", "name": "loyalty", "column": "joined_at"},
             {"kind": "history", "name": "history", "table": "item", "length": 4},
+            {"kind": "history", "name": "last", "table": "item", "length": 1},
+            {"kind": "decayed_history", "name": "decayed", "table": "item", "length": 6},
         ],
         "candidate": [
             {"kind": "sparse", "name": "item", "column": "item", "table": "item"},
@@ -129,15 +131,18 @@ def test_a_request_gives_what_training_saw(line: Line) -> None:
         values = {name: event[name] for name in OF_A_REQUEST}
         if values["joined_at"] is not None:
             values["joined_at"] = int(values["joined_at"].timestamp() * 1000)
-        body = {"user_id": event["user"], "features": values}
+        before = [
+            click["item"]
+            for click in events.slice(0, offset).to_pylist()
+            if click["user"] == event["user"] and click["at"] < event["at"]
+        ]
+        body = {"user_id": event["user"], "features": values, "recent": before}
         clock = HeldClock(from_unix_ms(happened))
         retriever = Retriever(version, clock=clock, max_k=10)
 
         encoded = retriever.encode(parse_request(json.dumps(body).encode()))
 
         for feature in spec.query:
-            if feature.is_derived:  # as of the version, or as the request says
-                continue
             told = feature.to_arrow(encoded[feature.name])
             was = feature.to_arrow(seen[feature.name].take(np.array([row])))
             assert told.equals(was), f"{feature.name} of the click at offset {offset}"

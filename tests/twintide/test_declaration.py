@@ -108,7 +108,6 @@ WRONG: dict[str, tuple[Change, str]] = {
         lambda v: v["model"]["query"].append({"kind": "item_statistics", "name": "more"}),
         "model.query.more",
     ),
-    "two histories": (query(kind="history"), "model"),
     "two statistics": (
         lambda v: v["model"]["candidate"].append({"kind": "item_statistics", "name": "more"}),
         "model",

@@ -33,9 +33,10 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "cyclic_time": {"period": "week", "time_zone": ZONE},
     "time_since": {"column": "joined_at"},
     "history": {"table": "item", "length": 3},
+    "decayed_history": {"table": "item", "length": 3, "half_life_items": 2.0},
     "item_statistics": {"windows_minutes": [60, 1440]},
 }
-DERIVED = ("history", "item_statistics")
+DERIVED = ("history", "decayed_history", "item_statistics")
 OF_AN_EVENT = tuple(kind for kind in EXAMPLES if kind not in DERIVED)
 
 
@@ -235,6 +236,22 @@ def test_time_since_is_hours_on_a_log_scale(events: pa.Table) -> None:
     ):
         hours = 0.0 if then is None else max((at - then).total_seconds(), 0) / 3600
         assert found == pytest.approx([math.log1p(hours) / 5, float(then is not None)], abs=1e-6)
+
+
+def test_histories_are_the_newest_items_of_which_the_newest_may_count_most() -> None:
+    """Of 4, 2, 0 and 3 items, 3 at most: an item counts half of one that came two later."""
+    items = np.arange(11, 20, dtype=np.uint64)
+    before = Ids(items, np.array([0, 4, 6, 6, 9]))
+    half = 0.5**0.5
+    total = 1 + half + half**2
+
+    plain = declared("history").of_histories(before)
+    decayed = declared("decayed_history").of_histories(before)
+
+    assert lists_in(plain) == [[12, 13, 14], [15, 16], [], [17, 18, 19]]
+    assert lists_in(Ids(decayed.keys, decayed.offsets)) == lists_in(plain)
+    three = [half**2 / total, half / total, 1 / total]
+    assert decayed.weights == pytest.approx([*three, half / (1 + half), 1 / (1 + half), *three])
 
 
 def test_lists_are_cut_to_their_first_ids(events: pa.Table) -> None:

@@ -10,6 +10,7 @@ from twintide.features.bucket import Bucket
 from twintide.features.cross import Cross
 from twintide.features.cyclic_time import CyclicTime
 from twintide.features.day_of_week import DayOfWeek
+from twintide.features.decayed_history import DecayedHistory
 from twintide.features.dense import Dense
 from twintide.features.history import History
 from twintide.features.hour_of_day import HourOfDay
@@ -31,6 +32,7 @@ Feature = Annotated[
     | CyclicTime
     | TimeSince
     | History
+    | DecayedHistory
     | ItemStatistics,
     Field(discriminator="kind"),
 ]

@@ -13,7 +13,7 @@ def encode(events: pa.Table, features: Sequence[Kind], *, time_column: str) -> E
     return {
         feature.name: feature.encode(events, time_column=time_column)
         for feature in features
-        if not feature.is_derived
+        if feature.derived_from is None
     }
 
 

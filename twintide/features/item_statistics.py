@@ -22,7 +22,7 @@ class ItemStatistics(Measured):
     They are as of the start of the event's `refresh_minutes`, since that is what a server has.
     """
 
-    is_derived: ClassVar[bool] = True
+    derived_from: ClassVar[Literal["histories", "item_clicks"] | None] = "item_clicks"
     only_tower: ClassVar[tuple[Side, str]] = ("candidate", "belong to the item")
     at_most_one: ClassVar[bool] = True
 

@@ -84,8 +84,10 @@ class Kind(BaseModel, ABC):
     reads_time: ClassVar[bool] = False
     """Whether it reads the event's time, which at a request is now."""
 
-    is_derived: ClassVar[bool] = False
-    """Whether it tells what happened before an event: the ordered pass of the trainer gives it."""
+    derived_from: ClassVar[Literal["histories", "item_clicks"] | None] = None
+    """The state of the trainer's ordered pass that gives it, where it tells what happened before an
+    event and not what the event says itself.
+    """
 
     only_tower: ClassVar[tuple[Side, str] | None] = None
     """The one tower that may see it, and why."""
@@ -125,6 +127,16 @@ class Kind(BaseModel, ABC):
 
     def encode(self, events: pa.Table, *, time_column: str) -> Ids | Numbers:
         """Its rows, one for each event. A derived kind has none of its own."""
+        raise NotImplementedError
+
+    def reach(self) -> int:
+        """How many items of a user it looks back on."""
+        return 0
+
+    def of_histories(self, histories: Ids) -> Ids:
+        """Its rows where it is derived from histories: of what each user clicked before, the newest
+        last.
+        """
         raise NotImplementedError
 
     @abstractmethod
