@@ -16,6 +16,7 @@ from publisher import samples
 from publisher.histories import Histories
 from publisher.index import ItemIndex, Positions, Scores, parse
 from twintide.arrays import Arrays, parse_arrays, parse_table, read_verified
+from twintide.declaration import check_carried
 from twintide.errors import Corrupt
 from twintide.keys import Keys, keys_of
 from twintide.model.two_tower import TwoTower, weights_in
@@ -80,6 +81,7 @@ def load_version(root: Path, name: str) -> LoadedVersion:
     manifest = read_version_manifest(root, name)  # 1. its seal fits
     if (root / name).is_symlink():
         raise Corrupt(f"{root / name} is a symbolic link, not a version")
+    check_carried(manifest.events, manifest.model, by=f"version {root / name}")
     contents = read_verified(root / name, manifest.files)  # 2. every file is as it was written
     version = _parsed(manifest, contents)  # 3. the parts are what they should be
     _check_counts(version)  # 4. they fit together

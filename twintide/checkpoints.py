@@ -24,6 +24,7 @@ from twintide.arrays import (
     write_arrays,
     write_table,
 )
+from twintide.declaration import check_carried
 from twintide.errors import Corrupt, Refused
 from twintide.events import EventSchema
 from twintide.files import publish_folder_once, write_and_fsync
@@ -164,5 +165,6 @@ def read_manifest(root: Path, name: str) -> CheckpointManifest:
 def load_checkpoint(root: Path, name: str) -> Checkpoint:
     """Every file hashed before it is parsed. Raises Refused or Corrupt."""
     manifest = read_manifest(root, name)
+    check_carried(manifest.events, manifest.model, by=f"checkpoint {root / name}")
     contents = read_verified(root / name, manifest.files)
     return Checkpoint(manifest, parse_arrays(contents), parse_table(contents, CATALOGUE))

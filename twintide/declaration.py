@@ -14,6 +14,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from twintide.errors import Corrupt
 from twintide.events import RESERVED_COLUMNS, EventSchema, Value
 from twintide.features.kind import SIDES
 from twintide.modelspec import ModelSpec
@@ -39,6 +40,15 @@ def problems_of(sections: Mapping[str, Any]) -> Problems:
     for names, rule in _RULES:
         if all(name in sections for name in names):
             yield from rule(*(sections[name] for name in names))
+
+
+def check_carried(events: EventSchema, model: ModelSpec, *, by: str) -> None:
+    """What an artifact carries of a declaration passed these rules when it was made.
+
+    Raises Corrupt where it does not by now: no model can be built of it.
+    """
+    for problem in problems_of({"events": events, "model": model}):
+        raise Corrupt(f"{by} is damaged, or was made by another program: {problem}")
 
 
 def _passwords(kafka: "KafkaConfig") -> Problems:

@@ -73,12 +73,16 @@ def loads_or_is_corrupt(version: Path) -> bool:
 @pytest.mark.promise("P1")
 @pytest.mark.parametrize("count", [100, pytest.param(1_000, marks=IN_CI), many(10_000)])
 def test_a_manifest_of_any_content_is_a_version_or_corrupt(version: Path, count: int) -> None:
-    """Values replaced, removed, doubled or added at random places, and sealed anew."""
+    """Values replaced, removed, doubled or added at random places, half of them in the model that
+    it declares, and sealed anew.
+    """
     rng = random.Random(count)
     sound = json.loads((version / MANIFEST).read_bytes()) | {"seal": ""}
     corrupt = 0
-    for _ in range(count):
-        (version / MANIFEST).write_bytes(sealed(changed(sound, rng, keys=list(sound))))
+    for number in range(count):
+        odd = changed(sound["model"], rng, keys=[*sound["model"], "width", "residual"])
+        made = sound | {"model": odd} if number % 2 else changed(sound, rng, keys=list(sound))
+        (version / MANIFEST).write_bytes(sealed(made))
         corrupt += not loads_or_is_corrupt(version)
     assert corrupt > count / 2
 
@@ -103,6 +107,23 @@ def test_a_file_of_any_content_is_part_of_a_version_or_corrupt(
         corrupt += not loads_or_is_corrupt(version)
         put(version, name, sound)
     assert corrupt > count / 3
+
+
+def doubled(features: Any) -> Any:
+    return [*features, features[-1]]
+
+
+@pytest.mark.promise("P1")
+@pytest.mark.parametrize("key", ["query", "candidate", "tower"])
+def test_a_version_declares_a_model_that_can_be_built(version: Path, key: str) -> None:
+    """A feature twice, a residual that is no feature: RuntimeError and KeyError, deep in torch."""
+    sound = json.loads((version / MANIFEST).read_bytes()) | {"seal": ""}
+    own = sound["model"][key]
+    odd = doubled(own) if key != "tower" else own | {"residual": "nothing"}
+    made = sound | {"model": sound["model"] | {key: odd}}
+    (version / MANIFEST).write_bytes(sealed(made))
+    with pytest.raises(Corrupt, match="damaged, or was made by another program"):
+        load_version(version.parent, version.name)
 
 
 @pytest.mark.promise("P1")
