@@ -6,16 +6,22 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from kafka.admin import UserScramCredentialUpsertion
+
+from streaming.client import admin, as_config
 from streaming.local_kafka import LocalKafka
 
 PASSWORD = "canary-that-is-never-told"
+SCRAM_MECHANISMS = ("SCRAM-SHA-256", "SCRAM-SHA-512")
+_SCRAM_LOGIN = "org.apache.kafka.common.security.scram.ScramLoginModule"
 _PLAIN_LOGIN = "org.apache.kafka.common.security.plain.PlainLoginModule"
 
 
 @dataclass(frozen=True)
 class SecuredKafka:
     """TLS: encrypted. ELSEWHERE: with the certificate of another host. MUTUAL: it asks for ours.
-    PASSWORD: by PLAIN. BOTH. User alice may do everything, carol nothing.
+    PASSWORD: by PLAIN. BOTH. SCRAM: a password that is never sent. User alice may do everything,
+    carol nothing.
     """
 
     broker: LocalKafka
@@ -32,6 +38,7 @@ def secured_kafka(folder: Path) -> Iterator[SecuredKafka]:
     login = f'{_PLAIN_LOGIN} required user_alice="{PASSWORD}" user_carol="{PASSWORD}";'
     properties = {
         "sasl.enabled.mechanisms": "PLAIN",
+        "listener.name.scram.sasl.enabled.mechanisms": ",".join(SCRAM_MECHANISMS),
         "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
         "super.users": "User:ANONYMOUS;User:alice",
         "listener.name.mutual.ssl.client.auth": "required",
@@ -42,6 +49,9 @@ def secured_kafka(folder: Path) -> Iterator[SecuredKafka]:
     for listener, keys in places.items():
         properties[f"listener.name.{listener}.ssl.keystore.type"] = "PEM"
         properties[f"listener.name.{listener}.ssl.keystore.location"] = str(keys)
+    for mechanism in SCRAM_MECHANISMS:
+        key = f"listener.name.scram.{mechanism.lower()}.sasl.jaas.config"
+        properties[key] = f"{_SCRAM_LOGIN} required;"
     for listener in ("password", "both"):
         properties[f"listener.name.{listener}.sasl.enabled.mechanisms"] = "PLAIN"
         properties[f"listener.name.{listener}.plain.sasl.jaas.config"] = login
@@ -51,9 +61,14 @@ def secured_kafka(folder: Path) -> Iterator[SecuredKafka]:
         "MUTUAL": "SSL",
         "PASSWORD": "SASL_PLAINTEXT",
         "BOTH": "SASL_SSL",
+        "SCRAM": "SASL_PLAINTEXT",
     }
     kafka = LocalKafka(folder / "kafka", listeners=listeners, properties=properties)
     with kafka:
+        with admin(as_config(kafka.bootstrap)) as client:
+            for mechanism in SCRAM_MECHANISMS:  # a request takes a user once
+                made = UserScramCredentialUpsertion("alice", mechanism, PASSWORD)
+                assert client.alter_user_scram_credentials([made]) == {"alice": None}
         yield SecuredKafka(kafka, authority, other)
 
 

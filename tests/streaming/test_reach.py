@@ -26,6 +26,7 @@ LOGIN = {
 }
 BOTH = {**LOGIN, "security_protocol": "SASL_SSL"}
 SCRAM = {**LOGIN, "sasl_mechanism": "SCRAM-SHA-256"}
+SCRAM_512 = {**LOGIN, "sasl_mechanism": "SCRAM-SHA-512"}
 BOB = {**LOGIN, "sasl_username": "bob"}
 
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed <:ResourceWarning")
@@ -51,16 +52,24 @@ def line_at(server: str, data_dir: Path, **kafka: Any) -> Line:
 
 
 @pytest.mark.promise("X4")
-@pytest.mark.parametrize("listener", ["TLS", "PASSWORD", "BOTH"])
+@pytest.mark.parametrize(
+    ("listener", "section"),
+    [
+        ("TLS", TLS),
+        ("PASSWORD", LOGIN),
+        ("BOTH", BOTH),
+        ("SCRAM", SCRAM),
+        ("SCRAM", SCRAM_512),
+    ],
+    ids=["TLS", "PASSWORD", "BOTH", "SCRAM-SHA-256", "SCRAM-SHA-512"],
+)
 def test_what_is_configured_as_the_broker_is_lets_us_in(
-    own_kafka: SecuredKafka, tmp_path: Path, listener: str
+    own_kafka: SecuredKafka, tmp_path: Path, listener: str, section: dict[str, Any]
 ) -> None:
     """The control: every way in, with the right authority and password."""
-    ways: dict[str, dict[str, Any]] = {"TLS": TLS, "PASSWORD": LOGIN, "BOTH": BOTH}
-    authority = {} if listener == "PASSWORD" else {"ssl_cafile": str(own_kafka.authority)}
-    line = line_at(
-        own_kafka.broker.address(listener), tmp_path / "data", **ways[listener], **authority
-    )
+    is_encrypted = section["security_protocol"].endswith("SSL")
+    authority = {"ssl_cafile": str(own_kafka.authority)} if is_encrypted else {}
+    line = line_at(own_kafka.broker.address(listener), tmp_path / "data", **section, **authority)
     create_topic(own_kafka.broker.bootstrap, line.deployment.kafka.topic, partitions=1)
     line.feed(range(10))
     line.catch_up()
@@ -89,6 +98,8 @@ def test_what_is_configured_as_the_broker_is_lets_us_in(
             "does not let user bob in",
             "TEST_PASSWORD",
         ),
+        ("SCRAM", LOGIN, "no password by PLAIN, but by SCRAM-SHA-", "sasl_mechanism"),
+        ("SCRAM", {**SCRAM, "sasl_username": "bob"}, "does not let user bob in", "TEST_PASSWORD"),
         ("PLAINTEXT", LOGIN, "asks for no password", "security_protocol"),
     ],
 )
@@ -122,16 +133,23 @@ def test_a_way_in_that_is_wrong_says_so(
 
 
 @pytest.mark.promise("X3")
+@pytest.mark.parametrize(
+    ("listener", "section"),
+    [("PASSWORD", LOGIN), ("SCRAM", SCRAM), ("SCRAM", SCRAM_512)],
+    ids=["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"],
+)
 def test_a_wrong_password_ends_the_daemon_without_telling_it(
     own_kafka: SecuredKafka,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
+    listener: str,
+    section: dict[str, Any],
 ) -> None:
     """Instead of trying it for ever; neither the message nor the log holds it."""
     monkeypatch.setenv("TWINTIDE_TEST_PASSWORD", f"wrong-{PASSWORD}")
     monkeypatch.setattr(client, "_GIVE_UP_SECONDS", 0.2)
-    line = line_at(own_kafka.broker.address("PASSWORD"), tmp_path / "data", **LOGIN)
+    line = line_at(own_kafka.broker.address(listener), tmp_path / "data", **section)
 
     with pytest.raises(Refused, match="does not let user alice in") as refused:
         line.catch_up()
