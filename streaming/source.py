@@ -26,6 +26,7 @@ from twintide.config import KafkaConfig
 from twintide.errors import Retryable
 
 _MAX_BLOCKS = 32
+_LOOK_FOR_COORDINATOR_MS = 50
 _FETCH_BYTES = 16 * 1024 * 1024
 """Of one answer of a broker: what is fetched and not yet taken is held beside open shards."""
 
@@ -82,6 +83,7 @@ class Source:
             self._consumer = opened(KafkaConsumer, config, _settings(config, takes_all=takes_all))
         try:
             blocks.install(self._consumer)
+            _fetch_without_coordinator(self._consumer)
             self._asker = Asker(self._consumer._client, config.topic)  # noqa: SLF001  see streaming.ask
             self._confirm_at_first(config)
         except BaseException:
@@ -231,6 +233,22 @@ class Source:
 
     def _of(self, partition: int) -> TopicPartition:
         return TopicPartition(self._name, partition)
+
+
+def _fetch_without_coordinator(consumer: Any) -> None:
+    """Let `consumer.poll()` fetch what is ours while the group's coordinator is away: by itself it
+    fetches nothing then. Claims keep out whoever owns a partition no longer without knowing it.
+    """
+    coordinator, own = consumer._coordinator, consumer._subscription  # noqa: SLF001  no other way
+    poll = coordinator.poll
+
+    def polled(timeout_ms: float | None = None) -> bool:
+        if not (coordinator.coordinator_unknown() and own.assigned_partitions()):
+            return bool(poll(timeout_ms=timeout_ms))
+        poll(timeout_ms=_LOOK_FOR_COORDINATOR_MS)
+        return True
+
+    coordinator.poll = polled
 
 
 def _partitions_of(error: Exception) -> frozenset[int]:

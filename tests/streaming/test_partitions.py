@@ -8,7 +8,7 @@ import struct
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from kafka import TopicPartition
 from streaming import reader
 from streaming.client import admin
 from streaming.local_kafka import LocalKafka
+from streaming.source import Source
 from tests.streaming.batches import HEADER_BYTES, with_its_crc
 from tests.streaming.line import (
     MINUTE_MS,
@@ -296,6 +297,85 @@ def test_a_batch_that_stays_damaged_ends_a_run_that_shall_end(
     assert "kafka-delete-records" in refused.value.hint
     line.catch_up()
     assert line.holds_every_event_once()
+
+
+@pytest.mark.promise("S7")
+def test_a_partition_of_which_nothing_comes_is_named_and_asked_for_anew(
+    line: Callable[..., Line], logged: Logged, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its leader says that there is more, and the client fetches none of it; after a while it is in
+    trouble, which ends when its messages come. The other partition is read all the while.
+    """
+    monkeypatch.setattr(reader, "_STALLED_SECONDS", 0.5)
+    monkeypatch.setattr(reader, "_LOOK_SECONDS", 0.2)
+    read_from = Source.read_from
+    forgotten: list[int] = []
+
+    def forgets(source: Source, partition: int, offset: int) -> None:
+        read_from(source, partition, offset)
+        if partition == 1 and not forgotten:
+            forgotten.append(partition)
+            source._consumer.pause(TopicPartition(source._name, partition))
+
+    monkeypatch.setattr(Source, "read_from", forgets)
+    made = line(partitions=2)
+    made.feed(range(20))
+    with made.running(HeldClock(LATER)):
+        wait_until(lambda: {partition for partition, _ in made.stored()} == {0})
+        wait_until(lambda: made.stored() == made.fed)
+
+    (named,) = logged("partition_in_trouble")
+    assert named["partition"] == 1
+    assert "has 10 messages to read at offset 0, but none has come for" in named["why"]
+    assert [each["partition"] for each in logged("partition_recovered")] == [1]
+    assert made.holds_every_event_once()
+
+
+@pytest.mark.faults
+@pytest.mark.timeout(400)
+@pytest.mark.promise("S7")
+def test_what_is_ours_is_read_while_the_coordinator_of_the_group_is_away(tmp_path: Path) -> None:
+    """It says who owns what; positions are in the shards, and rivals are kept out by claims."""
+    single = {"offsets.topic.replication.factor": "1"}
+    with LocalKafka(tmp_path / "kafka", brokers=3, properties=single) as kafka:
+        line = line_with_single_copies(kafka, tmp_path / "data")
+        line.values["kafka"]["bootstrap_servers"] = [f"127.0.0.1:{b.port}" for b in kafka._brokers]
+        line.values["kafka"] |= {"assignment": "group", "session_timeout_seconds": 6.0}
+        line.feed(range(30))
+        clock = HeldClock(LATER)
+        with line.running(clock):
+            wait_until(lambda: has_stored_by_now(line, clock), seconds=90)
+            dead = coordinator_of(line)
+            kafka.kill(dead)
+            for turn in range(1, 4):
+                feed_but(line, dead - 1, range(turn * 100, turn * 100 + 20), minute=5 * turn)
+                wait_until(lambda: has_stored_by_now(line, clock), seconds=60)
+
+    assert line.holds_every_event_once()
+
+
+def has_stored_by_now(line: Line, clock: HeldClock) -> bool:
+    """Whatever part of it came first: a minute later the rest may be cut as well."""
+    clock.advance(60)
+    return line.stored() == line.fed
+
+
+def coordinator_of(line: Line) -> int:
+    """The node that leads the groups' own topic, of one partition here."""
+    with admin(line.deployment.kafka) as client:
+        (described,) = client.describe_topics(["__consumer_offsets"])
+        return int(described["partitions"][0]["leader_id"])
+
+
+def feed_but(line: Line, without: int, ids: Iterable[int], *, minute: int) -> None:
+    """Good events into all partitions but one."""
+    with line.producer() as producer:
+        others = [each for each in range(line.partitions) if each != without]
+        for number in ids:
+            at_ms = NOON_MS + minute * MINUTE_MS + number
+            partition = others[number % len(others)]
+            line.send(producer, event(number, at_ms), at_ms=at_ms, partition=partition)
+            line.fed[partition, number] += 1
 
 
 @pytest.mark.faults
