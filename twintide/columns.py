@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from twintide.errors import Refused
 from twintide.events import EventSchema
-from twintide.shardfile import columns_in, path_of, read_shard
+from twintide.shardfile import columns_in, opened, path_of
 from twintide.shards import Ledger
 
 
@@ -28,9 +28,10 @@ def read_events(path: Path, schema: EventSchema) -> pa.Table:
 
     Raises Corrupt, and Refused where it cannot be read as declared.
     """
-    added = changes(path, schema).added
     wanted = schema.shard_schema()
-    held = read_shard(path, [name for name in wanted.names if name not in added])
+    with opened(path) as shard:
+        added = changes(path, shard.columns, schema).added
+        held = shard.read([name for name in wanted.names if name not in added])
     columns = []
     for field in wanted:
         if field.name in added:
@@ -47,9 +48,11 @@ def read_events(path: Path, schema: EventSchema) -> pa.Table:
     return pa.table(columns, schema=wanted)
 
 
-def changes(path: Path, schema: EventSchema) -> Changes:
-    """Between a shard and a declaration. Raises Refused where the one cannot go on in the other."""
-    held = columns_in(path)
+def changes(path: Path, columns: pa.Schema, schema: EventSchema) -> Changes:
+    """Between the columns of a shard and a declaration. Raises Refused where the one cannot go on
+    in the other.
+    """
+    held = dict(zip(columns.names, columns.types, strict=True))
     wanted = schema.shard_schema()
     added = []
     for field in wanted:
@@ -78,7 +81,8 @@ def changes_of_newest(ledger: Ledger, schema: EventSchema) -> Changes:
     for partition in ledger.partitions():
         newest = ledger.newest(partition)
         if newest is not None:
-            found = changes(path_of(ledger.root, newest), schema)
+            path = path_of(ledger.root, newest)
+            found = changes(path, columns_in(path), schema)
             added |= dict.fromkeys(found.added)
             left_out |= dict.fromkeys(found.left_out)
     return Changes(tuple(added), tuple(left_out))

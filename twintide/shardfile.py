@@ -8,6 +8,9 @@ else of a declaration.
 import hashlib
 import json
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -205,18 +208,41 @@ def read_footer(path: Path) -> ShardFooter:
 
 def footer_in(path: Path) -> ShardFooter:
     """The footer of a shard, whatever the file is called. Raises Corrupt."""
-    return _opened(path)[0]
+    with opened(path) as shard:
+        return shard.footer
 
 
-def columns_in(path: Path) -> dict[str, pa.DataType]:
-    """Name -> type of the columns that a shard holds. Raises Corrupt."""
-    return {field.name: field.type for field in _opened(path)[1]}
+def columns_in(path: Path) -> pa.Schema:
+    """Names and types of the columns that a shard holds. Raises Corrupt."""
+    with opened(path) as shard:
+        return shard.columns
 
 
-def _opened(path: Path) -> tuple[ShardFooter, pa.Schema]:
+@dataclass(frozen=True)
+class OpenShard:
+    """A shard whose footer was checked against its seal and its rows."""
+
+    path: Path
+    footer: ShardFooter
+    columns: pa.Schema
+    _file: pq.ParquetFile
+
+    def read(self, columns: list[str] | None = None) -> pa.Table:
+        """The events, page checksums verified. Raises Corrupt."""
+        try:
+            return self._file.read(columns=columns, use_threads=False)
+        except DAMAGED as error:
+            raise Corrupt(
+                f"shard {self.path} is damaged: {words_of(error)}", hint="restore it from a copy"
+            ) from error
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[OpenShard]:
+    """A shard to read. Raises Corrupt where footer, seal and rows disagree."""
     try:
-        with pq.ParquetFile(path) as file:
-            metadata, columns = file.metadata, file.schema_arrow
+        file = pq.ParquetFile(path, page_checksum_verification=True)
+        metadata, columns = file.metadata, file.schema_arrow
         groups = range(metadata.num_row_groups)
         counts = {metadata.num_rows, sum(metadata.row_group(each).num_rows for each in groups)}
         kept = metadata.metadata or {}
@@ -225,6 +251,14 @@ def _opened(path: Path) -> tuple[ShardFooter, pa.Schema]:
             f"shard {path} cannot be read: {words_of(error)}",
             hint="restore it, or `twintide verify`",
         ) from error
+    with file:
+        yield OpenShard(path, _checked(path, kept, columns, counts), columns, file)
+
+
+def _checked(
+    path: Path, kept: dict[bytes, bytes], columns: pa.Schema, counts: set[int]
+) -> ShardFooter:
+    """Its footer, where seal and counts of rows fit it."""
     written = kept.get(FOOTER_KEY, b"")
     footer = ShardFooter.from_json(written, name=f"the footer of shard {path}")
     if counts != {footer.rows}:
@@ -235,15 +269,10 @@ def _opened(path: Path) -> tuple[ShardFooter, pa.Schema]:
             f"the footer of shard {path} was changed after it was written: its seal does not fit",
             hint="restore it from a copy",
         )
-    return footer, columns
+    return footer
 
 
 def read_shard(path: Path, columns: list[str] | None = None) -> pa.Table:
     """The events of one shard, page checksums verified. Raises Corrupt."""
-    try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            return file.read(columns=columns, use_threads=False)
-    except DAMAGED as error:
-        raise Corrupt(
-            f"shard {path} is damaged: {words_of(error)}", hint="restore it from a copy"
-        ) from error
+    with opened(path) as shard:
+        return shard.read(columns)
