@@ -18,11 +18,23 @@ from abc import ABC
 from collections.abc import Iterator
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from twintide.problems import Problem
 
-Count = Annotated[int, Field(ge=1, le=65_535)]
+
+def _of_clicks(value: object) -> object:
+    """Whoever writes a word here mostly means the items that were shown and not clicked."""
+    if isinstance(value, str):
+        raise ValueError(  # noqa: TRY004  pydantic tells ValueErrors
+            "must be a number: negatives are items of other clicks. An item that was shown and not "
+            "clicked is never one, since whatever retrieval showed was a very good match already; "
+            "it is data for the ranking model"
+        )
+    return value
+
+
+Count = Annotated[int, Field(ge=1, le=65_535), BeforeValidator(_of_clicks)]
 Factor = Annotated[float, Field(ge=0.001, le=1000)]
 
 
