@@ -84,7 +84,7 @@ def test_a_message_that_expands_to_more_than_is_held_is_set_aside(
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("fsync_seconds", [0.0, 0.2], ids=["sound disk", "slow disk"])
 @pytest.mark.parametrize("max_bytes", [16 * MIB, 128 * MIB])
-def test_a_backlog_of_millions_takes_no_more_than_the_bound(
+def test_a_long_backlog_takes_no_more_than_the_bound(
     line: NewLine, tmp_path: Path, max_bytes: int, fsync_seconds: float
 ) -> None:
     """However far behind, over four partitions, and however slow the disk is."""
@@ -92,10 +92,10 @@ def test_a_backlog_of_millions_takes_no_more_than_the_bound(
     with made.producer(
         compression_type="lz4", batch_size=256 * 1024, max_request_size=8 * MIB
     ) as producer:
-        for number in range(1_000_000):
-            at_ms = NOON_MS + number * 10 * MINUTE_MS // 1_000_000
+        for number in range(500_000):
+            at_ms = NOON_MS + number * 10 * MINUTE_MS // 500_000
             value = event(number, at_ms)
             made.send(producer, value, at_ms=at_ms, partition=number // 1000 % 4)
 
     assert growth(made, tmp_path, fsync_seconds=fsync_seconds) < max_bytes + BESIDE_BYTES
-    assert sum(footer.rows for footer in made.footers()) == 1_000_000
+    assert sum(footer.rows for footer in made.footers()) == 500_000
