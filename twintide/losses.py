@@ -11,7 +11,7 @@ given is a logit for each click and candidate column,
 so these mean the same for all, and the index orders items by the bracket. Minus log Q is right for
 each of them: what is positive with probability p and negative with probability q has its best logit
 at log(p / q), so the score comes out at log p, and at log(p / q) without. A weight of 1 / Q for
-each negative would give the same from far noisier gradients.
+each negative has the same optimum, and every loss would have to know of it.
 """
 
 from abc import ABC
