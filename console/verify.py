@@ -6,12 +6,13 @@ Nothing here changes anything, and a damaged artifact does not hide the next one
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 
 from publisher import audit
 from twintide.arrays import verify as verify_files
-from twintide.checkpoints import list_checkpoints
+from twintide.checkpoints import checkpoint_names, read_manifest
 from twintide.config import Deployment
-from twintide.errors import Corrupt
+from twintide.errors import Corrupt, Refused
 from twintide.shards import Ledger
 from twintide.slices import chain_dirs, read_chain
 from twintide.versions import version_names
@@ -75,11 +76,18 @@ def _slices(found: Verified, deployment: Deployment) -> None:
 
 def _checkpoints(found: Verified, deployment: Deployment) -> None:
     root = deployment.checkpoints_dir
-    made = list_checkpoints(root)
-    found.looked_at["checkpoints"] = len(made)
-    for each in made:
-        look = partial(verify_files, root / each.name, each.files)
-        _note(found, f"checkpoint {each.name}", look)
+    names = checkpoint_names(root)
+    found.looked_at["checkpoints"] = len(names)
+    for name in names:
+        _note(found, f"checkpoint {name}", partial(_verify_checkpoint, root, name))
+
+
+def _verify_checkpoint(root: Path, name: str) -> None:
+    try:
+        verify_files(root / name, read_manifest(root, name).files)
+    except (Corrupt, Refused):
+        if (root / name).exists():  # else gc was at work
+            raise
 
 
 def _all_versions(found: Verified, deployment: Deployment) -> None:

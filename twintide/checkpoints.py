@@ -130,11 +130,15 @@ def list_checkpoints(root: Path) -> list[CheckpointManifest]:
     """All checkpoints by number. Their files are not verified here. One that is removed meanwhile
     is not among them.
     """
+    found = [_manifest_if_there(root, name) for name in checkpoint_names(root)]
+    return sorted((made for made in found if made is not None), key=lambda made: made.sequence)
+
+
+def checkpoint_names(root: Path) -> list[str]:
+    """What is called a checkpoint, sound or not."""
     if not root.is_dir():
         return []
-    names = [path.name for path in root.iterdir() if _NAME.match(path.name)]
-    found = [made for name in names if (made := _manifest_if_there(root, name)) is not None]
-    return sorted(found, key=lambda made: made.sequence)
+    return sorted(path.name for path in root.iterdir() if _NAME.match(path.name))
 
 
 def _manifest_if_there(root: Path, name: str) -> CheckpointManifest | None:

@@ -6,10 +6,11 @@ order, are its ledger: the only record of progress.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 from twintide.chain import Chains, Gap, Link
@@ -166,11 +167,14 @@ class Ledger:
 
     def partitions(self) -> list[int]:
         """Those that ingest has taken up or watched, or that the newest hour has shards of."""
-        claimed = self._claims(0).folder.parent
-        found = {int(each.name) for each in claimed.glob("[0-9]" * 5)} | set(self.watermarks())
+        found = set(self._claimed_partitions()) | set(self.watermarks())
         for hour_at, hour in self.hours():
             return sorted(found | {name.partition for name in self._names_in(hour, hour_at)})
         return sorted(found)
+
+    def _claimed_partitions(self) -> list[int]:
+        claimed = self._claims(0).folder.parent
+        return sorted(int(each.name) for each in claimed.glob("[0-9]" * 5))
 
     def newest(self, partition: int) -> ShardFooter | None:
         """The last shard of a partition that is visible. None where there is none."""
@@ -387,10 +391,10 @@ class Ledger:
 
     def check(self) -> list[str]:
         """Every breach of the ledger: gap, overlap, damage, edits, copies, quarantine files that
-        are missing or changed; [] if sound.
+        are missing or changed; [] if sound. None hides another.
         """
         hidden = set(self._unseen())
-        chains, breaches = Chains(), []
+        chains, breaches = Chains(), list(self._damaged())
         for name in self.names():
             breaches += self.look_at(name, chains, whole=True)
         for name in self.names_within(list(chains.gaps())):  # since the folder was listed
@@ -440,12 +444,28 @@ class Ledger:
 
     def _unseen(self) -> Iterator[tuple[Path, Path]]:
         """Newest claims whose shard is not visible: for a moment while it is committed."""
-        for partition in self.partitions():
+        for partition in self._claimed_partitions():
             for claim in self._claims(partition).newest_first()[:1]:
-                with suppress(FileNotFoundError):
+                with suppress(FileNotFoundError, Corrupt):
                     path = path_of(self.root, self._claimed(partition, claim))
                     if not path.exists():
                         yield claim, path
+
+    def _damaged(self) -> Iterator[str]:
+        """What is wrong with claims and watermarks themselves."""
+        looks: list[Callable[[], object]] = [
+            partial(self._watermark_at, path) for path in self._watermark_paths("[0-9]" * 5)
+        ]
+        for partition in self._claimed_partitions():
+            claims = self._claims(partition).newest_first()
+            looks += [partial(self._claimed, partition, claim) for claim in claims]
+        for look in looks:
+            try:
+                look()
+            except FileNotFoundError:  # pruned a moment ago
+                continue
+            except Corrupt as error:
+                yield error.message
 
 
 def hour_of(folder: Path) -> datetime:

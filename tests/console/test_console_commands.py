@@ -114,6 +114,19 @@ def test_verify_finds_one_flipped_byte_anywhere(
     assert len(found.json["breaches"]) >= 1
 
 
+def test_verify_names_each_damaged_checkpoint(twintide: Twintide, published: Path) -> None:
+    """One whose manifest is cut does not hide the next one."""
+    folder = load(published).checkpoints_dir
+    manifests = [path / "manifest.json" for path in sorted(folder.iterdir()) if path.is_dir()]
+    for path in manifests:
+        path.write_bytes(path.read_bytes()[:-30])
+
+    named = [each["what"] for each in twintide("verify", "--json").json["breaches"]]
+
+    assert len(manifests) > 1
+    assert {f"checkpoint {path.parent.name}" for path in manifests} <= set(named)
+
+
 def test_a_rollback_holds_until_release(twintide: Twintide, published: Path) -> None:
     """The next publish builds and keeps, and does not promote; after release the next one does."""
     back = twintide("rollback", "--reason", "[worse]", "--json").json

@@ -42,7 +42,7 @@ def data(data_once: Path) -> Path:
     [
         500,
         pytest.param(5_000, marks=pytest.mark.long),
-        pytest.param(100_000, marks=[pytest.mark.faults, pytest.mark.timeout(3600)]),
+        pytest.param(50_000, marks=[pytest.mark.faults, pytest.mark.timeout(3600)]),
     ],
 )
 def test_any_body_is_answered_or_refused_by_name(data: Path, count: int) -> None:

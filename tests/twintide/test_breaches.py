@@ -258,3 +258,21 @@ def test_a_round_goes_step_by_step(world: World, monkeypatch: pytest.MonkeyPatch
 
     with pytest.raises(Corrupt, match="in no shard"):
         patrol.finish()
+
+
+@pytest.mark.promise("S2")
+def test_no_damage_hides_another(world: World) -> None:
+    """A damaged watermark, a damaged claim and a missing shard are named together."""
+    mark = world.ledger.watermark_path(0)
+    mark.parent.mkdir(parents=True, exist_ok=True)
+    mark.write_bytes(b"{")
+    claim = world.ledger._claims(1).newest_first()[0]
+    claim.unlink()
+    claim.write_bytes(b"PAR1")
+    gone = world.paths(0)[MIDDLE]
+    gone.unlink()
+
+    named = " ".join(world.ledger.check())
+
+    for each in (str(mark), str(claim), "offsets 30 to 39 of partition 0 are in no shard"):
+        assert each in named
