@@ -19,7 +19,7 @@ from twintide.features.columns import from_columns
 from twintide.keys import Keys
 from twintide.modelspec import ModelSpec
 from twintide.ragged import Encoded, take
-from twintide.slices import EVENT_TIME, ITEM_KEY, UNIT
+from twintide.slices import EVENT_TIME, ITEM_KEY, REWARD, UNIT
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
@@ -44,6 +44,9 @@ class Rows:
     is not, the estimator says.
     """
 
+    weights: Floats | None = None
+    """[N]: what each click counts; None: all the same."""
+
     def __len__(self) -> int:
         return len(self.item_keys)
 
@@ -56,6 +59,7 @@ class Rows:
             item_keys=rows[ITEM_KEY].to_numpy(),
             query=from_columns(rows, model.query, "query"),
             candidate=from_columns(rows, model.candidate, "candidate"),
+            weights=rows[REWARD].to_numpy() if model.reward else None,
         )
 
     def take(self, rows: Ints) -> "Rows":
@@ -68,6 +72,7 @@ class Rows:
             query=take(self.query, rows),
             candidate=take(self.candidate, rows),
             log_q=None if self.log_q is None else self.log_q[rows],
+            weights=None if self.weights is None else self.weights[rows],
         )
 
     def batch(self, rows: Ints) -> "Batch":
@@ -82,6 +87,7 @@ class Rows:
             target=column.astype(np.int64),
             item_keys=keys,
             log_q=None if self.log_q is None else self.log_q[rows[first]],
+            weights=None if self.weights is None else self.weights[rows],
         )
 
 

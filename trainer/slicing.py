@@ -39,6 +39,7 @@ from twintide.slices import (
     ITEM_KEY,
     OFFSET,
     PARTITION,
+    REWARD,
     UNIT,
     USER_KEY,
     Slice,
@@ -192,6 +193,8 @@ class Slicer:
             USER_KEY: pa.array(clicks.users),
             ITEM_KEY: pa.array(clicks.items),
         }
+        if model.reward:
+            columns[REWARD] = pa.array(model.reward.of(events))
         statistics = model.item_statistics()
         if model.histories():
             before = self.state.histories_before(clicks)

@@ -132,6 +132,15 @@ def _positive(events: EventSchema) -> Problems:
         yield _no_column(f"{key}.column", column, events)
         return
     reads = (f"events.columns.{column}", f"{key}.column")
+    if events.positive.at_least is not None:
+        if kind not in _AMOUNTS:
+            yield Problem(
+                f"{key}.at_least",
+                f"column {column!r} is {kind}, which is never more or less",
+                hint=f"take a column that is {' or '.join(_AMOUNTS)}, or say equals",
+                reads=reads,
+            )
+        return
     if kind not in _HOLDS:
         yield Problem(
             f"{key}.column",
@@ -156,6 +165,9 @@ def _positive(events: EventSchema) -> Problems:
 def _is_whole(value: Value) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
+
+_AMOUNTS = ("int64", "float64")
+"""Column types of which one value may be more than another."""
 
 _HOLDS: dict[str, Callable[[Value], bool]] = {
     "string": lambda value: isinstance(value, str),
@@ -252,6 +264,22 @@ def _negatives(model: ModelSpec, training: "TrainingConfig") -> Problems:
             f"{count} are more than a batch of {smallest} clicks has other items",
             hint="fewer; or null, for all items of the batch, where the loss allows it",
             reads=(f"training.{line}.batch_rows",),
+        )
+
+
+def _reward(events: EventSchema, model: ModelSpec) -> Problems:
+    if model.reward is None:
+        return
+    column, key = model.reward.column, "model.reward.column"
+    kind = events.columns.get(column)
+    if kind is None:
+        yield _no_column(key, column, events)
+    elif kind not in _AMOUNTS:
+        yield Problem(
+            key,
+            f"column {column!r} is {kind}, which is no amount that a click could count",
+            hint=f"take a column that is {' or '.join(_AMOUNTS)}",
+            reads=(f"events.columns.{column}",),
         )
 
 
@@ -368,6 +396,7 @@ _RULES: tuple[tuple[tuple[str, ...], Callable[..., Problems]], ...] = (
     (("events", "model"), _item_id),
     (("events", "model"), _feature_columns),
     (("events", "model"), _tables),
+    (("events", "model"), _reward),
     (("events", "data_file"), _file_columns),
     (("shards", "training"), _holdback),
     (("publishing",), _gate),

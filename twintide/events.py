@@ -7,7 +7,7 @@ plus the Kafka coordinates of each row.
 import hashlib
 import json
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo
 
 import pyarrow as pa
@@ -16,9 +16,11 @@ from pydantic import (
     AfterValidator,
     BaseModel,
     ConfigDict,
+    FiniteFloat,
     ValidationError,
     ValidatorFunctionWrapHandler,
     WrapValidator,
+    model_validator,
 )
 
 from twintide.clock import to_unix_ms
@@ -77,23 +79,44 @@ def _value_or_values(value: Any, read: ValidatorFunctionWrapHandler) -> Any:
 
 
 class Positive(BaseModel):
-    """Which events are clicks: those whose `column` holds the value `equals`."""
+    """Which events are clicks: those whose `column` holds the value `equals`, or `at_least` as
+    much.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     column: str
     """The column that tells, of strings, whole numbers, numbers or truths."""
 
-    equals: Annotated[Value | tuple[Value, ...], WrapValidator(_value_or_values)] = True
+    equals: Annotated[Value | tuple[Value, ...] | None, WrapValidator(_value_or_values)] = None
     """What it holds for a click: a value of the column's type, or a list of them, any of which
-    makes a click.
+    makes a click; null is `true`, where `at_least` does not say otherwise.
     """
 
+    at_least: FiniteFloat | None = None
+    """Of a column of numbers: what it holds for a click, or more; such as 30 seconds watched."""
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if self.equals is not None and self.at_least is not None:
+            raise ValueError("has both equals and at_least: leave one of them out")
+        return self
+
     def values(self) -> tuple[Value, ...]:
-        """All values that make a click."""
-        return self.equals if isinstance(self.equals, tuple) else (self.equals,)
+        """All values that make a click, where it is not `at_least` that tells."""
+        equals = True if self.equals is None else self.equals
+        return equals if isinstance(equals, tuple) else (equals,)
+
+    def holds(self, column: pa.Array) -> pa.Array:
+        """Which rows are clicks: one non-null bool a row."""
+        if self.at_least is None:
+            return pc.is_in(column, value_set=pa.array(self.values(), column.type))
+        enough = pc.greater_equal(column, pa.scalar(self.at_least))
+        return pc.fill_null(enough, pa.scalar(value=False))
 
     def __str__(self) -> str:
+        if self.at_least is not None:
+            return f"{self.column} of at least {self.at_least:g}"
         values = [
             str(each).lower() if isinstance(each, bool) else str(each) for each in self.values()
         ]
@@ -164,6 +187,4 @@ class EventSchema(BaseModel):
         """Which rows are clicks: one non-null bool a row."""
         if self.positive is None:
             return pa.repeat(pa.scalar(value=True), len(events))
-        column = events[self.positive.column].combine_chunks()
-        wanted = pa.array(self.positive.values(), column.type)
-        return pc.is_in(column, value_set=wanted)
+        return self.positive.holds(events[self.positive.column].combine_chunks())

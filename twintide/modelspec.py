@@ -10,6 +10,7 @@ from twintide.features import Feature
 from twintide.features.item_statistics import ItemStatistics
 from twintide.features.kind import SIDES, Kind, LookedUp, Name, Side
 from twintide.losses import AnyLoss, Softmax
+from twintide.reward import Reward
 from twintide.towers import AnyTower, Dnn, Place, Shape, Tower
 
 
@@ -77,6 +78,9 @@ class ModelSpec(BaseModel):
 
     loss: AnyLoss = Softmax()
     """What is learnt from a click: its item against others of the batch."""
+
+    reward: Reward | None = None
+    """What a click counts; null: all clicks the same."""
 
     def features(self, side: Side) -> tuple[Feature, ...]:
         """What the tower of that side sees, in the order of its inputs."""

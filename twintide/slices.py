@@ -38,6 +38,9 @@ USER_KEY = "user"
 ITEM_KEY = "item"
 PARTITION = "kafka_partition"
 OFFSET = "kafka_offset"
+REWARD = "reward"
+"""What the click counts, where the model says so."""
+
 UNIT = "unit_at"
 """When the unit of the click begins: the minute of its shard."""
 
@@ -131,10 +134,10 @@ class Slice:
 
 def fingerprint_of(events: EventSchema, model: ModelSpec) -> str:
     """16 hex digits that change when anything does that rows of slices depend on: a feature, a
-    role, what is a click, the type of a column that one of these reads. A column that nothing reads
-    changes nothing, nor does how messages write times: shards hold instants.
+    role, what is a click and what it counts, the type of a column that one of these reads. A column
+    that nothing reads changes nothing, nor does how messages write times: shards hold instants.
     """
-    features = model.model_dump(mode="json", include={"query", "candidate"})
+    features = model.model_dump(mode="json", include={"query", "candidate", "reward"})
     roles = events.model_dump(mode="json", exclude={"columns", "times", "time_zone"})
     columns = {name: events.columns[name] for name in columns_read(events, model)}
     parts = [SliceFooter.model_fields["format"].default, features, roles, columns]
@@ -146,6 +149,7 @@ def columns_read(events: EventSchema, model: ModelSpec) -> list[str]:
     read = {*model.columns_read("query"), *model.columns_read("candidate")}
     read |= {events.user, events.item, events.time}
     read |= {events.positive.column} if events.positive else set()
+    read |= {model.reward.column} if model.reward else set()
     return [name for name in sorted(events.columns) if name in read]
 
 

@@ -139,6 +139,23 @@ WRONG: dict[str, tuple[Change, str]] = {
     "a temperature of zero": (section("model", temperature=0), "model.temperature"),
     "a temperature that overflows": (section("model", temperature=1e-40), "model.temperature"),
     "a width beyond memory": (section("model", embedding_width=10**9), "model.embedding_width"),
+    "clicks of a value and of an amount": (
+        section("events", positive={"column": "liked", "equals": True, "at_least": 1}),
+        "events.positive",
+    ),
+    "clicks of an amount of truth": (
+        section("events", positive={"column": "liked", "at_least": 1}),
+        "events.positive.at_least",
+    ),
+    "a reward that nobody sends": (
+        section("model", reward={"column": "money"}),
+        "model.reward.column",
+    ),
+    "a reward in words": (section("model", reward={"column": "liked"}), "model.reward.column"),
+    "a reward of nothing": (
+        section("model", reward={"column": "watch_seconds", "at_most": 0}),
+        "model.reward.at_most",
+    ),
     "a table nobody reads": (section("model", tables={"itme": {"width": 8}}), "tables.itme"),
     "a table of no width": (section("model", tables={"item": {"width": 0}}), "tables.item.width"),
     "a table that nobody changes": (
