@@ -30,7 +30,8 @@ RUN apt-get update \
  && rm -rf /var/lib/apt/lists/* \
  && useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin twintide \
  && install -d -o twintide -g twintide \
-    /data /data/stream /data/slices /data/checkpoints /data/versions /data/curves
+    /data /data/stream /data/slices /data/checkpoints /data/versions /data/versions.vectors \
+    /data/curves
 COPY --from=build /opt/twintide /opt/twintide
 ENV PATH=/opt/twintide/bin:$PATH \
     HOME=/tmp \

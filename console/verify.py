@@ -6,7 +6,6 @@ Nothing here changes anything, and a damaged artifact does not hide the next one
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 
 from publisher import audit
 from twintide.arrays import verify as verify_files
@@ -15,6 +14,7 @@ from twintide.config import Deployment
 from twintide.errors import Corrupt, Refused
 from twintide.shards import Ledger
 from twintide.slices import chain_dirs, read_chain
+from twintide.vectorstore import open_stores
 from twintide.versions import version_names
 
 
@@ -79,12 +79,15 @@ def _checkpoints(found: Verified, deployment: Deployment) -> None:
     names = checkpoint_names(root)
     found.looked_at["checkpoints"] = len(names)
     for name in names:
-        _note(found, f"checkpoint {name}", partial(_verify_checkpoint, root, name))
+        _note(found, f"checkpoint {name}", partial(_verify_checkpoint, deployment, name))
 
 
-def _verify_checkpoint(root: Path, name: str) -> None:
+def _verify_checkpoint(deployment: Deployment, name: str) -> None:
+    root = deployment.checkpoints_dir
     try:
-        verify_files(root / name, read_manifest(root, name).files)
+        manifest = read_manifest(root, name)
+        verify_files(root / name, manifest.files)
+        open_stores(deployment.vectors_dir, manifest.vectors)
     except (Corrupt, Refused):
         if (root / name).exists():  # else gc was at work
             raise

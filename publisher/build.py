@@ -25,6 +25,7 @@ from twintide.files import publish_folder_once, write_and_fsync
 from twintide.keys import Keys, keys_of
 from twintide.model.two_tower import TwoTower, weights_in
 from twintide.ragged import Encoded
+from twintide.vectorstore import open_read
 from twintide.versions import (
     INDEX,
     ITEM_IDS,
@@ -60,9 +61,9 @@ class Draft:
         return self.index.search(self.model.query_vectors(encoded), k)
 
 
-def draft_of(checkpoint: Checkpoint, config: PublishingConfig) -> Draft:
-    """Build a version in memory. Raises Refused where the checkpoint knows no items, Corrupt where
-    its parts do not fit.
+def draft_of(checkpoint: Checkpoint, config: PublishingConfig, *, vectors_dir: Path) -> Draft:
+    """Build a version in memory; its fixed vectors lie in `vectors_dir`. Raises Refused where the
+    checkpoint knows no items, Corrupt where its parts do not fit or its vectors are not there.
     """
     manifest, spec = checkpoint.manifest, checkpoint.manifest.model
     if not len(checkpoint.catalogue):
@@ -70,7 +71,12 @@ def draft_of(checkpoint: Checkpoint, config: PublishingConfig) -> Draft:
             f"checkpoint {manifest.name} knows no item, so there is nothing to publish",
             hint="ingest clicks and train first: `twintide train nightly -c FILE`",
         )
-    model = TwoTower.from_arrays(spec, weights_in(checkpoint.arrays), device=torch.device("cpu"))
+    model = TwoTower.from_arrays(
+        spec,
+        weights_in(checkpoint.arrays),
+        device=torch.device("cpu"),
+        vectors=open_read(vectors_dir, spec, manifest.vectors, who=manifest.name),
+    )
     candidates = from_columns(checkpoint.catalogue, spec.candidate, "candidate")
     vectors = model.candidate_vectors(candidates)
     item_ids = checkpoint.catalogue[ITEM_COLUMN].combine_chunks()
@@ -111,6 +117,7 @@ def publish_version(root: Path, name: str, draft: Draft, *, gate: GateReport) ->
             model=checkpoint.model,
             learning_hash=checkpoint.learning_hash,
             gate=gate,
+            vectors=checkpoint.vectors,
             files=files,
         )
         write_and_fsync(folder / MANIFEST, manifest.to_json())

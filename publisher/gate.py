@@ -172,8 +172,9 @@ def _disparities(draft: Draft) -> list[str]:
         return ["the catalogue's item ids are not those of the items that were encoded"]
     table = spec.item_feature(events).table
     # Other features may read the same table, so it may know more ids than there are items.
-    unknown = draft.model.tables[table].vocabulary.rows_of(draft.item_keys) == 0
-    learns_now = draft.checkpoint.kind == "nightly" or table in spec.hourly_tables(events)
+    unknown = draft.model.looked_up(table).rows_of(draft.item_keys) == 0
+    is_nightly = draft.checkpoint.kind == "nightly"
+    learns_now = table in (spec.learning_tables() if is_nightly else spec.hourly_tables(events))
     if unknown.any() and learns_now:
         return [f"{unknown.sum()} items of the catalogue have no row in table {table}"]
     if draft.index.items != len(draft.item_keys):

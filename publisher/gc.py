@@ -1,4 +1,4 @@
-"""Take away the versions and checkpoints that nothing needs any more.
+"""Take away the versions, checkpoints and vectors that nothing needs any more.
 
 What stays is decided by a pure plan: what is live, what one could go back to, the newest of those
 that were never live or were left for good, what training stands on, and the newest of each kind.
@@ -7,15 +7,17 @@ read or removed keeps nothing else from going.
 """
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from publisher import registry
 from twintide.checkpoints import CheckpointManifest, list_checkpoints
+from twintide.clock import SystemClock
 from twintide.config import Deployment
 from twintide.errors import Retryable, TwintideError
 from twintide.files import exclusive_lock, make_folder, remove_folder, sweep_temporaries
 from twintide.telemetry import get_log
+from twintide.vectorstore import store_names
 from twintide.versions import (
     ServingState,
     VersionManifest,
@@ -26,6 +28,9 @@ from twintide.versions import (
 
 log = get_log("publisher")
 
+
+VECTORS_STAY_SECONDS = 48 * 3600.0
+"""After a run has begun with them; no run takes as long."""
 
 KEPT_FOR_A_LOOK = 3
 """Versions that stay besides those that one can go back to: refused, held, rolled back from."""
@@ -48,6 +53,8 @@ class Plan:
 
     versions: tuple[str, ...]
     checkpoints: tuple[str, ...]
+    vectors: tuple[str, ...] = ()
+    """Stores that no version and no checkpoint names once these are gone."""
 
 
 def plan(
@@ -110,9 +117,10 @@ def _planned(deployment: Deployment) -> Plan:
     manifests = {name: _manifest(root, name) for name in version_names(root)}
     readable = {name: found for name, found in manifests.items() if found is not None}
     used = in_use(state) & set(manifests)
-    return plan(
+    checkpoints = _checkpoints(deployment) if used <= set(readable) else None
+    going = plan(
         list(manifests),
-        _checkpoints(deployment) if used <= set(readable) else (),
+        checkpoints or (),
         state,
         served_from={readable[name].checkpoint for name in used & set(readable)},
         servable={name for name, found in readable.items() if found.gate.passed},
@@ -122,6 +130,23 @@ def _planned(deployment: Deployment) -> Plan:
             nightly=deployment.training.keep_nightly,
         ),
     )
+    if checkpoints is None or len(readable) < len(manifests):
+        return going  # what cannot be read may name any vectors
+    staying: list[VersionManifest | CheckpointManifest] = [
+        *(found for name, found in readable.items() if name not in going.versions),
+        *(each for each in checkpoints if each.name not in going.checkpoints),
+    ]
+    named = {ref.name for each in staying for ref in each.vectors.values()}
+    return replace(going, vectors=_unnamed(deployment.vectors_dir, named))
+
+
+def _unnamed(root: Path, named: Collection[str]) -> tuple[str, ...]:
+    """Stores that go. What was used lately may be that of a run at work, which names it at its
+    end.
+    """
+    newest = SystemClock().now().timestamp() - VECTORS_STAY_SECONDS
+    others = [name for name in store_names(root) if name not in named]
+    return tuple(name for name in others if (root / name).stat().st_mtime < newest)
 
 
 def _manifest(root: Path, name: str) -> VersionManifest | None:
@@ -133,13 +158,13 @@ def _manifest(root: Path, name: str) -> VersionManifest | None:
         return None
 
 
-def _checkpoints(deployment: Deployment) -> Sequence[CheckpointManifest]:
-    """None of them where one is damaged: what it stands on cannot be told, so all stay."""
+def _checkpoints(deployment: Deployment) -> Sequence[CheckpointManifest] | None:
+    """None where one is damaged: what it stands on cannot be told, so all stay."""
     try:
         return list_checkpoints(deployment.checkpoints_dir)
     except TwintideError as error:
         log.warning("checkpoints_kept", reason=error.message)
-        return ()
+        return None
 
 
 def _needed(checkpoints: Sequence[CheckpointManifest], keep: Keep) -> set[str]:
@@ -155,6 +180,7 @@ def _remove(deployment: Deployment, going: Plan) -> None:
     refused = [
         *(error for name in going.versions if (error := _gone(root / name))),
         *(error for name in going.checkpoints if (error := _gone(checkpoints / name))),
+        *(error for name in going.vectors if (error := _gone(deployment.vectors_dir / name))),
     ]
     sweep_temporaries(root, older_than_seconds=0)
     sweep_temporaries(checkpoints)

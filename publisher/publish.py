@@ -139,7 +139,7 @@ def _build(
     """A version with what the gate says of it; the one `before`, where it says the same of that."""
     root = deployment.versions_dir
     loaded = load_checkpoint(deployment.checkpoints_dir, checkpoint)
-    draft = draft_of(loaded, deployment.publishing)
+    draft = draft_of(loaded, deployment.publishing, vectors_dir=deployment.vectors_dir)
     report = _judged(deployment, draft, state, clock=clock) if judge else _not_judged()
     if before is not None and before.gate == report:
         return before

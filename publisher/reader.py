@@ -21,7 +21,14 @@ from twintide.errors import Corrupt
 from twintide.keys import Keys, keys_of
 from twintide.model.two_tower import TwoTower, weights_in
 from twintide.ragged import Encoded, Ids
-from twintide.versions import INDEX, ITEM_IDS, VersionManifest, read_version_manifest
+from twintide.vectorstore import Vectors
+from twintide.versions import (
+    INDEX,
+    ITEM_IDS,
+    VersionManifest,
+    open_vectors,
+    read_version_manifest,
+)
 
 HISTORY_PREFIX = "history"
 ITEM_COLUMN = "item_id"
@@ -83,20 +90,23 @@ def load_version(root: Path, name: str) -> LoadedVersion:
         raise Corrupt(f"{root / name} is a symbolic link, not a version")
     check_carried(manifest.events, manifest.model, by=f"version {root / name}")
     contents = read_verified(root / name, manifest.files)  # 2. every file is as it was written
-    version = _parsed(manifest, contents)  # 3. the parts are what they should be
+    vectors = open_vectors(root, manifest)
+    version = _parsed(manifest, contents, vectors)  # 3. the parts are what they should be
     _check_counts(version)  # 4. they fit together
     _replay_samples(version, parse_arrays(contents))  # 5. and answer as they did
     return version
 
 
-def _parsed(manifest: VersionManifest, contents: dict[str, bytes]) -> LoadedVersion:
+def _parsed(
+    manifest: VersionManifest, contents: dict[str, bytes], vectors: dict[str, Vectors]
+) -> LoadedVersion:
     arrays = parse_arrays(contents)
     item_ids = _item_ids(parse_table(contents, ITEM_IDS))
     if INDEX not in contents:
         raise Corrupt(f"version {manifest.name} has no file {INDEX}")
     return LoadedVersion(
         manifest=manifest,
-        model=_query_side(manifest, arrays),
+        model=_query_side(manifest, arrays, vectors),
         index=parse(contents[INDEX], dimension=manifest.dimension),
         item_ids=item_ids,
         item_keys=keys_of(item_ids),
@@ -111,7 +121,7 @@ def _item_ids(table: pa.Table) -> pa.Array:
     return combined.chunk(0) if isinstance(combined, pa.ChunkedArray) else combined
 
 
-def _query_side(manifest: VersionManifest, arrays: Arrays) -> TwoTower:
+def _query_side(manifest: VersionManifest, arrays: Arrays, vectors: dict[str, Vectors]) -> TwoTower:
     device = torch.device("cpu")
     like = TwoTower.untrained(manifest.model, seed=0, device=device).arrays(("query",))
     for name, array in like.items():
@@ -119,8 +129,7 @@ def _query_side(manifest: VersionManifest, arrays: Arrays) -> TwoTower:
             raise Corrupt(f"version {manifest.name} lacks {name}")
         if (arrays[name].dtype, arrays[name].ndim) != (array.dtype, array.ndim):
             raise Corrupt(f"version {manifest.name}: {name} is {arrays[name].dtype}")
-    weights = weights_in(arrays)
-    return TwoTower.from_arrays(manifest.model, weights, device=device)
+    return TwoTower.from_arrays(manifest.model, weights_in(arrays), device=device, vectors=vectors)
 
 
 def _histories(manifest: VersionManifest, arrays: Arrays) -> Histories:

@@ -20,6 +20,7 @@ from twintide.versions import (
     Hold,
     ServingState,
     VersionManifest,
+    open_vectors,
     read_state,
     read_version_manifest,
 )
@@ -222,13 +223,14 @@ def check_servable(root: Path, name: str) -> VersionManifest:
 
 
 def check_files(root: Path, name: str) -> VersionManifest:
-    """The manifest of a version whose every file is as it was written. Raises Refused where there
-    is no such version, Corrupt where it is damaged.
+    """The manifest of a version whose every file is as it was written, and whose vectors are there.
+    Raises Refused where there is no such version, Corrupt where it is damaged.
     """
     manifest = read_version_manifest(root, name)
     if (root / name).is_symlink():
         raise Corrupt(f"{root / name} is a symbolic link, not a version")
     arrays.verify(root / name, manifest.files)
+    open_vectors(root, manifest)
     return manifest
 
 

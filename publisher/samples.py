@@ -65,7 +65,7 @@ def queries(model: TwoTower, events: EventSchema, histories: Histories) -> Encod
     known = Known(
         users=users,
         user_column=events.user,
-        ids_in=lambda table: model.tables[table].vocabulary.keys[1:],
+        ids_in=lambda table: model.looked_up(table).known,
         history=lambda length: histories.of(users, length=length),
     )
     return {feature.name: feature.sample(known) for feature in model.spec.query}
@@ -123,7 +123,7 @@ def _user_pool(model: TwoTower, events: EventSchema, histories: Histories) -> Ke
     if len(histories.users):
         return histories.users
     tables = [each.table for each in model.spec.lookups("query") if each.is_id(events.user)]
-    return model.tables[tables[0]].vocabulary.keys[1:] if tables else np.zeros(0, np.uint64)
+    return model.looked_up(tables[0]).known if tables else np.zeros(0, np.uint64)
 
 
 def _matrix(array: npt.NDArray[np.generic], kind: np.dtype[Number]) -> npt.NDArray[Number]:

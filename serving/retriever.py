@@ -117,8 +117,8 @@ class Retriever:
         """Whether the tables that are read by user id, or the histories, have this one."""
         if self.version.histories.knows(user)[0]:
             return True
-        tables = [self.version.model.tables[name] for name in self._user_tables]
-        return any(table.vocabulary.rows_of(user)[0] for table in tables)
+        tables = [self.version.model.looked_up(name) for name in self._user_tables]
+        return any(table.rows_of(user)[0] for table in tables)
 
     def _query(
         self, request: RecommendRequest, user: pa.Array, keys: Keys

@@ -19,6 +19,7 @@ from pydantic_core import to_json
 
 from twintide import events, features, losses, towers
 from twintide.config import Deployment
+from twintide.modelspec import TableSpec
 
 PAGE = Path(__file__).parents[1] / "docs" / "configuration.md"
 HEAD = """\
@@ -69,6 +70,8 @@ def _sections() -> dict[str, type[BaseModel]]:
 
 
 def _kinds() -> Iterator[str]:
+    yield f"### Tables\n\nEach entry of `model.tables`. {_paragraph(TableSpec.__doc__)}\n"
+    yield _table("", TableSpec)
     yield "### Features\n\nEach entry of `model.query` and `model.candidate` has a `kind`.\n"
     yield from _each_of(features.Feature)
     yield "### Towers\n\nEach of `model.tower`, `query_tower` and `candidate_tower` has a `kind`.\n"
@@ -140,6 +143,7 @@ _NAMES: dict[Any, str] = {
     get_args(towers.AnyTower)[0]: "a tower",
     get_args(losses.AnyLoss)[0]: "a loss",
     events.ZoneName: "IANA name",
+    TableSpec: "a table",
 }
 
 

@@ -6,7 +6,7 @@ ID tables only, no dense weight and no side table is even in reach of an optimiz
 """
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -27,9 +27,10 @@ from trainer.rows import Incidence, RowOptimizer, incidence_of
 from twintide.arrays import Arrays
 from twintide.errors import Refused
 from twintide.features.kind import SIDES, Side
-from twintide.model.two_tower import PooledRows, TwoTower, best_device
+from twintide.model.two_tower import NO_VECTORS, PooledRows, TwoTower, best_device
 from twintide.modelspec import ModelSpec
 from twintide.ragged import Encoded, Ids
+from twintide.vectorstore import Vectors
 
 READ_AHEAD = 4
 
@@ -63,8 +64,10 @@ class Learner:
         self._loss = function_of(model.spec.loss)
 
     @classmethod
-    def untrained(cls, spec: ModelSpec, *, seed: int) -> "Learner":
-        model = TwoTower.untrained(spec, seed=seed, device=best_device())
+    def untrained(
+        cls, spec: ModelSpec, *, seed: int, vectors: Mapping[str, Vectors] = NO_VECTORS
+    ) -> "Learner":
+        model = TwoTower.untrained(spec, seed=seed, device=best_device(), vectors=vectors)
         optimizers = {name: RowOptimizer(table) for name, table in model.tables.items()}
         return cls(
             model,
@@ -218,9 +221,11 @@ class Learner:
         return self.model.arrays() | accumulators | self._dense.arrays() | self.estimator.arrays()
 
     @classmethod
-    def from_arrays(cls, spec: ModelSpec, arrays: Arrays) -> "Learner":
+    def from_arrays(
+        cls, spec: ModelSpec, arrays: Arrays, *, vectors: Mapping[str, Vectors] = NO_VECTORS
+    ) -> "Learner":
         """What `arrays` gave. Raises Corrupt where it does not fit the spec."""
-        model = TwoTower.from_arrays(spec, arrays, device=best_device())
+        model = TwoTower.from_arrays(spec, arrays, device=best_device(), vectors=vectors)
         optimizers = {
             name: RowOptimizer(
                 table, torch.from_numpy(arrays[f"optimizer.rows.{name}"].copy()).to(model.device)

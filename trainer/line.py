@@ -13,6 +13,7 @@ from twintide.checkpoints import CheckpointManifest
 from twintide.config import Deployment
 from twintide.errors import Refused
 from twintide.slices import fingerprint_of
+from twintide.vectorstore import VectorsRefs
 
 
 def newest_nightly(checkpoints: Sequence[CheckpointManifest]) -> CheckpointManifest | None:
@@ -45,11 +46,30 @@ def check_same_declaration(deployment: Deployment, parent: CheckpointManifest) -
     """
     before = fingerprint_of(parent.events, parent.model)
     now = fingerprint_of(deployment.events, deployment.model)
-    if (parent.model, before) == (deployment.model, now):
+    models = parent.model.placeless(), deployment.model.placeless()
+    if models[0] == models[1] and before == now:
         return
-    what = "another model" if parent.model != deployment.model else "other events"
+    what = "another model" if models[0] != models[1] else "other events"
     raise Refused(
         f"checkpoint {parent.name} was trained for {what} than the configuration declares",
         hint="the new declaration begins anew, from the same shards: give it a data_dir of its own "
         f"and `folders: {{shards: {deployment.shards_dir}}}`, and run `twintide train nightly`",
     )
+
+
+def check_same_widths(
+    deployment: Deployment, parent: CheckpointManifest, vectors: VectorsRefs
+) -> None:
+    """Whether learning may go on from `parent` with these vectors: other ones may come, but not
+    wider or narrower ones. Raises Refused where it may not.
+    """
+    for table, now in vectors.items():
+        before = parent.vectors.get(table, now)
+        if before.width != now.width:
+            raise Refused(
+                f"the vectors of table {table} have {now.width} numbers now, and checkpoint "
+                f"{parent.name} was trained on vectors of {before.width}",
+                hint=f"bring the file back with vectors of {before.width}; or the new ones begin "
+                "anew, from the same shards: give them a data_dir of their own and "
+                f"`folders: {{shards: {deployment.shards_dir}}}`, and run `twintide train nightly`",
+            )

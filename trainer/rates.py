@@ -24,7 +24,7 @@ class Rates:
 def nightly_rates(deployment: Deployment) -> Rates:
     """Every table and every dense weight."""
     config = deployment.training.nightly
-    tables = deployment.model.all_table_names()
+    tables = deployment.model.learning_tables()
     return Rates(tables, config.row_learning_rate, config.dense_learning_rate)
 
 
@@ -32,5 +32,5 @@ def hourly_rates(deployment: Deployment) -> Rates:
     """Tables that are looked up by user or item id, and nothing else, by default."""
     config, model = deployment.training.hourly, deployment.model
     if config.learns == "everything":
-        return Rates(model.all_table_names(), config.row_learning_rate, config.dense_learning_rate)
+        return Rates(model.learning_tables(), config.row_learning_rate, config.dense_learning_rate)
     return Rates(model.hourly_tables(deployment.events), config.row_learning_rate, None)

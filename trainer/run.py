@@ -5,7 +5,7 @@ the checkpoint is the one atomic step, and progress lies inside it. A line has o
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from itertools import takewhile
@@ -35,6 +35,7 @@ from twintide.checkpoints import (
 )
 from twintide.clock import Clock, floor_to_minutes, from_unix_ms, iso
 from twintide.config import Deployment
+from twintide.declaration import fitting_towers, misfits
 from twintide.errors import Refused, Retryable
 from twintide.events import EARLIEST_MS
 from twintide.files import exclusive_lock, sweep_temporaries
@@ -42,6 +43,7 @@ from twintide.records import Position
 from twintide.shards import Ledger
 from twintide.slices import Slice, chain_dir, read_chain
 from twintide.telemetry import get_log
+from twintide.vectorstore import VectorsRefs, make_stores, open_stores, store_names, widths_of
 
 log = get_log("trainer")
 
@@ -68,6 +70,7 @@ class _Begun:
     learner: Learner
     state: DerivedState
     position: Position
+    vectors: VectorsRefs
     rows: int = 0
     """Clicks learnt since the parent."""
 
@@ -103,7 +106,9 @@ def hourly(deployment: Deployment, *, clock: Clock, on_step: OnStep | None = Non
                 "the first day set training.hourly.learns: everything, and id_tables again after "
                 "the first nightly",
             )
-        begun = _begin(deployment, parent)
+        # The towers do not learn here, and they know the vectors of the night: these stay.
+        vectors = parent.vectors if parent else _declared_vectors(deployment)
+        begun = _begin(deployment, parent, vectors)
         slicer = Slicer(deployment, begun.state, begun.position, clock=clock)
         sealed = floor_to_minutes(slicer.sealed_until(clock.now()), 1)
         learn_until = sealed - timedelta(minutes=hourly_config.holdback_minutes)
@@ -155,7 +160,8 @@ def nightly(
         last_day = _last_complete(
             deployment, calendar, last_day, asked=day is not None, clock=clock
         )
-        begun = _begin(deployment, parent)
+        vectors = _declared_vectors(deployment)
+        begun = _begin(deployment, parent, vectors)
         slicer = Slicer(deployment, begun.state, begun.position, clock=clock)
         slicer.extend(calendar.end_of(last_day))
         due = [
@@ -262,7 +268,7 @@ def rebuild(deployment: Deployment, name: str, *, into: Path) -> CheckpointManif
         old = load_checkpoint(deployment.checkpoints_dir, parent.name)
         again = _as_parent(parent, base=wanted.base).model_copy(update={"name": name})
         return publish_checkpoint(into, again, arrays=old.arrays, catalogue=old.catalogue)
-    begun = _begin(deployment, parent)
+    begun = _begin(deployment, parent, wanted.vectors)
     slices = _slices_named(deployment, wanted)
     if wanted.day is not None and wanted.kind == "nightly" and slices:
         losses = _learn_shuffled(
@@ -296,19 +302,48 @@ def _slices_named(deployment: Deployment, wanted: CheckpointManifest) -> list[Sl
     return [found[each] for each in wanted.slices]
 
 
-def _begin(deployment: Deployment, parent: CheckpointManifest | None) -> _Begun:
+def _declared_vectors(deployment: Deployment) -> VectorsRefs:
+    """Stores of the files of vectors as they are now. Raises Refused where one does not fit."""
+    events, model = deployment.events, deployment.model
+    made = make_stores(deployment.vectors_dir, model.tables)
+    problems = [
+        *(p for t, ref in made.items() for p in misfits(events, model, t, ref.ids)),
+        *(fitting_towers(model.with_widths(widths_of(made))) if made else ()),
+    ]
+    for problem in problems:
+        raise Refused(str(problem), hint=problem.hint)
+    return made
+
+
+def _heal(deployment: Deployment, vectors: VectorsRefs) -> None:
+    """A store that is missing is made anew, where its file is as it was."""
+    there = store_names(deployment.vectors_dir)
+    if any(ref.name not in there for ref in vectors.values()):
+        with suppress(Refused):
+            _declared_vectors(deployment)
+
+
+def _begin(
+    deployment: Deployment, parent: CheckpointManifest | None, vectors: VectorsRefs
+) -> _Begun:
     """Weights and state of the parent, or fresh ones."""
     torch.set_num_threads(deployment.training.threads)
+    if parent is not None:
+        line.check_same_declaration(deployment, parent)
+        line.check_same_widths(deployment, parent, vectors)
+    model = deployment.model.with_widths(widths_of(vectors))
+    _heal(deployment, vectors)
+    opened = open_stores(deployment.vectors_dir, vectors)
     if parent is None:
-        learner = Learner.untrained(deployment.model, seed=deployment.training.seed)
-        return _Begun(None, learner, DerivedState.empty(deployment), {})
-    line.check_same_declaration(deployment, parent)
+        learner = Learner.untrained(model, seed=deployment.training.seed, vectors=opened)
+        return _Begun(None, learner, DerivedState.empty(deployment), {}, vectors)
     checkpoint = load_checkpoint(deployment.checkpoints_dir, parent.name)
     return _Begun(
         parent,
-        Learner.from_arrays(deployment.model, checkpoint.arrays),
-        DerivedState.from_arrays(deployment.model, checkpoint.arrays, checkpoint.catalogue),
+        Learner.from_arrays(model, checkpoint.arrays, vectors=opened),
+        DerivedState.from_arrays(model, checkpoint.arrays, checkpoint.catalogue),
         dict(parent.position),
+        vectors,
     )
 
 
@@ -429,7 +464,8 @@ def _manifest(
         threads=deployment.training.threads,
         learning_hash=deployment.learning_hash(),
         events=deployment.events,
-        model=deployment.model,
+        model=begun.learner.model.spec,
+        vectors=begun.vectors,
     )
 
 

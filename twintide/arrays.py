@@ -9,6 +9,10 @@ import hashlib
 import io
 import math
 import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from twintide.errors import Corrupt, words_of
-from twintide.files import write_and_fsync
+from twintide.files import write_and_fsync, write_pieces_and_fsync
 from twintide.records import Record
 from twintide.rowgroups import DAMAGED
 
@@ -120,17 +124,84 @@ numpy evaluates a header as Python, and gives memory to whatever shape it names.
 """
 
 
+_LONGEST_HEADER = 1024
+"""Bytes that hold the header of any array that we write."""
+
+
+@dataclass(frozen=True)
+class _Header:
+    """What stands before the numbers of an array."""
+
+    dtype: np.dtype[np.generic]
+    shape: tuple[int, ...]
+    end: int
+    """Where the numbers begin."""
+
+
 def _parse_array(name: str, data: bytes) -> npt.NDArray[np.generic]:
+    header = _parse_header(name, data, length=len(data))
+    try:
+        array: npt.NDArray[np.generic] = np.frombuffer(memoryview(data)[header.end :], header.dtype)
+        return array.reshape(header.shape).copy()
+    except ValueError as error:  # more dimensions than numpy has
+        raise Corrupt(f"{name} is no array: {words_of(error)}") from error
+
+
+def _parse_header(name: str, data: bytes, *, length: int) -> _Header:
+    """`data` are the first bytes of `length`. Raises Corrupt where the rest is no such array."""
     header = _HEADER.match(data)
     if header is None:
         raise Corrupt(f"{name} is no array of numbers as Twintide writes them")
     shape = tuple(int(part) for part in header["shape"].split(b",") if part.strip())
     dtype = np.dtype(header["dtype"].decode())
     stated, size = int.from_bytes(header["length"], "little"), math.prod(shape) * dtype.itemsize
-    if 10 + stated != header.end() or len(data) - header.end() != size:
+    if 10 + stated != header.end() or length - header.end() != size:
         raise Corrupt(f"{name} does not hold the {size} bytes that its shape {shape} asks for")
+    return _Header(dtype, shape, header.end())
+
+
+def write_matrix(
+    folder: Path, name: str, blocks: Iterable[npt.NDArray[np.float32]], *, shape: tuple[int, int]
+) -> Files:
+    """Write float32 rows that come a block at a time, as one array; returns its entry."""
+    sha256, length = hashlib.sha256(), 0
+
+    def pieces() -> Iterator[bytes]:
+        nonlocal length
+        head = io.BytesIO()
+        described = {"descr": "<f4", "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(head, described)
+        for piece in chain([head.getvalue()], (np.ascontiguousarray(b).tobytes() for b in blocks)):
+            sha256.update(piece)
+            length += len(piece)
+            yield piece
+
+    write_pieces_and_fsync(folder / f"{name}.npy", pieces())
+    return {f"{name}.npy": FileEntry(bytes=length, sha256=sha256.hexdigest())}
+
+
+def map_array(folder: Path, name: str, entry: FileEntry) -> npt.NDArray[np.generic]:
+    """An array of a file, mapped read-only: what is not looked at is not read into memory.
+
+    It is hashed as its manifest has it, once by each process for as long as the file is the same.
+    Raises Corrupt.
+    """
+    path = folder / f"{name}.npy"
     try:
-        array: npt.NDArray[np.generic] = np.frombuffer(memoryview(data)[header.end() :], dtype)
-        return array.reshape(shape).copy()
-    except ValueError as error:  # more dimensions than numpy has
-        raise Corrupt(f"{name} is no array: {words_of(error)}") from error
+        if path.is_symlink():
+            raise Corrupt(f"{path} is a symbolic link, not a file of this artifact")
+        stat = path.stat()
+        found = _entry_of(path, stat.st_ino, stat.st_mtime_ns, stat.st_size)
+        if found != entry:
+            raise Corrupt(f"{path} is not what its manifest says: size or sha256 differs")
+        with path.open("rb") as file:
+            header = _parse_header(str(path), file.read(_LONGEST_HEADER), length=stat.st_size)
+            return np.memmap(file, header.dtype, "r", header.end, header.shape)
+    except (OSError, ValueError) as error:
+        raise Corrupt(f"{path} cannot be read: {words_of(error)}") from error
+
+
+@lru_cache(maxsize=256)
+def _entry_of(path: Path, _inode: int, _changed_ns: int, size: int) -> FileEntry:
+    with path.open("rb") as file:
+        return FileEntry(bytes=size, sha256=hashlib.file_digest(file, "sha256").hexdigest())

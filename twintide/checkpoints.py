@@ -30,6 +30,7 @@ from twintide.events import EventSchema
 from twintide.files import publish_folder_once, write_and_fsync
 from twintide.modelspec import ModelSpec
 from twintide.records import CheckpointName, Day, Instant, Position, Record
+from twintide.vectorstore import VectorsRef
 
 CATALOGUE = "catalogue.parquet"
 """One row per item of the item table, in the order of their first clicks: `item_id` and the
@@ -80,6 +81,9 @@ class CheckpointManifest(Record):
     events: EventSchema
     model: ModelSpec
     code_version: str = __version__
+    vectors: dict[str, VectorsRef] = {}  # noqa: RUF012  pydantic gives each record its own
+    """Table -> the fixed vectors that it was trained on; part of its lineage."""
+
     files: Files = {}  # noqa: RUF012  pydantic gives each record its own
 
     @property

@@ -30,6 +30,7 @@ from twintide.errors import Refused
 from twintide.events import EventSchema, TimeUnit, ZoneName
 from twintide.features.item_statistics import MINUTES_OF_A_WEEK
 from twintide.modelspec import ModelSpec
+from twintide.places import OwnPlace, Place
 from twintide.problems import (
     Misconfigured,
     Problem,
@@ -40,6 +41,7 @@ from twintide.problems import (
     told,
 )
 from twintide.shards import ledger_folder
+from twintide.vectorstore import vectors_folder
 
 MIN_TOKEN_CHARACTERS = 16
 _SERVER = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):([0-9]{1,5})")
@@ -105,27 +107,9 @@ def _divides_an_hour(minutes: int) -> int:
     return minutes
 
 
-def _for_no_shell(path: Path) -> Path:
-    if path.parts and path.parts[0].startswith("~"):
-        raise ValueError("only a shell knows what ~ means: write the folder out")
-    return path
-
-
-def _named(path: Path) -> Path:
-    if path.name in {"", ".."}:
-        raise ValueError("must name a folder that holds nothing else")
-    return path
-
-
 Server = Annotated[str, AfterValidator(_server)]
 Variable = Annotated[str, AfterValidator(_variable)]
 Text = Annotated[str, AfterValidator(_text)]
-Place = Annotated[Path, AfterValidator(_for_no_shell)]
-"""A path; a relative one starts at the folder of the configuration file."""
-
-OwnPlace = Annotated[Place, AfterValidator(_named)]
-"""A folder for one kind of artifact."""
-
 Share = Annotated[float, Field(ge=0, le=1)]
 RowRate = Annotated[float, Field(gt=0, le=10)]
 DenseRate = Annotated[float, Field(gt=0, le=1)]
@@ -403,9 +387,15 @@ class FoldersConfig(Config):
     """Versions and what is live, as `versions` below `data_dir`."""
 
     def below(self, data_dir: Path) -> dict[str, Path]:
-        """Where each kind lies; the ledger of the shards lies beside them."""
+        """Where each kind lies; the ledger of the shards and the vectors of the versions lie beside
+        them.
+        """
         places = {name: getattr(self, name) or data_dir / name for name in type(self).model_fields}
-        return places | {"ledger": ledger_folder(places["shards"])}
+        beside = {
+            "ledger": ledger_folder(places["shards"]),
+            "vectors": vectors_folder(places["versions"]),
+        }
+        return places | beside
 
 
 class Deployment(Config):
@@ -449,9 +439,22 @@ class Deployment(Config):
         """Folder of versions and the state of what is live; owned by the publisher."""
         return self.folders.below(self.data_dir)["versions"]
 
+    @property
+    def vectors_dir(self) -> Path:
+        """Beside the versions: stores of fixed vectors, made by the trainer, mapped by servers."""
+        return vectors_folder(self.versions_dir)
+
+    def with_model(self, model: ModelSpec) -> "Deployment":
+        """The same but for the model."""
+        return self.model_copy(update={"model": model})
+
     def learning_hash(self) -> str:
-        """sha256 of all that shapes what is learnt: events, model, training. Part of a lineage."""
-        parts = self.model_dump(mode="json", include={"events", "model", "training"})
+        """sha256 of all that shapes what is learnt: events, model, training. Part of a lineage. It
+        does not depend on where a file of vectors lies; a manifest names its sha256 apart.
+        """
+        parts = self.with_model(self.model.placeless()).model_dump(
+            mode="json", include={"events", "model", "training"}
+        )
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
@@ -612,6 +615,8 @@ def _beside(sections: dict[str, Any], folder: Path) -> dict[str, Any]:
                 key: folder / value for key, value in sections[name] if isinstance(value, Path)
             }
             beside[name] = sections[name].model_copy(update=paths)
+    if "model" in sections:
+        beside["model"] = sections["model"].beside(folder)
     return beside
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from twintide.errors import Corrupt
 from twintide.events import RESERVED_COLUMNS, EventSchema, Value
 from twintide.features.kind import SIDES
-from twintide.modelspec import ModelSpec
+from twintide.modelspec import VECTOR_FILES, WIDEST_LEARNT, ModelSpec, TableSpec
 from twintide.problems import Problem
 
 if TYPE_CHECKING:
@@ -234,9 +234,11 @@ def _towers(model: ModelSpec) -> Problems:
             )
 
 
-def _fitting_towers(model: ModelSpec) -> Problems:
-    """Each side's tower fits what it is given."""
-    for side in SIDES:
+def fitting_towers(model: ModelSpec) -> Problems:
+    """Each side's tower fits what it is given. How wide vectors of a file are is known once it was
+    read; whoever reads it asks again.
+    """
+    for side in (each for each in SIDES if model.is_measured(each)):
         where = f"model.{model.tower_key(side)}"
         reads = (f"model.{side}", "model.embedding_width", "model.tables", "model.output_width")
         for problem in model.tower_of(side).problems(model.shape(side)):
@@ -295,11 +297,7 @@ def _item_id(events: EventSchema, model: ModelSpec) -> Problems:
 
 def _tables(events: EventSchema, model: ModelSpec) -> Problems:
     """Ids of one table meet: a string never has the key of a whole number."""
-    readers: dict[str, dict[str, str]] = defaultdict(dict)
-    for side in SIDES:
-        for feature in model.lookups(side):
-            ids = "strings" if "string" in feature.id_type(events) else "whole numbers"
-            readers[feature.table][f"{side}.{feature.name}"] = ids
+    readers = _readers(events, model)
     for table, kinds in readers.items():
         if len(set(kinds.values())) > 1:
             told = ", ".join(f"{name} by {ids}" for name, ids in kinds.items())
@@ -316,6 +314,75 @@ def _tables(events: EventSchema, model: ModelSpec) -> Problems:
                 f"no feature reads a table {table!r}; they read {', '.join(sorted(readers))}",
                 hint=f"`table: {table}` in a feature, or leave it out",
             )
+
+
+def _readers(events: EventSchema, model: ModelSpec) -> dict[str, dict[str, str]]:
+    """Table -> feature that looks ids up in it -> what these are."""
+    readers: dict[str, dict[str, str]] = defaultdict(dict)
+    for side in SIDES:
+        for feature in model.lookups(side):
+            ids = "strings" if "string" in feature.id_type(events) else "whole numbers"
+            readers[feature.table][f"{side}.{feature.name}"] = ids
+    return readers
+
+
+def misfits(events: EventSchema, model: ModelSpec, table: str, ids: str) -> Problems:
+    """Features that would never find a vector: the file of this table has other ids."""
+    path = model.tables[table].vectors
+    for name, kind in _readers(events, model)[table].items():
+        if kind != ids:
+            yield Problem(
+                f"model.tables.{table}.vectors",
+                f"the ids of {path} are {ids}, and {name} looks {kind} up",
+                hint="write the ids with the type that the column has, or name another column",
+                reads=(f"model.{name}",),
+            )
+
+
+def _vectors(model: ModelSpec) -> Problems:
+    """What a table says of its file fits; learnt rows have none, and fixed ones do not learn."""
+    for name, table in model.tables.items():
+        key = f"model.tables.{name}"
+        if table.vectors is None:
+            if table.width is not None and table.width > WIDEST_LEARNT:
+                yield Problem(
+                    f"{key}.width",
+                    f"must be at most {WIDEST_LEARNT} where rows learn",
+                    "such as 64",
+                )
+            for field in ("ids", "id_column", "vector_column"):
+                if getattr(table, field) != TableSpec.model_fields[field].default:
+                    yield Problem(
+                        f"{key}.{field}",
+                        "is given, but there is no file of vectors",
+                        hint="`vectors:` names it; without one the rows are learnt",
+                    )
+            continue
+        if table.changed_by is not None:
+            yield Problem(
+                f"{key}.changed_by",
+                f"is {table.changed_by}, but fixed vectors never change",
+                hint="leave it out, or leave `vectors` out to have rows that learn",
+            )
+        yield from _files_of_vectors(key, table)
+
+
+def _files_of_vectors(key: str, table: TableSpec) -> Problems:
+    suffix = Path(table.vectors or "").suffix
+    if suffix not in VECTOR_FILES:
+        yield Problem(
+            f"{key}.vectors", f"is none of {', '.join(VECTOR_FILES)}", "write it as Parquet"
+        )
+    elif suffix == ".npy" and (table.ids is None or table.ids.suffix != ".npy"):
+        yield Problem(
+            f"{key}.ids",
+            "must name a .npy of ids: a .npy of vectors holds none",
+            hint="or write both into one .npz, or a Parquet file",
+        )
+    elif suffix != ".npy" and table.ids is not None:
+        yield Problem(
+            f"{key}.ids", f"is given, but a {suffix} holds its ids itself", "leave it out"
+        )
 
 
 def _file_columns(events: EventSchema, data_file: "DataFileConfig") -> Problems:
@@ -390,13 +457,14 @@ _RULES: tuple[tuple[tuple[str, ...], Callable[..., Problems]], ...] = (
     (("events",), _roles),
     (("events",), _positive),
     (("model",), _towers),
-    (("model",), _fitting_towers),
+    (("model",), fitting_towers),
     (("model",), _loss),
     (("model", "training"), _negatives),
     (("events", "model"), _item_id),
     (("events", "model"), _feature_columns),
     (("events", "model"), _tables),
     (("events", "model"), _reward),
+    (("model",), _vectors),
     (("events", "data_file"), _file_columns),
     (("shards", "training"), _holdback),
     (("publishing",), _gate),

@@ -9,7 +9,7 @@ import fcntl
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
@@ -161,14 +161,27 @@ def exclusive_lock(path: Path, *, who: str, wait_seconds: float = 0.0) -> Iterat
 
 def write_and_fsync(path: Path, data: bytes) -> None:
     """Write a new file and wait until the disk has it."""
+    write_pieces_and_fsync(path, [data])
+
+
+def write_pieces_and_fsync(path: Path, pieces: Iterable[bytes]) -> None:
+    """The same for what is too large to be held at once."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
     try:
-        view = memoryview(data)
-        while view:
-            view = view[os.write(descriptor, view) :]
+        for piece in pieces:
+            view = memoryview(piece)
+            while view:
+                view = view[os.write(descriptor, view) :]
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def mark_used(path: Path) -> None:
+    """Make a file or folder as young as one that was made now: who cleans up sees that somebody
+    wants it.
+    """
+    os.utime(path)
 
 
 def check_writable(folder: Path) -> None:

@@ -1,6 +1,7 @@
 """The `model:` of a declaration: what a two-tower model sees, its tables, its towers, its loss."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -10,22 +11,49 @@ from twintide.features import Feature
 from twintide.features.item_statistics import ItemStatistics
 from twintide.features.kind import SIDES, Kind, LookedUp, Name, Side
 from twintide.losses import AnyLoss, Softmax
+from twintide.places import Place as FilePlace
 from twintide.reward import Reward
 from twintide.towers import AnyTower, Dnn, Place, Shape, Tower
 
+WIDEST = 4096
+"""Numbers in one fixed vector."""
+
+WIDEST_LEARNT = 1024
+"""Numbers in one row that learns."""
+
+VECTOR_FILES = (".parquet", ".npz", ".npy")
+"""How a file of fixed vectors may end."""
+
 
 class TableSpec(BaseModel):
-    """An embedding table: how wide its rows are, and who changes them."""
+    """A table: how wide its rows are, and who changes them; or fixed vectors out of a file."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    width: Annotated[int, Field(ge=1, le=1024)] | None = None
-    """Numbers in one row; null: as `model.embedding_width` says."""
+    width: Annotated[int, Field(ge=1, le=WIDEST)] | None = None
+    """Numbers in one row, at most 1,024 where rows learn; null: as `model.embedding_width` says, or
+    as wide as the vectors of the file are.
+    """
 
     changed_by: Literal["hourly", "nightly"] | None = None
     """`hourly`: both lines learn its rows; `nightly`: the nightly retrain only; null: hourly where
-    it is looked up by user or item id, else nightly.
+    it is looked up by user or item id, else nightly. Fixed vectors are changed by nobody.
     """
+
+    vectors: FilePlace | None = None
+    """A file of fixed vectors by id: Parquet, `.npz`, or `.npy` with `ids`. They never learn, and
+    an id that the file lacks is the zero vector. What the file holds when a night begins is what
+    that night and its hours use.
+    """
+
+    ids: FilePlace | None = None
+    """The `.npy` that holds the ids of a `.npy` of vectors, one for each row."""
+
+    id_column: Annotated[str, Field(min_length=1)] = "id"
+    """Column of the Parquet file, or array of the `.npz`, that holds the ids."""
+
+    vector_column: Annotated[str, Field(min_length=1)] = "vector"
+    """Column of the Parquet file, or array of the `.npz`, that holds the vectors."""
 
 
 class ModelSpec(BaseModel):
@@ -101,8 +129,49 @@ class ModelSpec(BaseModel):
         return sum(feature.width(self.table_width) for feature in features)
 
     def table_width(self, table: str) -> int:
-        """Numbers in one row of a table."""
-        return self.tables.get(table, _PLAIN_TABLE).width or self.embedding_width
+        """Numbers in one row of a table. That of fixed vectors must have been read off the file:
+        see `with_widths`.
+        """
+        spec = self.tables.get(table, _PLAIN_TABLE)
+        if spec.vectors is not None and spec.width is None:
+            raise RuntimeError(f"the width of the vectors of table {table} is not known yet")
+        return spec.width or self.embedding_width
+
+    def vector_tables(self) -> tuple[str, ...]:
+        """Tables of fixed vectors."""
+        return tuple(name for name, table in self.tables.items() if table.vectors is not None)
+
+    def is_measured(self, side: Side) -> bool:
+        """Whether the width of each table that a side reads is known."""
+        read = [self.tables.get(name, _PLAIN_TABLE) for name in self.table_names(side)]
+        return all(table.vectors is None or table.width is not None for table in read)
+
+    def with_widths(self, widths: Mapping[str, int | None]) -> "ModelSpec":
+        """With fixed vectors of these widths, wherever their file lies: as manifests have it. What
+        stands for the file is the table's own name.
+        """
+        tables = dict(self.tables)
+        for name, width in widths.items():
+            tables[name] = TableSpec(vectors=Path(f"{name}.parquet"), width=width)
+        return self.model_copy(update={"tables": tables})
+
+    def placeless(self) -> "ModelSpec":
+        """With nothing that depends on files of vectors: the same before and after one is read."""
+        return self.with_widths(dict.fromkeys(self.vector_tables()))
+
+    def beside(self, folder: Path) -> "ModelSpec":
+        """With relative paths counted from a folder."""
+        tables = {
+            name: table.model_copy(
+                update={
+                    key: folder / path
+                    for key in ("vectors", "ids")
+                    if (path := getattr(table, key)) is not None
+                }
+            )
+            for name, table in self.tables.items()
+        }
+        return self.model_copy(update={"tables": tables})
 
     def tower_key(self, side: Side) -> Literal["tower", "query_tower", "candidate_tower"]:
         """The key that declares the tower of a side."""
@@ -132,9 +201,11 @@ class ModelSpec(BaseModel):
         """Tables that a side reads, in order of first use."""
         return tuple(dict.fromkeys(feature.table for feature in self.lookups(side)))
 
-    def all_table_names(self) -> tuple[str, ...]:
-        """Tables that either side reads, in order of first use."""
-        return tuple(dict.fromkeys((*self.table_names("query"), *self.table_names("candidate"))))
+    def learning_tables(self, sides: tuple[Side, ...] = SIDES) -> tuple[str, ...]:
+        """Tables whose rows learn, of those that these sides read, in order of first use."""
+        fixed = self.vector_tables()
+        read = dict.fromkeys(name for side in sides for name in self.table_names(side))
+        return tuple(name for name in read if name not in fixed)
 
     def hourly_tables(self, events: EventSchema) -> tuple[str, ...]:
         """Tables that an hourly pass may change: those looked up by user or item id, where the
@@ -142,15 +213,19 @@ class ModelSpec(BaseModel):
         """
         lookups = (*self.lookups("query"), *self.lookups("candidate"))
         of_ids = {feature.table for feature in lookups if feature.is_of_users_or_items(events)}
-        return tuple(name for name in self.all_table_names() if self._is_hourly(name, of_ids))
+        return tuple(name for name in self.learning_tables() if self._is_hourly(name, of_ids))
 
     def _is_hourly(self, table: str, of_ids: set[str]) -> bool:
         said = self.tables.get(table, _PLAIN_TABLE).changed_by
         return table in of_ids if said is None else said == "hourly"
 
     def item_feature(self, events: EventSchema) -> LookedUp:
-        """The candidate's item id; its table has a row for every item of the catalogue."""
-        return next(f for f in self.lookups("candidate") if f.is_id(events.item))
+        """The candidate's item id; its table has a row for every item of the catalogue, where it is
+        one that learns: such a one is preferred.
+        """
+        of_items = [f for f in self.lookups("candidate") if f.is_id(events.item)]
+        learning = [f for f in of_items if f.table in self.learning_tables()]
+        return (learning or of_items)[0]
 
     def histories(self) -> tuple[Feature, ...]:
         """Features of what the user clicked before."""

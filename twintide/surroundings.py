@@ -6,13 +6,17 @@ Only looks: nothing is made or changed.
 import errno
 import os
 import ssl
+from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from twintide import config, declaration
 from twintide.config import FoldersConfig, KafkaConfig, ServingConfig
-from twintide.errors import Refused
+from twintide.errors import Refused, TwintideError
+from twintide.events import EventSchema
+from twintide.modelspec import ModelSpec
 from twintide.problems import Problem, told
+from twintide.vectorfile import opened
 
 Problems = Iterator[Problem]
 
@@ -62,6 +66,8 @@ def _folders(data_dir: Path, folders: FoldersConfig) -> Problems:
     """Each folder must be one that can be written to, or be made where it is not."""
     told: set[str] = set()
     for name, path in folders.below(data_dir).items():
+        if name == "vectors":  # made where a table asks for it only: see `_vectors`
+            continue
         key = f"folders.{name}" if getattr(folders, name, None) else "data_dir"
         reason = _unusable(path)
         if reason and key not in told:
@@ -77,6 +83,27 @@ def _apart(data_dir: Path, folders: FoldersConfig) -> Problems:
         if name in FoldersConfig.model_fields
     }
     yield from declaration.folders_apart(data_dir.resolve(), FoldersConfig(**places))
+
+
+def _vectors(events: EventSchema, model: ModelSpec) -> Problems:
+    """Each file of vectors is read whole, as training will read it."""
+    widths: dict[str, int | None] = {}
+    for name in model.vector_tables():
+        try:
+            with opened(model.tables[name]) as file:
+                deque(file.blocks(), maxlen=0)
+                yield from declaration.misfits(events, model, name, file.id_kind)
+                widths[name] = file.width
+        except TwintideError as error:
+            yield Problem(f"model.tables.{name}.vectors", error.message, error.hint)
+    if widths:
+        yield from declaration.fitting_towers(model.with_widths(widths))
+
+
+def _room_for_vectors(data_dir: Path, folders: FoldersConfig, model: ModelSpec) -> Problems:
+    if model.vector_tables() and (reason := _unusable(folders.below(data_dir)["vectors"])):
+        key = "folders.versions" if folders.versions else "data_dir"
+        yield Problem(key, reason, "fixed vectors are stored beside the versions")
 
 
 def _unusable(path: Path) -> str | None:
@@ -99,4 +126,6 @@ _LOOKS: tuple[tuple[tuple[str, ...], Callable[..., Problems]], ...] = (
     (("serving",), _token),
     (("data_dir", "folders"), _folders),
     (("data_dir", "folders"), _apart),
+    (("events", "model"), _vectors),
+    (("data_dir", "folders", "model"), _room_for_vectors),
 )

@@ -18,6 +18,7 @@ from twintide.errors import Corrupt, Refused
 from twintide.events import EventSchema
 from twintide.modelspec import ModelSpec
 from twintide.records import CheckpointName, Instant, Position, Record, Sealed
+from twintide.vectorstore import Vectors, VectorsRef, open_read, vectors_folder
 
 INDEX = "index.faiss"
 ITEM_IDS = "items.parquet"
@@ -71,6 +72,11 @@ class VersionManifest(Sealed):
     learning_hash: str
     gate: GateReport
     code_version: str = __version__
+    vectors: dict[str, VectorsRef] = {}  # noqa: RUF012  pydantic gives each record its own
+    """Table -> the fixed vectors that it holds, as the checkpoint has them. Those that the query
+    tower reads must be there to serve it.
+    """
+
     files: Files
 
 
@@ -156,6 +162,15 @@ def read_version_manifest(root: Path, name: str) -> VersionManifest:
     if manifest.name != name:
         raise Corrupt(f"{path} describes {manifest.name}, not {name}")
     return manifest
+
+
+def open_vectors(root: Path, manifest: VersionManifest) -> dict[str, Vectors]:
+    """The fixed vectors that its query tower reads; they lie beside the versions. Raises Corrupt
+    where they are not there, or are not as they were written.
+    """
+    return open_read(
+        vectors_folder(root), manifest.model, manifest.vectors, sides=("query",), who=manifest.name
+    )
 
 
 def _no_version(root: Path, name: str) -> Refused:

@@ -25,6 +25,7 @@ OWNER_OF = {
     "slices": "scheduler",
     "checkpoints": "scheduler",
     "versions": "scheduler",
+    "vectors": "scheduler",
     "curves": "scheduler",
 }
 CONFIG = "/etc/twintide/twintide.yaml"
@@ -84,6 +85,8 @@ def test_every_folder_of_the_deployment_lies_on_a_volume() -> None:
         (deployment.slices_dir, "scheduler"),
         (deployment.checkpoints_dir, "scheduler"),
         (deployment.versions_dir, "scheduler"),
+        (deployment.vectors_dir, "scheduler"),
+        (deployment.vectors_dir, "server"),
         (curves_dir(deployment), "scheduler"),
     ):
         mounts = [Path(mount.split(":")[1]) for mount in own[owner]["volumes"]]

@@ -53,7 +53,7 @@ def drafted(deployment: Deployment) -> Drafted:
     def draft(**changes: object) -> Draft:
         manifest = made.add_checkpoint(deployment, next(numbers), **changes)  # type: ignore[arg-type]
         loaded = load_checkpoint(deployment.checkpoints_dir, manifest.name)
-        return draft_of(loaded, deployment.publishing)
+        return draft_of(loaded, deployment.publishing, vectors_dir=deployment.vectors_dir)
 
     return draft
 

@@ -185,7 +185,9 @@ def test_a_version_whose_publisher_died_before_promoting_is_taken_up(line: Line)
     """It is promoted as it is, not built again."""
     name = line.train()
     draft = draft_of(
-        load_checkpoint(line.deployment.checkpoints_dir, name), line.deployment.publishing
+        load_checkpoint(line.deployment.checkpoints_dir, name),
+        line.deployment.publishing,
+        vectors_dir=line.deployment.vectors_dir,
     )
     publish_version(line.root, "v000001", draft, gate=GateReport(passed=True))
 

@@ -152,7 +152,7 @@ def test_every_table_of_every_kind_has_learnt(line: Line) -> None:
     """No feature is carried along without a gradient."""
     nightly = line.load("nightly-000001").arrays
 
-    for name in line.deployment.model.all_table_names():
+    for name in line.deployment.model.learning_tables():
         assert np.any(nightly[f"optimizer.rows.{name}"][1:] != 0), name
 
 

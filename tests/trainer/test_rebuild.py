@@ -38,7 +38,9 @@ def test_every_checkpoint_and_its_version_are_made_again_from_their_lineage(
     assert len(made) == 7
     assert again == made
     draft = draft_of(
-        load_checkpoint(tmp_path / "again", version.checkpoint), line.deployment.publishing
+        load_checkpoint(tmp_path / "again", version.checkpoint),
+        line.deployment.publishing,
+        vectors_dir=line.deployment.vectors_dir,
     )
     rebuilt = publish_version(tmp_path / "versions", version.name, draft, gate=version.gate)
     assert rebuilt == version

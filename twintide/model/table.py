@@ -36,6 +36,19 @@ class Table:
         """[rows, width], a view: what is written to it is learnt."""
         return self._weights[: len(self)]
 
+    @property
+    def known(self) -> Keys:
+        """The keys that it has a row for."""
+        return self.vocabulary.keys[1:]
+
+    def rows_of(self, keys: Keys) -> Rows:
+        """int64 [n]: the row of each key, the default row for one that it does not know."""
+        return self.vocabulary.rows_of(keys)
+
+    def gathered(self, rows: Rows) -> tuple[Tensor, Tensor]:
+        """Row numbers, and the weights [R, width] that these number."""
+        return torch.from_numpy(rows).to(self._weights.device), self.weights
+
     def grow(self, keys: Keys) -> Rows:
         """Give new ids a row with its first values; returns the new rows' numbers."""
         rows = self.vocabulary.add(keys)

@@ -4,7 +4,9 @@ The vectors that leave here are made for an inner-product index: a candidate is 
 temperature) and a query is (q, 1), so that one product orders items as the training score does.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
@@ -14,14 +16,17 @@ from torch.nn import functional as F
 
 from twintide.errors import Corrupt, words_of
 from twintide.features.kind import Side
+from twintide.model.fixed import FixedTable
 from twintide.model.scales import Scales
 from twintide.model.table import Table
 from twintide.model.towers import Towers
 from twintide.model.vocabulary import Rows, Vocabulary
 from twintide.modelspec import ModelSpec
 from twintide.ragged import Encoded, Ids, Numbers
+from twintide.vectorstore import Vectors
 
 Arrays = dict[str, npt.NDArray[np.generic]]
+NO_VECTORS: Mapping[str, Vectors] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -43,7 +48,15 @@ def best_device() -> torch.device:
 class TwoTower:
     """Tables and towers together. The towers are in eval mode; a learner alone switches that."""
 
-    def __init__(self, spec: ModelSpec, tables: dict[str, Table], towers: Towers) -> None:
+    def __init__(
+        self,
+        spec: ModelSpec,
+        tables: dict[str, Table],
+        towers: Towers,
+        *,
+        fixed: Mapping[str, FixedTable] = MappingProxyType({}),
+    ) -> None:
+        """`tables` learn, `fixed` never do; no name is in both."""
         self.spec = spec
         self.tables = tables
         self.towers = towers.eval()
@@ -52,18 +65,35 @@ class TwoTower:
             for side, feature in spec.all_features()
             if feature.is_standardised()
         )
+        self.fixed = fixed
 
     @classmethod
-    def untrained(cls, spec: ModelSpec, *, seed: int, device: torch.device) -> "TwoTower":
-        """Empty tables, and towers whose first weights are a function of the seed."""
+    def untrained(
+        cls,
+        spec: ModelSpec,
+        *,
+        seed: int,
+        device: torch.device,
+        vectors: Mapping[str, Vectors] = NO_VECTORS,
+    ) -> "TwoTower":
+        """Empty tables, and towers whose first weights are a function of the seed.
+
+        `vectors` are those of the tables of fixed vectors that the sides to be applied read.
+        """
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             towers = Towers(spec).to(device)
         tables = {
             name: Table.empty(spec.table_width(name), device=device)
-            for name in spec.all_table_names()
+            for name in spec.learning_tables()
         }
-        return cls(spec, tables, towers)
+        fixed = {name: FixedTable(each, device=device) for name, each in vectors.items()}
+        return cls(spec, tables, towers, fixed=fixed)
+
+    def looked_up(self, table: str) -> Table | FixedTable:
+        """What features look up under this name."""
+        found = self.tables.get(table)
+        return self.fixed[table] if found is None else found
 
     @property
     def device(self) -> torch.device:
@@ -74,7 +104,7 @@ class TwoTower:
         """Each id feature's keys as rows of its table; ids that it does not know are row 0."""
         return {
             feature.name: PooledRows(
-                rows=self.tables[feature.table].vocabulary.rows_of(ids.keys),
+                rows=self.looked_up(feature.table).rows_of(ids.keys),
                 offsets=ids.offsets,
                 pooling=feature.pools(),
                 weights=ids.weights,
@@ -88,7 +118,7 @@ class TwoTower:
         parts = {}
         with torch.no_grad():
             for feature in self.spec.lookups(side):
-                parts[feature.name] = self._bags(self.tables[feature.table], rows[feature.name])
+                parts[feature.name] = self._bags(self.looked_up(feature.table), rows[feature.name])
             for name, values in encoded.items():
                 if isinstance(values, Numbers):
                     scaled = self.scales.scaled(_scale(side, name), values.values)
@@ -102,15 +132,15 @@ class TwoTower:
             if isinstance(values, Numbers):
                 self.scales.observe(_scale(side, name), values)
 
-    def _bags(self, table: Table, pooled: PooledRows) -> Tensor:
-        rows = torch.from_numpy(pooled.rows).to(self.device)
+    def _bags(self, table: Table | FixedTable, pooled: PooledRows) -> Tensor:
+        rows, weights = table.gathered(pooled.rows)
         if pooled.weights is None and _is_one_each(pooled):
-            return F.embedding(rows, table.weights)
+            return F.embedding(rows, weights)
         offsets = torch.from_numpy(pooled.offsets[:-1]).to(self.device)
         if pooled.weights is None:
-            return F.embedding_bag(rows, table.weights, offsets, mode=pooled.pooling)
+            return F.embedding_bag(rows, weights, offsets, mode=pooled.pooling)
         counts = torch.from_numpy(pooled.weights).to(self.device)
-        return F.embedding_bag(rows, table.weights, offsets, mode="sum", per_sample_weights=counts)
+        return F.embedding_bag(rows, weights, offsets, mode="sum", per_sample_weights=counts)
 
     def query_vectors(self, encoded: Encoded) -> npt.NDArray[np.float32]:
         """float32 [B, D + 1]: what is searched with."""
@@ -139,7 +169,8 @@ class TwoTower:
         return np.concatenate(found)
 
     def arrays(self, sides: tuple[Side, ...] = ("query", "candidate")) -> Arrays:
-        """All weights by name, as they are written to disk: `dense.…`, `table.<name>.weights|keys`.
+        """All that learns by name, as it is written to disk: `dense.…`,
+        `table.<name>.weights|keys`.
 
         With one side only: what that tower needs, as a version carries it for the server.
         """
@@ -151,18 +182,25 @@ class TwoTower:
         for name, tensor in self.towers.state_dict().items():
             if _belongs_to(name, sides):
                 found[f"dense.{name}"] = tensor.detach().cpu().numpy()
-        for name in dict.fromkeys(table for side in sides for table in self.spec.table_names(side)):
+        for name in self.spec.learning_tables(sides):
             found[f"table.{name}.weights"] = self.tables[name].weights.detach().cpu().numpy()
             found[f"table.{name}.keys"] = self.tables[name].vocabulary.keys
         return found
 
     @classmethod
-    def from_arrays(cls, spec: ModelSpec, arrays: Arrays, *, device: torch.device) -> "TwoTower":
+    def from_arrays(
+        cls,
+        spec: ModelSpec,
+        arrays: Arrays,
+        *,
+        device: torch.device,
+        vectors: Mapping[str, Vectors] = NO_VECTORS,
+    ) -> "TwoTower":
         """What `arrays` gave; tables and towers of a side that is not there stay untrained.
 
         Raises Corrupt where names or shapes do not fit the spec.
         """
-        model = cls.untrained(spec, seed=0, device=device)
+        model = cls.untrained(spec, seed=0, device=device, vectors=vectors)
         model.scales.load(arrays)
         try:
             dense = {
@@ -175,7 +213,7 @@ class TwoTower:
                 raise Corrupt(
                     f"the weights hold {unexpected}, which the declared model does not have"
                 )
-            for name in spec.all_table_names():
+            for name in spec.learning_tables():
                 if f"table.{name}.keys" in arrays:
                     keys, weights = arrays[f"table.{name}.keys"], arrays[f"table.{name}.weights"]
                     if weights.shape != (len(keys), spec.table_width(name)):
