@@ -63,6 +63,8 @@ def test_a_click_may_be_an_amount(make_line: MakeLine) -> None:
     amounts = pa.array([0.4, 0.5, None, 3.0, float("nan")])
 
     assert enough.holds(amounts).to_pylist() == [False, True, False, True, False]
-    line = make_line({"events": {"positive": {"column": "watch_seconds", "at_least": 0.5}}})
+    line = make_line(
+        {"events": {"positive": {"column": "watch_seconds", "equals": None, "at_least": 0.5}}}
+    )
     night = line.night(0)
     assert 0.4 < night.manifest.rows / EVENTS_PER_DAY < 0.6
