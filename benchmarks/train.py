@@ -60,15 +60,20 @@ def main() -> None:
         show(f"batches of {batch_rows} clicks", times, beside="peer")
 
 
-def in_turns(contestants: dict[str, Callable[[], None]], *, rounds: int) -> dict[str, list[float]]:
+def in_turns(
+    contestants: dict[str, Callable[[], None]],
+    *,
+    rounds: int,
+    seconds: Callable[[], float] = monotonic_seconds,
+) -> dict[str, list[float]]:
     """Clicks a second of each contestant in each round; one more round warms up."""
     times: dict[str, list[float]] = {name: [] for name in contestants}
     for round_number in range(rounds + 1):
         for name, run in contestants.items():
-            began = monotonic_seconds()
+            began = seconds()
             run()
             if round_number:
-                times[name].append(CLICKS / (monotonic_seconds() - began))
+                times[name].append(CLICKS / (seconds() - began))
     return times
 
 

@@ -108,7 +108,10 @@ def _model(rng: random.Random, columns: dict[str, str]) -> dict[str, Any]:
     return {
         **features,
         "embedding_width": rng.choice([4, 16]),
-        "tower": {"kind": "dnn", "hidden": rng.choice([[], [16], [32, 16]])},
+        "tower": _tower(rng),
+        "query_tower": _tower(rng) if rng.random() < 0.2 else None,
+        "similarity": rng.choice(["cosine", "dot"]),
+        "temperature_learnt": rng.random() < 0.5,
         "output_width": rng.choice([8, 16]),
         "temperature": rng.choice([0.01, 0.05, 1.0, 10.0]),
         "popularity_bias": rng.random() < 0.5,
@@ -127,6 +130,23 @@ def _loss(rng: random.Random) -> dict[str, Any]:
     }
     kind = _mostly(rng, ["softmax"] * 4 + ["bce", "hinge", "logistic", "bpr"], own)
     return {"kind": kind, **own[kind]}
+
+
+def _tower(rng: random.Random) -> dict[str, Any]:
+    residual = "item" if rng.random() < 0.02 else None  # which one side never sees
+    tower = {
+        "hidden": rng.choice([[], [16], [32, 16]]),
+        "activation": rng.choice(["relu", "gelu", "tanh"]),
+        "batch_norm": rng.random() < 0.3,
+        "dropout": rng.choice([0.0, 0.0, 0.5]),
+        "feature_weights": rng.choice([None, None, {"kind": "senet", "reduction_ratio": 2}]),
+        "output_activation": rng.choice(["linear", "tanh"]),
+        "residual": residual,
+    }
+    if rng.random() < 0.7:
+        return {"kind": "dnn", **tower}
+    crossed = {"structure": rng.choice(["parallel", "stacked"]), "rank": rng.choice([None, 2])}
+    return {"kind": "dcn", "cross_layers": rng.choice([1, 3]), **crossed, **tower}
 
 
 _QUERY = {"sparse": 5, "varlen": 3, "dense": 3, "hour_of_day": 1, "history": 2}
