@@ -66,7 +66,7 @@ def test_items_that_a_product_cannot_tell_apart_are_refused(
     manifest = made.add_checkpoint(deployment, 1, items=ITEMS, model=changed(deployment, change))
     checkpoint = load_checkpoint(deployment.checkpoints_dir, manifest.name)
 
-    draft = draft_of(checkpoint, deployment.publishing)
+    draft = draft_of(checkpoint, deployment.publishing, vectors_dir=deployment.vectors_dir)
 
     reasons = gate.mechanics(draft, None, deployment.publishing.gate)
     assert any("point the same way" in reason for reason in reasons), reasons
