@@ -157,6 +157,38 @@ WRONG: dict[str, tuple[Change, str]] = {
         "model.reward.at_most",
     ),
     "a table nobody reads": (section("model", tables={"itme": {"width": 8}}), "tables.itme"),
+    "rows that learn and are too wide": (
+        section("model", tables={"item": {"width": 2048}}),
+        "tables.item.width",
+    ),
+    "vectors of no kind of file": (
+        section("model", tables={"item": {"vectors": "titles.csv"}}),
+        "tables.item.vectors",
+    ),
+    "a matrix without its ids": (
+        section("model", tables={"item": {"vectors": "titles.npy"}}),
+        "tables.item.ids",
+    ),
+    "ids beside a file that has them": (
+        section("model", tables={"item": {"vectors": "titles.npz", "ids": "ids.npy"}}),
+        "tables.item.ids",
+    ),
+    "fixed vectors that a line changes": (
+        section("model", tables={"item": {"vectors": "a.parquet", "changed_by": "hourly"}}),
+        "tables.item.changed_by",
+    ),
+    "a column of no file": (
+        section("model", tables={"item": {"vector_column": "embedding"}}),
+        "tables.item.vector_column",
+    ),
+    "a place that only a shell knows": (
+        section("model", tables={"item": {"vectors": "~/titles.parquet"}}),
+        "tables.item.vectors",
+    ),
+    "vectors wider than any": (
+        section("model", tables={"item": {"width": 5000, "vectors": "a.parquet"}}),
+        "tables.item.width",
+    ),
     "a table of no width": (section("model", tables={"item": {"width": 0}}), "tables.item.width"),
     "a table that nobody changes": (
         section("model", tables={"item": {"changed_by": "never"}}),
