@@ -184,7 +184,9 @@ def sealed(footer: ShardFooter, rows: RowGroups) -> pa.Buffer:
 
 def _named(kind: pa.DataType) -> str:
     """A file names the elements of a list otherwise than memory does."""
-    return f"list<{kind.value_type}>" if pa.types.is_list(kind) else str(kind)
+    if not pa.types.is_list(kind):
+        return str(kind)
+    return f"list<{kind.value_type}{'' if kind.value_field.nullable else ' not null'}>"
 
 
 def _seal(footer: bytes, columns: pa.Schema) -> bytes:

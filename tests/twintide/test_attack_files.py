@@ -189,6 +189,23 @@ def test_no_flipped_bit_of_a_shard_changes_what_is_read(tmp_path: Path, step: in
     assert refused > len(sound) * 8 / step / 2
 
 
+def test_the_seal_says_whether_the_elements_of_a_list_may_be_null(tmp_path: Path) -> None:
+    """One flipped bit says that they may not: that is damage, and nothing to declare otherwise."""
+    world = World(tmp_path / "shards")
+    path = world.commit(10)
+    sound, metadata = pq.read_table(path), pq.read_metadata(path).metadata
+    kept = {key: metadata[key] for key in (FOOTER_KEY, SEAL_KEY)}
+    never_null = pa.list_(pa.field("element", pa.string(), nullable=False))
+    flipped = sound.set_column(
+        3, sound.schema.field(3).with_type(never_null), sound["tags"].cast(never_null)
+    )
+    path.unlink()
+    pq.write_table(flipped.replace_schema_metadata(kept), path)
+
+    with pytest.raises(Corrupt, match="seal does not fit"):
+        read_events(path, SCHEMA)
+
+
 def test_a_shard_that_is_not_sealed_is_none_of_format_2(tmp_path: Path) -> None:
     """Format 1 had no seal."""
     world = World(tmp_path / "shards")
