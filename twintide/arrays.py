@@ -94,9 +94,12 @@ def parse_arrays(contents: dict[str, bytes]) -> Arrays:
 def parse_table(contents: dict[str, bytes], name: str) -> pa.Table:
     """The Parquet file `name` among the verified bytes. Raises Corrupt where it is none."""
     try:
-        return pq.read_table(pa.BufferReader(contents[name]))
+        table = pq.read_table(pa.BufferReader(contents[name]))
+        _ = table.column_names  # raises where one is no UTF-8
+        table.validate(full=True)  # and this, where a value is none
     except DAMAGED as error:
         raise Corrupt(f"{name} is missing or no table: {words_of(error)}") from error
+    return table
 
 
 def _read_verified_file(folder: Path, name: str, entry: FileEntry) -> bytes:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -130,6 +131,17 @@ def test_any_change_of_a_header_is_read_or_refused(at: int, with_: bytes, cut: i
     except Corrupt:
         return
     assert found.nbytes in {0, 24}
+
+
+@pytest.mark.promise("X1")
+@pytest.mark.parametrize("text", [b"name", b"value"])
+def test_a_table_with_text_that_is_no_utf_8_is_refused(text: bytes) -> None:
+    """In the name of a column it was a UnicodeDecodeError, in a value one at the first answer."""
+    written = pa.BufferOutputStream()
+    pq.write_table(pa.table({"name": ["value"]}), written, compression="none", store_schema=False)
+    odd = bytes(written.getvalue()).replace(text, b"\xf2" + text[1:])
+    with pytest.raises(Corrupt, match="no table"):
+        parse_table({"items.parquet": odd}, "items.parquet")
 
 
 @pytest.mark.promise("X1")
