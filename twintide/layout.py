@@ -20,8 +20,8 @@ from twintide.shardfile import hour_folder
 from twintide.shards import Ledger, Watermark, hour_of, ledger_folder
 
 _MARK = "layout-2"
-_WRITTEN = ("claims", "watermarks", "replays")
-"""Where files are begun: folders that do not grow with the days so far."""
+_GROWS = "quarantine"
+"""The one folder that grows with the days so far; its files are begun beside claims."""
 
 _QUARANTINE = re.compile(r"^_(?P<topic>.+)-\d{5}-\d{20}-[0-9a-f]+\.quarantine\.arrow$")
 
@@ -41,7 +41,7 @@ def make_ready(shards_dir: Path) -> int:
             hint=f"mount the folder above both ({ledger.parent}), or let folders.shards name a "
             "folder one deeper in the volume",
         )
-    swept = sum(sweep_temporaries(ledger / name) for name in _WRITTEN)
+    swept = sweep(ledger)
     if not (ledger / _MARK).exists():
         swept += sweep_temporaries(shards_dir, older_than_seconds=0)
         _move_watermarks(shards_dir)
@@ -50,6 +50,15 @@ def make_ready(shards_dir: Path) -> int:
             remove_folder(shards_dir / "_locks")
         publish_file(ledger / _MARK, b"shards/ holds shards, and nothing else\n")
     return swept
+
+
+def sweep(ledger: Path, *, older_than_seconds: float = 3600.0) -> int:
+    """Remove what crashed writers of the ledger left; returns how much that was."""
+    return sum(
+        sweep_temporaries(folder, older_than_seconds=older_than_seconds)
+        for folder in sorted(ledger.iterdir())
+        if folder.is_dir() and folder.name != _GROWS
+    )
 
 
 def _move_watermarks(shards_dir: Path) -> None:

@@ -114,7 +114,7 @@ class SoakLine:
         self.clock = FastClock.started(root.parent / "clock", at=began_at, factor=factor)
         self._seed = seed
         self._asking = threading.Event()
-        self._rivals = 0
+        self.rivals: list[Supervised] = []
 
     def __enter__(self) -> Self:
         self.kafka.start()
@@ -146,11 +146,12 @@ class SoakLine:
 
     def rival(self) -> Supervised:
         """Another ingest daemon on the same topic and folder, configured a little differently."""
-        self._rivals += 1
         path = self._write_config("rival.yaml", minutes=5)
-        return Supervised(
+        rival = Supervised(
             "ingest", path, self.root.parent / "clock", self.root.parent / "rival.log"
         )
+        self.rivals.append(rival)
+        return rival
 
     def log_of(self, partition: int) -> Path:
         """The segment file that the partition's only copy is written to."""
@@ -223,7 +224,14 @@ class SoakLine:
                     {"kind": "item_statistics", "name": "statistics"},
                 ],
             },
-            "training": {"threads": 1, "hourly": {"learns": "everything", "batch_rows": 128}},
+            "training": {
+                "threads": 1,
+                "hourly": {
+                    "learns": "everything",
+                    "batch_rows": 128,
+                    "holdback_minutes": max(2, minutes),
+                },
+            },
             "serving": {"port": self.port},
         }
         path = self.root.parent / name

@@ -31,7 +31,8 @@ from trainer import run as runs
 from twintide.clock import monotonic_seconds
 from twintide.config import Deployment
 from twintide.jsonrows import parse
-from twintide.shards import Ledger, read_shard
+from twintide.layout import sweep
+from twintide.shards import Ledger, ledger_folder, read_shard
 from twintide.slices import chain_dir, read_chain
 
 DISK_MEGABYTES = 400
@@ -186,7 +187,7 @@ def _judge(line: SoakLine, truth: dict[tuple[int, int], bytes | None], verdict: 
         "memory is flat": _growth(line),
         "no program crashed": [
             f"{each.name} {each.crashes} times"
-            for each in (line.ingest, line.learner, line.server)
+            for each in (line.ingest, line.learner, line.server, *line.rivals)
             if each.crashes
         ],
     }
@@ -251,6 +252,8 @@ def _learnt(deployment: Deployment, ledger: Ledger) -> list[str]:
 
 
 def _leftovers(deployment: Deployment) -> list[str]:
+    """What a start an hour later would not sweep; young temporaries may be of a writer at work."""
+    sweep(ledger_folder(deployment.shards_dir), older_than_seconds=0)
     return [str(path) for path in deployment.data_dir.rglob("*.tmp")]
 
 

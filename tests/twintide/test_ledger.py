@@ -14,7 +14,7 @@ from twintide import files
 from twintide.errors import Corrupt, Refused
 from twintide.layout import make_ready
 from twintide.rowgroups import RowGroups
-from twintide.shards import Ledger, Watermark
+from twintide.shards import Ledger, PartitionTrouble, Watermark
 
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108
 
@@ -259,6 +259,34 @@ def test_what_a_crash_left_of_a_quarantine_file_is_swept(
 
     assert not left.exists()
     assert world.ledger.quarantine_path("00000-q.arrow", NOON).read_bytes() == b"rejected"
+
+
+def test_what_a_crash_left_anywhere_in_the_ledger_is_swept(
+    world: World, touched: list[tuple[str, str]]
+) -> None:
+    """Wherever a file of it is begun, claims, watermarks and troubles alike."""
+    said = PartitionTrouble(
+        topic="clicks",
+        partition=0,
+        what="it is gone",
+        hint="look",
+        needs_operator=True,
+        since=NOON,
+        told_at=NOON,
+    )
+    world.commit()
+    world.ledger.publish_trouble(said)
+    begun = {Path(path) for what, path in touched if what == "open" and path.endswith(".tmp")}
+    for left in begun:
+        left.write_bytes(b"half")
+        os.utime(left, (0, 0))
+
+    assert {left.relative_to(world.ledger.folder).parts[0] for left in begun} >= {
+        "claims",
+        "troubles",
+    }
+    assert make_ready(world.root) == len(begun)
+    assert not any(left.exists() for left in begun)
 
 
 def test_a_shard_may_hold_no_message(world: World) -> None:
