@@ -11,7 +11,6 @@ from twintide.errors import Corrupt, Refused
 from twintide.files import (
     make_folder,
     move_once,
-    publish_file,
     remove_file,
     remove_folder,
     sweep_temporaries,
@@ -20,6 +19,8 @@ from twintide.shardfile import hour_folder
 from twintide.shards import Ledger, Watermark, hour_of, ledger_folder
 
 _MARK = "layout-2"
+"""An empty folder, which is there whole or not at all: shards/ holds shards, and nothing else."""
+
 _GROWS = "quarantine"
 """The one folder that grows with the days so far; its files are begun beside claims."""
 
@@ -48,7 +49,7 @@ def make_ready(shards_dir: Path) -> int:
         _move_quarantine(shards_dir, ledger)
         if (shards_dir / "_locks").is_dir():
             remove_folder(shards_dir / "_locks")
-        publish_file(ledger / _MARK, b"shards/ holds shards, and nothing else\n")
+        make_folder(ledger / _MARK)
     return swept
 
 
