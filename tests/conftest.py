@@ -1,5 +1,6 @@
 import gc
 import os
+import signal
 import socket
 import warnings
 from collections.abc import Iterator
@@ -21,6 +22,9 @@ settings.load_profile("house")
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # In the background of a shell SIGINT is ignored, and so it would be by all that tests start.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     # kafka-python leaves the socket of a connection that was refused to the garbage collector.
     refused = r"ignore:unclosed <socket.*laddr=..0\.0\.0\.0:ResourceWarning"
     config.addinivalue_line("filterwarnings", refused)

@@ -306,7 +306,7 @@ def test_a_partition_of_which_nothing_comes_is_named_and_asked_for_anew(
     """Its leader says that there is more, and the client fetches none of it; after a while it is in
     trouble, which ends when its messages come. The other partition is read all the while.
     """
-    monkeypatch.setattr(reader, "_STALLED_SECONDS", 0.5)
+    monkeypatch.setattr(reader, "STALLED_SECONDS", 0.5)
     monkeypatch.setattr(reader, "_LOOK_SECONDS", 0.2)
     read_from = Source.read_from
     forgotten: list[int] = []
