@@ -17,7 +17,7 @@ from uuid import uuid4
 import pytest
 from kafka import TopicPartition
 
-from streaming import reader
+from streaming import questions, reader
 from streaming.client import admin
 from streaming.local_kafka import LocalKafka
 from streaming.source import Source
@@ -307,7 +307,7 @@ def test_a_partition_of_which_nothing_comes_is_named_and_asked_for_anew(
     trouble, which ends when its messages come. The other partition is read all the while.
     """
     monkeypatch.setattr(reader, "STALLED_SECONDS", 0.5)
-    monkeypatch.setattr(reader, "_LOOK_SECONDS", 0.2)
+    monkeypatch.setattr(questions, "_LOOK_SECONDS", 0.2)
     read_from = Source.read_from
     forgotten: list[int] = []
 
