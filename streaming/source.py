@@ -22,11 +22,13 @@ from streaming import blocks
 from streaming.ask import Asker, Said, TopicState
 from streaming.blocks import Block
 from streaming.client import connection, opened, raise_if_unreachable, translated
+from twintide.clock import monotonic_seconds
 from twintide.config import KafkaConfig
 from twintide.errors import Retryable
 
 _MAX_BLOCKS = 32
 _LOOK_FOR_COORDINATOR_MS = 50
+_AWAY_SECONDS = 5.0
 _FETCH_BYTES = 16 * 1024 * 1024
 """Of one answer of a broker: what is fetched and not yet taken is held beside open shards."""
 
@@ -238,12 +240,19 @@ class Source:
 def _fetch_without_coordinator(consumer: Any) -> None:
     """Let `consumer.poll()` fetch what is ours while the group's coordinator is away: by itself it
     fetches nothing then. Claims keep out whoever owns a partition no longer without knowing it.
+
+    Only once it has been away for some seconds: whoever joins a group, or moves to another
+    coordinator, needs whole polls for that (one of ten members was left without partitions).
     """
     coordinator, own = consumer._coordinator, consumer._subscription  # noqa: SLF001  no other way
     poll = coordinator.poll
+    known_at = monotonic_seconds()
 
     def polled(timeout_ms: float | None = None) -> bool:
+        nonlocal known_at
         if not (coordinator.coordinator_unknown() and own.assigned_partitions()):
+            known_at = monotonic_seconds()
+        if monotonic_seconds() - known_at < _AWAY_SECONDS:
             return bool(poll(timeout_ms=timeout_ms))
         poll(timeout_ms=_LOOK_FOR_COORDINATOR_MS)
         return True
