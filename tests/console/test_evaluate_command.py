@@ -110,6 +110,7 @@ def test_popularity_is_what_plain_counting_says(twintide: Twintide, data: Path) 
         assert hits <= sum(item in possible for item in targets)
 
 
+@pytest.mark.long
 def test_a_plot_is_drawn_and_the_work_folder_goes(twintide: Twintide, data: Path) -> None:
     """What stays is the report and a PNG; with --keep also what they were made from."""
     done = twintide("evaluate", "clicks.parquet", "--policy", "popular-1h", "--out", "here")

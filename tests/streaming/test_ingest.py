@@ -492,6 +492,7 @@ def test_what_nobody_foresaw_is_logged_and_tried_again(
     assert "ZeroDivisionError: not foreseen" in failures[0]["exception"]
 
 
+@pytest.mark.long
 @pytest.mark.promise("S1")
 def test_two_daemons_of_a_group_share_the_partitions_and_take_over(line: NewLine) -> None:
     """One leaves, the other reads on in its place; what was fed meanwhile is stored once."""

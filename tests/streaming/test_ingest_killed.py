@@ -13,6 +13,7 @@ from twintide.clock import monotonic_seconds
 NewLine = Callable[..., Line]
 
 
+@pytest.mark.long
 @pytest.mark.promise("S1")
 @pytest.mark.promise("S3")
 def test_kill_at_every_step_of_a_commit_neither_loses_nor_repeats_an_event(

@@ -30,6 +30,7 @@ def reading(line: Line, column: str) -> dict[str, Any]:
     return NEW_COLUMN | {"model": {"query": [*query, more]}}
 
 
+@pytest.mark.long
 def test_a_new_column_that_nothing_reads_changes_nothing(make_line: MakeLine) -> None:
     """Slices and checkpoints go on as they were, to the byte, and back again as well."""
     line, unchanged = make_line(), make_line()

@@ -162,6 +162,7 @@ def test_the_nightly_epoch_starts_from_yesterdays_nightly_and_sees_each_click_on
     assert max(learnt_rows(line, second.manifest.slices).values()) == 1
 
 
+@pytest.mark.long
 @pytest.mark.promise("T4")
 def test_a_nightly_run_does_not_depend_on_the_hourly_line(make_line: MakeLine) -> None:
     """With and without hourly runs beside it: the same weights, to the byte."""
@@ -208,6 +209,7 @@ def test_the_epoch_is_shuffled_and_takes_every_row_once() -> None:
     assert list(batches[0]) != sorted(batches[0])
 
 
+@pytest.mark.long
 @pytest.mark.promise("T5")
 def test_after_the_hand_over_no_click_is_lost_or_learnt_twice_on_either_line(line: Line) -> None:
     """The next hourly run stands on the new nightly and replays all that came after its day."""
@@ -261,6 +263,7 @@ def test_while_nights_are_made_up_the_hourly_line_stays_where_it_is(line: Line) 
     assert after.manifest.parent == after.manifest.base == "nightly-000006"
 
 
+@pytest.mark.long
 @pytest.mark.promise("T7")
 def test_missed_nights_are_made_up_in_order(make_line: MakeLine) -> None:
     """Two days in one run are the same bytes as a run each day."""

@@ -27,6 +27,7 @@ def learnt_from(folder: Path, events: pa.Table) -> dict[str, bytes]:
     }
 
 
+@pytest.mark.long
 def test_what_was_shown_and_not_clicked_moves_no_bit(tmp_path: Path) -> None:
     """The same clicks among other items shown, and with none of them: the same checkpoints."""
     deployment = deployment_in(tmp_path)

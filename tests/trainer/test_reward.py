@@ -27,6 +27,7 @@ def test_a_click_counts_what_its_reward_says() -> None:
     assert logs == pytest.approx([1, 0, np.log(10), 5, 0, 1])
 
 
+@pytest.mark.long
 def test_clicks_that_all_count_one_are_clicks(make_line: MakeLine) -> None:
     """The same checkpoint to the bit; with rewards that differ, another."""
     without = make_line().night(0).arrays

@@ -126,6 +126,7 @@ def test_a_day_of_23_hours_is_due_when_it_is_over() -> None:
     assert days == [None, date(2026, 3, 28)]
 
 
+@pytest.mark.long
 @pytest.mark.promise("T7")
 def test_missed_days_are_made_up_in_order_and_then_handed_over_and_published(
     scheduled: Scheduled,

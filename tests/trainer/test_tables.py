@@ -26,6 +26,7 @@ def changed(line: Line) -> set[str]:
     }
 
 
+@pytest.mark.long
 @pytest.mark.promise("T3")
 def test_an_hourly_pass_changes_the_tables_that_are_said_to_be_hourly(make_line: MakeLine) -> None:
     """By default those of users and items; a side table joins where it is said, an id table stays
