@@ -1,23 +1,20 @@
 """What a user clicked before an event, the newest of it most."""
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import Field
 
-from twintide.events import EventSchema
-from twintide.features.kind import Known, Side
+from twintide.features.kind import Known
+from twintide.features.remembered import Remembered
 from twintide.features.shapes import WeightedIds
 from twintide.ragged import Ids, newest
 
 
-class DecayedHistory(WeightedIds):
+class DecayedHistory(Remembered, WeightedIds):
     """The items that the user clicked last, before this event, as a weighted mean in which an item
     counts half of one that came `half_life_items` later; derived from the stream.
     """
-
-    derived_from: ClassVar[Literal["histories", "item_clicks"] | None] = "histories"
-    only_tower: ClassVar[tuple[Side, str]] = ("query", "belongs to the user")
 
     kind: Literal["decayed_history"]
     length: Annotated[int, Field(ge=1, le=10_000)] = 50
@@ -25,16 +22,6 @@ class DecayedHistory(WeightedIds):
 
     half_life_items: Annotated[float, Field(ge=0.1, le=10_000)] = 5.0
     """After how many newer items an item counts half."""
-
-    def id_type(self, events: EventSchema) -> str:
-        return events.columns.get(events.item, "int64")
-
-    def is_of_users_or_items(self, events: EventSchema) -> bool:
-        del events
-        return True
-
-    def reach(self) -> int:
-        return self.length
 
     def of_histories(self, histories: Ids) -> Ids:
         ids = newest(histories, self.length)

@@ -8,6 +8,7 @@ import pyarrow.compute as pc
 from pydantic import Field
 
 from twintide.events import EventSchema
+from twintide.features.dense import LARGEST
 from twintide.features.kind import Doubt, Known, spread
 from twintide.features.shapes import WeightedIds
 from twintide.keys import keys_of
@@ -16,7 +17,6 @@ from twintide.ragged import Ids, cut_to, offsets_of, without_missing
 _NUMBER = r"(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
 _ENTRY = rf"^\s*(?P<id>.*[^\s])\s*:\s*(?P<weight>{_NUMBER})\s*$"
 _WHOLE = r"^[+-]?[0-9]{1,18}$"
-_LARGEST = 1e4
 _UNREAD_SHARE = 0.01
 _SAMPLE_LENGTH = 3
 
@@ -65,7 +65,7 @@ class WeightedVarlen(WeightedIds):
             names = pc.if_else(whole, names, None).cast(pa.int64())
         keys = keys_of(names)
         weights = pc.fill_null(texts.cast(pa.float64()), 0.0).to_numpy()
-        read = Ids(keys, offsets_of(lists), np.minimum(weights, _LARGEST).astype(np.float32))
+        read = Ids(keys, offsets_of(lists), np.minimum(weights, LARGEST).astype(np.float32))
         return without_missing(read)
 
     def sample(self, known: Known) -> Ids:

@@ -9,9 +9,9 @@ import numpy.typing as npt
 
 from twintide.arrays import Arrays
 from twintide.errors import Corrupt
+from twintide.features.dense import LARGEST
 from twintide.ragged import Numbers
 
-LARGEST = 1e4
 _PARTS = 3
 """Count, mean, sum of squared distances."""
 
@@ -43,7 +43,9 @@ class Scales:
 
     def scaled(self, name: str, values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Standardised where the feature is; as they are while nothing was seen."""
-        count, mean, squares = self._seen.get(name, np.zeros(_PARTS))
+        if name not in self._seen:
+            return values
+        count, mean, squares = self._seen[name]
         if not count:
             return values
         spread = np.sqrt(squares / count) or 1.0
