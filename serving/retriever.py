@@ -85,6 +85,7 @@ class Retriever:
         own = {events.user, events.time}
         self._columns = [name for name in spec.columns_read("query") if name not in own]
         self._user_tables = [f.table for f in spec.lookups("query") if f.is_id(events.user)]
+        self._histories, self._history_length = spec.histories(), spec.history_length()
         self._needs_time = any(feature.reads_time for feature in spec.query)
 
     @property
@@ -149,16 +150,16 @@ class Retriever:
             columns[events.time] = pa.array([now], pa.timestamp("ms", tz="UTC"))
         columns[events.user] = user
         encoded = encode(pa.table(columns), spec.query, time_column=events.time)
-        if spec.histories():
-            before = self._before(request, keys, length=spec.history_length())
-            encoded |= {each.name: each.of_histories(before) for each in spec.histories()}
+        if self._histories:
+            before = self._before(request, keys)
+            encoded |= {each.name: each.of_histories(before) for each in self._histories}
         return encoded
 
-    def _before(self, request: RecommendRequest, user: Keys, *, length: int) -> Ids:
+    def _before(self, request: RecommendRequest, user: Keys) -> Ids:
         """What the user clicked last, the newest item last: as asked with, else as remembered."""
         if request.recent is None:
-            return self.version.histories.of(user, length=length)
-        keys = self._keys(request.recent[-length:], what="an item of recent")
+            return self.version.histories.of(user, length=self._history_length)
+        keys = self._keys(request.recent[-self._history_length :], what="an item of recent")
         return Ids(keys, np.array([0, len(keys)]))
 
     def _keys(self, ids: list[Id], *, what: str) -> Keys:
