@@ -94,7 +94,7 @@ def guess(raw: Mapping[str, Raw], *, roles: Mapping[str, str]) -> Guesses:
     user = _role("user", columns, roles, kinds={"string", "int64"})
     others = tuple(each for each in columns if each.name != user)
     item = _role("item", others, roles, kinds={"string", "int64"})
-    found = {"query": [], "candidate": [], "left_out": []}  # type: dict[str, list[Guess]]
+    found: dict[str, list[Guess]] = {"query": [], "candidate": [], "left_out": []}
     positive = _positive(columns)
     taken = {user, item, time, positive[0] if positive else ""}
     by_name = {each.name: each for each in columns}
