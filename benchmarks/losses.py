@@ -8,16 +8,9 @@ and the ratio to the softmax. With --processor a second is one of the processor,
 that others use too: what waits for a core is not counted.
 """
 
-import argparse
-import time
-
-import torch
-
-from benchmarks.train import Stream, in_turns, learner_run, show, small_spec
-from trainer.epoch import in_order
-from trainer.rates import Rates
-from twintide.clock import monotonic_seconds
+from benchmarks.train import compare
 from twintide.losses import Bce, Bpr, Hinge, Logistic, Loss, Softmax
+from twintide.modelspec import ModelSpec
 
 LOSSES: dict[str, Loss] = {
     "softmax": Softmax(),
@@ -30,28 +23,10 @@ LOSSES: dict[str, Loss] = {
 }
 
 
-def main() -> None:
-    """Measure each batch size; print a table for each."""
-    arguments = argparse.ArgumentParser()
-    arguments.add_argument("--rounds", type=int, default=5)
-    arguments.add_argument("--batch-rows", type=int, action="append")
-    arguments.add_argument("--processor", action="store_true")
-    chosen = arguments.parse_args()
-    seconds = time.process_time if chosen.processor else monotonic_seconds
-    torch.set_num_threads(2)
-    spec, rows = small_spec(), Stream(users=200_000, items=50_000).rows()
-    rates = Rates(("user", "item"), 0.1, 1e-3)
-    for batch_rows in chosen.batch_rows or [512, 2048]:
-        order = list(in_order(len(rows), batch_rows=batch_rows))
-        contestants = {
-            name: learner_run(
-                spec.model_copy(update={"loss": loss}), rows, order, rates, epoch=True
-            )
-            for name, loss in LOSSES.items()
-        }
-        times = in_turns(contestants, rounds=chosen.rounds, seconds=seconds)
-        show(f"batches of {batch_rows} clicks", times, beside="softmax")
+def variants(spec: ModelSpec) -> dict[str, ModelSpec]:
+    """The model with each loss."""
+    return {name: spec.model_copy(update={"loss": loss}) for name, loss in LOSSES.items()}
 
 
 if __name__ == "__main__":
-    main()
+    compare(variants, beside="softmax")

@@ -14,6 +14,7 @@ the median over the rounds of clicks a second, the lowest and highest, and the r
 
 import argparse
 import statistics
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -180,6 +181,28 @@ def learner_run(
             pass
 
     return run
+
+
+def compare(variants: Callable[[ModelSpec], dict[str, ModelSpec]], *, beside: str) -> None:
+    """Measure variants of the small model in turns, as the command line says; print a table for
+    each batch size, with the ratio to one of them.
+    """
+    arguments = argparse.ArgumentParser()
+    arguments.add_argument("--rounds", type=int, default=5)
+    arguments.add_argument("--batch-rows", type=int, action="append")
+    arguments.add_argument("--processor", action="store_true")
+    chosen = arguments.parse_args()
+    seconds = time.process_time if chosen.processor else monotonic_seconds
+    torch.set_num_threads(2)
+    specs, rows = variants(small_spec()), Stream(users=200_000, items=50_000).rows()
+    rates = Rates(("user", "item"), 0.1, 1e-3)
+    for batch_rows in chosen.batch_rows or [512, 2048]:
+        order = list(in_order(len(rows), batch_rows=batch_rows))
+        contestants = {
+            name: learner_run(spec, rows, order, rates, epoch=True) for name, spec in specs.items()
+        }
+        times = in_turns(contestants, rounds=chosen.rounds, seconds=seconds)
+        show(f"batches of {batch_rows} clicks", times, beside=beside)
 
 
 def small_spec() -> ModelSpec:
