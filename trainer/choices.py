@@ -13,12 +13,13 @@ from twintide.keys import Keys
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.floating]
+Bools = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
-class Forbidden:
-    """For each click the columns that may not be its negatives: distinct, and never its target,
-    which is none of its negatives anyway. Most have none, so these are lists and no [B, U] mask.
+class Lists:
+    """For each click some columns: distinct, and never its target. Most have none, so these are
+    lists and no [B, U] mask.
     """
 
     columns: Ints
@@ -28,7 +29,7 @@ class Forbidden:
     """[B + 1]: where each click's list begins."""
 
     @classmethod
-    def nothing(cls, rows: int) -> "Forbidden":
+    def nothing(cls, rows: int) -> "Lists":
         return cls(np.zeros(0, np.int64), np.zeros(rows + 1, np.int64))
 
     def lengths(self) -> Ints:
@@ -36,7 +37,7 @@ class Forbidden:
         return np.diff(self.offsets)
 
     def between(self, begin: int, end: int) -> tuple[Ints, Ints]:
-        """Row, counted from `begin`, and column of each that these rows forbid."""
+        """Row, counted from `begin`, and column of each that is in the lists of these rows."""
         lengths = self.lengths()[begin:end]
         columns = self.columns[self.offsets[begin] : self.offsets[begin + len(lengths)]]
         return np.repeat(np.arange(len(lengths)), lengths), columns
@@ -52,19 +53,36 @@ class Choices:
     log_q: Floats | None = None
     """[U]: log probability that a column is in the batch; None corrects for nothing."""
 
-    forbidden: Forbidden | None = None
-    """None forbids nothing."""
+    open: Bools | None = None
+    """[U]: the columns that all clicks may have as negatives; None opens all. The others are in the
+    batch as some clicks' own item, or as their hard negatives.
+    """
+
+    forbidden: Lists | None = None
+    """Columns that are open and yet may not be a click's negatives; None forbids nothing."""
 
     drawn: Ints | None = None
-    """[B, N]: the columns that are each click's negatives; None for all that are not forbidden."""
+    """[B, N]: the columns that are each click's negatives; None for all that it may have."""
+
+    hard: Lists | None = None
+    """Columns that are a click's negatives for certain and nobody else's, whether open or not."""
+
+    hard_share: float = 0.5
+    """What its hard negatives are of the loss of a click that has some; the rest is the others'."""
 
     weights: Floats | None = None
     """[B]: what each click counts; None for 1 each."""
 
     def negatives(self, columns: int) -> Ints:
-        """[B]: how many of so many columns each click may have as negatives."""
-        others = np.full(len(self.target), columns - 1)
-        return others if self.forbidden is None else others - self.forbidden.lengths()
+        """[B]: how many of so many columns each click may have as negatives, hard ones apart."""
+        if self.open is None:
+            others = np.full(len(self.target), columns - 1)
+            return others if self.forbidden is None else others - self.forbidden.lengths()
+        others = np.count_nonzero(self.open) - self.open[self.target].astype(np.int64)
+        if self.forbidden is None:
+            return others
+        rows, which = self.forbidden.between(0, len(self.target))
+        return others - np.bincount(rows[self.open[which]], minlength=len(others))
 
 
 def draw(choices: Choices, item_keys: Keys, count: int) -> Ints:
@@ -77,19 +95,25 @@ def draw(choices: Choices, item_keys: Keys, count: int) -> Ints:
     seed = int.from_bytes(hashlib.blake2b(seen, digest_size=16).digest(), "little")
     allowed = np.maximum(choices.negatives(len(item_keys)), 1)[:, None]
     drawn = np.random.default_rng(seed).integers(0, allowed, (len(choices.target), count))
-    # The k-th column that is allowed: step over each that is not, lowest first.
-    for excluded in _excluded(choices, len(item_keys)).T:
+    is_open = np.ones(len(item_keys), bool) if choices.open is None else choices.open
+    columns = np.flatnonzero(is_open) if is_open.any() else np.arange(len(item_keys))
+    # The k-th open column that is allowed: step over each that is not, lowest first.
+    for excluded in _excluded(choices, is_open).T:
         drawn += drawn >= excluded[:, None]
-    return np.minimum(drawn, len(item_keys) - 1)
+    return columns[np.minimum(drawn, len(columns) - 1)]
 
 
-def _excluded(choices: Choices, columns: int) -> Ints:
-    """[B, E]: each click's target and forbidden columns in order, filled up with `columns`."""
-    forbidden = choices.forbidden or Forbidden.nothing(len(choices.target))
+def _excluded(choices: Choices, is_open: Bools) -> Ints:
+    """[B, E]: the place among the open columns of each click's target and forbidden columns, in
+    order, filled up with their number.
+    """
+    count = np.count_nonzero(is_open)
+    place = np.where(is_open, np.cumsum(is_open) - 1, count)
+    forbidden = choices.forbidden or Lists.nothing(len(choices.target))
     rows, which = forbidden.between(0, len(choices.target))
-    place = 1 + np.arange(len(which)) - forbidden.offsets[rows]
-    excluded = np.full((len(choices.target), 1 + forbidden.lengths().max(initial=0)), columns)
-    excluded[:, 0] = choices.target
-    excluded[rows, place] = which
+    at = 1 + np.arange(len(which)) - forbidden.offsets[rows]
+    excluded = np.full((len(choices.target), 1 + forbidden.lengths().max(initial=0)), count)
+    excluded[:, 0] = place[choices.target]
+    excluded[rows, at] = place[which]
     excluded.sort(axis=1)
     return excluded

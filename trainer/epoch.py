@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from trainer.choices import Forbidden
+from trainer.choices import Lists
 from trainer.derived import refreshed_ms
 from twintide.features.columns import from_columns
 from twintide.keys import Keys
@@ -111,7 +111,7 @@ class Batch:
     log_q: Floats | None
     """[U]"""
 
-    forbidden: Forbidden | None = None
+    forbidden: Lists | None = None
     """Columns that a click may not have as negatives; None forbids nothing but its own."""
 
     weights: Floats | None = None

@@ -8,16 +8,22 @@ place.
 
 The correction comes last and unscaled, and only in training (Yi et al., RecSys 2019, section 3).
 What a loss learns for itself, the intercept of cross-entropy, is part of the bias.
+
+Hard negatives are a click's own for certain: no chance brought them, so nothing corrects them. A
+click that has some is judged twice, against all others and against these, and its loss is the
+weighted mean of both; there, target and negatives alike have minus log Q of the target, which no
+difference sees and which leaves the target's score the same in both.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from trainer.choices import Choices
+from trainer.choices import Choices, Lists
 
 CHUNK_ELEMENTS = 1 << 21
 """Logits in one chunk: 8 MB, which stays in the cache."""
@@ -110,9 +116,17 @@ class _Judge:
         self.log_q_U = like.new_zeros(columns)
         if choices.log_q is not None:
             self.log_q_U = torch.from_numpy(choices.log_q).to(like)
+        self._closed_U: Tensor | None = None
+        if choices.open is not None and not choices.open.all():
+            self._closed_U = torch.from_numpy(~choices.open).to(like.device)
         self._seen_BK: Tensor | None = None
         negatives = choices.negatives(columns)
         weights = choices.weights
+        self._hard: _Hard | None = None
+        if choices.hard is not None and len(choices.hard.columns):
+            self._hard = _Hard.of(choices, choices.hard, self.log_q_U)
+            share = choices.hard_share * (choices.hard.lengths() > 0)
+            weights = (1.0 if weights is None else weights) * (1.0 - share)
         if (negatives < 1).any():  # such a row says nothing: its positive stands against nothing
             weights = (1.0 if weights is None else weights) * (negatives > 0)
         self._weights_B = None if weights is None else torch.from_numpy(weights).to(like)
@@ -125,6 +139,23 @@ class _Judge:
     def judged(self, logits_CU: Tensor, begin: int) -> Tensor:
         """The summed value of the rows from `begin` on; their logits become their gradient."""
         rows = slice(begin, begin + len(logits_CU))
+        if self._hard is None:
+            return self._judged_by_open(logits_CU, rows)
+        hard = self._hard.of_rows(rows)
+        seen_CH = torch.cat((self._target_B1[rows], hard.columns_BH), dim=1)
+        logits_CH = logits_CU.gather(1, seen_CH)
+        logits_CH[:, 1:] += hard.offset_BH
+        first_C1 = torch.zeros_like(seen_CH[:, :1])
+        values_C = self._loss(logits_CH, Chunk(first_C1, hard.count_B1))
+        value = self._judged_by_open(logits_CU, rows) + (values_C * hard.weights_B).sum()
+        logits_CU.scatter_add_(1, seen_CH, logits_CH.mul_(hard.weights_B[:, None]))
+        return value
+
+    def _judged_by_open(self, logits_CU: Tensor, rows: slice) -> Tensor:
+        if self._closed_U is not None:
+            target_logit = logits_CU.gather(1, self._target_B1[rows])
+            logits_CU.masked_fill_(self._closed_U, -torch.inf)
+            logits_CU.scatter_(1, self._target_B1[rows], target_logit)
         if self._forbidden is not None:
             forbidden = self._forbidden.between(rows.start, rows.stop)
             row, column = (torch.from_numpy(each).to(self._device) for each in forbidden)
@@ -143,3 +174,40 @@ class _Judge:
             values_C = values_C * self._weights_B[rows]
             logits_CK.mul_(self._weights_B[rows, None])
         return values_C.sum()
+
+
+@dataclass(frozen=True)
+class _Hard:
+    """The hard negatives of B clicks, H at most of each; what is missing stands at -inf."""
+
+    columns_BH: Tensor
+    offset_BH: Tensor
+    """What makes of a column's logit one without log Q of its own, and with the target's."""
+
+    count_B1: Tensor
+    weights_B: Tensor
+
+    @classmethod
+    def of(cls, choices: Choices, hard: Lists, log_q_U: Tensor) -> "_Hard":
+        lengths = hard.lengths()
+        there = np.arange(lengths.max()) < lengths[:, None]
+        columns = np.zeros(there.shape, np.int64)
+        columns[there] = hard.columns
+        weights = choices.hard_share * (lengths > 0)
+        if choices.weights is not None:
+            weights = weights * choices.weights
+        columns_BH = torch.from_numpy(columns).to(log_q_U.device)
+        target_B1 = torch.from_numpy(choices.target).to(log_q_U.device)[:, None]
+        offset_BH = log_q_U[columns_BH] - log_q_U[target_B1]
+        missing_BH = torch.from_numpy(~there).to(log_q_U.device)
+        return cls(
+            columns_BH,
+            offset_BH.masked_fill_(missing_BH, -torch.inf),
+            torch.from_numpy(lengths).to(log_q_U).clamp_(min=1)[:, None],
+            torch.from_numpy(weights).to(log_q_U),
+        )
+
+    def of_rows(self, rows: slice) -> "_Hard":
+        return _Hard(
+            self.columns_BH[rows], self.offset_BH[rows], self.count_B1[rows], self.weights_B[rows]
+        )

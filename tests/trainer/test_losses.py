@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from trainer import kernel
-from trainer.choices import Choices, Forbidden, draw
+from trainer.choices import Choices, Lists, draw
 from trainer.kernel import chunked_loss
 from trainer.losses import function_of
 from twintide.losses import AnyLoss, Bce, Bpr, Hinge, Logistic, Loss, Softmax
@@ -78,28 +78,43 @@ class Case:
         """Term by term; autograd gives its gradients."""
         total = torch.zeros((), dtype=torch.float64)
         for row, target in enumerate(self.choices.target.tolist()):
-            logits = self._logits(row, loss)
-            negatives = [logits[column] for column in self._negatives(row, target)]
+            scores = self._scores(row, loss)
+            log_q = [0.0] * len(scores)
+            if self.choices.log_q is not None:
+                log_q = self.choices.log_q.tolist()
+            weight = 1.0 if self.choices.weights is None else float(self.choices.weights[row])
+            positive = scores[target] - log_q[target]
+            negatives = [scores[each] - log_q[each] for each in self._negatives(row, target)]
+            hard = [scores[each] - log_q[target] for each in self._hard(row)]
+            share = self.choices.hard_share if hard else 0.0
             if negatives:
-                weights = self.choices.weights
-                weight = 1.0 if weights is None else float(weights[row])
-                total = total + weight * plain(logits[target], torch.stack(negatives))
+                total = total + weight * (1 - share) * plain(positive, torch.stack(negatives))
+            if hard:
+                total = total + weight * share * plain(positive, torch.stack(hard))
         return total / len(self.choices.target)
 
-    def _logits(self, row: int, loss: Loss) -> list[Tensor]:
-        logits = []
+    def _scores(self, row: int, loss: Loss) -> list[Tensor]:
+        scores = []
         for column in range(len(self.leaves["candidate"])):
             cosine = self.leaves["query"][row] @ self.leaves["candidate"][column]
             score = self.leaves["log_scale"].exp() * cosine + self.leaves["bias"][column]
-            log_q = 0.0 if self.choices.log_q is None else float(self.choices.log_q[column])
-            logits.append(loss.sharpness() * score - log_q)
-        return logits
+            scores.append(loss.sharpness() * score)
+        return scores
+
+    def _hard(self, row: int) -> list[int]:
+        hard = self.choices.hard
+        columns: list[int] = [] if hard is None else hard.between(row, row + 1)[1].tolist()
+        return columns
 
     def _negatives(self, row: int, target: int) -> list[int]:
-        forbidden = self.choices.forbidden
+        forbidden, is_open = self.choices.forbidden, self.choices.open
         lists = () if forbidden is None else forbidden.between(row, row + 1)[1]
         columns = range(len(self.leaves["candidate"]))
-        allowed = [each for each in columns if each != target and each not in lists]
+        allowed = [
+            each
+            for each in columns
+            if each != target and each not in lists and (is_open is None or is_open[each])
+        ]
         if not allowed or self.choices.drawn is None:
             return allowed
         drawn: list[int] = self.choices.drawn[row].tolist()
@@ -121,18 +136,25 @@ def case(
     *,
     rows: int = ROWS,
     columns: int = COLUMNS,
+    opens: list[int] | None = None,
     forbids: dict[int, list[int]] | None = None,
+    hard: dict[int, list[int]] | None = None,
     weighted: bool = False,
     drawn: int | None = None,
     logq: bool = True,
     chunk_elements: int = 1 << 21,
 ) -> Case:
-    """`forbids`: row -> columns that it may not have as negatives."""
+    """`opens`: columns for all; `forbids`, `hard`: row -> columns that it may not have as
+    negatives, or has as hard ones.
+    """
     rng = np.random.default_rng(3)
     choices = Choices(
         np.arange(rows) % columns,
         log_q=-np.abs(rng.standard_normal(columns)) if logq else None,
+        open=np.isin(np.arange(columns), opens) if opens is not None else None,
         forbidden=lists(rows, forbids) if forbids is not None else None,
+        hard=lists(rows, hard) if hard is not None else None,
+        hard_share=0.3,
         weights=2 * rng.random(rows) if weighted else None,
     )
     if drawn is not None:
@@ -152,14 +174,15 @@ def case(
     return Case(choices, leaves, chunk_elements)
 
 
-def lists(rows: int, forbids: dict[int, list[int]]) -> Forbidden:
+def lists(rows: int, forbids: dict[int, list[int]]) -> Lists:
     each = [forbids.get(row, []) for row in range(rows)]
     columns = np.array([column for some in each for column in some], np.int64)
-    return Forbidden(columns, np.cumsum([0, *map(len, each)]))
+    return Lists(columns, np.cumsum([0, *map(len, each)]))
 
 
 SOME = {1: [0, 4], 4: [2], 6: [4, 0, 3]}
 ALL = {row: [each for each in range(COLUMNS) if each != row % COLUMNS] for row in range(ROWS)}
+HARD = {0: [3, 1], 3: [4], 5: [1, 2, 3, 4]}
 NONE_FOR_TWO = {2: ALL[2], 5: ALL[5], 6: [3]}
 CASES: dict[str, dict[str, Any]] = {
     "plain": {},
@@ -177,6 +200,15 @@ CASES: dict[str, dict[str, Any]] = {
     "chunks of one row": {"chunk_elements": 1, "forbids": NONE_FOR_TWO, "weighted": True},
     "chunks of two rows": {"chunk_elements": 2 * COLUMNS, "forbids": SOME, "weighted": True},
     "chunks of two rows, drawn": {"chunk_elements": 2 * COLUMNS, "drawn": 2, "weighted": True},
+    "some columns open": {"opens": [1, 3, 4], "weighted": True},
+    "some columns open, of them drawn": {"opens": [1, 3, 4], "forbids": {1: [4]}, "drawn": 3},
+    "a mask that is not open": {"opens": [1, 3], "forbids": SOME},
+    "hard": {"hard": HARD},
+    "hard, without log Q": {"hard": HARD, "logq": False},
+    "hard and nothing open": {"hard": HARD, "opens": [], "weighted": True},
+    "hard, some columns open, drawn": {"hard": HARD, "opens": [1, 3, 4], "drawn": 2},
+    "hard and a mask": {"hard": HARD, "forbids": SOME, "weighted": True},
+    "hard in chunks of two rows": {"hard": HARD, "opens": [2], "chunk_elements": 2 * COLUMNS},
 }
 
 
@@ -250,11 +282,18 @@ def test_what_is_drawn_is_even_among_what_is_allowed() -> None:
     choices = Choices(np.array([0, 3, 2]), forbidden=lists(3, {1: [0, 4], 2: [4]}))
     drawn = draw(choices, np.arange(5).astype(np.uint64), 60_000)
 
-    for row, allowed in enumerate(([1, 2, 3, 4], [1, 2], [0, 1, 3])):
-        columns, counts = np.unique(drawn[row], return_counts=True)
-        assert columns.tolist() == allowed
-        expected = 60_000 / len(allowed)
-        assert np.abs(counts - expected).max() < 5 * math.sqrt(expected)
+    some_open = replace(choices, open=np.array([True, True, False, False, True]))
+    of_open = draw(some_open, np.arange(5).astype(np.uint64), 60_000)
+
+    for found, right in (
+        (drawn, ([1, 2, 3, 4], [1, 2], [0, 1, 3])),
+        (of_open, ([1, 4], [1], [0, 1])),
+    ):
+        for row, allowed in enumerate(right):
+            columns, counts = np.unique(found[row], return_counts=True)
+            assert columns.tolist() == allowed
+            expected = 60_000 / len(allowed)
+            assert np.abs(counts - expected).max() < 5 * math.sqrt(expected)
 
 
 def test_what_is_drawn_is_a_function_of_the_batch() -> None:
