@@ -6,6 +6,7 @@ Nothing here changes anything, and a damaged artifact does not hide the next one
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 
 from publisher import audit
 from twintide.arrays import verify as verify_files
@@ -13,7 +14,7 @@ from twintide.checkpoints import checkpoint_names, read_manifest
 from twintide.config import Deployment
 from twintide.errors import Corrupt, Refused
 from twintide.shards import Ledger
-from twintide.slices import chain_dirs, read_chain
+from twintide.slices import all_paths, chain_dirs, chain_paths, read_slice
 from twintide.vectorstore import open_stores
 from twintide.versions import version_names
 
@@ -68,10 +69,16 @@ def _shards(found: Verified, deployment: Deployment) -> None:
 
 def _slices(found: Verified, deployment: Deployment) -> None:
     """The chains of all declarations."""
-    slices = [each for root in chain_dirs(deployment.slices_dir) for each in read_chain(root)]
-    found.looked_at["slices"] = len(slices)
-    for each in slices:
-        _note(found, f"slice {each.name}", each.read)
+    found.looked_at["slices"] = 0
+    for root in chain_dirs(deployment.slices_dir):
+        _note(found, f"slices of {root.name}", partial(chain_paths, root))
+        for path in all_paths(root):
+            found.looked_at["slices"] += 1
+            _note(found, f"slice {path}", partial(_verify_slice, path))
+
+
+def _verify_slice(path: Path) -> None:
+    read_slice(path).read()
 
 
 def _checkpoints(found: Verified, deployment: Deployment) -> None:

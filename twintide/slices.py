@@ -202,21 +202,33 @@ def _read_slice(path: Path, _changed_ns: int, _bytes: int) -> Slice:
     footer = SliceFooter.from_json(
         (metadata.metadata or {}).get(FOOTER_KEY, b""), name=f"the footer of slice {path}"
     )
-    if f"{footer.sequence:08d}" != path.stem or metadata.num_rows != footer.rows:
+    place = slice_path(path.parents[1], day=footer.day, sequence=footer.sequence)
+    if place != path or metadata.num_rows != footer.rows:
         raise Corrupt(f"slice {path} is not the one that its footer describes")
     return Slice(path, footer)
 
 
+def all_paths(root: Path, *, after: int = 0) -> list[Path]:
+    """Every file of a chain with a number above `after`, by number, whatever is in it."""
+    paths = (path for path in root.glob("day=*/*.parquet") if _NAME.match(path.name))
+    return sorted((path for path in paths if int(path.stem) > after), key=lambda path: path.stem)
+
+
+def chain_paths(root: Path, *, after: int = 0) -> list[Path]:
+    """The same. Raises Corrupt where a number is missing, or is there twice."""
+    found = all_paths(root, after=after)
+    for expected, path in enumerate(found, start=after + 1):
+        if int(path.stem) != expected:
+            wrong = "is there twice" if int(path.stem) < expected else f"follows {expected - 1:08d}"
+            raise Corrupt(
+                f"the slices below {root} are not numbered without a gap: {path.stem} {wrong}",
+                hint="remove it and all later ones: the next run makes them anew from the shards",
+            )
+    return found
+
+
 def read_chain(root: Path, *, after: int = 0) -> list[Slice]:
-    """All slices with a number above `after`, in order. Raises Corrupt where one is missing."""
-    paths = {
-        int(match[1]): path
-        for path in root.glob("day=*/*.parquet")
-        if (match := _NAME.match(path.name)) and int(match[1]) > after
-    }
-    if paths and sorted(paths) != list(range(after + 1, after + 1 + len(paths))):
-        raise Corrupt(
-            f"the slices below {root} are not numbered without a gap",
-            hint="remove those after the gap: the next run makes them anew from the shards",
-        )
-    return [read_slice(paths[sequence]) for sequence in sorted(paths)]
+    """All slices with a number above `after`, in order. Raises Corrupt where one is missing, there
+    twice, or not what its name says.
+    """
+    return [read_slice(path) for path in chain_paths(root, after=after)]

@@ -127,6 +127,43 @@ def test_verify_names_each_damaged_checkpoint(twintide: Twintide, published: Pat
     assert {f"checkpoint {path.parent.name}" for path in manifests} <= set(named)
 
 
+def test_verify_names_each_damaged_slice(twintide: Twintide, published: Path) -> None:
+    """Cut footers, a number that is missing and one that is there twice: none hides another, nor
+    what is wrong inside of a slice whose footer is sound.
+    """
+    folder = load(published).slices_dir
+    first, second, third, fourth, *_ = sorted(
+        folder.rglob("0*.parquet"), key=lambda path: path.stem
+    )
+    for path in (first, third):
+        path.write_bytes(path.read_bytes()[:-30])
+    content = bytearray(fourth.read_bytes())
+    content[len(content) // 3] ^= 1
+    fourth.write_bytes(content)
+    second.rename(second.with_name("00000999.parquet"))
+
+    breaches = twintide("verify", "--json").json["breaches"]
+
+    named = {each["what"] for each in breaches if "slice" in each["what"]}
+    assert {f"slice {path}" for path in (first, third, fourth)} <= named
+    assert f"slices of {first.parents[1].name}" in named
+    assert f"slice {second.with_name('00000999.parquet')}" in named
+
+
+def test_a_slice_that_is_there_twice_is_named(twintide: Twintide, published: Path) -> None:
+    """Of two with one number nobody can tell which one was learnt."""
+    first = min(load(published).slices_dir.rglob("0*.parquet"), key=lambda path: path.stem)
+    twin = first.parents[1] / "day=2020-01-01" / first.name
+    twin.parent.mkdir()
+    twin.write_bytes(first.read_bytes())
+
+    breaches = twintide("verify", "--json").json["breaches"]
+
+    named = [each["what"] for each in breaches]
+    assert named == [f"slices of {first.parents[1].name}", f"slice {twin}"]
+    assert first.stem in breaches[0]["problem"]
+
+
 def test_a_rollback_holds_until_release(twintide: Twintide, published: Path) -> None:
     """The next publish builds and keeps, and does not promote; after release the next one does."""
     back = twintide("rollback", "--reason", "[worse]", "--json").json
