@@ -155,7 +155,8 @@ def _decoded(raw: bytes, kind: str, column: str) -> Any:
     except _NO_JSON:
         seen = raw[:80].decode(errors="replace")
         raise _misfit(what, kind, column, seen) from None
-    if isinstance(value, float) and not math.isfinite(value):
+    numbers = value if isinstance(value, list) else [value]
+    if any(isinstance(each, float) and not math.isfinite(each) for each in numbers):
         raise _misfit(what, kind, column, "not finite")
     return value
 
@@ -184,6 +185,7 @@ _TYPES: dict[str, Any] = {
     "timestamp_ms": int | None,
     "list<string>": list[str | None] | None,
     "list<int64>": list[int | None] | None,
+    "list<float64>": list[float | None] | None,
 }
 _WORDS = {
     "string": "a string",
@@ -193,4 +195,5 @@ _WORDS = {
     "timestamp_ms": "Unix milliseconds",
     "list<string>": "a list of strings",
     "list<int64>": "a list of whole numbers",
+    "list<float64>": "a list of finite numbers",
 }

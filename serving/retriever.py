@@ -149,7 +149,10 @@ class Retriever:
             now = to_unix_ms(self._clock.now())
             columns[events.time] = pa.array([now], pa.timestamp("ms", tz="UTC"))
         columns[events.user] = user
-        encoded = encode(pa.table(columns), spec.query, time_column=events.time)
+        event = pa.table(columns)
+        for why in filter(None, (feature.misfit(event) for feature in spec.query)):
+            raise Refused(why, hint="`twintide config show` prints what a feature reads")
+        encoded = encode(event, spec.query, time_column=events.time)
         if self._histories:
             before = self._before(request, keys)
             encoded |= {each.name: each.of_histories(before) for each in self._histories}

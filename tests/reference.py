@@ -45,8 +45,9 @@ COLUMN_TYPES = """\
 | `float64` | a finite number | double | `dense` |
 | `bool` | true or false | bool | `sparse`, `dense` |
 | `timestamp_ms` | an instant, as `times` and `time_zone` say | timestamp, UTC | |
-| `list<string>` | a list of strings | list | `varlen` |
-| `list<int64>` | a list of whole numbers | list | `varlen` |
+| `list<string>` | a list of strings | list | `varlen`, ids of `weighted_varlen` |
+| `list<int64>` | a list of whole numbers | list | `varlen`, ids of `weighted_varlen` |
+| `list<float64>` | a list of finite numbers | list | weights of `weighted_varlen` |
 
 Names and types of columns bind shards: a column that joins later is null in older shards, one that
 changes its type is refused. Everything else in `events`, and the features of `model`, bind slices,

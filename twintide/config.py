@@ -455,6 +455,7 @@ class Deployment(Config):
         parts = self.with_model(self.model.placeless()).model_dump(
             mode="json", include={"events", "model", "training"}
         )
+        parts["model"] |= self.model.features_identity()
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 

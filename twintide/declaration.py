@@ -190,14 +190,15 @@ def _feature_columns(events: EventSchema, model: ModelSpec) -> Problems:
     for side, feature in model.all_features():
         for column in feature.reads():
             feature_key, kind = f"model.{side}.{feature.name}", events.columns.get(column)
-            key = f"{feature_key}.{feature.column_key}"
+            name, readable = feature.read_by(column)
+            key = f"{feature_key}.{name}"
             if kind is None:
                 yield _no_column(key, column, events)
-            elif kind not in feature.readable:
+            elif kind not in readable:
                 yield Problem(
                     key,
                     f"column {column!r} is {kind}, which a {feature.kind} feature cannot read",
-                    hint=f"it reads {', '.join(sorted(feature.readable))}",
+                    hint=f"it reads {', '.join(sorted(readable))}",
                     reads=(f"events.columns.{column}", f"{feature_key}.kind"),
                 )
             if column == (events.item if side == "query" else events.user):
@@ -208,6 +209,13 @@ def _feature_columns(events: EventSchema, model: ModelSpec) -> Problems:
                     "it is what is asked for",
                     reads=(f"events.{other}",),
                 )
+
+
+def _feature_keys(events: EventSchema, model: ModelSpec) -> Problems:
+    """What a feature says of its own keys."""
+    for side, feature in model.all_features():
+        for problem in feature.problems(events):
+            yield replace(problem, key=f"model.{side}.{feature.name}.{problem.key}")
 
 
 def _towers(model: ModelSpec) -> Problems:
@@ -462,6 +470,7 @@ _RULES: tuple[tuple[tuple[str, ...], Callable[..., Problems]], ...] = (
     (("model", "training"), _negatives),
     (("events", "model"), _item_id),
     (("events", "model"), _feature_columns),
+    (("events", "model"), _feature_keys),
     (("events", "model"), _tables),
     (("events", "model"), _reward),
     (("model",), _vectors),

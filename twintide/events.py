@@ -26,7 +26,14 @@ from pydantic import (
 from twintide.clock import to_unix_ms
 
 ColumnType = Literal[
-    "string", "int64", "float64", "bool", "timestamp_ms", "list<string>", "list<int64>"
+    "string",
+    "int64",
+    "float64",
+    "bool",
+    "timestamp_ms",
+    "list<string>",
+    "list<int64>",
+    "list<float64>",
 ]
 """`timestamp_ms` is a UTC timestamp in the shard; how a message writes it, `times` says."""
 
@@ -40,6 +47,7 @@ ARROW_TYPES: dict[str, pa.DataType] = {
     "timestamp_ms": pa.timestamp("ms", tz="UTC"),
     "list<string>": pa.list_(pa.string()),
     "list<int64>": pa.list_(pa.int64()),
+    "list<float64>": pa.list_(pa.float64()),
 }
 
 EARLIEST_MS = to_unix_ms(datetime(2000, 1, 1, tzinfo=UTC))

@@ -11,6 +11,7 @@ from itertools import chain, count
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -98,11 +99,15 @@ def guess(raw: Mapping[str, Raw], *, roles: Mapping[str, str]) -> Guesses:
     positive = _positive(columns)
     taken = {user, item, time, positive[0] if positive else ""}
     by_name = {each.name: each for each in columns}
+    weights = {_weighed_by(each, columns): each.name for each in columns}
+    weights.pop(None, None)
     names = {"user", "item", "history", "statistics"}
     for column in columns:
         if column.name not in taken:
             feature = _free_name(column.name, names)
-            side, one = _placed(column, by_name[user], by_name[item], feature)
+            side, one = _placed(
+                column, by_name[user], by_name[item], feature, weights.get(column.name)
+            )
             found[side].append(one)
             names.add(feature)
     return Guesses(
@@ -139,6 +144,7 @@ def _types_to_try(name: str, raw: Raw) -> Iterator[tuple[ColumnType, TimeUnit | 
     shown = {str(value).strip().lower() for value in values if value is not None} - {""}
     if any(isinstance(value, list) for value in values) or _all(shown, r"^\[.*\]$"):
         yield "list<int64>", None
+        yield "list<float64>", None
         yield "list<string>", None
     if shown <= {"true", "false", "yes", "no", "t", "f", "y", "n"} or shown == {"0", "1"}:
         yield "bool", None
@@ -213,8 +219,26 @@ def _free_name(column: str, taken: set[str]) -> str:
     return next(each for each in chain([name], numbered) if each not in taken)
 
 
-def _placed(column: Column, user: Column, item: Column, feature: str) -> tuple[str, Guess]:
-    """Which tower may see it, as what, and why."""
+def _weighed_by(column: Column, columns: tuple[Column, ...]) -> str | None:
+    """The list of ids whose weights a list of numbers holds: of the same lengths in every event."""
+    if column.kind != "list<float64>":
+        return None
+    lengths = _lengths(column)
+    for each in columns:
+        if each.kind in {"list<string>", "list<int64>"} and (_lengths(each) == lengths).all():
+            return each.name
+    return None
+
+
+def _lengths(column: Column) -> npt.NDArray[np.int64]:
+    lengths: npt.NDArray[np.int64] = pc.fill_null(pc.list_value_length(column.values), 0).to_numpy()
+    return lengths
+
+
+def _placed(
+    column: Column, user: Column, item: Column, feature: str, weights: str | None
+) -> tuple[str, Guess]:
+    """Which tower may see it, as what, and why; `weights` is the column of its weights."""
 
     def left_out(why: str) -> tuple[str, Guess]:
         return "left_out", Guess(column.name, None, why)
@@ -225,8 +249,12 @@ def _placed(column: Column, user: Column, item: Column, feature: str) -> tuple[s
         distinct = len(pc.unique(texts))
     else:
         texts, distinct = values, len(pc.unique(values.drop_null()))
-    if distinct <= 1:
-        return left_out("has one value, or none, in all events of the sample")
+    if distinct <= 1 or column.kind == "list<float64>":
+        return left_out(
+            "has one value, or none, in all events of the sample"
+            if distinct <= 1
+            else "is a list of numbers, which is no feature but `weights` of a list of ids"
+        )
     of_item, of_user = _is_of(texts, item.values), _is_of(texts, user.values)
     if of_item and not (of_user and len(pc.unique(user.values)) < len(pc.unique(item.values))):
         if column.kind == "timestamp_ms":
@@ -234,11 +262,15 @@ def _placed(column: Column, user: Column, item: Column, feature: str) -> tuple[s
         if column.kind == "string" and distinct >= len(pc.unique(item.values)):
             return left_out("has as many values as there are items (the item's id says the same)")
         return "candidate", Guess(
-            column.name, _entry(column, feature), "is of the item: the same in all its events"
+            column.name,
+            _entry(column, feature, weights),
+            "is of the item: the same in all its events",
         )
     if of_user:
         return "query", Guess(
-            column.name, _entry(column, feature), "is of the user: the same in all their events"
+            column.name,
+            _entry(column, feature, weights),
+            "is of the user: the same in all their events",
         )
     return left_out(
         "is not of the user or the item alone (an outcome must not be seen; what a request knows "
@@ -268,7 +300,7 @@ def _constant_share(table: pa.Table) -> float:
     return float(pc.mean(is_constant).as_py())
 
 
-def _entry(column: Column, name: str) -> dict[str, Any]:
+def _entry(column: Column, name: str, weights: str | None) -> dict[str, Any]:
     entry, table = {"name": name, "column": column.name}, {"table": name}
     if column.kind == "float64":
         return {"kind": "dense"} | entry | {"standardise": True}
@@ -277,6 +309,8 @@ def _entry(column: Column, name: str) -> dict[str, Any]:
     if column.kind == "timestamp_ms":
         return {"kind": "time_since"} | entry
     if column.kind.startswith("list"):
+        if weights is not None:
+            entry = {"kind": "weighted_varlen"} | entry | {"weights": weights}
         return {"kind": "varlen"} | entry | table
     if column.kind == "string" and _is_weighted(column, name):
         return {"kind": "weighted_varlen"} | entry | table

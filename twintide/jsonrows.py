@@ -47,6 +47,7 @@ _JSON_TYPES: dict[pa.DataType, Any] = {
     pa.bool_(): bool,
     pa.list_(pa.string()): list[str | None],
     pa.list_(pa.int64()): list[int | None],
+    pa.list_(pa.float64()): list[float | None],
 }
 _ARROW_OF_JSON: dict[type, pa.DataType] = {
     str: pa.string(),
@@ -239,6 +240,8 @@ class JsonReader:
         kinds = {type(value) for value in values if value is not None}
         if kinds == {list}:
             parts = {type(part) for value in values for part in value or () if part is not None}
+            if kind == "list<float64>" and parts <= {int, float}:
+                return pa.list_(pa.float64())
             is_one = len(parts) == 1 and parts <= {str, int}
             return pa.list_(_ARROW_OF_JSON[parts.pop()]) if is_one else before
         if kinds == {int, float} or (kinds == {int} and kind == "float64"):

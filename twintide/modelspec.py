@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -113,6 +113,10 @@ class ModelSpec(BaseModel):
     def features(self, side: Side) -> tuple[Feature, ...]:
         """What the tower of that side sees, in the order of its inputs."""
         return self.query if side == "query" else self.candidate
+
+    def features_identity(self) -> dict[str, Any]:
+        """All that the features' rows depend on, by side, as JSON has it."""
+        return {side: [one.identity() for one in self.features(side)] for side in SIDES}
 
     def all_features(self) -> Iterator[tuple[Side, Feature]]:
         """Every feature, with the side whose tower sees it."""

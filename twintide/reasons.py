@@ -34,7 +34,7 @@ def _advice(value: object, kind: ColumnType) -> str:
             return ": declare the column as bool"
         case float(), "string" | "int64":
             return ": only whole numbers below 2**53 are exact; is it float64?"
-        case str(), "list<string>" | "list<int64>":
+        case str(), "list<string>" | "list<int64>" | "list<float64>":
             return ": neither a JSON array nor elements with `list_separator` between them"
         case str(), "float64" if "," in value:
             return ": is `decimal` another sign?"

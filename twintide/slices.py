@@ -137,7 +137,7 @@ def fingerprint_of(events: EventSchema, model: ModelSpec) -> str:
     role, what is a click and what it counts, the type of a column that one of these reads. A column
     that nothing reads changes nothing, nor does how messages write times: shards hold instants.
     """
-    features = model.model_dump(mode="json", include={"query", "candidate", "reward"})
+    features = model.model_dump(mode="json", include={"reward"}) | model.features_identity()
     roles = events.model_dump(mode="json", exclude={"columns", "times", "time_zone"})
     columns = {name: events.columns[name] for name in columns_read(events, model)}
     parts = [SliceFooter.model_fields["format"].default, features, roles, columns]

@@ -247,7 +247,14 @@ def _parts_of_text(text: str, *, separator: str) -> list[Any] | dict[str, Any]:
 
 
 def _element_of(kind: ColumnType) -> ColumnType:
-    return "string" if kind == "list<string>" else "int64"
+    return _ELEMENTS[kind]
+
+
+_ELEMENTS: dict[str, ColumnType] = {
+    "list<string>": "string",
+    "list<int64>": "int64",
+    "list<float64>": "float64",
+}
 
 
 Reader = Callable[[pa.Array, ColumnType, Notation], Typed]
@@ -269,6 +276,7 @@ _READERS: dict[tuple[str, ColumnType], Reader] = {
     ("text", "timestamp_ms"): text_as_times,
     ("text", "list<string>"): _text_as_lists,
     ("text", "list<int64>"): _text_as_lists,
+    ("text", "list<float64>"): _text_as_lists,
     ("integer", "string"): _as_it_is,
     ("integer", "int64"): _integers,
     ("integer", "float64"): lambda column, kind, notation: _floats(
@@ -285,6 +293,7 @@ _READERS: dict[tuple[str, ColumnType], Reader] = {
     ("instant", "timestamp_ms"): instants_as_times,
     ("list", "list<string>"): _lists,
     ("list", "list<int64>"): _lists,
+    ("list", "list<float64>"): _lists,
 }
 """(what the column is, what is declared) -> how it is read. What stands not here is not read: a
 boolean is no number, and text neither."""

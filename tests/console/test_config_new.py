@@ -39,6 +39,8 @@ def shop_events(count: int = 1200) -> list[dict[str, Any]]:
                 "price": price[sku],
                 "topics": [kinds[sku], f"t{len(sku)}"],
                 "shares": f"{kinds[sku]}:0.7,other:0.3",
+                "tags": [sku[:2], kinds[sku], "all"][: 1 + len(sku) % 3],
+                "sureness": [0.5, 1, 0.25][: 1 + len(sku) % 3],
                 "lives in": lives[customer],
                 "seconds": rng.randrange(600),
                 "gift": number % 300 == 0,
@@ -100,9 +102,15 @@ def test_a_new_configuration_fits_the_events_that_it_was_guessed_from(
         "price": "dense",
         "topics": "varlen",
         "shares": "weighted_varlen",
+        "tags": "weighted_varlen",
     }
+    tags = next(each for each in values["model"]["candidate"] if each["name"] == "tags")
+    assert (tags["weights"], values["events"]["columns"]["sureness"]) == (
+        "sureness",
+        "list<float64>",
+    )
     assert values["training"]["day_starts_at"] == "03:00"
-    for name in ("seconds", "gift", "coupon", "title"):
+    for name in ("seconds", "gift", "coupon", "title", "sureness"):
         assert name in made.out.partition("left out")[2]
 
 

@@ -181,6 +181,45 @@ def test_another_notation_of_a_value_is_read_as_meant(
 
 
 @pytest.mark.promise("S8")
+@pytest.mark.parametrize(
+    ("said", "read"),
+    [
+        ([1, 0.5, None], [1.0, 0.5, None]),
+        ([1, 2], [1.0, 2.0]),
+        ([], []),
+        (None, None),
+        ("0.5, 2e3", [0.5, 2000.0]),
+        ('[1, "0.25"]', [1.0, 0.25]),
+        ([2**63], [2.0**63]),
+        (["NaN"], [None]),
+        (["much"], "no list<float64>"),
+        ([True], "no list<float64>"),
+        (0.5, "no list<float64>"),
+        ([[0.5]], "no list<float64>"),
+        ([1e999], "no list<float64>"),
+    ],
+)
+def test_a_list_of_numbers_is_read_or_rejected_element_by_element(
+    said: object, read: list[float | None] | str | None
+) -> None:
+    """Alone and among others, of whole numbers or not."""
+    columns = {"item": "string", "user": "string", "at": "timestamp_ms", "sure": "list<float64>"}
+    schema = EventSchema.model_validate(
+        {"columns": columns, "user": "user", "item": "item", "time": "at"}
+    )
+    plain = message(sure=[0.5])
+    value = message(sure=said).replace(b"Infinity", b"1e999")
+    for before, after in (([], []), ([plain], [plain, message(sure=[3])]), ([b"null"], [])):
+        parsed = parse([*before, value, *after], schema)
+        place = len(before)
+        if isinstance(read, str):
+            assert read in dict(parsed.rejected)[place]
+        else:
+            row = parsed.good.tolist().index(place)
+            assert parsed.events["sure"].to_pylist()[row] == read
+
+
+@pytest.mark.promise("S8")
 @pytest.mark.parametrize("bad", BAD.values(), ids=BAD.keys())
 def test_a_bad_message_is_rejected_with_a_reason(bad: bytes) -> None:
     """Alone, and among good ones, which are kept: the verdict does not depend on neighbours."""

@@ -38,6 +38,9 @@ DECLARED: dict[str, Any] = SMALL | {
             "follows": "list<string>",
             "tastes": "string",
             "tags": "list<string>",
+            "sure": "list<float64>",
+            "reads": "list<int64>",
+            "minutes": "list<float64>",
         },
         "user": "user",
         "item": "item",
@@ -52,6 +55,8 @@ DECLARED: dict[str, Any] = SMALL | {
             {"kind": "sparse", "name": "user", "column": "user", "table": "user"},
             {"kind": "varlen", "name": "follows", "column": "follows", "table": "tag"},
             {"kind": "weighted_varlen", "name": "tastes", "column": "tastes", "table": "tag"},
+            {"kind": "weighted_varlen", "name": "reads", "column": "reads", "table": "shelf"}
+            | {"weights": "minutes"},
             {"kind": "cross", "name": "pair", "columns": ["city", "paying"], "table": "pair"},
             {"kind": "bucket", "name": "age", "column": "age", "boundaries": [30], "table": "age"},
             {"kind": "dense", "name": "years", "column": "age", "divided_by": 50.0},
@@ -67,11 +72,13 @@ DECLARED: dict[str, Any] = SMALL | {
         "candidate": [
             {"kind": "sparse", "name": "item", "column": "item", "table": "item"},
             {"kind": "varlen", "name": "tags", "column": "tags", "table": "tag"},
+            {"kind": "weighted_varlen", "name": "sure", "column": "tags", "table": "tag"}
+            | {"weights": "sure"},
             {"kind": "item_statistics", "name": "statistics"},
         ],
     },
 }
-OF_A_REQUEST = ("joined_at", "age", "city", "paying", "follows", "tastes")
+OF_A_REQUEST = ("joined_at", "age", "city", "paying", "follows", "tastes", "reads", "minutes")
 
 
 def stream(schema: pa.Schema) -> pa.Table:
@@ -81,6 +88,7 @@ def stream(schema: pa.Schema) -> pa.Table:
     def some(*values: Any) -> list[Any]:
         return [values[number] for number in rng.integers(0, len(values), EVENTS)]
 
+    numbers = rng.integers(0, 4, EVENTS)
     yes_no = (True, False)
     begin_ms = int(START.timestamp() * 1000)
     at_ms = begin_ms + np.sort(rng.integers(0, 26 * 3_600_000, EVENTS))
@@ -97,6 +105,9 @@ def stream(schema: pa.Schema) -> pa.Table:
         "follows": some(None, [], ["a", "b"], ["c"]),
         "tastes": some(None, "", "a:0.7,b:0.3", "c:2,a:6", "none"),
         "tags": some(["a"], ["b", "c"], None),
+        "sure": some([0.5], [0.25, 2.0], None),
+        "reads": [[None, [], [1, 2], [3]][number] for number in numbers],
+        "minutes": [[None, [], [2.5, None], [7.0]][number] for number in numbers],
     }
     return pa.table(columns).select(schema.names).cast(schema)
 

@@ -13,7 +13,16 @@ from twintide.events import EventSchema
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 HOURS = 51
-TYPES = ("string", "int64", "float64", "bool", "timestamp_ms", "list<string>", "list<int64>")
+TYPES = (
+    "string",
+    "int64",
+    "float64",
+    "bool",
+    "timestamp_ms",
+    "list<string>",
+    "list<int64>",
+    "list<float64>",
+)
 NAMES = (
     "a",
     "b.c",
@@ -240,6 +249,7 @@ def _values(kind: str, rng: np.random.Generator, count: int, *, few: int) -> lis
         "timestamp_ms": lambda number: at_ms + number,
         "list<string>": lambda number: ["x", None, ""][: number % 4],
         "list<int64>": lambda number: [1, None, 2**63 - 1][: number % 4],
+        "list<float64>": lambda number: [0.5, None, 1e308][: number % 4],
     }
     return [makers[kind](int(number)) for number in numbers]
 

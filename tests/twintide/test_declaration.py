@@ -26,6 +26,7 @@ def values() -> dict[str, Any]:
     """The quickstart as YAML gives it, with every column type."""
     found: dict[str, Any] = json.loads(quickstart())
     found["events"]["columns"] |= {"name": "string", "words": "list<string>", "at": "timestamp_ms"}
+    found["events"]["columns"] |= {"shares": "list<float64>"}
     return found
 
 
@@ -50,6 +51,10 @@ def candidate(**feature: Any) -> Change:
 
 def dense(**feature: Any) -> Change:
     return lambda v: v["model"]["query"].append({"kind": "dense", "name": "more", **feature})
+
+
+def weighted(**feature: Any) -> Change:
+    return query(**{"kind": "weighted_varlen", "column": "topics"} | feature)
 
 
 def positive(column: str, *equals: Any) -> Change:
@@ -89,6 +94,16 @@ WRONG: dict[str, tuple[Change, str]] = {
     "a sparse instant": (query(kind="sparse", column="at"), "model.query.more.column"),
     "a varlen id": (query(kind="varlen", column="region"), "model.query.more.column"),
     "a varlen string": (query(kind="varlen", column="name"), "model.query.more.column"),
+    "weights that are texts": (weighted(weights="words"), "model.query.more.weights"),
+    "weights that nobody sends": (weighted(weights="none"), "model.query.more.weights"),
+    "weights that are the ids": (weighted(weights="topics"), "model.query.more.weights"),
+    "weights of texts with weights": (
+        weighted(column="name", weights="shares"),
+        "model.query.more.column",
+    ),
+    "weights of ids of two types": (weighted(weights="shares", ids="int64"), "query.more.ids"),
+    "weights without ids": (query(kind="weighted_varlen", column="shares"), "query.more.column"),
+    "a list of weights as ids": (query(kind="varlen", column="shares"), "query.more.column"),
     "a dense string": (dense(column="name"), "model.query.more.column"),
     "a dense list": (dense(column="topics"), "model.query.more.column"),
     "a dense instant": (dense(column="at"), "model.query.more.column"),

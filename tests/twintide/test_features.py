@@ -181,6 +181,52 @@ def test_weighted_ids_may_be_whole_numbers_and_lists() -> None:
     assert lists_in(rows) == [[(key(7), 0.5), (key(-3), 1.0)], [(key(8), 2.0)], [], [(key(9), 1.0)]]
 
 
+def test_weights_may_stand_in_a_list_beside_the_ids() -> None:
+    """Each id with the number at its place; what is null on either side, or below 0, does not
+    count; of lists of other lengths nothing does, and a request or a sample with such is named.
+    """
+    feature = declared("weighted_varlen", column="ids", weights="amounts", pooling="sum")
+    ids = [["a", "b", "c"], ["a", None, "b"], ["a"], None, ["x", "y", "z", "u"], []]
+    amounts = [[1.0, 2.5, 0.5], [1.0, 3.0, None], [1.0, 2.0], None, [-1.0, 0.0, 1e9, 2.0], []]
+    events = pa.table(
+        {
+            "ids": pa.array(ids, pa.list_(pa.string())),
+            "amounts": pa.array(amounts, pa.list_(pa.float64())),
+        }
+    )
+
+    rows = lists_in(feature.encode(events, time_column=AT))
+
+    assert rows == [
+        [(key("b"), 2.5), (key("a"), 1.0)],
+        [(key("a"), 1.0)],
+        [],
+        [],
+        [(key("z"), 1e4), (key("u"), 2.0)],
+        [],
+    ]
+    assert lists_in(feature.encode(events.slice(4), time_column=AT)) == rows[4:]
+    assert [feature.misfit(events.slice(row, 1)) is None for row in range(6)] == [
+        row != 2 for row in range(6)
+    ]
+    doubt = feature.doubt(events, time_column=AT)
+    assert doubt is not None
+    assert doubt.reason.startswith("in 17% of the clicks 'ids' and 'amounts' are lists of other")
+    assert feature.doubt(events.slice(3), time_column=AT) is None
+
+
+def test_keys_that_came_later_change_no_identity_until_they_are_said() -> None:
+    """What was sliced and trained before a kind had a key goes on."""
+    said = {"kind": "weighted_varlen", "name": "it", "column": "shares", "table": "topic"}
+
+    assert declared("weighted_varlen", max_length=10_000).identity() == said | {
+        "ids": "string",
+        "pooling": "mean",
+        "max_length": 10_000,
+    }
+    assert declared("weighted_varlen", weights="amounts").identity()["weights"] == "amounts"
+
+
 def test_a_cross_is_one_id_for_each_combination(events: pa.Table) -> None:
     """The same pair the same id, another pair another, in another order another; none where one of
     the two is missing. In buckets, ids are as many at most.

@@ -10,9 +10,9 @@ A new kind is one class in a file of its own, named in `twintide.features`.
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -20,6 +20,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict
 
 from twintide.events import EventSchema
 from twintide.keys import Keys
+from twintide.problems import Problem
 from twintide.ragged import Ids, Numbers
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
@@ -98,6 +99,11 @@ class Kind(BaseModel, ABC):
     column_key: ClassVar[str] = "column"
     """The key that names the event columns which it reads."""
 
+    later_keys: ClassVar[frozenset[str]] = frozenset()
+    """Keys that came after the kind did: where they stand at their default, a declaration is known
+    by the others alone, so that what was trained before goes on.
+    """
+
     kind: str
     name: Name
     """What it is called in slices; once in each tower."""
@@ -105,6 +111,27 @@ class Kind(BaseModel, ABC):
     def reads(self) -> tuple[str, ...]:
         """The event columns that it reads; a request may give them."""
         return ()
+
+    def read_by(self, column: str) -> tuple[str, frozenset[str]]:
+        """Of a column that it reads: the key that names it, and the types that it may have."""
+        del column
+        return self.column_key, self.readable
+
+    def identity(self) -> dict[str, Any]:
+        """All that its rows depend on, as JSON has it."""
+        fields = type(self).model_fields
+        unsaid = {key for key in self.later_keys if getattr(self, key) == fields[key].default}
+        return self.model_dump(mode="json", exclude=unsaid)
+
+    def problems(self, events: EventSchema) -> Iterator[Problem]:
+        """What cannot be of its own keys; each problem's key is one of them."""
+        del events
+        yield from ()
+
+    def misfit(self, event: pa.Table) -> str | None:
+        """Why a request that gives these columns cannot be meant, where each by itself can."""
+        del event
+        return None
 
     def is_id(self, column: str) -> bool:
         """Whether it looks up each row's one id, from this column."""
