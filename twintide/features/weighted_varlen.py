@@ -148,8 +148,11 @@ def _paired(events: pa.Table, ids_column: str, weights_column: str) -> Ids:
 
 def _differ(events: pa.Table, ids_column: str, weights_column: str) -> npt.NDArray[np.bool_]:
     """[N]: whether one list is longer than the other; what is null has no entries."""
-    lengths = [np.diff(offsets_of(_in_one(events[name]))) for name in (ids_column, weights_column)]
-    return lengths[0] != lengths[1]
+    ids, weights = (
+        np.diff(offsets_of(_in_one(events[name]))) for name in (ids_column, weights_column)
+    )
+    differs: npt.NDArray[np.bool_] = ids != weights
+    return differs
 
 
 def _unequal(ids_column: str, weights_column: str, share: float) -> Doubt:
