@@ -70,7 +70,7 @@ def rebuild(
     Exits with 1 where they differ, as they may with other code, threads or another machine.
     """
     deployment = deployment_of(config)
-    from trainer.run import rebuild as run
+    from trainer.rebuild import rebuild as run
 
     target = into / checkpoint
     if into.resolve() == deployment.checkpoints_dir.resolve() or target.exists():

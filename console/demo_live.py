@@ -20,7 +20,8 @@ from publisher.overview import VersionRow, list_versions
 from publisher.publish import Published, publish
 from serving.server import recommend
 from trainer.days import Calendar
-from trainer.run import hourly, nightly
+from trainer.hourly import hourly
+from trainer.nightly import nightly
 from twintide.clock import HeldClock, floor_to_minutes, to_unix_ms
 from twintide.config import Deployment
 from twintide.errors import Refused

@@ -23,9 +23,10 @@ from console.ticks import Pace, after_first_day, due_ticks, gaps_in
 from publisher import gc
 from publisher.publish import publish
 from publisher.reader import LoadedVersion, load_version
-from trainer import run as trainer_run
 from trainer.days import Calendar
 from trainer.epoch import Rows
+from trainer.hourly import hourly
+from trainer.nightly import nightly
 from trainer.slicing import Slicer
 from trainer.state import DerivedState
 from twintide.clock import HeldClock, floor_to_minutes, from_unix_ms, monotonic_seconds, to_unix_ms
@@ -118,7 +119,7 @@ class ModelRunner:
         if not (self.policy.nightly and due and calendar.end_of(yesterday) > self.span.first_at):
             return False
         self._next_day_end = calendar.end_of(calendar.day_of(clock.now()))
-        outcomes = trainer_run.nightly(self.deployment, clock=clock)
+        outcomes = nightly(self.deployment, clock=clock)
         trained = any(each.checkpoint for each in outcomes)
         self._has_nightly |= trained
         return trained
@@ -127,7 +128,7 @@ class ModelRunner:
         begun = self.policy.learns_everything or self._has_nightly
         if not (self.policy.passes and begun):
             return False
-        return trainer_run.hourly(self.deployment, clock=clock).checkpoint is not None
+        return hourly(self.deployment, clock=clock).checkpoint is not None
 
     def _publish(self, clock: HeldClock) -> None:
         publish(self.deployment, clock=clock, judge=False)

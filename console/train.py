@@ -45,7 +45,7 @@ def hourly(
     """One hourly pass now: everything sealed and not yet learnt, in order, ID tables only."""
     deployment = deployment_of(config)
     from trainer.curves import Curves
-    from trainer.run import hourly as run
+    from trainer.hourly import hourly as run
 
     clock = clock_at(now)
     with progress("hourly pass") as update, Curves(deployment) as curves:
@@ -71,7 +71,7 @@ def nightly(
     """
     deployment = deployment_of(config)
     from trainer.curves import Curves
-    from trainer.run import nightly as run
+    from trainer.nightly import nightly as run
 
     with progress("nightly retrain") as update, Curves(deployment) as curves:
         outcomes = run(
@@ -112,7 +112,7 @@ def rewind(
 ) -> None:
     """Make training go on from an older checkpoint. Nothing is removed; clicks are learnt again."""
     deployment = deployment_of(config)
-    from trainer.run import rewind as run
+    from trainer.rewind import rewind as run
 
     made = run(deployment, to)
     say(

@@ -22,7 +22,7 @@ def hourly(config: ConfigFile) -> None:
 
     Example: python -m trainer hourly -c configs/quickstart.yaml
     """
-    from trainer.run import hourly as run
+    from trainer.hourly import hourly as run
 
     typer.echo(run(load(config), clock=SystemClock()).why)
 
@@ -36,7 +36,7 @@ def nightly(
 
     Example: python -m trainer nightly -c configs/quickstart.yaml --date 2026-01-05
     """
-    from trainer.run import nightly as run
+    from trainer.nightly import nightly as run
 
     for outcome in run(load(config), clock=SystemClock(), day=date.date() if date else None):
         typer.echo(outcome.why)

@@ -17,8 +17,9 @@ from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.base import BaseTrigger
 
-from trainer import run as runs
 from trainer.due import nightly_due
+from trainer.hourly import hourly
+from trainer.nightly import nightly
 from twintide.clock import Clock, monotonic_seconds
 from twintide.config import Deployment
 from twintide.errors import Refused, Retryable, TwintideError
@@ -61,14 +62,14 @@ class Rings:
             due = nightly_due(self.deployment, clock=self.clock)
             if due.day is None:
                 return
-            outcomes = runs.nightly(self.deployment, clock=self.clock)
+            outcomes = nightly(self.deployment, clock=self.clock)
             log.info("nightly_ended", up_to=str(due.day), runs=[each.why for each in outcomes])
             if any(each.checkpoint for each in outcomes):
                 self._hourly_and_publish()
 
     def _hourly_and_publish(self) -> None:
         with self._hourly_turn:  # the hand-over and a ring of the hour take turns
-            outcome = runs.hourly(self.deployment, clock=self.clock)
+            outcome = hourly(self.deployment, clock=self.clock)
             log.info("hourly_ended", why=outcome.why)
             if self.publish is not None:
                 self.publish()  # also where nothing was learnt: an earlier one may have failed

@@ -19,7 +19,8 @@ import structlog
 from console import main
 from publisher.publish import publish
 from streaming.offline import write_shards
-from trainer import run as trainer_run
+from trainer.hourly import hourly
+from trainer.nightly import nightly
 from twintide import config
 from twintide.clock import HeldClock
 from twintide.config import Deployment
@@ -162,9 +163,9 @@ def published_once(sharded_once: Path, tmp_path_factory: pytest.TempPathFactory)
     folder = tmp_path_factory.mktemp("published") / "line"
     shutil.copytree(sharded_once, folder)
     deployment = config.load(folder / "twintide.yaml")
-    trainer_run.nightly(deployment, clock=HeldClock(hour(24)))
+    nightly(deployment, clock=HeldClock(hour(24)))
     publish(deployment, clock=HeldClock(hour(24)))
-    trainer_run.hourly(deployment, clock=HeldClock(hour(36)))
+    hourly(deployment, clock=HeldClock(hour(36)))
     publish(deployment, clock=HeldClock(hour(36)))
     return folder
 

@@ -29,15 +29,16 @@ def learner(deployment: Deployment, clock: FastClock) -> None:
     """Each hour of the stream: a due nightly, an hourly run, a publish, gc."""
     from publisher import gc  # noqa: PLC0415
     from publisher.publish import publish  # noqa: PLC0415
-    from trainer import run as runs  # noqa: PLC0415
+    from trainer.hourly import hourly  # noqa: PLC0415
+    from trainer.nightly import nightly  # noqa: PLC0415
 
     log = telemetry.get_log("soak")
     pause = threading.Event()
     while True:
         began = clock.right()
         deeds: dict[str, Callable[[], object]] = {
-            "nightly": lambda: runs.nightly(deployment, clock=clock),
-            "hourly": lambda: runs.hourly(deployment, clock=clock),
+            "nightly": lambda: nightly(deployment, clock=clock),
+            "hourly": lambda: hourly(deployment, clock=clock),
             "publish": lambda: publish(deployment, clock=clock),
             "gc": lambda: gc.run(deployment),
         }

@@ -27,7 +27,8 @@ from streaming.daemon import run as ingest
 from tests.soak.faults import FAULTS, Mend, full_disk
 from tests.soak.line import PARTITIONS, TOPIC, SoakLine, small_disk
 from tests.soak.stream import everything_in
-from trainer import run as runs
+from trainer.hourly import hourly
+from trainer.nightly import nightly
 from twintide.clock import monotonic_seconds
 from twintide.config import Deployment
 from twintide.jsonrows import parse
@@ -156,8 +157,8 @@ def _caught_up(line: SoakLine) -> list[str]:
     failures = []
     deeds: dict[str, Callable[[], object]] = {
         "ingest": lambda: ingest(line.deployment, clock=line.clock, until_caught_up=True),
-        "nightly": lambda: runs.nightly(line.deployment, clock=line.clock),
-        "hourly": lambda: runs.hourly(line.deployment, clock=line.clock),
+        "nightly": lambda: nightly(line.deployment, clock=line.clock),
+        "hourly": lambda: hourly(line.deployment, clock=line.clock),
     }
     for name, deed in deeds.items():
         try:

@@ -11,7 +11,8 @@ import pyarrow as pa
 import pytest
 
 from streaming.offline import write_shards
-from trainer import run
+from trainer.hourly import hourly
+from trainer.nightly import nightly
 from twintide import config
 from twintide.checkpoints import Checkpoint, load_checkpoint
 from twintide.clock import HeldClock
@@ -91,13 +92,13 @@ class Line:
 
     def night(self, day: int) -> Checkpoint:
         """The nightly runs after that day; the last checkpoint."""
-        outcomes = run.nightly(self.deployment, clock=HeldClock(at(day + 1, 0, 5)))
+        outcomes = nightly(self.deployment, clock=HeldClock(at(day + 1, 0, 5)))
         assert outcomes[-1].checkpoint is not None
         return self.load(outcomes[-1].checkpoint.name)
 
     def hour(self, day: int, hour: int, minute: int = 0) -> Checkpoint:
         """The hourly run at that time."""
-        outcome = run.hourly(self.deployment, clock=HeldClock(at(day, hour, minute)))
+        outcome = hourly(self.deployment, clock=HeldClock(at(day, hour, minute)))
         assert outcome.checkpoint is not None
         return self.load(outcome.checkpoint.name)
 

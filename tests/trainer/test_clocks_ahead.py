@@ -10,10 +10,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from trainer import run
 from trainer.chains import newest_minute, shards_behind
 from trainer.days import complete_until
 from trainer.due import nightly_due
+from trainer.hourly import hourly
+from trainer.nightly import nightly
 from twintide import config
 from twintide.clock import HeldClock, SystemClock, floor_to_minutes, iso, to_unix_ms
 from twintide.config import Deployment
@@ -137,8 +138,8 @@ def test_a_log_that_a_producer_ahead_has_poisoned_is_learnt_whole(deployment: De
     stands_at(deployment, following, SystemClock().now())
 
     assert nightly_due(deployment, clock=SystemClock()).day is not None
-    nights = run.nightly(deployment, clock=SystemClock())
-    hour = run.hourly(deployment, clock=SystemClock())
+    nights = nightly(deployment, clock=SystemClock())
+    hour = hourly(deployment, clock=SystemClock())
 
     checkpoints = [each.checkpoint for each in [*nights, hour] if each.checkpoint]
     assert sum(each.rows for each in checkpoints) == 60 + 1 + 135

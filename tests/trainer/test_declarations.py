@@ -9,7 +9,8 @@ import pytest
 from publisher.publish import publish
 from streaming.offline import write_shards
 from tests.trainer.conftest import Line, MakeLine, at, deployment_in, small_stream
-from trainer import run
+from trainer.hourly import hourly
+from trainer.nightly import nightly
 from twintide.clock import HeldClock
 from twintide.config import fill_in
 from twintide.errors import Refused
@@ -72,7 +73,7 @@ def test_a_checkpoint_of_another_declaration_is_refused_and_the_hint_leads_on(li
     line.night(0)
     before = {each.path: each.path.read_bytes() for each in line.slices().values()}
     other = changed(line, reading(line, "device"))
-    for learn in (run.hourly, run.nightly):
+    for learn in (hourly, nightly):
         with pytest.raises(Refused, match="was trained for another model") as refused:
             learn(other.deployment, clock=HeldClock(at(1, 2)))
         assert f"shards: {line.deployment.shards_dir}" in refused.value.hint

@@ -13,9 +13,11 @@ from publisher.publish import publish
 from streaming.offline import write_shards
 from tests.forged import put_shard
 from tests.trainer.conftest import DAYS, Line, MakeLine, at, deployment_in, small_stream
-from trainer import run
 from trainer.due import nightly_due
 from trainer.epoch import shuffled
+from trainer.hourly import hourly
+from trainer.nightly import nightly
+from trainer.rewind import rewind
 from twintide import config
 from twintide.checkpoints import Checkpoint, list_checkpoints
 from twintide.clock import HeldClock
@@ -122,7 +124,7 @@ def test_the_first_hour_gives_a_model_and_the_switch_back_loses_nothing(
         config.fill_in(line.deployment, {"training": {"hourly": {"learns": "everything"}}})
     )
     with pytest.raises(Refused, match="no nightly checkpoint") as refused:
-        run.hourly(line.deployment, clock=HeldClock(at(0, 1)))
+        hourly(line.deployment, clock=HeldClock(at(0, 1)))
     assert "training.hourly.learns: everything" in refused.value.hint
 
     first = bootstrap.hour(0, 1)
@@ -255,7 +257,7 @@ def test_while_nights_are_made_up_the_hourly_line_stays_where_it_is(line: Line) 
     def on_day(day: date) -> None:
         during.append(line.hour(2, 1 + 6 * len(during)))
 
-    run.nightly(line.deployment, clock=HeldClock(at(3, 0, 5)), on_day=on_day)
+    nightly(line.deployment, clock=HeldClock(at(3, 0, 5)), on_day=on_day)
     after = line.hour(3, 4)
 
     assert {each.manifest.base for each in during} == {first.manifest.name}
@@ -268,7 +270,7 @@ def test_while_nights_are_made_up_the_hourly_line_stays_where_it_is(line: Line) 
 def test_missed_nights_are_made_up_in_order(make_line: MakeLine) -> None:
     """Two days in one run are the same bytes as a run each day."""
     late, punctual = make_line(), make_line()
-    outcomes = run.nightly(late.deployment, clock=HeldClock(at(2, 0, 5)))
+    outcomes = nightly(late.deployment, clock=HeldClock(at(2, 0, 5)))
     punctual.night(0)
     punctual.night(1)
 
@@ -318,7 +320,7 @@ def test_runs_a_few_minutes_apart_leave_nothing_out(make_line: MakeLine) -> None
     taken = Counter[tuple[int, int]]()
     instants = [at(1, 2, minute) + timedelta(seconds=7, milliseconds=31) for minute in range(50)]
     for instant in instants[::3]:
-        outcome = run.hourly(line.deployment, clock=HeldClock(instant))
+        outcome = hourly(line.deployment, clock=HeldClock(instant))
         if outcome.checkpoint:
             taken += learnt_rows(line, outcome.checkpoint.slices)
     last = line.hour(1, 4)
@@ -366,7 +368,7 @@ def test_a_clock_that_runs_ahead_makes_no_other_click_old(tmp_path: Path) -> Non
     name.path.unlink()
     put_shard(ledger.root, footer, table.set_column(3, table.schema.field("event_at"), ahead))
 
-    outcomes = run.nightly(deployment, clock=HeldClock(at(1, 1)))
+    outcomes = nightly(deployment, clock=HeldClock(at(1, 1)))
 
     assert outcomes[0].checkpoint is not None
     assert outcomes[0].checkpoint.newest_event_at is not None
@@ -376,7 +378,7 @@ def test_a_clock_that_runs_ahead_makes_no_other_click_old(tmp_path: Path) -> Non
 def test_the_hourly_line_refuses_to_begin_without_a_nightly(line: Line) -> None:
     """Random dense weights that never learn would make a version worse than none."""
     with pytest.raises(Refused, match="no nightly checkpoint") as refusal:
-        run.hourly(line.deployment, clock=HeldClock(at(0, 5)))
+        hourly(line.deployment, clock=HeldClock(at(0, 5)))
 
     assert "twintide train nightly" in refusal.value.hint
 
@@ -387,29 +389,29 @@ def test_an_incomplete_or_empty_or_learnt_day_is_refused_by_name(line: Line) -> 
     clock = HeldClock(at(DAYS + 5))
 
     with pytest.raises(Refused, match="is not complete"):
-        run.nightly(line.deployment, clock=clock, day=at(DAYS + 1).date())
+        nightly(line.deployment, clock=clock, day=at(DAYS + 1).date())
     with pytest.raises(Refused, match="is not over"):
-        run.nightly(line.deployment, clock=clock, day=date.max)
+        nightly(line.deployment, clock=clock, day=date.max)
     with pytest.raises(Refused, match="is learnt already"):
-        run.nightly(line.deployment, clock=clock, day=at(0).date())
+        nightly(line.deployment, clock=clock, day=at(0).date())
 
 
 def test_a_day_without_clicks_is_refused_by_name(line: Line) -> None:
     """A day before the first shard, say, or before all time."""
     for day in (at(-3).date(), date.min):
         with pytest.raises(Refused, match=f"no clicks on day {day}"):
-            run.nightly(line.deployment, clock=HeldClock(at(1, 1)), day=day)
+            nightly(line.deployment, clock=HeldClock(at(1, 1)), day=day)
 
 
 def test_nothing_new_makes_no_checkpoint(line: Line) -> None:
     """Neither line writes one for nothing."""
     line.night(0)
     line.hour(1, 2)
-    hourly = run.hourly(line.deployment, clock=HeldClock(at(1, 2)))
-    nightly = run.nightly(line.deployment, clock=HeldClock(at(1, 2)))
+    hour = hourly(line.deployment, clock=HeldClock(at(1, 2)))
+    nights = nightly(line.deployment, clock=HeldClock(at(1, 2)))
 
-    assert hourly.checkpoint is None
-    assert [each.checkpoint for each in nightly] == [None]
+    assert hour.checkpoint is None
+    assert [each.checkpoint for each in nights] == [None]
     assert len(list_checkpoints(line.deployment.checkpoints_dir)) == 2
 
 
@@ -421,7 +423,7 @@ def test_rewind_makes_both_lines_go_on_from_an_older_checkpoint(line: Line) -> N
     line.night(1)
     line.hour(2, 1)
 
-    rewound = line.load(run.rewind(line.deployment, wanted.manifest.name).name)
+    rewound = line.load(rewind(line.deployment, wanted.manifest.name).name)
     following = line.hour(2, 2)
 
     assert rewound.arrays.keys() == wanted.arrays.keys()
@@ -440,14 +442,14 @@ def test_rewind_to_what_no_run_would_go_on_from_is_refused(make_line: MakeLine) 
     line = make_line({"training": {"hourly": {"learns": "everything"}}})
     line.hour(0, 3)
     line.hour(0, 6)
-    rewound = run.rewind(line.deployment, "hourly-000001")
+    rewound = rewind(line.deployment, "hourly-000001")
     assert line.hour(0, 7).manifest.parent == rewound.name
 
     line.night(0)
     with pytest.raises(Refused, match="hourly-000001 stands on no nightly") as refused:
-        run.rewind(line.deployment, "hourly-000001")
+        rewind(line.deployment, "hourly-000001")
     assert "twintide rewind --to nightly-000005" in refused.value.hint
-    assert run.rewind(line.deployment, "nightly-000005").name == "nightly-000006"
+    assert rewind(line.deployment, "nightly-000005").name == "nightly-000006"
     assert line.hour(1, 2).manifest.base == "nightly-000006"
 
 
@@ -495,7 +497,7 @@ def test_a_loss_that_is_not_finite_stops_before_it_changes_anything(make_line: M
     deployment = usual.model_copy(update={"training": training})
 
     with pytest.raises(Refused, match=r"day 2026-03-01, clicks|not finite"):
-        run.nightly(deployment, clock=HeldClock(at(1, 0, 5)))
+        nightly(deployment, clock=HeldClock(at(1, 0, 5)))
     assert list_checkpoints(deployment.checkpoints_dir) == []
 
 
@@ -519,10 +521,10 @@ def test_a_nightly_run_beside_an_hourly_one_finds_its_day_due(line: Line) -> Non
     def meanwhile(*_: object) -> None:
         if not nights:
             assert nightly_due(line.deployment, clock=HeldClock(at(2, 0, 5))).day is not None
-            made = run.nightly(line.deployment, clock=HeldClock(at(2, 0, 5)))
+            made = nightly(line.deployment, clock=HeldClock(at(2, 0, 5)))
             nights.extend(each.why for each in made)
 
-    run.hourly(line.deployment, clock=HeldClock(at(2, 0, 30)), on_step=meanwhile)
+    hourly(line.deployment, clock=HeldClock(at(2, 0, 30)), on_step=meanwhile)
 
     assert [why.startswith("learnt ") for why in nights if why] == [True]
     assert nightly_due(line.deployment, clock=HeldClock(at(2, 0, 5))).day is None

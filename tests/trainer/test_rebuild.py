@@ -8,7 +8,8 @@ from publisher.build import draft_of, publish_version
 from publisher.publish import publish
 from publisher.reader import load_version
 from tests.trainer.conftest import Line, MakeLine, at
-from trainer import run
+from trainer.rebuild import rebuild
+from trainer.rewind import rewind
 from twintide.checkpoints import list_checkpoints, load_checkpoint
 from twintide.clock import HeldClock
 from twintide.errors import Refused
@@ -28,12 +29,12 @@ def test_every_checkpoint_and_its_version_are_made_again_from_their_lineage(
     line.hour(1, 5, 7)
     line.night(1)
     line.hour(2, 1)
-    run.rewind(line.deployment, "hourly-000003")
+    rewind(line.deployment, "hourly-000003")
     made = list_checkpoints(line.deployment.checkpoints_dir)
     live = publish(line.deployment, clock=HeldClock(at(2, 2)))
     version = load_version(line.deployment.versions_dir, live.version).manifest
 
-    again = [run.rebuild(line.deployment, each.name, into=tmp_path / "again") for each in made]
+    again = [rebuild(line.deployment, each.name, into=tmp_path / "again") for each in made]
 
     assert len(made) == 7
     assert again == made
@@ -59,11 +60,11 @@ def test_what_cannot_be_made_again_is_refused_with_the_reason(
         )
     )
     with pytest.raises(Refused, match="trained with another configuration"):
-        run.rebuild(other.deployment, "hourly-000002", into=tmp_path / "a")
+        rebuild(other.deployment, "hourly-000002", into=tmp_path / "a")
     for each in list(line.slices().values())[-3:]:
         each.path.unlink()
     with pytest.raises(Refused, match="learnt slices that are not below"):
-        run.rebuild(line.deployment, "hourly-000002", into=tmp_path / "b")
+        rebuild(line.deployment, "hourly-000002", into=tmp_path / "b")
     remove_folder(line.deployment.checkpoints_dir / "nightly-000001")
     with pytest.raises(Refused, match="no checkpoint 'nightly-000001'"):
-        run.rebuild(line.deployment, "hourly-000002", into=tmp_path / "c")
+        rebuild(line.deployment, "hourly-000002", into=tmp_path / "c")

@@ -11,8 +11,8 @@ from publisher.publish import publish
 from publisher.reader import load_version
 from publisher.samples import queries
 from tests.trainer.conftest import MakeLine, at
-from trainer import run
 from trainer.learner import Learner
+from trainer.rebuild import rebuild
 from twintide.arrays import Arrays
 from twintide.clock import HeldClock
 from twintide.features.columns import from_columns
@@ -82,7 +82,7 @@ def test_a_tower_is_learnt_at_night_frozen_by_the_hour_and_served_as_it_was_lear
     assert np.allclose(indexed, towers.candidate_vectors(items), rtol=1e-5, atol=1e-5)
 
     again = [
-        run.rebuild(line.deployment, each.manifest.name, into=tmp_path / "again")
+        rebuild(line.deployment, each.manifest.name, into=tmp_path / "again")
         for each in (night, hour)
     ]
     assert again == [night.manifest, hour.manifest]

@@ -22,8 +22,8 @@ from serving.follower import Follower
 from serving.request import RecommendRequest
 from serving.retriever import Retriever
 from tests.trainer.conftest import Line, MakeLine, at
-from trainer import run
 from trainer.epoch import Rows
+from trainer.rebuild import rebuild
 from twintide.checkpoints import list_checkpoints
 from twintide.clock import HeldClock
 from twintide.errors import Corrupt, Refused
@@ -226,7 +226,7 @@ def test_a_rebuild_takes_the_vectors_of_the_lineage(line: Line, file: Path, tmp_
     write(file, vectors_of_items(seed=2))
     line.night(1)
 
-    again = [run.rebuild(line.deployment, each.name, into=tmp_path / "again") for each in made]
+    again = [rebuild(line.deployment, each.name, into=tmp_path / "again") for each in made]
 
     assert again == made
 

@@ -12,7 +12,8 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from tests.dying import serve
 from tests.trainer.conftest import deployment_in
-from trainer import run
+from trainer.hourly import hourly
+from trainer.nightly import nightly
 from twintide.clock import HeldClock
 
 
@@ -22,9 +23,9 @@ def train(request: dict[str, Any]) -> None:
     )
     clock = HeldClock(datetime.fromisoformat(request["now"]))
     if request["line"] == "nightly":
-        run.nightly(deployment, clock=clock)
+        nightly(deployment, clock=clock)
     else:
-        run.hourly(deployment, clock=clock)
+        hourly(deployment, clock=clock)
 
 
 if __name__ == "__main__":

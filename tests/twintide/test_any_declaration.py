@@ -19,7 +19,8 @@ from serving.request import RecommendRequest, parse_request
 from serving.retriever import Retriever
 from streaming.offline import write_shards
 from tests.twintide.any_declaration import draw, end, events_of, messages_of
-from trainer import run
+from trainer.hourly import hourly
+from trainer.nightly import nightly
 from twintide import config
 from twintide.clock import HeldClock
 from twintide.config import Deployment
@@ -33,13 +34,13 @@ def runs_to_the_end(deployment: Deployment, *, seed: int) -> None:
     assert parse(messages_of(events), deployment.events).rejected == ()
     write_shards(deployment, events, complete_until=end())
     clock = HeldClock(end())
-    nights = run.nightly(deployment, clock=clock)
+    nights = nightly(deployment, clock=clock)
     if not any(outcome.checkpoint for outcome in nights):
         return  # the data hold no click
     first = publish(deployment, clock=clock)
-    run.hourly(deployment, clock=clock)
+    hourly(deployment, clock=clock)
     clock.move_to(end() + timedelta(hours=2))
-    run.hourly(deployment, clock=clock)
+    hourly(deployment, clock=clock)
     second = publish(deployment, clock=clock)
     for published in (first, second):
         assert published.gate.passed, published.gate.reasons

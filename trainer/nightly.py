@@ -1,0 +1,142 @@
+"""The nightly run: each complete day that is due becomes one shuffled epoch and a checkpoint."""
+
+from collections.abc import Callable
+from datetime import date
+
+from trainer import line
+from trainer.days import Calendar, complete_until
+from trainer.passes import learn_shuffled
+from trainer.publishing import manifest_of, publish
+from trainer.run import Begun, OnStep, Outcome, begin, declared_vectors, line_lock
+from trainer.slicing import Slicer
+from twintide.checkpoints import CheckpointManifest, list_checkpoints
+from twintide.clock import Clock, from_unix_ms, iso
+from twintide.config import Deployment
+from twintide.errors import Refused
+from twintide.events import EARLIEST_MS
+from twintide.shards import Ledger
+from twintide.slices import Slice
+
+EARLIEST_DAY = from_unix_ms(EARLIEST_MS).date()
+"""No event that is accepted is older."""
+
+
+def nightly(
+    deployment: Deployment,
+    *,
+    clock: Clock,
+    day: date | None = None,
+    on_step: OnStep | None = None,
+    on_day: Callable[[date], None] | None = None,
+) -> list[Outcome]:
+    """Make up every complete day that no nightly has learnt, in order, up to yesterday (or `day`).
+
+    Raises Refused where the day asked for is not complete, has no clicks or is learnt already.
+    """
+    calendar = Calendar.of(deployment.training)
+    yesterday = calendar.before(calendar.day_of(clock.now()))
+    if day is not None and day > yesterday:
+        raise Refused(
+            f"day {day} is not over: the newest that is over is {yesterday}",
+            hint="leave --date out to learn every day that is complete",
+        )
+    if day is not None and day < EARLIEST_DAY:
+        raise _no_clicks_on(day)
+    with line_lock(deployment, "nightly"):
+        parent = line.newest_nightly(list_checkpoints(deployment.checkpoints_dir))
+        last_day = day or yesterday
+        last_day = _last_complete(
+            deployment, calendar, last_day, asked=day is not None, clock=clock
+        )
+        vectors = declared_vectors(deployment)
+        begun = begin(deployment, parent, vectors)
+        slicer = Slicer(deployment, begun.state, begun.position, clock=clock)
+        slicer.extend(calendar.end_of(last_day))
+        due = [
+            each
+            for each in slicer.chain
+            if each.footer.day <= last_day and not each.is_covered_by(begun.position)
+        ]
+        _check_clicks(due, day, parent)
+        outcomes = []
+        for due_day in _nights(due, parent, last_day, calendar):
+            if on_day:
+                on_day(due_day)
+            outcomes.append(_one_night(deployment, begun, due, due_day, on_step))
+        return outcomes or [Outcome(None, f"no complete day up to {last_day} is waiting")]
+
+
+def _nights(
+    due: list[Slice], parent: CheckpointManifest | None, last_day: date, calendar: Calendar
+) -> list[date]:
+    """The days to learn, in order; what came late for a day that is learnt joins the next night."""
+    first_open = calendar.after(parent.day) if parent and parent.day else date.min
+    days = {max(each.footer.day, first_open) for each in due if each.footer.rows}
+    return sorted(day for day in days if day <= last_day)
+
+
+def _one_night(
+    deployment: Deployment,
+    begun: Begun,
+    due: list[Slice],
+    day: date,
+    on_step: OnStep | None,
+) -> Outcome:
+    """One shuffled epoch over what is due up to `day`, on the weights that `begun` holds."""
+    today = [
+        each for each in due if each.footer.day <= day and not each.is_covered_by(begun.position)
+    ]
+    seed = deployment.training.seed * 1_000_003 + day.toordinal()
+    losses = learn_shuffled(deployment, begun, today, day=day, seed=seed, on_step=on_step)
+    manifest = manifest_of(
+        deployment,
+        begun,
+        kind="nightly",
+        base=None,
+        day=day,
+        learnt=today,
+        losses=losses,
+        seed=seed,
+    )
+    begun.parent, begun.rows = publish(deployment, begun, manifest), 0
+    return Outcome(begun.parent, f"learnt {day}")
+
+
+def _last_complete(
+    deployment: Deployment, calendar: Calendar, day: date, *, asked: bool, clock: Clock
+) -> date:
+    """`day`, or the newest complete day before it; Refused where `day` itself was asked for."""
+    until = complete_until(Ledger(deployment.shards_dir, deployment.kafka.topic), clock=clock)
+    if until is None:
+        raise Refused(
+            "no day is complete: ingest has not yet looked at every partition of "
+            f"{deployment.kafka.topic!r}",
+            hint="start `twintide ingest -c FILE`, and look at `twintide status -c FILE`",
+        )
+    newest = calendar.before(calendar.day_of(until))
+    if day <= newest:
+        return day
+    if asked:
+        raise Refused(
+            f"day {day} is not complete: shards are known to be complete until {iso(until)} only, "
+            f"and the day ends at {iso(calendar.end_of(day))}",
+            hint="wait until ingest has passed its end",
+        )
+    return newest
+
+
+def _check_clicks(due: list[Slice], asked: date | None, parent: CheckpointManifest | None) -> None:
+    if asked is None or any(each.footer.rows and each.footer.day == asked for each in due):
+        return
+    if parent and parent.day and asked <= parent.day:
+        raise Refused(
+            f"day {asked} is learnt already: {parent.name} stands at {parent.day}",
+            hint="`twintide rewind --to CHECKPOINT` goes back",
+        )
+    raise _no_clicks_on(asked)
+
+
+def _no_clicks_on(day: date) -> Refused:
+    return Refused(
+        f"there are no clicks on day {day}", hint="leave --date out to learn every complete day"
+    )

@@ -1,0 +1,68 @@
+"""Making a checkpoint again, from its lineage alone."""
+
+from pathlib import Path
+
+from trainer.passes import learn_in_order, learn_shuffled
+from trainer.publishing import manifest_of, parts_of
+from trainer.rewind import as_parent
+from trainer.run import begin
+from twintide.checkpoints import (
+    CheckpointManifest,
+    load_checkpoint,
+    publish_checkpoint,
+    read_manifest,
+)
+from twintide.config import Deployment
+from twintide.errors import Refused
+from twintide.slices import Slice, chain_dir, read_chain
+
+
+def rebuild(deployment: Deployment, name: str, *, into: Path) -> CheckpointManifest:
+    """Make a checkpoint again below `into`, from its lineage alone: parent, slices and seed.
+
+    With the code, threads and machine that made it, it is the same to the byte. Raises Refused
+    where parent, slices or configuration are not those that its manifest names.
+    """
+    wanted = read_manifest(deployment.checkpoints_dir, name)
+    if wanted.learning_hash != deployment.learning_hash():
+        raise Refused(
+            f"{name} was trained with another configuration than this",
+            hint="events, model and training must be as they were",
+        )
+    parent = read_manifest(deployment.checkpoints_dir, wanted.parent) if wanted.parent else None
+    if parent is not None and parent.kind == wanted.kind and not wanted.slices:  # by `rewind`
+        old = load_checkpoint(deployment.checkpoints_dir, parent.name)
+        again = as_parent(parent, base=wanted.base).model_copy(update={"name": name})
+        return publish_checkpoint(into, again, arrays=old.arrays, catalogue=old.catalogue)
+    begun = begin(deployment, parent, wanted.vectors)
+    slices = _slices_named(deployment, wanted)
+    if wanted.day is not None and wanted.kind == "nightly" and slices:
+        losses = learn_shuffled(
+            deployment, begun, slices, day=wanted.day, seed=wanted.seed, on_step=None
+        )
+    else:
+        losses = learn_in_order(deployment, begun, slices, None)
+    manifest = manifest_of(
+        deployment,
+        begun,
+        kind=wanted.kind,
+        base=wanted.base,
+        day=wanted.day,
+        learnt=slices,
+        losses=losses,
+        seed=wanted.seed,
+    )
+    named = manifest.model_copy(update={"name": name})
+    arrays, catalogue = parts_of(begun, named)
+    return publish_checkpoint(into, named, arrays=arrays, catalogue=catalogue)
+
+
+def _slices_named(deployment: Deployment, wanted: CheckpointManifest) -> list[Slice]:
+    root = chain_dir(deployment.slices_dir, deployment.events, deployment.model)
+    found = {each.name: each for each in read_chain(root)}
+    if missing := [each for each in wanted.slices if each not in found]:
+        raise Refused(
+            f"{wanted.name} learnt slices that are not below {root}: {', '.join(missing)}",
+            hint="a training run makes slices anew from the shards, where those are still there",
+        )
+    return [found[each] for each in wanted.slices]

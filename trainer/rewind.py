@@ -1,0 +1,45 @@
+"""Going back: an older checkpoint is published anew, and the lines go on from it."""
+
+from trainer import line
+from trainer.publishing import publish_next
+from trainer.run import line_lock
+from twintide.checkpoints import Checkpoint, CheckpointManifest, list_checkpoints, load_checkpoint
+from twintide.config import Deployment
+from twintide.errors import Refused
+
+
+def rewind(deployment: Deployment, to: str) -> CheckpointManifest:
+    """Make the lines go on from an older checkpoint: it is published anew, as the newest.
+
+    An hourly one brings its nightly base along, so that the next hourly run stays on it; killed
+    between the two, the base is the newest, and the same rewind may be asked for again. Nothing is
+    removed. Raises Refused where there is no such checkpoint, or where no run would go on from it.
+    """
+    with line_lock(deployment, "hourly"), line_lock(deployment, "nightly"):
+        target = load_checkpoint(deployment.checkpoints_dir, to)
+        base = target.manifest.base
+        nightly = line.newest_nightly(list_checkpoints(deployment.checkpoints_dir))
+        if base is None and nightly is not None:
+            raise Refused(
+                f"{to} stands on no nightly checkpoint, and {nightly.name} has come since: the "
+                "next hourly run would begin from that one all the same",
+                hint=f"`twintide rewind --to {nightly.name}`, or to an hourly that stands on a "
+                "nightly: `twintide checkpoints` lists them",
+            )
+        if target.manifest.kind == "hourly" and base is not None:
+            base = _again(
+                deployment, load_checkpoint(deployment.checkpoints_dir, base), base=None
+            ).name
+        return _again(deployment, target, base=base)
+
+
+def _again(
+    deployment: Deployment, checkpoint: Checkpoint, *, base: str | None
+) -> CheckpointManifest:
+    unnamed = as_parent(checkpoint.manifest, base=base)
+    return publish_next(deployment, unnamed, checkpoint.arrays, checkpoint.catalogue)
+
+
+def as_parent(old: CheckpointManifest, *, base: str | None) -> CheckpointManifest:
+    """The manifest of what is `old` anew."""
+    return old.model_copy(update={"parent": old.name, "base": base, "slices": (), "rows": 0})
