@@ -1,0 +1,66 @@
+"""`serving:`, the HTTP server."""
+
+import os
+import re
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, PositiveInt
+
+from twintide.config.section import Config, Variable
+from twintide.errors import Refused
+
+MIN_TOKEN_CHARACTERS = 16
+_HOST = re.compile(r"[A-Za-z0-9._:%-]+")
+
+
+def _host(name: str) -> str:
+    if not _HOST.fullmatch(name):
+        raise ValueError(f"{name!r} is no address or name of this machine, such as 127.0.0.1")
+    return name
+
+
+class ServingConfig(Config):
+    """The HTTP server."""
+
+    host: Annotated[str, AfterValidator(_host)] = "127.0.0.1"
+    """Address to listen on. Others than loopback ask for a token."""
+
+    port: Annotated[int, Field(ge=0, le=65_535)] = 8080
+    """0 takes any that is free."""
+
+    token_env: Variable | None = None
+    """Name of the environment variable that holds the bearer token, which must be at least 16
+    characters. Needed when `host` is not loopback.
+    """
+
+    metrics: Literal["token", "open"] = "token"
+    """Who may read /metrics: whoever has the bearer token, or everybody who reaches the port, as a
+    scraper without a token needs it. Metrics name versions and count answers, no user and no item.
+    """
+
+    max_k: PositiveInt = 1000
+    """The most items that one request may ask for."""
+
+    max_connections: Annotated[int, Field(ge=1, le=100_000)] = 1000
+    """Where there are more, the one that has waited longest without a request is closed."""
+
+    poll_seconds: Annotated[float, Field(gt=0, le=60)] = 0.2
+    """How often the server looks whether another version is live."""
+
+    def token(self) -> str | None:
+        """The token out of the environment. Raises Refused where the variable is not set."""
+        if self.token_env is None:
+            return None
+        token = os.environ.get(self.token_env)
+        if not token:
+            raise Refused(
+                f"the environment variable {self.token_env} is not set",
+                hint="serving.token_env names the variable that holds the bearer token",
+            )
+        if len(token) < MIN_TOKEN_CHARACTERS or not (token.isascii() and token.isprintable()):
+            raise Refused(
+                f"the token in {self.token_env} can be guessed or not be sent: it must be at least "
+                f"{MIN_TOKEN_CHARACTERS} printable ASCII characters",
+                hint=f"export {self.token_env}=$(openssl rand -hex 24)",
+            )
+        return token

@@ -1,0 +1,85 @@
+"""`training:`, both lines."""
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, NonNegativeInt, PositiveInt
+
+from twintide.config.section import Config
+from twintide.events import ZoneName
+from twintide.features.item_statistics import MINUTES_OF_A_WEEK
+
+_TIME_OF_DAY = re.compile(r"([01][0-9]|2[0-3]):[0-5][0-9]")
+
+
+def _time_of_day(text: str) -> str:
+    if not _TIME_OF_DAY.fullmatch(text):
+        raise ValueError(f"{text!r} is no time of day, such as '04:00'")
+    return text
+
+
+RowRate = Annotated[float, Field(gt=0, le=10)]
+DenseRate = Annotated[float, Field(gt=0, le=1)]
+BatchRows = Annotated[int, Field(ge=2, le=65_536)]
+
+
+class HourlyConfig(Config):
+    """The ordered pass over the newest slices."""
+
+    every_minutes: Annotated[int, Field(ge=1, le=1440)] = 60
+    """How often the scheduler rings, counted from the full hour."""
+
+    batch_rows: BatchRows = 512
+    """Clicks in one step; small batches follow the hour better than large ones."""
+
+    row_learning_rate: RowRate = 0.1
+    """How far a table's row moves at a step."""
+
+    learns: Literal["id_tables", "everything"] = "id_tables"
+    """What the pass may change. `everything` lets dense weights and side tables learn too, and may
+    begin without a nightly checkpoint.
+    """
+
+    dense_learning_rate: DenseRate = 1e-3
+    """Used only where `learns` is `everything`."""
+
+    holdback_minutes: Annotated[int, Field(ge=0, le=MINUTES_OF_A_WEEK)] = 2
+    """The newest minutes, left to the next run to learn: the gate judges a version on them."""
+
+
+class NightlyConfig(Config):
+    """The shuffled epoch over a day."""
+
+    batch_rows: BatchRows = 512
+    """Clicks in one step."""
+
+    row_learning_rate: RowRate = 0.1
+    """How far a table's row moves at a step."""
+
+    dense_learning_rate: DenseRate = 1e-3
+    """How far the towers' weights move at a step."""
+
+
+class TrainingConfig(Config):
+    """Both lines of training."""
+
+    day_starts_at: Annotated[str, AfterValidator(_time_of_day)] = "00:00"
+    """HH:MM at which a day begins, in `time_zone`: the users' quiet hour."""
+
+    time_zone: ZoneName = "UTC"
+    """IANA name, such as Europe/Vienna."""
+
+    seed: NonNegativeInt = 1
+    """Of the first weights and of every shuffle."""
+
+    threads: Annotated[int, Field(ge=1, le=256)] = 2
+    """CPU threads of one run; a run is reproducible to the byte for the same number."""
+
+    keep_hourly: PositiveInt = 48
+    """Hourly checkpoints that gc keeps; every nightly of the last `keep_nightly` stays too."""
+
+    keep_nightly: PositiveInt = 14
+    """Nightly checkpoints that gc keeps: days to which `twintide rewind` can go back."""
+
+    hourly: HourlyConfig = HourlyConfig()
+    nightly: NightlyConfig = NightlyConfig()
