@@ -14,24 +14,22 @@ from trainer.run import Begun, OnStep
 from twintide.config import Deployment
 from twintide.slices import Slice
 
+OnRows = Callable[[int, float], None]
+"""Called after each step with clicks learnt and loss."""
+
 
 def learn_in_order(
     deployment: Deployment, begun: Begun, due: list[Slice], on_step: OnStep | None
 ) -> list[float]:
     """Slice by slice, first click to last. What is in memory is one slice."""
-    config = deployment.training.hourly
-    rates = hourly_rates(deployment)
     to_learn = sum(each.footer.rows for each in due)
     losses: list[float] = []
     learnt = 0
     for each in due:
         table = begun.to_learn(each)
         rows = Rows.of(table, deployment.model, name=f"slice {each.name}")
-        order = list(in_order(len(rows), batch_rows=config.batch_rows))
         counted = _counted(on_step, learnt, to_learn)
-        losses += _steps(
-            begun.learner, rows, order, rates, seed=deployment.training.seed, on_step=counted
-        )
+        losses += rows_in_order(deployment, begun.learner, rows, on_step=counted)
         learnt += len(rows)
         begun.has_learnt(each, table)
     return losses
@@ -47,26 +45,36 @@ def learn_shuffled(
     on_step: OnStep | None,
 ) -> list[float]:
     """Every click of the slices once, in an order given by the seed."""
-    config = deployment.training.nightly
     tables = [begun.to_learn(each) for each in due]
     rows = Rows.of(pa.concat_tables(tables), deployment.model, name=f"day {day}")
-    windows = windows_of(rows, deployment.model)
-    order = shuffled(windows, batch_rows=config.batch_rows, seed=seed)
-    by_time = sorted(order, key=lambda numbers: int(windows[numbers[0]]))
-    log_q = begun.learner.estimate_log_q(rows, by_time)
-    begun.learner.model.observe(rows.query, "query")
-    begun.learner.model.observe(rows.candidate, "candidate")
-    losses = _steps(
-        begun.learner,
-        replace(rows, log_q=log_q),
-        order,
-        nightly_rates(deployment),
-        seed=seed,
-        on_step=_counted(on_step, 0, len(rows)),
-    )
+    counted = _counted(on_step, 0, len(rows))
+    losses = rows_shuffled(deployment, begun.learner, rows, seed=seed, on_step=counted)
     for table, each in zip(tables, due, strict=True):
         begun.has_learnt(each, table)
     return losses
+
+
+def rows_in_order(
+    deployment: Deployment, learner: Learner, rows: Rows, *, on_step: OnRows
+) -> list[float]:
+    """First click to last; the summed loss of each batch."""
+    order = list(in_order(len(rows), batch_rows=deployment.training.hourly.batch_rows))
+    seed = deployment.training.seed
+    return _steps(learner, rows, order, hourly_rates(deployment), seed=seed, on_step=on_step)
+
+
+def rows_shuffled(
+    deployment: Deployment, learner: Learner, rows: Rows, *, seed: int, on_step: OnRows
+) -> list[float]:
+    """Every click once, in an order given by the seed; the summed loss of each batch."""
+    windows = windows_of(rows, deployment.model)
+    order = shuffled(windows, batch_rows=deployment.training.nightly.batch_rows, seed=seed)
+    by_time = sorted(order, key=lambda numbers: int(windows[numbers[0]]))
+    log_q = learner.estimate_log_q(rows, by_time)
+    learner.model.observe(rows.query, "query")
+    learner.model.observe(rows.candidate, "candidate")
+    rows = replace(rows, log_q=log_q)
+    return _steps(learner, rows, order, nightly_rates(deployment), seed=seed, on_step=on_step)
 
 
 def _steps(
@@ -76,7 +84,7 @@ def _steps(
     rates: Rates,
     *,
     seed: int,
-    on_step: Callable[[int, float], None],
+    on_step: OnRows,
 ) -> list[float]:
     learner.grow(rows.query, "query", rates)
     learner.grow(rows.candidate, "candidate", rates)
@@ -90,7 +98,7 @@ def _steps(
     return losses
 
 
-def _counted(on_step: OnStep | None, before: int, to_learn: int) -> Callable[[int, float], None]:
+def _counted(on_step: OnStep | None, before: int, to_learn: int) -> OnRows:
     def step(learnt: int, loss: float) -> None:
         if on_step:
             on_step(before + learnt, to_learn, loss)
