@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from console.options import DEFAULT_CONFIG, AsJson, ConfigFile, deployment_of
-from console.output import Rows, instant, number, say, table, waiting
+from console.output import Listing, instant, number, say, table, waiting
 from twintide.errors import Refused
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ def _served(deployment: "Deployment") -> str | None:
     return live[0] if live else None
 
 
-def _text(rows: list[Row]) -> Rows:
+def _text(rows: list[Row]) -> Listing:
     columns = ("checkpoint", "day", "base", "newest click", "#rows", "#loss", "#MiB", "state")
     return table(
         "",

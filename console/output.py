@@ -63,7 +63,7 @@ def plain(value: Any) -> Any:
 
 
 @dataclass(frozen=True)
-class Rows:
+class Listing:
     """A table for a person. Where the terminal is too narrow for it, each row is a block of lines:
     nothing is cut off.
     """
@@ -112,9 +112,9 @@ def _cell(value: object) -> str:
     return "" if value is None else str(value)
 
 
-def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Rows:
+def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Listing:
     """A table for a person. A column whose name begins with a # holds numbers, to the right."""
-    return Rows(title, columns, list(rows))
+    return Listing(title, columns, list(rows))
 
 
 def heading(words: str, more: str = "", *, style: str = "bold") -> Text:

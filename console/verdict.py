@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from math import sqrt
 from typing import Any
 
-from console.output import Rows, number, table
+from console.output import Listing, number, table
 
 KEY = "recall@10"
 """What policies are ranked by: the share of clicks whose item was in the first ten."""
@@ -15,7 +15,7 @@ _SURE = 2.0
 Policy = dict[str, Any]
 
 
-def policies_table(report: dict[str, Any]) -> Rows:
+def policies_table(report: dict[str, Any]) -> Listing:
     """Policy beside policy, the best first."""
     columns = "policy #recall@10 #@50 #@100 #new_users@10 #coverage #train_s"
     ranked = _ranked(report["policies"])
@@ -36,7 +36,7 @@ def policies_table(report: dict[str, Any]) -> Rows:
     )
 
 
-def story(report: dict[str, Any]) -> Iterator[str | Rows]:
+def story(report: dict[str, Any]) -> Iterator[str | Listing]:
     """What was gone through, what was found, and what follows from it."""
     data = report["data"]
     yield (

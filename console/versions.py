@@ -19,7 +19,7 @@ from console.options import (
     clock_at,
     deployment_of,
 )
-from console.output import Rows, instant, number, plain, say, table, waiting
+from console.output import Listing, instant, number, plain, say, table, waiting
 from twintide.clock import SystemClock
 
 if TYPE_CHECKING:
@@ -228,7 +228,7 @@ def release(
     )
 
 
-def versions_table(rows: "list[VersionRow]") -> Rows:
+def versions_table(rows: "list[VersionRow]") -> Listing:
     """The list of versions for a person, the newest first."""
     return table(
         "",
@@ -257,7 +257,7 @@ def gate_line(gate: "GateReport") -> str:
     return "; ".join((f"gate: {found}", *gate.notes))
 
 
-def _facts(found: "VersionManifest") -> Rows:
+def _facts(found: "VersionManifest") -> Listing:
     size_bytes = sum(each.bytes for each in found.files.values())
     rows: dict[str, object] = {
         "checkpoint": f"{found.checkpoint} ({found.kind}, on {found.base or 'no nightly'})",

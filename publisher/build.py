@@ -13,7 +13,7 @@ import torch
 
 from publisher import index as item_index
 from publisher import samples
-from publisher.histories import Histories
+from publisher.histories import VersionHistories
 from publisher.index import ItemIndex, Positions, Scores, Vectors
 from publisher.reader import HISTORY_PREFIX, ITEM_COLUMN
 from twintide.arrays import MANIFEST, Arrays, write_arrays, write_file, write_table
@@ -54,7 +54,7 @@ class Draft:
     index: ItemIndex
     item_ids: pa.Array
     item_keys: Keys
-    histories: Histories
+    histories: VersionHistories
 
     def search(self, encoded: Encoded, k: int) -> tuple[Scores, Positions]:
         """As LoadedVersion.search."""
@@ -143,10 +143,10 @@ def _indexed(vectors: Vectors, config: PublishingConfig) -> ItemIndex:
     return item_index.build(vectors, kind=kind, nprobe=config.nprobe)
 
 
-def _histories(checkpoint: Checkpoint) -> Histories:
+def _histories(checkpoint: Checkpoint) -> VersionHistories:
     if not checkpoint.manifest.model.histories():
-        return Histories.empty()
-    return Histories.from_arrays(checkpoint.arrays, prefix="state.history")
+        return VersionHistories.empty()
+    return VersionHistories.from_arrays(checkpoint.arrays, prefix="state.history")
 
 
 def _arrays(draft: Draft) -> Arrays:

@@ -1,7 +1,7 @@
 """The gate: what a version must show before it may be promoted.
 
 First the mechanics, which need no clicks: sound vectors, an index that says what the towers say,
-enough items, no step back in time. Then recall, candidate beside live, on the newest clicks that
+enough items, no step back in time. Then recall, draft beside live, on the newest clicks that
 neither of them has learnt. What could not be judged is said, never guessed.
 """
 
@@ -40,10 +40,10 @@ class Recall:
     """How two versions found the same clicks."""
 
     events: int
-    candidate: float
+    draft: float
     live: float
     z: float
-    """How many standard errors the candidate lies below the live version; paired by click."""
+    """How many standard errors the draft lies below the live version; paired by click."""
 
 
 def judge(
@@ -94,13 +94,13 @@ def mechanics(draft: Draft, live: VersionManifest | None, config: GateConfig) ->
 def compare(draft: Draft, live: LoadedVersion | None, clicks: pa.Table, *, k: int) -> Recall:
     """Recall@k of both on the same clicks, each with the history as of the click."""
     items = clicks[ITEM_KEY].to_numpy()
-    candidate_hits = hits(draft, clicks, items, k=k)
-    live_hits = candidate_hits if live is None else hits(live, clicks, items, k=k)
+    draft_hits = hits(draft, clicks, items, k=k)
+    live_hits = draft_hits if live is None else hits(live, clicks, items, k=k)
     return Recall(
         events=len(clicks),
-        candidate=float(candidate_hits.mean()),
+        draft=float(draft_hits.mean()),
         live=float(live_hits.mean()),
-        z=paired_z(candidate_hits, live_hits),
+        z=paired_z(draft_hits, live_hits),
     )
 
 
@@ -117,20 +117,20 @@ def hits(
     return found
 
 
-def paired_z(candidate: npt.NDArray[np.bool_], live: npt.NDArray[np.bool_]) -> float:
-    """McNemar's z: clicks that only the live version found against those that only the candidate
+def paired_z(draft: npt.NDArray[np.bool_], live: npt.NDArray[np.bool_]) -> float:
+    """McNemar's z: clicks that only the live version found against those that only the draft
     found. Clicks that both or neither found say nothing about which is better.
     """
-    lost, won = int((live & ~candidate).sum()), int((candidate & ~live).sum())
+    lost, won = int((live & ~draft).sum()), int((draft & ~live).sum())
     return (lost - won) / math.sqrt(lost + won) if lost + won else 0.0
 
 
 def recall_reasons(recall: Recall, config: GateConfig) -> list[str]:
     """A drop must be both larger than allowed and beyond chance."""
     least = recall.live * (1 - config.max_recall_drop_ratio)
-    if recall.candidate >= least or recall.z <= CHANCE_Z:
+    if recall.draft >= least or recall.z <= CHANCE_Z:
         return []
-    fall = f"recall@{config.k} falls from {recall.live:.4f} to {recall.candidate:.4f}"
+    fall = f"recall@{config.k} falls from {recall.live:.4f} to {recall.draft:.4f}"
     seen = f"{recall.events} clicks (z = {recall.z:.1f})"
     return [f"{fall} on {seen}; {least:.4f} is the least allowed"]
 
@@ -244,7 +244,7 @@ def _report(
         notes=tuple(notes),
         events=recall.events if recall else 0,
         k=k,
-        recall=recall.candidate if recall else None,
+        recall=recall.draft if recall else None,
         live_recall=recall.live if recall and live else None,
         live=live.name if live else None,
     )

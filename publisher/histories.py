@@ -12,7 +12,7 @@ from twintide.ragged import Ids
 
 
 @dataclass(frozen=True)
-class Histories:
+class VersionHistories:
     """User i of `users` clicked items[offsets[i]:offsets[i + 1]], the newest one last."""
 
     users: Keys
@@ -24,12 +24,12 @@ class Histories:
     items: Keys
 
     @classmethod
-    def empty(cls) -> "Histories":
+    def empty(cls) -> "VersionHistories":
         """Nobody has clicked anything yet."""
         return cls(np.zeros(0, np.uint64), np.zeros(1, np.int64), np.zeros(0, np.uint64))
 
     @classmethod
-    def from_arrays(cls, arrays: Arrays, *, prefix: str) -> "Histories":
+    def from_arrays(cls, arrays: Arrays, *, prefix: str) -> "VersionHistories":
         """`<prefix>.users`, `.offsets` and `.items`. Raises Corrupt where they do not fit."""
         try:
             users, offsets, items = (

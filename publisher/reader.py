@@ -13,7 +13,7 @@ import pyarrow as pa
 import torch
 
 from publisher import samples
-from publisher.histories import Histories
+from publisher.histories import VersionHistories
 from publisher.index import ItemIndex, Positions, Scores, parse
 from twintide.arrays import Arrays, parse_arrays, parse_table, read_verified
 from twintide.declaration import check_carried
@@ -49,7 +49,7 @@ class LoadedVersion:
     item_keys: Keys
     """uint64 [items], in index order."""
 
-    histories: Histories
+    histories: VersionHistories
 
     @property
     def name(self) -> str:
@@ -132,10 +132,10 @@ def _query_side(manifest: VersionManifest, arrays: Arrays, vectors: dict[str, Ve
     return TwoTower.from_arrays(manifest.model, weights_in(arrays), device=device, vectors=vectors)
 
 
-def _histories(manifest: VersionManifest, arrays: Arrays) -> Histories:
+def _histories(manifest: VersionManifest, arrays: Arrays) -> VersionHistories:
     if not manifest.model.histories():
-        return Histories.empty()
-    return Histories.from_arrays(arrays, prefix=HISTORY_PREFIX)
+        return VersionHistories.empty()
+    return VersionHistories.from_arrays(arrays, prefix=HISTORY_PREFIX)
 
 
 def _check_counts(version: LoadedVersion) -> None:

@@ -11,7 +11,7 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from publisher.histories import Histories
+from publisher.histories import VersionHistories
 from publisher.index import ItemIndex, Positions, Scores, Vectors
 from twintide.arrays import Arrays
 from twintide.errors import Corrupt
@@ -59,7 +59,7 @@ class Answers:
             raise Corrupt(f"the version has no {error.args[0]}") from error
 
 
-def queries(model: TwoTower, events: EventSchema, histories: Histories) -> Encoded:
+def queries(model: TwoTower, events: EventSchema, histories: VersionHistories) -> Encoded:
     """The sample queries of a version: a pure function of what is in it."""
     users = spread(_user_pool(model, events, histories), COUNT)
     known = Known(
@@ -119,7 +119,7 @@ def _close(what: str, expected: Vectors, found: Vectors) -> None:
         )
 
 
-def _user_pool(model: TwoTower, events: EventSchema, histories: Histories) -> Keys:
+def _user_pool(model: TwoTower, events: EventSchema, histories: VersionHistories) -> Keys:
     if len(histories.users):
         return histories.users
     tables = [each.table for each in model.spec.lookups("query") if each.is_id(events.user)]

@@ -45,7 +45,7 @@ PROMISES = {
     "P4": "A bad version never displaces a good one",
     "P5": "Rollback is one command, without trainer, Kafka or rebuild, and takes effect fast",
     "P6": "Rollback sticks until `release`; it refuses when there is nothing to go back to",
-    "P7": "A candidate worse than the gate's limits is not promoted; a good one is",
+    "P7": "A version worse than the gate's limits is not promoted; a good one is",
     "P8": "gc removes nothing that is live, previous, held or a parent in use",
     "P9": "Publishers, rollbacks and gc at once are as if one after the other",
     "P10": "Freshness is known: the age of the newest click in what is served",

@@ -23,7 +23,7 @@ from trainer.frequency import FrequencyEstimator
 from trainer.kernel import chunked_loss
 from trainer.losses import function_of
 from trainer.rates import Rates
-from trainer.rows import Incidence, RowOptimizer, incidence_of
+from trainer.row_optimizer import Incidence, RowOptimizer, incidence_of
 from twintide.arrays import Arrays
 from twintide.errors import Refused
 from twintide.features.kind import SIDES, Side

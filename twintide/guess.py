@@ -186,15 +186,15 @@ def _role(
         )
     fitting = [each for each in columns if each.kind in kinds]
     named = [each for each in fitting if re.search(_NAMES[role], each.name.lower())]
-    candidates = named or (fitting if role == "time" else [])
-    if not candidates:
+    possible = named or (fitting if role == "time" else [])
+    if not possible:
         raise Refused(
             f"no column looks like the {role}; the sample has "
             + ", ".join(f"{each.name} ({each.kind})" for each in columns),
             hint=f"name it: `--{role} COLUMN`",
         )
-    ids = [each for each in candidates if re.search(_ID, each.name.lower())]
-    return (ids or candidates)[0].name
+    ids = [each for each in possible if re.search(_ID, each.name.lower())]
+    return (ids or possible)[0].name
 
 
 def _positive(columns: tuple[Column, ...]) -> tuple[str, Any] | None:

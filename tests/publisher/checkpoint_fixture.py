@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import torch
 
-from publisher.histories import Histories
+from publisher.histories import VersionHistories
 from publisher.reader import LoadedVersion
 from twintide.checkpoints import CheckpointManifest, checkpoint_name, publish_checkpoint
 from twintide.clock import HeldClock
@@ -116,15 +116,15 @@ def model_of(
     return model
 
 
-def histories_of(items: npt.NDArray[np.int64], *, seed: int = 1) -> Histories:
+def histories_of(items: npt.NDArray[np.int64], *, seed: int = 1) -> VersionHistories:
     """Half of the users have clicked something: 1 to 9 items each."""
     if not len(items):
-        return Histories.empty()
+        return VersionHistories.empty()
     rng = np.random.default_rng(seed)
     users = np.sort(keys_of(pa.array(np.arange(0, USERS, 2))))
     offsets = np.concatenate(([0], np.cumsum(rng.integers(1, 10, len(users)))))
     clicked = keys_of(pa.array(rng.choice(items, offsets[-1])))
-    return Histories(users, offsets.astype(np.int64), clicked)
+    return VersionHistories(users, offsets.astype(np.int64), clicked)
 
 
 def candidates_of(deployment: Deployment, items: npt.NDArray[np.int64]) -> Encoded:

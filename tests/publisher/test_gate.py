@@ -165,9 +165,7 @@ def test_a_step_back_from_the_live_version_is_blocked(
 
 
 @pytest.mark.promise("P7")
-def test_good_candidates_pass(
-    drafted: Drafted, live: LoadedVersion, deployment: Deployment
-) -> None:
+def test_good_drafts_pass(drafted: Drafted, live: LoadedVersion, deployment: Deployment) -> None:
     """At most 1 of 50 equal or slightly different ones is blocked, each on clicks of its own."""
     drafts = [drafted(), *(drafted(noise=n / 1e4) for n in range(1, 5))]
     blocked = 0
@@ -199,9 +197,9 @@ def test_recall_is_that_of_a_plain_loop(
 
 def test_a_drop_that_may_be_chance_is_not_held_against_a_candidate() -> None:
     """Both are needed: a fall by more than the ratio, and more than two standard errors."""
-    few = gate.Recall(events=200, candidate=0.010, live=0.020, z=1.4)
-    small = gate.Recall(events=5_000, candidate=0.50, live=0.55, z=6.0)
-    both = gate.Recall(events=5_000, candidate=0.30, live=0.55, z=12.0)
+    few = gate.Recall(events=200, draft=0.010, live=0.020, z=1.4)
+    small = gate.Recall(events=5_000, draft=0.50, live=0.55, z=6.0)
+    both = gate.Recall(events=5_000, draft=0.30, live=0.55, z=12.0)
 
     assert gate.recall_reasons(few, CONFIG) == []
     assert gate.recall_reasons(small, CONFIG) == []
@@ -211,9 +209,9 @@ def test_a_drop_that_may_be_chance_is_not_held_against_a_candidate() -> None:
 def test_the_paired_difference_counts_only_clicks_that_one_of_the_two_found() -> None:
     """McNemar: 9 lost and 1 won is (9 - 1) / √10, however many both found."""
     live = np.array([True] * 9 + [False] + [True] * 500 + [False] * 500)
-    candidate = np.array([False] * 9 + [True] + [True] * 500 + [False] * 500)
+    draft = np.array([False] * 9 + [True] + [True] * 500 + [False] * 500)
 
-    assert gate.paired_z(candidate, live) == pytest.approx(8 / 10**0.5)
+    assert gate.paired_z(draft, live) == pytest.approx(8 / 10**0.5)
     assert gate.paired_z(live, live) == 0.0
 
 
@@ -246,7 +244,7 @@ def test_only_the_newest_clicks_are_looked_at(
 def test_recall_is_measured_on_no_click_that_either_version_has_learnt(
     tmp_path: Path, live: LoadedVersion, clicks: pa.Table
 ) -> None:
-    """Slices behind the position of the candidate or of the live version are left out."""
+    """Slices behind the position of the draft or of the live version are left out."""
     deployment = made.deployment_at(tmp_path)
     for number in range(4):
         made.add_slice(deployment, number + 1, clicks.slice(number * 10, 10), first=number * 10)

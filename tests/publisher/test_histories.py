@@ -1,12 +1,12 @@
 import numpy as np
 import pytest
 
-from publisher.histories import Histories
+from publisher.histories import VersionHistories
 from twintide.errors import Corrupt
 
 
-def some_histories() -> Histories:
-    return Histories(
+def some_histories() -> VersionHistories:
+    return VersionHistories(
         users=np.array([3, 8, 20], np.uint64),
         offsets=np.array([0, 2, 2, 5], np.int64),
         items=np.array([11, 12, 21, 22, 23], np.uint64),
@@ -25,7 +25,7 @@ def test_each_user_has_the_newest_items_oldest_first() -> None:
 
 def test_nobody_has_a_history_in_an_empty_one() -> None:
     """A version without histories answers with empty lists."""
-    found = Histories.empty().of(np.array([1, 2], np.uint64), length=5)
+    found = VersionHistories.empty().of(np.array([1, 2], np.uint64), length=5)
 
     assert len(found) == 2
     assert len(found.keys) == 0
@@ -50,10 +50,10 @@ def test_arrays_that_do_not_fit_together_are_corrupt(change: dict[str, np.ndarra
     changed = arrays | {f"history.{name}": array for name, array in change.items()}
 
     with pytest.raises(Corrupt):
-        Histories.from_arrays(changed, prefix="history")
+        VersionHistories.from_arrays(changed, prefix="history")
 
 
 def test_a_missing_array_is_corrupt() -> None:
     """The message names it."""
     with pytest.raises(Corrupt, match=r"history\.users"):
-        Histories.from_arrays({}, prefix="history")
+        VersionHistories.from_arrays({}, prefix="history")

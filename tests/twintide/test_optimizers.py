@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from trainer.dense import DenseOptimizer
-from trainer.rows import EPSILON, RowOptimizer, incidence_of
+from trainer.row_optimizer import EPSILON, RowOptimizer, incidence_of
 from twintide.keys import mixed
 from twintide.model.table import Table
 from twintide.model.two_tower import PooledRows

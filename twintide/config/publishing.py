@@ -20,10 +20,10 @@ class GateConfig(Config):
     """Recall@k is what is compared."""
 
     max_recall_drop_ratio: Share = 0.2
-    """A candidate whose recall falls by more than this share of the live version's is refused."""
+    """A version whose recall falls by more than this share of the live version's is refused."""
 
     min_items_ratio: Share = 0.5
-    """A candidate with fewer than this share of the live version's items is refused."""
+    """A version with fewer than this share of the live version's items is refused."""
 
 
 class PublishingConfig(Config):

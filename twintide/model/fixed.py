@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from twintide.keys import Keys
-from twintide.model.vocabulary import Rows
+from twintide.model.vocabulary import RowNumbers
 from twintide.vectorstore import Vectors
 
 
@@ -26,11 +26,11 @@ class FixedTable:
         """The keys that it has a vector for."""
         return self._vectors.keys
 
-    def rows_of(self, keys: Keys) -> Rows:
+    def rows_of(self, keys: Keys) -> RowNumbers:
         """int64 [n]: the row of each key, 0 for one that it does not know."""
         return self._vectors.rows_of(keys)
 
-    def gathered(self, rows: Rows) -> tuple[Tensor, Tensor]:
+    def gathered(self, rows: RowNumbers) -> tuple[Tensor, Tensor]:
         """Row numbers, and the weights [R, width] that these number: only what is asked for is read
         from the disk, each row once.
         """

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from twintide.keys import Keys, mixed
-from twintide.model.vocabulary import Rows, Vocabulary
+from twintide.model.vocabulary import RowNumbers, Vocabulary
 
 
 class Table:
@@ -41,15 +41,15 @@ class Table:
         """The keys that it has a row for."""
         return self.vocabulary.keys[1:]
 
-    def rows_of(self, keys: Keys) -> Rows:
+    def rows_of(self, keys: Keys) -> RowNumbers:
         """int64 [n]: the row of each key, the default row for one that it does not know."""
         return self.vocabulary.rows_of(keys)
 
-    def gathered(self, rows: Rows) -> tuple[Tensor, Tensor]:
+    def gathered(self, rows: RowNumbers) -> tuple[Tensor, Tensor]:
         """Row numbers, and the weights [R, width] that these number."""
         return torch.from_numpy(rows).to(self._weights.device), self.weights
 
-    def grow(self, keys: Keys) -> Rows:
+    def grow(self, keys: Keys) -> RowNumbers:
         """Give new ids a row with its first values; returns the new rows' numbers."""
         rows = self.vocabulary.add(keys)
         if len(rows):

@@ -20,7 +20,7 @@ from twintide.model.fixed import FixedTable
 from twintide.model.scales import Scales
 from twintide.model.table import Table
 from twintide.model.towers import Towers
-from twintide.model.vocabulary import Rows, Vocabulary
+from twintide.model.vocabulary import RowNumbers, Vocabulary
 from twintide.modelspec import ModelSpec
 from twintide.ragged import Encoded, Ids, Numbers
 from twintide.vectorstore import Vectors
@@ -33,7 +33,7 @@ NO_VECTORS: Mapping[str, Vectors] = MappingProxyType({})
 class PooledRows:
     """One id feature of a batch, as table rows: bag i pools rows[offsets[i]:offsets[i + 1]]."""
 
-    rows: Rows
+    rows: RowNumbers
     offsets: npt.NDArray[np.int64]
     pooling: str
     weights: npt.NDArray[np.float32] | None = None

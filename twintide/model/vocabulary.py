@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from twintide.keys import NO_KEY, Keys
 
-Rows = npt.NDArray[np.int64]
+RowNumbers = npt.NDArray[np.int64]
 
 DEFAULT_ROW = 0
 
@@ -34,7 +34,7 @@ class Vocabulary:
         """uint64 [rows]: the key of each row, in row order."""
         return self._keys[: self._size]
 
-    def rows_of(self, keys: Keys) -> Rows:
+    def rows_of(self, keys: Keys) -> RowNumbers:
         """int64 [n]: the row of each key, 0 for a key that the table does not know."""
         found = np.zeros(len(keys), np.int64)
         slots = (keys & self._mask).astype(np.int64)
@@ -49,7 +49,7 @@ class Vocabulary:
             slots = (slots[onward] + 1) & int(self._mask)
         return found
 
-    def add(self, keys: Keys) -> Rows:
+    def add(self, keys: Keys) -> RowNumbers:
         """Give a row to each key that has none, in order of appearance; returns the new rows."""
         unknown = keys[(self.rows_of(keys) == DEFAULT_ROW) & (keys != NO_KEY)]
         if not len(unknown):
@@ -77,7 +77,7 @@ class Vocabulary:
         self._mask = np.uint64(len(self._slots) - 1)
         self._insert(np.arange(1, rows))
 
-    def _insert(self, rows: Rows) -> None:
+    def _insert(self, rows: RowNumbers) -> None:
         slots = (self._keys[rows] & self._mask).astype(np.int64)
         while len(rows):
             free = self._slots[slots] == DEFAULT_ROW
