@@ -144,9 +144,7 @@ class ModelRunner:
             return found
         query = dict(clicked.query)
         if self.history == "as-of-version":
-            before = self.live.history_of(clicked.users)
-            for feature in self.deployment.model.histories():
-                query[feature.name] = feature.of_histories(before)
+            query |= self.live.remembered(clicked.users, clicked.rows.at_ms)
         _, positions = self.live.search(query, DEPTH)
         keys = np.append(self.live.item_keys, np.uint64(0))
         found[:, : positions.shape[1]] = keys[positions]  # position -1 is the 0 at the end

@@ -13,7 +13,7 @@ import torch
 
 from publisher import index as item_index
 from publisher import samples
-from publisher.histories import VersionHistories
+from publisher.histories import Memories, memories_in, memory_arrays
 from publisher.index import ItemIndex, Positions, Scores, Vectors
 from publisher.reader import HISTORY_PREFIX, ITEM_COLUMN
 from twintide.arrays import MANIFEST, Arrays, write_arrays, write_file, write_table
@@ -54,7 +54,7 @@ class Draft:
     index: ItemIndex
     item_ids: pa.Array
     item_keys: Keys
-    histories: VersionHistories
+    memories: Memories
 
     def search(self, encoded: Encoded, k: int) -> tuple[Scores, Positions]:
         """As LoadedVersion.search."""
@@ -88,7 +88,7 @@ def draft_of(checkpoint: Checkpoint, config: PublishingConfig, *, vectors_dir: P
         index=_indexed(vectors, config),
         item_ids=item_ids,
         item_keys=keys_of(item_ids),
-        histories=_histories(checkpoint),
+        memories=memories_in(checkpoint.arrays, checkpoint.manifest.model, prefix="state.history"),
     )
 
 
@@ -143,15 +143,8 @@ def _indexed(vectors: Vectors, config: PublishingConfig) -> ItemIndex:
     return item_index.build(vectors, kind=kind, nprobe=config.nprobe)
 
 
-def _histories(checkpoint: Checkpoint) -> VersionHistories:
-    if not checkpoint.manifest.model.histories():
-        return VersionHistories.empty()
-    return VersionHistories.from_arrays(checkpoint.arrays, prefix="state.history")
-
-
 def _arrays(draft: Draft) -> Arrays:
-    encoded = samples.queries(draft.model, draft.checkpoint.events, draft.histories)
+    encoded = samples.queries(draft.model, draft.checkpoint.events, draft.memories)
     answers = samples.answer(draft.model, draft.index, draft.item_keys, encoded)
-    remembers = bool(draft.checkpoint.model.histories())
-    histories = draft.histories.to_arrays(prefix=HISTORY_PREFIX) if remembers else {}
+    histories = memory_arrays(draft.memories, prefix=HISTORY_PREFIX)
     return draft.model.arrays(("query",)) | histories | answers.to_arrays()

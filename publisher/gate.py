@@ -179,7 +179,7 @@ def _disparities(draft: Draft) -> list[str]:
         return [f"{unknown.sum()} items of the catalogue have no row in table {table}"]
     if draft.index.items != len(draft.item_keys):
         return [f"the index has {draft.index.items} items, the catalogue {len(draft.item_keys)}"]
-    encoded = samples.queries(draft.model, events, draft.histories)
+    encoded = samples.queries(draft.model, events, draft.memories)
     queries = draft.model.query_vectors(encoded)
     if not np.isfinite(queries).all():
         return ["the sample queries have vectors that are not finite"]

@@ -1,6 +1,11 @@
-"""Users' histories as a version carries them: the last items of each user, oldest first."""
+"""Users' histories as a version carries them: the last items of each user, oldest first.
 
-from dataclasses import dataclass
+There is one for what users clicked, and one for each other sort of events that the model looks back
+on. Times are carried where a feature makes something of how long ago an item was.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -8,7 +13,14 @@ import numpy.typing as npt
 from twintide.arrays import Arrays
 from twintide.errors import Corrupt
 from twintide.keys import Keys
-from twintide.ragged import Ids
+from twintide.modelspec import CLICKS, ModelSpec
+from twintide.ragged import Encoded, Ids, hours_between
+
+_PARTS = (("users", np.uint64), ("offsets", np.int64), ("items", np.uint64))
+_TIMES = ("at_ms", np.int64)
+
+Memories = Mapping[str, "VersionHistories"]
+"""By name of what is remembered, as `ModelSpec.memories` has it."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +34,8 @@ class VersionHistories:
     """int64 [U + 1]."""
 
     items: Keys
+    at_ms: npt.NDArray[np.int64] | None = None
+    """When each item was."""
 
     @classmethod
     def empty(cls) -> "VersionHistories":
@@ -29,41 +43,65 @@ class VersionHistories:
         return cls(np.zeros(0, np.uint64), np.zeros(1, np.int64), np.zeros(0, np.uint64))
 
     @classmethod
-    def from_arrays(cls, arrays: Arrays, *, prefix: str) -> "VersionHistories":
-        """`<prefix>.users`, `.offsets` and `.items`. Raises Corrupt where they do not fit."""
-        try:
-            users, offsets, items = (
-                arrays[f"{prefix}.{part}"] for part in ("users", "offsets", "items")
-            )
-        except KeyError as error:
-            raise Corrupt(f"there is no array {error.args[0]}") from error
-        for array, kind in ((users, np.uint64), (offsets, np.int64), (items, np.uint64)):
+    def from_arrays(
+        cls, arrays: Arrays, *, prefix: str, has_times: bool = False
+    ) -> "VersionHistories":
+        """`<prefix>.users`, `.offsets`, `.items` and, with times, `.at_ms`. Raises Corrupt where
+        they do not fit.
+        """
+        parts = (*_PARTS, _TIMES) if has_times else _PARTS
+        read = []
+        for part, kind in parts:
+            array = arrays.get(f"{prefix}.{part}")
+            if array is None:
+                raise Corrupt(f"there is no array {prefix}.{part}")
             if array.dtype != kind or array.ndim != 1:
                 raise Corrupt(f"{prefix}: an array of {array.dtype} where {kind.__name__} belongs")
-        found = cls(users.astype(np.uint64), offsets.astype(np.int64), items.astype(np.uint64))
+            read.append(array)
+        users, offsets, items, *times = read
+        found = cls(
+            users.astype(np.uint64),
+            offsets.astype(np.int64),
+            items.astype(np.uint64),
+            times[0].astype(np.int64) if times else None,
+        )
         found._check(prefix)
         return found
 
     def to_arrays(self, *, prefix: str) -> Arrays:
         """What `from_arrays` reads."""
+        times = {} if self.at_ms is None else {f"{prefix}.at_ms": self.at_ms}
         return {
             f"{prefix}.users": self.users,
             f"{prefix}.offsets": self.offsets,
             f"{prefix}.items": self.items,
+            **times,
         }
 
     def knows(self, users: Keys) -> npt.NDArray[np.bool_]:
         """Which of these users have a history."""
         return self._places(users)[1]
 
-    def of(self, users: Keys, *, length: int) -> Ids:
-        """The newest `length` items of each of these users; none for an unknown user."""
+    def of(self, users: Keys, *, length: int, at_ms: npt.NDArray[np.int64] | None = None) -> Ids:
+        """The newest `length` items of each of these users; none for an unknown user. With the
+        instant [B] of each row, and where there are times: each item's age.
+        """
         if not len(self.users):
-            return Ids(self.items, np.zeros(len(users) + 1, np.int64))
+            no_ages = None if self.at_ms is None else np.zeros(0, np.float32)
+            return Ids(self.items, np.zeros(len(users) + 1, np.int64), ages=no_ages)
         places, is_known = self._places(users)
         ends = np.where(is_known, self.offsets[places + 1], 0)
         starts = np.maximum(np.where(is_known, self.offsets[places], 0), ends - length)
-        return Ids.of_ranges(self.items, starts, ends)
+        found = Ids.of_ranges(self.items, starts, ends)
+        if self.at_ms is None or at_ms is None:
+            return found
+        times = Ids.of_ranges(self.at_ms.view(np.uint64), starts, ends).keys.view(np.int64)
+        return replace(found, ages=hours_between(times, at_ms[found.row_of_key()]))
+
+    @property
+    def newest_ms(self) -> int:
+        """The time of the newest item of all; 0 where no time is known."""
+        return int(self.at_ms.max(initial=0)) if self.at_ms is not None else 0
 
     def _places(self, users: Keys) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
         """Where each user stands, and whether it does; any place for one who does not."""
@@ -78,8 +116,42 @@ class VersionHistories:
             len(self.offsets) == len(self.users) + 1
             and self.offsets[0] == 0
             and self.offsets[-1] == len(self.items)
+            and (self.at_ms is None or len(self.at_ms) == len(self.items))
             and bool((np.diff(self.offsets) >= 0).all())
             and bool((self.users[1:] > self.users[:-1]).all())
         )
         if not fits:
             raise Corrupt(f"{name}: users, offsets and items do not fit together")
+
+
+def memories_in(arrays: Arrays, model: ModelSpec, *, prefix: str) -> dict[str, VersionHistories]:
+    """Those that the model looks back on. Raises Corrupt where one is missing or does not fit."""
+    return {
+        name: VersionHistories.from_arrays(
+            arrays, prefix=memory_prefix(prefix, name), has_times=memory.has_times
+        )
+        for name, memory in model.memories().items()
+    }
+
+
+def memory_arrays(memories: Memories, *, prefix: str) -> Arrays:
+    """What `memories_in` reads."""
+    found: Arrays = {}
+    for name, histories in memories.items():
+        found |= histories.to_arrays(prefix=memory_prefix(prefix, name))
+    return found
+
+
+def memory_prefix(prefix: str, name: str) -> str:
+    """What the arrays of one of them begin with."""
+    return prefix if name == CLICKS else f"{prefix}.{name}"
+
+
+def encoded(
+    memories: Memories, model: ModelSpec, users: Keys, at_ms: npt.NDArray[np.int64]
+) -> Encoded:
+    """Every feature of what these users did before, as of an instant [B]."""
+    found: Encoded = {}
+    for name, memory in model.memories().items():
+        found |= memory.encoded(memories[name].of(users, length=memory.length, at_ms=at_ms))
+    return found

@@ -9,18 +9,19 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import torch
 
 from publisher import samples
-from publisher.histories import VersionHistories
+from publisher.histories import Memories, encoded, memories_in
 from publisher.index import ItemIndex, Positions, Scores, parse
 from twintide.arrays import Arrays, parse_arrays, parse_table, read_verified
 from twintide.declaration import check_carried
 from twintide.errors import Corrupt
 from twintide.keys import Keys, keys_of
 from twintide.model.two_tower import TwoTower, weights_in
-from twintide.ragged import Encoded, Ids
+from twintide.ragged import Encoded
 from twintide.vectorstore import Vectors
 from twintide.versions import (
     INDEX,
@@ -49,16 +50,16 @@ class LoadedVersion:
     item_keys: Keys
     """uint64 [items], in index order."""
 
-    histories: VersionHistories
+    memories: Memories
 
     @property
     def name(self) -> str:
         """Such as v000001."""
         return self.manifest.name
 
-    def history_of(self, user_keys: Keys) -> Ids:
-        """The last items of each user, the newest one last, as many as the model takes."""
-        return self.histories.of(user_keys, length=self.manifest.model.history_length())
+    def remembered(self, user_keys: Keys, at_ms: npt.NDArray[np.int64]) -> Encoded:
+        """What the model sees of what these users did before, as of an instant [B]."""
+        return encoded(self.memories, self.manifest.model, user_keys, at_ms)
 
     def positions_of(self, keys: Keys) -> Positions:
         """Where these items stand in the index, each once; unknown keys have no place."""
@@ -110,7 +111,7 @@ def _parsed(
         index=parse(contents[INDEX], dimension=manifest.dimension),
         item_ids=item_ids,
         item_keys=keys_of(item_ids),
-        histories=_histories(manifest, arrays),
+        memories=memories_in(arrays, manifest.model, prefix=HISTORY_PREFIX),
     )
 
 
@@ -132,12 +133,6 @@ def _query_side(manifest: VersionManifest, arrays: Arrays, vectors: dict[str, Ve
     return TwoTower.from_arrays(manifest.model, weights_in(arrays), device=device, vectors=vectors)
 
 
-def _histories(manifest: VersionManifest, arrays: Arrays) -> VersionHistories:
-    if not manifest.model.histories():
-        return VersionHistories.empty()
-    return VersionHistories.from_arrays(arrays, prefix=HISTORY_PREFIX)
-
-
 def _check_counts(version: LoadedVersion) -> None:
     manifest = version.manifest
     items = {manifest.items, version.index.items, len(version.item_ids)}
@@ -153,7 +148,7 @@ def _check_counts(version: LoadedVersion) -> None:
 
 def _replay_samples(version: LoadedVersion, arrays: Arrays) -> None:
     expected = samples.Answers.from_arrays(arrays)
-    encoded = samples.queries(version.model, version.manifest.events, version.histories)
+    asked = samples.queries(version.model, version.manifest.events, version.memories)
     samples.compare(
-        expected, samples.answer(version.model, version.index, version.item_keys, encoded)
+        expected, samples.answer(version.model, version.index, version.item_keys, asked)
     )

@@ -11,15 +11,15 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from publisher.histories import VersionHistories
+from publisher.histories import Memories
 from publisher.index import ItemIndex, Positions, Scores, Vectors
 from twintide.arrays import Arrays
 from twintide.errors import Corrupt
 from twintide.events import EventSchema
-from twintide.features.kind import Known, spread
+from twintide.features.kind import Kind, Known, spread
 from twintide.keys import Keys
 from twintide.model.two_tower import TwoTower
-from twintide.ragged import Encoded
+from twintide.ragged import Encoded, Ids
 
 Number = TypeVar("Number", bound=np.generic)
 
@@ -59,14 +59,25 @@ class Answers:
             raise Corrupt(f"the version has no {error.args[0]}") from error
 
 
-def queries(model: TwoTower, events: EventSchema, histories: VersionHistories) -> Encoded:
+def queries(model: TwoTower, events: EventSchema, memories: Memories) -> Encoded:
     """The sample queries of a version: a pure function of what is in it."""
-    users = spread(_user_pool(model, events, histories), COUNT)
+    users = spread(_user_pool(model, events, memories), COUNT)
+    memory_of = {
+        feature.name: name
+        for name, memory in model.spec.memories().items()
+        for feature in memory.features
+    }
+
+    def history(feature: Kind) -> Ids:
+        """As of the newest event that is remembered, so that ages are none that never occur."""
+        of = memories[memory_of[feature.name]]
+        return of.of(users, length=feature.reach(), at_ms=np.full(len(users), of.newest_ms))
+
     known = Known(
         users=users,
         user_column=events.user,
         ids_in=lambda table: model.looked_up(table).known,
-        history=lambda length: histories.of(users, length=length),
+        history=history,
     )
     return {feature.name: feature.sample(known) for feature in model.spec.query}
 
@@ -119,9 +130,10 @@ def _close(what: str, expected: Vectors, found: Vectors) -> None:
         )
 
 
-def _user_pool(model: TwoTower, events: EventSchema, histories: VersionHistories) -> Keys:
-    if len(histories.users):
-        return histories.users
+def _user_pool(model: TwoTower, events: EventSchema, memories: Memories) -> Keys:
+    for histories in memories.values():
+        if len(histories.users):
+            return histories.users
     tables = [each.table for each in model.spec.lookups("query") if each.is_id(events.user)]
     return model.looked_up(tables[0]).known if tables else np.zeros(0, np.uint64)
 

@@ -30,6 +30,16 @@ Id = int | str
 _K = 100
 
 
+class RecentItem(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """An item that the user did something with, and when."""
+
+    item_id: Id
+    at: Annotated[int, Meta(ge=0, le=2**53, description="Unix milliseconds")]
+
+
+Recent = Annotated[list[Id | RecentItem], Meta(max_length=MAX_RECENT)]
+
+
 class RecommendRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What `POST /v1/recommend` takes; all but `user_id` may be left out."""
 
@@ -42,12 +52,20 @@ class RecommendRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Meta(description='columns of the event that the query tower reads, such as {"region": 3}'),
     ] = {}
     recent: Annotated[
-        Annotated[list[Id], Meta(max_length=MAX_RECENT)] | None,
+        Recent | None,
         Meta(
             description="the items that the user clicked last, the newest one last; "
-            "without it, what the version remembers"
+            "without it, what the version remembers. A model that reads how long ago that was "
+            'needs each as {"item_id": 17, "at": 1772323200000}'
         ),
     ] = None
+    histories: Annotated[
+        dict[str, Recent],
+        Meta(
+            description="the same of other events, by the name of the feature that looks back on "
+            'them: {"liked": [17, 4]}'
+        ),
+    ] = {}
     exclude: Annotated[
         list[Id],
         Meta(max_length=MAX_EXCLUDED, description="items that must not be in the answer"),
@@ -81,8 +99,14 @@ def parse_request(body: bytes) -> RecommendRequest:
 
 def _keys_seen(request: RecommendRequest) -> int:
     """No fewer colons are in the JSON: where there are no more, no key was given twice."""
-    given = request.k != _K, request.features, request.recent is not None, request.exclude
-    return 1 + sum(map(bool, given)) + len(request.features)
+    given = (
+        request.k != _K,
+        request.features,
+        request.recent is not None,
+        request.histories,
+        request.exclude,
+    )
+    return 1 + sum(map(bool, given)) + len(request.features) + len(request.histories)
 
 
 def _check_keys(pairs: list[tuple[str, Any]]) -> None:
@@ -100,8 +124,19 @@ def request_schema() -> dict[str, Any]:
     (found,), components = msgspec.json.schema_components(
         [RecommendRequest], ref_template="#/{name}"
     )
-    schema: dict[str, Any] = components[found["$ref"].removeprefix("#/")]
+    schema: dict[str, Any] = _inlined(found, components)
     return schema
+
+
+def _inlined(part: Any, components: dict[str, Any]) -> Any:
+    """With what is referred to in its place: the schema stands alone."""
+    if isinstance(part, list):
+        return [_inlined(each, components) for each in part]
+    if not isinstance(part, dict):
+        return part
+    if "$ref" in part:
+        return _inlined(components[part["$ref"].removeprefix("#/")], components)
+    return {key: _inlined(value, components) for key, value in part.items()}
 
 
 def ids_of(values: Sequence[Id | None], events: EventSchema, column: str, *, what: str) -> pa.Array:

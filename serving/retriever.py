@@ -4,8 +4,8 @@ A retriever holds one version for ever, so an answer can never mix two. It only 
 number of threads may ask it.
 """
 
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,12 +13,13 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from publisher.reader import LoadedVersion
-from serving.request import Id, RecommendRequest, feature_of, ids_of
+from serving.request import Id, RecentItem, RecommendRequest, feature_of, ids_of
 from twintide.clock import Clock, to_unix_ms
 from twintide.errors import Refused
 from twintide.features.columns import encode
 from twintide.keys import Keys, keys_of
-from twintide.ragged import Encoded, Ids
+from twintide.modelspec import CLICKS, Memory
+from twintide.ragged import Encoded, Ids, hours_between
 
 SCORE_DIGITS = 6
 """More would be rounding errors of float32."""
@@ -85,7 +86,10 @@ class Retriever:
         own = {events.user, events.time}
         self._columns = [name for name in spec.columns_read("query") if name not in own]
         self._user_tables = [f.table for f in spec.lookups("query") if f.is_id(events.user)]
-        self._histories, self._history_length = spec.histories(), spec.history_length()
+        self._memories = spec.memories()
+        self._memory_of = {
+            each.name: name for name, memory in self._memories.items() for each in memory.features
+        }
         self._needs_time = any(feature.reads_time for feature in spec.query)
 
     @property
@@ -116,7 +120,7 @@ class Retriever:
 
     def _knows(self, user: Keys) -> bool:
         """Whether the tables that are read by user id, or the histories, have this one."""
-        if self.version.histories.knows(user)[0]:
+        if any(each.knows(user)[0] for each in self.version.memories.values()):
             return True
         tables = [self.version.model.looked_up(name) for name in self._user_tables]
         return any(table.rows_of(user)[0] for table in tables)
@@ -142,28 +146,73 @@ class Retriever:
     def _encoded(self, request: RecommendRequest, user: pa.Array, keys: Keys) -> Encoded:
         events, spec = self.version.manifest.events, self.version.manifest.model
         self._check_features(request.features)
+        self._check_histories(request)
         columns = {
             name: feature_of(request.features.get(name), events, name) for name in self._columns
         }
+        now_ms = to_unix_ms(self._clock.now())
         if self._needs_time:
-            now = to_unix_ms(self._clock.now())
-            columns[events.time] = pa.array([now], pa.timestamp("ms", tz="UTC"))
+            columns[events.time] = pa.array([now_ms], pa.timestamp("ms", tz="UTC"))
         columns[events.user] = user
         event = pa.table(columns)
         for why in filter(None, (feature.misfit(event) for feature in spec.query)):
             raise Refused(why, hint="`twintide config show` prints what a feature reads")
         encoded = encode(event, spec.query, time_column=events.time)
-        if self._histories:
-            before = self._before(request, keys)
-            encoded |= {each.name: each.of_histories(before) for each in self._histories}
+        for name, memory in self._memories.items():
+            given = self._given(name, memory, request)
+            before = (
+                self.version.memories[name].of(keys, length=memory.length, at_ms=np.array([now_ms]))
+                if given is None
+                else self._asked_with(*given, memory, now_ms=now_ms)
+            )
+            encoded |= memory.encoded(before)
         return encoded
 
-    def _before(self, request: RecommendRequest, user: Keys) -> Ids:
-        """What the user clicked last, the newest item last: as asked with, else as remembered."""
-        if request.recent is None:
-            return self.version.histories.of(user, length=self._history_length)
-        keys = self._keys(request.recent[-self._history_length :], what="an item of recent")
-        return Ids(keys, np.array([0, len(keys)]))
+    def _asked_with(
+        self, what: str, items: Sequence[Id | RecentItem], memory: Memory, *, now_ms: int
+    ) -> Ids:
+        """What the user did last, as the request has it, the newest item last."""
+        items = items[-memory.length :]
+        ids = [each.item_id if isinstance(each, RecentItem) else each for each in items]
+        keys = self._keys(ids, what=f"an item of {what}")
+        found = Ids(keys, np.array([0, len(keys)]))
+        if not memory.has_times:
+            return found
+        times = np.array([each.at for each in items if isinstance(each, RecentItem)], np.int64)
+        if len(times) < len(items) or (np.diff(times) < 0).any():
+            raise Refused(
+                f"{what}: version {self.name} reads how long ago each item was, so each needs its "
+                "time, the newest last",
+                hint='such as {"item_id": 17, "at": 1772323200000}, at in Unix milliseconds',
+            )
+        return replace(found, ages=hours_between(times, np.full(len(times), now_ms)))
+
+    @staticmethod
+    def _given(
+        name: str, memory: Memory, request: RecommendRequest
+    ) -> tuple[str, Sequence[Id | RecentItem]] | None:
+        """What of the request is instead of a memory, and what it is called there."""
+        if name == CLICKS and request.recent is not None:
+            return "recent", request.recent
+        named = [each.name for each in memory.features if each.name in request.histories]
+        return (f"histories.{named[0]}", request.histories[named[0]]) if named else None
+
+    def _check_histories(self, request: RecommendRequest) -> None:
+        """Each list names events that the version looks back on, and no two the same."""
+        unknown = sorted(set(request.histories) - set(self._memory_of))
+        if unknown:
+            looks = ", ".join(self._memory_of) or "none"
+            raise Refused(
+                f"histories: version {self.name} has no {', '.join(map(repr, unknown))[:200]}",
+                hint=f"the histories that it looks back on: {looks}",
+            )
+        said = [self._memory_of[each] for each in request.histories]
+        said += [CLICKS] if request.recent is not None else []
+        if len(set(said)) < len(said):
+            raise Refused(
+                "histories: two lists are of the same events",
+                hint="give one: it is for every feature that looks back on them",
+            )
 
     def _keys(self, ids: list[Id], *, what: str) -> Keys:
         if not ids:

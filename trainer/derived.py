@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from twintide.features.item_statistics import LOG_SHARE_SCALE, ItemStatistics
 from twintide.keys import NO_KEY, Keys
-from twintide.ragged import Ids
+from twintide.ragged import Ids, hours_between
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
@@ -79,7 +79,10 @@ class Histories:
         begin = np.searchsorted(entries.order_keys, entries.keys_of_users, side="left")
         begin = np.maximum(begin, end - self.length)
         begin = np.where(clicks.users == NO_KEY, end, begin)
-        return Ids.of_ranges(entries.items, begin, end)
+        found = Ids.of_ranges(np.arange(len(entries.items), dtype=np.uint64), begin, end)
+        at = found.keys.astype(np.int64)
+        ages = hours_between(entries.at_ms[at], clicks.at_ms[found.row_of_key()])
+        return Ids(entries.items[at], found.offsets, ages=ages)
 
     def _users_with_late_clicks(self, clicks: Clicks) -> Keys:
         """Users of whom a unit holds a click that is not newer than all in the units before it."""
@@ -363,7 +366,8 @@ def _chosen(clicks: Clicks, which: npt.NDArray[np.bool_] | Ints) -> Clicks:
 def _one_after_the_other(parts: list[Ids]) -> Ids:
     lengths = np.concatenate([np.diff(part.offsets) for part in parts])
     offsets = np.concatenate(([0], np.cumsum(lengths))).astype(np.int64)
-    return Ids(np.concatenate([part.keys for part in parts]), offsets)
+    ages = np.concatenate([part.ages for part in parts if part.ages is not None])
+    return Ids(np.concatenate([part.keys for part in parts]), offsets, ages=ages)
 
 
 def _no_entries() -> tuple[Keys, Ints]:

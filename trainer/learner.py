@@ -27,6 +27,7 @@ from trainer.row_optimizer import Incidence, RowOptimizer, incidence_of
 from twintide.arrays import Arrays
 from twintide.errors import Refused
 from twintide.features.kind import SIDES, Side
+from twintide.model.sequences import rows_in
 from twintide.model.two_tower import NO_VECTORS, PooledRows, TwoTower, best_device
 from twintide.modelspec import ModelSpec
 from twintide.ragged import Encoded, Ids
@@ -207,10 +208,9 @@ class Learner:
         ]
 
     def _grad_of(self, inputs: Tensor, side: Side, name: str) -> Tensor:
-        place = self.model.spec.shape(side).places[name]
         if inputs.grad is None:
             raise RuntimeError("backward has not run")
-        return inputs.grad[:, place.columns]
+        return rows_in(inputs.grad, self.model.spec, side, name)
 
     def arrays(self) -> Arrays:
         """Weights, row accumulators, Adam's moments, estimator: all that learning goes on from."""

@@ -247,6 +247,9 @@ def fitting_towers(model: ModelSpec) -> Problems:
     read; whoever reads it asks again.
     """
     for side in (each for each in SIDES if model.is_measured(each)):
+        for feature in model.features(side):
+            for problem in feature.misfits(model.table_width):
+                yield replace(problem, key=f"model.{side}.{feature.name}.{problem.key}")
         where = f"model.{model.tower_key(side)}"
         reads = (f"model.{side}", "model.embedding_width", "model.tables", "model.output_width")
         for problem in model.tower_of(side).problems(model.shape(side)):

@@ -1,17 +1,19 @@
 """The `model:` of a declaration: what a two-tower model sees, its tables, its towers, its loss."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from twintide.events import EventSchema
+from twintide.events import EventSchema, Positive
 from twintide.features import Feature
 from twintide.features.item_statistics import ItemStatistics
-from twintide.features.kind import SIDES, Kind, LookedUp, Name, Side
+from twintide.features.kind import SIDES, Kind, LookedUp, Name, Sequence, Side
 from twintide.losses import AnyLoss, Softmax
 from twintide.places import Place as FilePlace
+from twintide.ragged import Encoded, Ids
 from twintide.reward import Reward
 from twintide.towers import AnyTower, Dnn, Place, Shape, Tower
 
@@ -23,6 +25,35 @@ WIDEST_LEARNT = 1024
 
 VECTOR_FILES = (".parquet", ".npz", ".npy")
 """How a file of fixed vectors may end."""
+
+
+CLICKS = ""
+"""The memory of what users clicked, among those of other events."""
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What is remembered of each user: the newest events of one sort."""
+
+    of: Positive | None
+    """Which events; None: clicks."""
+
+    features: tuple[Feature, ...]
+    """Those that look back on them."""
+
+    @property
+    def length(self) -> int:
+        """Items of each user that the feature which goes back farthest asks for."""
+        return max(feature.reach() for feature in self.features)
+
+    @property
+    def has_times(self) -> bool:
+        """Whether it matters how long ago an item was."""
+        return any(feature.reads_ages() for feature in self.features)
+
+    def encoded(self, histories: Ids) -> Encoded:
+        """The rows of its features, of what each user did before."""
+        return {feature.name: feature.of_histories(histories) for feature in self.features}
 
 
 class TableSpec(BaseModel):
@@ -196,6 +227,24 @@ class ModelSpec(BaseModel):
             begin += places[feature.name].width
         return Shape(side, places, self.output_width)
 
+    def inputs(self, side: Side) -> dict[str, Place]:
+        """Where each feature stands among what the encoders and the tower of a side are given: as
+        its tower sees it, or as the rows of a sequence, then their ages, then which are there.
+        """
+        places, begin = {}, 0
+        for feature in self.features(side):
+            width = self.input_width((feature,))
+            if (sequence := self.sequences(side).get(feature.name)) is not None:
+                width = sequence.length * (width + 2)
+            places[feature.name] = Place(begin, width)
+            begin += width
+        return places
+
+    def sequences(self, side: Side) -> dict[str, Sequence]:
+        """The features of a side that an encoder makes a vector of."""
+        found = {feature.name: feature.sequence() for feature in self.lookups(side)}
+        return {name: sequence for name, sequence in found.items() if sequence is not None}
+
     def columns_read(self, side: Side) -> tuple[str, ...]:
         """Event columns that a side's features read, in order of first use."""
         names = [name for feature in self.features(side) for name in feature.reads()]
@@ -231,18 +280,34 @@ class ModelSpec(BaseModel):
         learning = [f for f in of_items if f.table in self.learning_tables()]
         return (learning or of_items)[0]
 
+    def memories(self) -> dict[str, Memory]:
+        """What is remembered of each user: clicks under `CLICKS`, and other events under the name
+        of the first feature that asks for them.
+        """
+        found: dict[str, Memory] = {}
+        for feature in self.query:
+            if feature.derived_from == "histories":
+                of = feature.remembers()
+                known = (name for name, memory in found.items() if memory.of == of)
+                name = next(known, CLICKS if of is None else feature.name)
+                before = found[name].features if name in found else ()
+                found[name] = Memory(of, (*before, feature))
+        return found
+
     def histories(self) -> tuple[Feature, ...]:
         """Features of what the user clicked before."""
-        return tuple(f for f in self.query if f.derived_from == "histories")
-
-    def longest_history(self) -> Feature | None:
-        """The one of them that goes back farthest; None without any."""
-        return max(self.histories(), key=lambda feature: feature.reach(), default=None)
+        clicks = self.memories().get(CLICKS)
+        return clicks.features if clicks else ()
 
     def history_length(self) -> int:
         """How many items are remembered of each user; 0 where no feature asks for them."""
-        longest = self.longest_history()
-        return longest.reach() if longest else 0
+        clicks = self.memories().get(CLICKS)
+        return clicks.length if clicks else 0
+
+    def longest_history(self) -> Feature | None:
+        """The feature that goes back farthest in a user's clicks; None without any."""
+        clicks = self.memories().get(CLICKS)
+        return max(clicks.features, key=lambda feature: feature.reach()) if clicks else None
 
     def item_statistics(self) -> ItemStatistics | None:
         """The item statistics, where the model declares them."""

@@ -22,13 +22,16 @@ class Ids:
     weights: npt.NDArray[np.float32] | None = None
     """What each key counts in the pool of its row; None where the pooling alone says it."""
 
+    ages: npt.NDArray[np.float32] | None = None
+    """How many hours ago each key was, where that is known."""
+
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
     def take(self, rows: npt.NDArray[np.int64]) -> "Ids":
         """The rows with these numbers, in this order."""
         at, offsets = _places(self.offsets[rows], self.offsets[rows + 1])
-        return Ids(self.keys[at], offsets, None if self.weights is None else self.weights[at])
+        return Ids(self.keys[at], offsets, _those(self.weights, at), _those(self.ages, at))
 
     @classmethod
     def of_ranges(
@@ -43,8 +46,12 @@ class Ids:
         if chosen.all():
             return self
         kept_before = np.concatenate(([0], np.cumsum(chosen)))
-        weights = None if self.weights is None else self.weights[chosen]
-        return Ids(self.keys[chosen], kept_before[self.offsets], weights)
+        return Ids(
+            self.keys[chosen],
+            kept_before[self.offsets],
+            _those(self.weights, chosen),
+            _those(self.ages, chosen),
+        )
 
     def row_of_key(self) -> npt.NDArray[np.int64]:
         """[keys]: the row that each key is in."""
@@ -82,13 +89,27 @@ def joined(first: Encoded, second: Encoded) -> Encoded:
 def _joined(first: Ids | Numbers, second: Ids | Numbers) -> Ids | Numbers:
     if isinstance(first, Ids) and isinstance(second, Ids):
         offsets = np.concatenate((first.offsets, second.offsets[1:] + first.offsets[-1]))
-        weights = None
-        if first.weights is not None and second.weights is not None:
-            weights = np.concatenate((first.weights, second.weights))
-        return Ids(np.concatenate((first.keys, second.keys)), offsets, weights)
+        return Ids(
+            np.concatenate((first.keys, second.keys)),
+            offsets,
+            _both(first.weights, second.weights),
+            _both(first.ages, second.ages),
+        )
     if isinstance(first, Numbers) and isinstance(second, Numbers):
         return Numbers(np.concatenate((first.values, second.values)))
     raise TypeError("ids and numbers cannot be joined")
+
+
+def _those(
+    values: npt.NDArray[np.float32] | None, which: npt.NDArray[np.int64] | npt.NDArray[np.bool_]
+) -> npt.NDArray[np.float32] | None:
+    return None if values is None else values[which]
+
+
+def _both(
+    first: npt.NDArray[np.float32] | None, second: npt.NDArray[np.float32] | None
+) -> npt.NDArray[np.float32] | None:
+    return None if first is None or second is None else np.concatenate((first, second))
 
 
 def _places(
@@ -135,3 +156,24 @@ def newest(ids: Ids, length: int) -> Ids:
         return ids
     place = np.repeat(ids.offsets[1:], np.diff(ids.offsets)) - np.arange(len(ids.keys))
     return ids.only(place <= length)
+
+
+def hours_between(
+    earlier_ms: npt.NDArray[np.int64], later_ms: npt.NDArray[np.int64]
+) -> npt.NDArray[np.float32]:
+    """Hours from the one to the other, 0 where they are the other way round: what training and
+    serving both call an age.
+    """
+    hours: npt.NDArray[np.float32] = (np.maximum(later_ms - earlier_ms, 0) / 3_600_000).astype(
+        np.float32
+    )
+    return hours
+
+
+def in_slots(ids: Ids, count: int) -> npt.NDArray[np.int64]:
+    """[B * count + 1]: the offsets of the same keys where each row has `count` slots of at most one
+    key, the last key in the last slot. No row has more keys than slots.
+    """
+    free = count - np.diff(ids.offsets)
+    taken = np.arange(count) >= free[:, None]
+    return np.concatenate(([0], np.cumsum(taken.reshape(-1)))).astype(np.int64)

@@ -18,7 +18,7 @@ SOUND = {
     "user_id": 4,
     "k": 5,
     "features": {"region": "region 2", "age": 33.0, "tags": ["news", "culture"]},
-    "recent": [5001, 5002],
+    "recent": [5001, {"item_id": 5002, "at": 1772323200000}],
     "exclude": [5003, 5004],
 }
 

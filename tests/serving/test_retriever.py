@@ -16,6 +16,7 @@ from twintide.config import Deployment
 from twintide.errors import Refused
 from twintide.features.columns import encode
 from twintide.keys import keys_of
+from twintide.modelspec import CLICKS
 
 
 @pytest.fixture
@@ -75,7 +76,7 @@ def test_the_answer_is_the_best_of_the_whole_catalogue(retriever: Retriever) -> 
 
 def test_stored_history_is_used_unless_the_request_brings_its_own(retriever: Retriever) -> None:
     """Only the newest items count, as many as the model's history takes; [] means none."""
-    stored = retriever.version.history_of(keys_of(pa.array([4])))
+    stored = retriever.version.memories[CLICKS].of(keys_of(pa.array([4])), length=5)
     assert len(stored.keys)
 
     def history(**request: object) -> list[int]:
@@ -85,7 +86,11 @@ def test_stored_history_is_used_unless_the_request_brings_its_own(retriever: Ret
     assert history() == list(stored.keys)
     assert history(recent=[]) == []
     recent = list(range(1000, 1010))
-    assert history(recent=recent) == list(keys_of(pa.array(recent[-5:])))
+    newest = list(keys_of(pa.array(recent[-5:])))
+    assert history(recent=recent) == newest
+    assert history(histories={"history": recent}) == newest
+    timed = [{"item_id": item, "at": 0} for item in recent]
+    assert history(recent=[*recent[:3], *timed[3:]]) == newest
 
 
 def test_excluded_items_are_left_out_and_k_is_still_met(retriever: Retriever) -> None:

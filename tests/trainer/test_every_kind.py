@@ -18,8 +18,9 @@ from streaming.offline import write_shards
 from tests.trainer.conftest import SMALL, START, Line, at
 from twintide import config
 from twintide.clock import HeldClock, from_unix_ms
+from twintide.errors import Refused
 from twintide.features.columns import from_columns
-from twintide.ragged import Ids
+from twintide.ragged import Encoded, Ids
 from twintide.slices import EVENT_TIME, OFFSET
 
 EVENTS = 700
@@ -68,6 +69,9 @@ DECLARED: dict[str, Any] = SMALL | {
             {"kind": "history", "name": "history", "table": "item", "length": 4},
             {"kind": "history", "name": "last", "table": "item", "length": 1},
             {"kind": "decayed_history", "name": "decayed", "table": "item", "length": 6},
+            {"kind": "decayed_history", "name": "faded", "table": "item", "pooling": "sum"}
+            | {"half_life_hours": 3.0},
+            {"kind": "attention_history", "name": "attended", "table": "item", "length": 5},
         ],
         "candidate": [
             {"kind": "sparse", "name": "item", "column": "item", "table": "item"},
@@ -143,7 +147,7 @@ def test_a_request_gives_what_training_saw(line: Line) -> None:
         if values["joined_at"] is not None:
             values["joined_at"] = int(values["joined_at"].timestamp() * 1000)
         before = [
-            click["item"]
+            {"item_id": click["item"], "at": int(click["at"].timestamp() * 1000)}
             for click in events.slice(0, offset).to_pylist()
             if click["user"] == event["user"] and click["at"] < event["at"]
         ]
@@ -157,6 +161,46 @@ def test_a_request_gives_what_training_saw(line: Line) -> None:
             told = feature.to_arrow(encoded[feature.name])
             was = feature.to_arrow(seen[feature.name].take(np.array([row])))
             assert told.equals(was), f"{feature.name} of the click at offset {offset}"
+
+
+def test_what_a_version_remembers_is_what_a_request_may_say(line: Line) -> None:
+    """Of each user, with ages as of the request: what was learnt of them, given or not given. Where
+    a model reads ages, a list without times is refused, and one that goes back in time.
+    """
+    outcome = publish(line.deployment, clock=HeldClock(at(1, 2)))
+    version = load_version(line.deployment.versions_dir, outcome.version)
+    retriever = Retriever(version, clock=HeldClock(at(1, 2, 7)), max_k=10)
+    learnt = stream(line.deployment.events.arrow_schema())
+    learnt = learnt.slice(0, version.manifest.position[0]).to_pylist()
+
+    def encoded(**request: Any) -> Encoded:
+        return retriever.encode(parse_request(json.dumps(request).encode()))
+
+    for number in range(40):
+        user = f"u{number}"
+        clicks = sorted((each for each in learnt if each["user"] == user), key=lambda e: e["at"])
+        recent = [
+            {"item_id": click["item"], "at": round(click["at"].timestamp() * 1000)}
+            for click in clicks
+        ]
+        said, remembered = encoded(user_id=user, recent=recent), encoded(user_id=user)
+        for feature in line.deployment.model.query:
+            told, was = (feature.to_arrow(each[feature.name]) for each in (said, remembered))
+            assert told.equals(was), feature.name
+    for wrong in ([1, 2], [{"item_id": 1, "at": 5}, {"item_id": 2, "at": 4}]):
+        with pytest.raises(Refused, match="reads how long ago each item was"):
+            encoded(user_id="u1", recent=wrong)
+
+
+def test_lists_of_other_lengths_are_refused_in_a_request(line: Line) -> None:
+    """In an event they count nothing; a caller is told."""
+    outcome = publish(line.deployment, clock=HeldClock(at(1, 2)))
+    version = load_version(line.deployment.versions_dir, outcome.version)
+    retriever = Retriever(version, clock=HeldClock(at(1, 2, 7)), max_k=10)
+    body = {"user_id": "u1", "features": {"reads": [1, 2], "minutes": [0.5]}}
+
+    with pytest.raises(Refused, match=r"features\.minutes must hold a weight for each id"):
+        retriever.encode(parse_request(json.dumps(body).encode()))
 
 
 def test_every_table_of_every_kind_has_learnt(line: Line) -> None:

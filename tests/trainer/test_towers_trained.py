@@ -73,7 +73,7 @@ def test_a_tower_is_learnt_at_night_frozen_by_the_hour_and_served_as_it_was_lear
     version = load_version(line.deployment.versions_dir, published.version)
     spec = line.deployment.model
     towers = Learner.from_arrays(spec, hour.arrays).model
-    encoded = queries(towers, line.deployment.events, version.histories)
+    encoded = queries(towers, line.deployment.events, version.memories)
     assert np.allclose(
         version.model.query_vectors(encoded), towers.query_vectors(encoded), atol=1e-5
     )

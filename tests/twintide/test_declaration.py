@@ -104,6 +104,23 @@ WRONG: dict[str, tuple[Change, str]] = {
     "weights of ids of two types": (weighted(weights="shares", ids="int64"), "query.more.ids"),
     "weights without ids": (query(kind="weighted_varlen", column="shares"), "query.more.column"),
     "a list of weights as ids": (query(kind="varlen", column="shares"), "query.more.column"),
+    "heads that do not divide a row": (
+        query(kind="attention_history", table="item", heads=3),
+        "model.query.more.heads",
+    ),
+    "attention to thousands": (
+        query(kind="attention_history", table="item", length=1000),
+        "model.query.more.length",
+    ),
+    "attention of the item": (candidate(kind="attention_history", table="item"), "candidate.more"),
+    "two half-lives": (
+        query(kind="decayed_history", table="item", half_life_hours=1.0, half_life_items=2.0),
+        "model.query.more.half_life_items",
+    ),
+    "a half-life of nothing": (
+        query(kind="decayed_history", table="item", half_life_hours=0.0),
+        "model.query.more.half_life_hours",
+    ),
     "a dense string": (dense(column="name"), "model.query.more.column"),
     "a dense list": (dense(column="topics"), "model.query.more.column"),
     "a dense instant": (dense(column="at"), "model.query.more.column"),

@@ -34,9 +34,10 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "time_since": {"column": "joined_at"},
     "history": {"table": "item", "length": 3},
     "decayed_history": {"table": "item", "length": 3, "half_life_items": 2.0},
+    "attention_history": {"table": "item", "length": 3, "layers": 2, "heads": 2},
     "item_statistics": {"windows_minutes": [60, 1440]},
 }
-DERIVED = ("history", "decayed_history", "item_statistics")
+DERIVED = ("history", "decayed_history", "attention_history", "item_statistics")
 OF_AN_EVENT = tuple(kind for kind in EXAMPLES if kind not in DERIVED)
 
 
@@ -135,7 +136,7 @@ def test_sample_queries_differ(kind: str) -> None:
     """One row for each query, of the kind's own shape, and not all of them the same."""
     ids = keys_of(pa.array(range(40)))
     users = keys_of(pa.array(range(16)))
-    histories = Ids(ids[:32], np.arange(17) * 2)
+    histories = Ids(ids[:32], np.arange(17) * 2, ages=np.arange(32, dtype=np.float32))
     known = Known(
         users=users, user_column="user", ids_in=lambda _: ids, history=lambda _: histories
     )
@@ -298,6 +299,46 @@ def test_histories_are_the_newest_items_of_which_the_newest_may_count_most() -> 
     assert lists_in(Ids(decayed.keys, decayed.offsets)) == lists_in(plain)
     three = [half**2 / total, half / total, 1 / total]
     assert decayed.weights == pytest.approx([*three, half / (1 + half), 1 / (1 + half), *three])
+
+
+def test_what_is_older_may_count_less() -> None:
+    """Half for each half-life as of the event: shares of a row in a mean, which even a history of
+    years has; as it is in a sum, which fades.
+    """
+    ages = [9000.0, 48.0, 24.0, 0.0, 6.0, 3.0, 1e7, 1e7 - 12]
+    before = Ids(
+        np.arange(8, dtype=np.uint64), np.array([0, 4, 6, 6, 8]), ages=np.array(ages, np.float32)
+    )
+    mean, total = (
+        declared("decayed_history", half_life_items=5.0, half_life_hours=12.0, pooling=pooling)
+        for pooling in ("mean", "sum")
+    )
+
+    shares, counts = mean.of_histories(before).weights, total.of_histories(before).weights
+
+    wanted = [2.0**-4, 2.0**-2, 1.0, 2.0**-0.5, 2.0**-0.25, 0.0, 0.0]
+    assert counts == pytest.approx(wanted)
+    sums = [sum(wanted[:3])] * 3 + [sum(wanted[3:5])] * 2
+    assert shares is not None
+    assert shares[:5] == pytest.approx([one / of for one, of in zip(wanted, sums, strict=False)])
+    assert shares[5:] == pytest.approx([1 / 3, 2 / 3])
+    assert mean.reads_ages()
+    assert not declared("decayed_history").reads_ages()
+
+
+def test_an_attention_history_keeps_the_order_and_the_ages() -> None:
+    """The newest items with the age of each, the newest last, also in a column."""
+    ages = np.array([5.5, 4, 3, 2, 1], np.float32)
+    before = Ids(np.arange(11, 16, dtype=np.uint64), np.array([0, 4, 4, 5]), ages=ages)
+    feature = declared("attention_history")
+
+    rows = feature.of_histories(before)
+    again = feature.from_arrow(feature.to_arrow(rows).slice(0, 3))
+
+    assert isinstance(again, Ids)
+    assert lists_in(rows) == lists_in(again) == [[12, 13, 14], [], [15]]
+    assert again.ages is not None
+    assert again.ages.tolist() == [4, 3, 2, 1]
 
 
 def test_lists_are_cut_to_their_first_ids(events: pa.Table) -> None:

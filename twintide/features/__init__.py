@@ -6,6 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from twintide.features.attention_history import AttentionHistory
 from twintide.features.bucket import Bucket
 from twintide.features.cross import Cross
 from twintide.features.cyclic_time import CyclicTime
@@ -33,6 +34,7 @@ Feature = Annotated[
     | TimeSince
     | History
     | DecayedHistory
+    | AttentionHistory
     | ItemStatistics,
     Field(discriminator="kind"),
 ]

@@ -24,4 +24,4 @@ class History(Remembered, ManyIds):
         return newest(histories, self.length)
 
     def sample(self, known: Known) -> Ids:
-        return known.history(self.length)
+        return self.of_histories(known.history(self))

@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 from pydantic import AfterValidator, BaseModel, ConfigDict
 
-from twintide.events import EventSchema
+from twintide.events import EventSchema, Positive
 from twintide.keys import Keys
 from twintide.problems import Problem
 from twintide.ragged import Ids, Numbers
@@ -55,6 +55,17 @@ class Doubt:
 
 
 @dataclass(frozen=True)
+class Sequence:
+    """Rows of a table in their order, which a small encoder makes one vector of."""
+
+    length: int
+    """Rows at most."""
+
+    layers: int
+    heads: int
+
+
+@dataclass(frozen=True)
 class Known:
     """What a model knows, from which a feature takes the inputs of sample queries."""
 
@@ -65,8 +76,8 @@ class Known:
     ids_in: Callable[[str], Keys]
     """The ids that a table has a row for."""
 
-    history: Callable[[int], Ids]
-    """[S]: the newest items of each user, as many at most."""
+    history: Callable[["Kind"], Ids]
+    """[S]: what each user's history holds of which that feature looks back on, with ages."""
 
     @property
     def count(self) -> int:
@@ -128,6 +139,11 @@ class Kind(BaseModel, ABC):
         del events
         yield from ()
 
+    def misfits(self, width_of: WidthOf) -> Iterator[Problem]:
+        """What of its own keys does not fit the width of its table."""
+        del width_of
+        yield from ()
+
     def misfit(self, event: pa.Table) -> str | None:
         """Why a request that gives these columns cannot be meant, where each by itself can."""
         del event
@@ -162,9 +178,17 @@ class Kind(BaseModel, ABC):
 
     def of_histories(self, histories: Ids) -> Ids:
         """Its rows where it is derived from histories: of what each user clicked before, the newest
-        last.
+        last, each with its age.
         """
         raise NotImplementedError
+
+    def remembers(self) -> Positive | None:
+        """Which events' history it is derived from; None: that of clicks."""
+        return None
+
+    def reads_ages(self) -> bool:
+        """Whether it makes anything of how long ago an item of a history was."""
+        return False
 
     @abstractmethod
     def no_rows(self) -> Ids | Numbers:
@@ -213,6 +237,10 @@ class LookedUp(Kind):
     def width(self, width_of: WidthOf) -> int:
         """A row of its table, or a pool of rows."""
         return width_of(self.table)
+
+    def sequence(self) -> "Sequence | None":
+        """How its rows become one vector, where that is learnt and no pooling."""
+        return None
 
 
 def spread(keys: Keys, count: int) -> Keys:

@@ -13,7 +13,6 @@ class Remembered(LookedUp):
 
     derived_from: ClassVar[Literal["histories", "item_clicks"] | None] = "histories"
     only_tower: ClassVar[tuple[Side, str]] = ("query", "belongs to the user")
-
     length: Annotated[int, Field(ge=1, le=10_000)] = 20
     """Items that are remembered of each user."""
 

@@ -1,11 +1,13 @@
-"""The three shapes of a feature's rows, and how each lies in an Arrow column."""
+"""The shapes of a feature's rows, and how each lies in an Arrow column."""
 
 from abc import abstractmethod
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from twintide.features.kind import Kind, LookedUp, WidthOf
+from twintide.keys import Keys
 from twintide.ragged import Ids, Numbers, one_id_each
 
 
@@ -49,10 +51,24 @@ class WeightedIds(LookedUp):
         return pa.LargeListArray.from_arrays(pa.array(ids.offsets), entries)
 
     def from_arrow(self, column: pa.Array) -> Ids:
-        offsets = column.offsets.to_numpy().astype(np.int64)
-        entries = column.values.slice(offsets[0], offsets[-1] - offsets[0])
-        keys, weights = (entries.field(name).to_numpy() for name in ("key", "weight"))
-        return Ids(keys, offsets - offsets[0], weights)
+        keys, weights, offsets = _entries(column, "weight")
+        return Ids(keys, offsets, weights)
+
+
+class AgedIds(LookedUp):
+    """Any number of ids for each row, each with its age in hours: a column of lists of structs."""
+
+    def no_rows(self) -> Ids:
+        return Ids(np.zeros(0, np.uint64), np.zeros(1, np.int64), ages=np.zeros(0, np.float32))
+
+    def to_arrow(self, rows: Ids | Numbers) -> pa.Array:
+        ids = _ids(rows)
+        entries = pa.StructArray.from_arrays([ids.keys, ids.ages], names=["key", "age"])
+        return pa.LargeListArray.from_arrays(pa.array(ids.offsets), entries)
+
+    def from_arrow(self, column: pa.Array) -> Ids:
+        keys, ages, offsets = _entries(column, "age")
+        return Ids(keys, offsets, ages=ages)
 
 
 class Measured(Kind):
@@ -78,6 +94,19 @@ class Measured(Kind):
 
     def from_arrow(self, column: pa.Array) -> Numbers:
         return Numbers(column.flatten().to_numpy().reshape(-1, column.type.list_size))
+
+
+def _entries(
+    column: pa.Array, beside: str
+) -> tuple[Keys, npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+    """Keys, the number beside each, and where each list begins."""
+    offsets = column.offsets.to_numpy().astype(np.int64)
+    entries = column.values.slice(offsets[0], offsets[-1] - offsets[0])
+    return (
+        entries.field("key").to_numpy(),
+        entries.field(beside).to_numpy(),
+        offsets - offsets[0],
+    )
 
 
 def _ids(rows: Ids | Numbers) -> Ids:

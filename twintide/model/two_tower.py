@@ -15,14 +15,15 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from twintide.errors import Corrupt, words_of
-from twintide.features.kind import Side
+from twintide.features.kind import LookedUp, Side
 from twintide.model.fixed import FixedTable
 from twintide.model.scales import Scales
+from twintide.model.sequences import laid_out
 from twintide.model.table import Table
 from twintide.model.towers import Towers
 from twintide.model.vocabulary import RowNumbers, Vocabulary
 from twintide.modelspec import ModelSpec
-from twintide.ragged import Encoded, Ids, Numbers
+from twintide.ragged import Encoded, Ids, Numbers, in_slots
 from twintide.vectorstore import Vectors
 
 Arrays = dict[str, npt.NDArray[np.generic]]
@@ -105,7 +106,7 @@ class TwoTower:
         return {
             feature.name: PooledRows(
                 rows=self.looked_up(feature.table).rows_of(ids.keys),
-                offsets=ids.offsets,
+                offsets=self._offsets(ids, feature),
                 pooling=feature.pools(),
                 weights=ids.weights,
             )
@@ -113,12 +114,24 @@ class TwoTower:
             if isinstance(ids := encoded[feature.name], Ids)
         }
 
+    @staticmethod
+    def _offsets(ids: Ids, feature: LookedUp) -> npt.NDArray[np.int64]:
+        """Of bags: one for each row, or in a sequence one for each slot."""
+        sequence = feature.sequence()
+        return ids.offsets if sequence is None else in_slots(ids, sequence.length)
+
     def pooled(self, encoded: Encoded, rows: dict[str, PooledRows], side: Side) -> Tensor:
-        """[B, X]: the inputs of a tower, without gradient into the tables."""
+        """[B, X]: the inputs of a tower, without gradient into the tables; those of a sequence as
+        `ModelSpec.inputs` says.
+        """
         parts = {}
         with torch.no_grad():
             for feature in self.spec.lookups(side):
-                parts[feature.name] = self._bags(self.looked_up(feature.table), rows[feature.name])
+                found = self._bags(self.looked_up(feature.table), rows[feature.name])
+                ids = encoded[feature.name]
+                if isinstance(ids, Ids) and (sequence := feature.sequence()) is not None:
+                    found = laid_out(found, rows[feature.name].offsets, ids, sequence)
+                parts[feature.name] = found
             for name, values in encoded.items():
                 if isinstance(values, Numbers):
                     scaled = self.scales.scaled(_scale(side, name), values.values)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from twintide.model.sequences import encoded
 from twintide.model.towers.one import tower
 from twintide.modelspec import ModelSpec
 
@@ -23,7 +24,7 @@ class Towers(nn.Module):
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__()
         shape = spec.shape("candidate")
-        self.query = tower(spec.tower_of("query"), spec.shape("query"))
+        self.query = encoded(tower(spec.tower_of("query"), spec.shape("query")), spec, "query")
         self.candidate = tower(spec.tower_of("candidate"), shape)
         self.bias = nn.Linear(shape.input_width, 1) if spec.popularity_bias else None
         if self.bias is not None:
