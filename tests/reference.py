@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal, TypeGuard, Union, get_args, get_orig
 from pydantic import BaseModel
 from pydantic_core import to_json
 
-from twintide import events, features, losses, towers
+from twintide import events, features, losses, negatives, towers
 from twintide.config import Deployment
 from twintide.modelspec import TableSpec
 
@@ -79,6 +79,8 @@ def _kinds() -> Iterator[str]:
     yield from _each_of(towers.AnyTower)
     yield "### Losses\n\n`model.loss` has a `kind`; docs/models.md says which when.\n"
     yield from _each_of(losses.AnyLoss)
+    yield "### Negatives\n\nEach entry of `model.negatives` has a `kind`.\n"
+    yield from _each_of(negatives.AnySource)
 
 
 def _each_of(kinds: Any) -> Iterator[str]:

@@ -252,15 +252,15 @@ class ItemClicks:
         kept = self.buckets >= oldest_bucket(np.array([unit_ms]), spec)[0]
         return ItemClicks(self.items[kept], self.buckets[kept], self.counts[kept])
 
-    def counter(self) -> "_Counter":
+    def counter(self) -> "ClickCounter":
         """Look-ups of many counts, after one pass over the state."""
         if not len(self.counts):
             nothing = np.zeros(1, np.int64)
-            return _Counter(nothing[:0], nothing, nothing, oldest=0)
+            return ClickCounter(nothing[:0], nothing, nothing, oldest=0)
         oldest = int(self.buckets.min())
         width = int(self.buckets.max()) - oldest + 2
         of_bucket = np.bincount(self.buckets - oldest, self.counts, minlength=width - 1)
-        return _Counter(
+        return ClickCounter(
             places=self.items * width + (self.buckets - oldest),
             counts_before=np.concatenate(([0], np.cumsum(self.counts))),
             all_before=np.concatenate(([0], np.cumsum(of_bucket))).astype(np.int64),
@@ -269,7 +269,7 @@ class ItemClicks:
 
 
 @dataclass(frozen=True)
-class _Counter:
+class ClickCounter:
     """Clicks between two buckets are the difference of two sums."""
 
     places: Ints
@@ -335,8 +335,22 @@ def statistics_at(
     Each instant of `at_ms` lies on a bucket boundary; buckets before `oldest` do not count. The
     scales bring every column to about 0..2. Cost follows the items asked for.
     """
+    return counted_statistics(
+        clicks.counter(), item_rows, first_seen_ms, at_ms, spec, oldest=oldest
+    )
+
+
+def counted_statistics(
+    counter: ClickCounter,
+    item_rows: Ints,
+    first_seen_ms: Ints,
+    at_ms: Ints,
+    spec: ItemStatistics,
+    *,
+    oldest: Ints | None = None,
+) -> Floats:
+    """As `statistics_at`, of counts that are summed up already."""
     end = at_ms // bucket_ms(spec)
-    counter = clicks.counter()
     shares = []
     for window in spec.windows_minutes:
         begin = end - window // bucket_minutes(spec)

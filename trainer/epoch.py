@@ -7,19 +7,19 @@ statistics there); they are shuffled within the window, and the batches over the
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from trainer.choices import Lists
+from trainer.choices import Bools, Lists
 from trainer.derived import refreshed_ms
 from twintide.features.columns import from_columns
-from twintide.keys import Keys
+from twintide.keys import Keys, mixed
 from twintide.modelspec import ModelSpec
 from twintide.ragged import Encoded, take
-from twintide.slices import EVENT_TIME, ITEM_KEY, REWARD, UNIT
+from twintide.slices import EVENT_TIME, ITEM_KEY, OFFSET, PARTITION, REWARD, UNIT
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
@@ -47,6 +47,11 @@ class Rows:
     weights: Floats | None = None
     """[N]: what each click counts; None: all the same."""
 
+    events: Keys = field(default_factory=lambda: np.zeros(0, np.uint64))
+    """[N]: a hash of where each lies in the log, of which random draws are a function; or
+    none, of rows that are out of no log.
+    """
+
     def __len__(self) -> int:
         return len(self.item_keys)
 
@@ -60,6 +65,7 @@ class Rows:
             query=from_columns(rows, model.query, "query"),
             candidate=from_columns(rows, model.candidate, "candidate"),
             weights=rows[REWARD].to_numpy() if model.reward else None,
+            events=_places_of(rows),
         )
 
     def take(self, rows: Ints) -> "Rows":
@@ -73,6 +79,7 @@ class Rows:
             candidate=take(self.candidate, rows),
             log_q=None if self.log_q is None else self.log_q[rows],
             weights=None if self.weights is None else self.weights[rows],
+            events=self.events[rows] if len(self.events) else self.events,
         )
 
     def batch(self, rows: Ints) -> "Batch":
@@ -89,6 +96,28 @@ class Rows:
             log_q=None if self.log_q is None else self.log_q[rows[first]],
             weights=None if self.weights is None else self.weights[rows],
         )
+
+
+@dataclass(frozen=True)
+class Added:
+    """What other sources of negatives than the clicks themselves make of the columns of a batch."""
+
+    first: int
+    """Columns from this one on are no click's own item."""
+
+    log_missed: npt.NDArray[np.float64]
+    """[U]: log probability that none of these sources has brought it."""
+
+    in_batch: bool
+    """Whether clicks bring columns for others too."""
+
+    open: Bools | None = None
+    """[U]: columns that all clicks may have as negatives; None for all."""
+
+    log_q: Floats | None = None
+    """[U - first]: log probability that the item of a column is in the batch as some click's, where
+    it was estimated beforehand.
+    """
 
 
 @dataclass(frozen=True)
@@ -109,13 +138,16 @@ class Batch:
     """[U], distinct."""
 
     log_q: Floats | None
-    """[U]"""
+    """Of the columns that are the clicks' own."""
 
     forbidden: Lists | None = None
     """Columns that a click may not have as negatives; None forbids nothing but its own."""
 
     weights: Floats | None = None
     """[B]: what each click counts; None for 1 each."""
+
+    added: Added | None = None
+    """None: the columns are the clicks' own, each a negative of all other clicks."""
 
 
 def in_order(count: int, *, batch_rows: int) -> Iterator[Ints]:
@@ -140,6 +172,14 @@ def shuffled(windows: Ints, *, batch_rows: int, seed: int) -> list[Ints]:
         for batch in _evenly(generator.permutation(np.flatnonzero(windows == window)), batch_rows)
     ]
     return [batches[number] for number in generator.permutation(len(batches))]
+
+
+def _places_of(rows: pa.Table) -> Keys:
+    """[N]: a hash of partition and offset."""
+    partitions, offsets = (
+        rows[name].cast(pa.int64()).to_numpy().view(np.uint64) for name in (PARTITION, OFFSET)
+    )
+    return mixed(mixed(partitions + np.uint64(1)) ^ offsets)
 
 
 def _evenly(rows: Ints, batch_rows: int) -> list[Ints]:

@@ -71,6 +71,23 @@ class FrequencyEstimator:
             log_q[is_new] = log_q[~is_new].mean()
         return log_q
 
+    def expected(self, item_keys: Keys) -> npt.NDArray[np.float32]:
+        """Log Q of items that the batch just observed does not hold, float32 [n]; changes nothing.
+
+        A gap that is still open counts once it is longer than the mean: what is clicked no more is
+        ever less probable. An item that no batch has held was missed by all of them.
+        """
+        widest = np.zeros(len(item_keys), np.float32)
+        for hash_number in range(len(SALTS)):
+            slots = self._slots(item_keys, hash_number)
+            gap = (self.step - self.last_step[hash_number, slots]).astype(np.float32)
+            gaps = self.sightings[hash_number, slots]
+            before = self.mean_gap[hash_number, slots]
+            share = np.maximum(self.learning_rate, 1.0 / np.maximum(gaps, 1))
+            mean = before + share * np.maximum(gap - before, 0.0)
+            widest = np.maximum(widest, np.where(gaps == 0, self.step + 1, mean))
+        return -np.log(np.maximum(widest, 1.0)).astype(np.float32)
+
     def _slots(self, item_keys: Keys, hash_number: int) -> npt.NDArray[np.int64]:
         slots = mixed(item_keys ^ SALTS[hash_number]) & np.uint64(self.mean_gap.shape[1] - 1)
         return slots.astype(np.int64)

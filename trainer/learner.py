@@ -6,10 +6,11 @@ ID tables only, no dense weight and no side table is even in reach of an optimiz
 """
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 
 import numpy as np
@@ -22,11 +23,15 @@ from trainer.epoch import Batch, Floats, Ints, Rows
 from trainer.frequency import FrequencyEstimator
 from trainer.kernel import chunked_loss
 from trainer.losses import function_of
+from trainer.negatives import Run, union_of
+from trainer.negatives.stock import Stock
+from trainer.negatives.union import Union, log_q_of
 from trainer.rates import Rates
 from trainer.row_optimizer import Incidence, RowOptimizer, incidence_of
 from twintide.arrays import Arrays
 from twintide.errors import Refused
 from twintide.features.kind import SIDES, Side
+from twintide.keys import Keys
 from twintide.model.sequences import rows_in
 from twintide.model.two_tower import NO_VECTORS, PooledRows, TwoTower, best_device
 from twintide.modelspec import ModelSpec
@@ -34,6 +39,7 @@ from twintide.ragged import Encoded, Ids
 from twintide.vectorstore import Vectors
 
 READ_AHEAD = 4
+NO_POOL = np.zeros(0, np.uint64)
 
 
 @dataclass(frozen=True)
@@ -57,9 +63,12 @@ class Learner:
         estimator: FrequencyEstimator,
         rows: dict[str, RowOptimizer],
         dense: DenseOptimizer,
+        pool: Keys = NO_POOL,
     ) -> None:
+        """`pool`: items of the clicks that were learnt last, where the model remembers them."""
         self.model = model
         self.estimator = estimator
+        self._pool = pool
         self._rows = rows
         self._dense = dense
         self._loss = function_of(model.spec.loss)
@@ -77,28 +86,40 @@ class Learner:
             dense=DenseOptimizer(model.towers, {}),
         )
 
+    def union_for(self, rows: Rows, order: list[Ints], stock: Stock, *, seed: int) -> Union:
+        """What other sources of negatives bring to these batches."""
+        return union_of(self.model.spec, Run(stock, rows, order, self._pool), seed=seed)
+
     def learn(
-        self, rows: Rows, order: Sequence[Ints], rates: Rates, *, seed: int
+        self,
+        rows: Rows,
+        order: Sequence[Ints],
+        rates: Rates,
+        *,
+        seed: int,
+        union: Union | None = None,
     ) -> Iterator[float]:
         """One step for each batch of row numbers, in order; yields each step's mean loss.
 
         A second thread looks rows up for the next batches meanwhile. Raises Refused, naming the
         batch, before a loss that is not finite changes anything.
         """
+        batch_of = _own_columns if union is None else union.batch
         learns_dense = rates.dense_learning_rate is not None
         with self._in_training(dense=learns_dense), ThreadPoolExecutor(max_workers=1) as reader:
-            ahead = iter(order)
+            ahead = (partial(batch_of, rows, step, numbers) for step, numbers in enumerate(order))
             pending = deque(
-                reader.submit(self._prepare, rows, numbers, rates)
-                for numbers in islice(ahead, READ_AHEAD)
+                reader.submit(self._prepare, batch, rates) for batch in islice(ahead, READ_AHEAD)
             )
             while pending:
                 prepared = pending.popleft().result()
-                for numbers in islice(ahead, 1):
-                    pending.append(reader.submit(self._prepare, rows, numbers, rates))
+                for batch in islice(ahead, 1):
+                    pending.append(reader.submit(self._prepare, batch, rates))
                 with self._drawing_by(seed):
                     loss = self._step(prepared, rates)
                 yield loss
+        if remembered := self.model.spec.pooled_clicks():
+            self._pool = np.concatenate((self._pool, rows.item_keys))[-remembered:]
 
     @contextmanager
     def _in_training(self, *, dense: bool) -> Iterator[None]:
@@ -135,6 +156,20 @@ class Learner:
             log_q[numbers] = self.estimator.observe(keys)[column]
         return log_q
 
+    def estimate_union(
+        self, rows: Rows, order: Sequence[Ints], by_time: Iterable[int], union: Union
+    ) -> tuple[Rows, Union]:
+        """As `estimate_log_q`, where other sources bring columns too: rows that know their log Q,
+        and a union that knows it of the columns that it brings. `by_time`: numbers of the batches.
+        """
+        log_q, of_brought = np.zeros(len(rows), np.float32), dict[int, Floats]()
+        for step in by_time:
+            own, column = np.unique(rows.item_keys[order[step]], return_inverse=True)
+            log_q[order[step]] = self.estimator.observe(own)[column]
+            brought = union.brought(rows, step, order[step])
+            of_brought[step] = self.estimator.expected(brought)
+        return replace(rows, log_q=log_q), replace(union, log_q=of_brought)
+
     def grow(self, encoded: Encoded, side: Side, rates: Rates) -> None:
         """Give every id of these rows a row in the tables that learn, before any batch is prepared.
 
@@ -145,8 +180,8 @@ class Learner:
             if isinstance(ids, Ids) and feature.table in rates.tables:
                 self.model.tables[feature.table].grow(ids.keys)
 
-    def _prepare(self, all_rows: Rows, numbers: Ints, rates: Rates) -> Prepared:
-        batch = all_rows.batch(numbers)
+    def _prepare(self, batch_of: Callable[[], Batch], rates: Rates) -> Prepared:
+        batch = batch_of()
         encoded: dict[Side, Encoded] = {"query": batch.query, "candidate": batch.candidate}
         rows = {side: self.model.rows_of(encoded[side], side) for side in SIDES}
         incidences = {
@@ -154,6 +189,8 @@ class Learner:
             for table in rates.tables
         }
         choices = Choices(batch.target, forbidden=batch.forbidden, weights=batch.weights)
+        if batch.added is not None:
+            choices = replace(choices, open=batch.added.open)
         if (count := self.model.spec.loss.negatives) is not None:
             choices = replace(choices, drawn=draw(choices, batch.item_keys, count))
         return Prepared(batch, rows, incidences, choices)
@@ -168,7 +205,7 @@ class Learner:
                 batch.candidate, prepared.rows["candidate"], "candidate"
             ).requires_grad_(),
         }
-        log_q = self.estimator.observe(batch.item_keys) if batch.log_q is None else batch.log_q
+        log_q = self._log_q(batch)
         towers = self.model.towers
         candidate_UD, bias_U = towers.candidate_vectors(inputs["candidate"])
         loss = chunked_loss(
@@ -191,6 +228,17 @@ class Learner:
         if rates.dense_learning_rate is not None:
             self._dense.step(learning_rate=rates.dense_learning_rate)
         return value
+
+    def _log_q(self, batch: Batch) -> Floats:
+        """[U]: log probability that each column is in the batch."""
+        if (added := batch.added) is None:
+            return self.estimator.observe(batch.item_keys) if batch.log_q is None else batch.log_q
+        own, brought = batch.log_q, added.log_q
+        if own is None:
+            own = self.estimator.observe(batch.item_keys[: added.first])
+        if brought is None:
+            brought = self.estimator.expected(batch.item_keys[added.first :])
+        return log_q_of(added, np.concatenate((own, brought)))
 
     def _update_rows(self, prepared: Prepared, inputs: dict[str, Tensor], rates: Rates) -> None:
         for table, incidence in prepared.incidences.items():
@@ -218,7 +266,14 @@ class Learner:
             f"optimizer.rows.{name}": optimizer.accumulators.cpu().numpy()
             for name, optimizer in self._rows.items()
         }
-        return self.model.arrays() | accumulators | self._dense.arrays() | self.estimator.arrays()
+        pool = {"negatives.pool": self._pool} if self.model.spec.pooled_clicks() else {}
+        return (
+            self.model.arrays()
+            | accumulators
+            | self._dense.arrays()
+            | self.estimator.arrays()
+            | pool
+        )
 
     @classmethod
     def from_arrays(
@@ -237,7 +292,13 @@ class Learner:
             estimator=FrequencyEstimator.from_arrays(arrays),
             rows=optimizers,
             dense=DenseOptimizer(model.towers, arrays),
+            pool=arrays["negatives.pool"].astype(np.uint64) if spec.pooled_clicks() else NO_POOL,
         )
+
+
+def _own_columns(rows: Rows, step: int, numbers: Ints) -> Batch:
+    del step
+    return rows.batch(numbers)
 
 
 def _generator_of(device: torch.device) -> torch.Generator:

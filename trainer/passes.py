@@ -9,6 +9,8 @@ import pyarrow as pa
 
 from trainer.epoch import Rows, in_order, shuffled, windows_of
 from trainer.learner import Learner
+from trainer.negatives.stock import Stock
+from trainer.negatives.union import Union
 from trainer.rates import Rates, hourly_rates, nightly_rates
 from trainer.run import Begun, OnStep
 from twintide.config import Deployment
@@ -28,8 +30,8 @@ def learn_in_order(
     for each in due:
         table = begun.to_learn(each)
         rows = Rows.of(table, deployment.model, name=f"slice {each.name}")
-        counted = _counted(on_step, learnt, to_learn)
-        losses += rows_in_order(deployment, begun.learner, rows, on_step=counted)
+        counted, stock = _counted(on_step, learnt, to_learn), _stock(begun, table)
+        losses += rows_in_order(deployment, begun.learner, rows, stock=stock, on_step=counted)
         learnt += len(rows)
         begun.has_learnt(each, table)
     return losses
@@ -46,35 +48,65 @@ def learn_shuffled(
 ) -> list[float]:
     """Every click of the slices once, in an order given by the seed."""
     tables = [begun.to_learn(each) for each in due]
-    rows = Rows.of(pa.concat_tables(tables), deployment.model, name=f"day {day}")
-    counted = _counted(on_step, 0, len(rows))
-    losses = rows_shuffled(deployment, begun.learner, rows, seed=seed, on_step=counted)
-    for table, each in zip(tables, due, strict=True):
-        begun.has_learnt(each, table)
+    table = pa.concat_tables(tables)
+    rows = Rows.of(table, deployment.model, name=f"day {day}")
+    counted, stock = _counted(on_step, 0, len(rows)), _stock(begun, table)
+    losses = rows_shuffled(deployment, begun.learner, rows, seed=seed, stock=stock, on_step=counted)
+    for each, one in zip(due, tables, strict=True):
+        begun.has_learnt(each, one)
     return losses
 
 
+def _stock(begun: Begun, table: pa.Table) -> Stock | None:
+    """What negatives are drawn from while these rows are learnt, where the model draws any."""
+    if not begun.learner.model.spec.has_sources():
+        return None
+    after = replace(begun.state, histories=None).with_slice(table)
+    return Stock.of(begun.state, after, table)
+
+
 def rows_in_order(
-    deployment: Deployment, learner: Learner, rows: Rows, *, on_step: OnRows
+    deployment: Deployment,
+    learner: Learner,
+    rows: Rows,
+    *,
+    stock: Stock | None = None,
+    on_step: OnRows,
 ) -> list[float]:
-    """First click to last; the summed loss of each batch."""
+    """First click to last; the summed loss of each batch. A model that draws negatives from the
+    catalogue needs `stock`.
+    """
     order = list(in_order(len(rows), batch_rows=deployment.training.hourly.batch_rows))
-    seed = deployment.training.seed
-    return _steps(learner, rows, order, hourly_rates(deployment), seed=seed, on_step=on_step)
+    seed, rates = deployment.training.seed, hourly_rates(deployment)
+    union = None if stock is None else learner.union_for(rows, order, stock, seed=seed)
+    return _steps(learner, rows, order, rates, seed=seed, union=union, on_step=on_step)
 
 
 def rows_shuffled(
-    deployment: Deployment, learner: Learner, rows: Rows, *, seed: int, on_step: OnRows
+    deployment: Deployment,
+    learner: Learner,
+    rows: Rows,
+    *,
+    seed: int,
+    stock: Stock | None = None,
+    on_step: OnRows,
 ) -> list[float]:
-    """Every click once, in an order given by the seed; the summed loss of each batch."""
+    """Every click once, in an order given by the seed; the summed loss of each batch. A model that
+    draws negatives from the catalogue needs `stock`.
+    """
     windows = windows_of(rows, deployment.model)
     order = shuffled(windows, batch_rows=deployment.training.nightly.batch_rows, seed=seed)
-    by_time = sorted(order, key=lambda numbers: int(windows[numbers[0]]))
-    log_q = learner.estimate_log_q(rows, by_time)
+    by_time = sorted(range(len(order)), key=lambda step: int(windows[order[step][0]]))
+    union = None if stock is None else learner.union_for(rows, order, stock, seed=seed)
+    if union is None:
+        log_q = learner.estimate_log_q(rows, (order[step] for step in by_time))
+        rows = replace(rows, log_q=log_q)
+    else:
+        rows, union = learner.estimate_union(rows, order, by_time, union)
     learner.model.observe(rows.query, "query")
     learner.model.observe(rows.candidate, "candidate")
-    rows = replace(rows, log_q=log_q)
-    return _steps(learner, rows, order, nightly_rates(deployment), seed=seed, on_step=on_step)
+    rates = nightly_rates(deployment)
+    return _steps(learner, rows, order, rates, seed=seed, union=union, on_step=on_step)
 
 
 def _steps(
@@ -84,13 +116,14 @@ def _steps(
     rates: Rates,
     *,
     seed: int,
+    union: Union | None,
     on_step: OnRows,
 ) -> list[float]:
     learner.grow(rows.query, "query", rates)
     learner.grow(rows.candidate, "candidate", rates)
     losses: list[float] = []
     learnt = 0
-    steps = learner.learn(rows, order, rates, seed=seed)
+    steps = learner.learn(rows, order, rates, seed=seed, union=union)
     for numbers, loss in zip(order, steps, strict=True):
         learnt += len(numbers)
         losses.append(loss * len(numbers))

@@ -134,6 +134,8 @@ class DerivedState:
     histories: Histories | None
     item_clicks: ItemClicks
     catalogue: Catalogue
+    clicks_of_items: Ints | None = None
+    """[items]: clicks so far of each item of the catalogue; None where the model asks for none."""
 
     @classmethod
     def empty(cls, deployment: Deployment) -> "DerivedState":
@@ -146,6 +148,7 @@ class DerivedState:
             catalogue=Catalogue.empty(
                 events.arrow_schema().field(events.item).type, stateless(model.candidate)
             ),
+            clicks_of_items=np.zeros(0, np.int64) if model.counts_clicks() else None,
         )
 
     def with_slice(self, rows: pa.Table) -> "DerivedState":
@@ -168,9 +171,15 @@ class DerivedState:
             catalogue=self.catalogue.with_clicks(clicks, ids=ids, attributes=attributes),
         )
         spec = self.model.item_statistics()
-        if spec is None:
+        if spec is None and self.clicks_of_items is None:
             return grown
         rows = grown.catalogue.rows_of(clicks.items)
+        if self.clicks_of_items is not None:
+            counts = np.bincount(rows, minlength=len(grown.catalogue))
+            counts[: len(self.clicks_of_items)] += self.clicks_of_items
+            grown = replace(grown, clicks_of_items=counts)
+        if spec is None:
+            return grown
         counted = self.item_clicks.with_clicks(rows, clicks.unit_ms, spec)
         newest = int(clicks.unit_ms.max())
         return replace(grown, item_clicks=counted.within_reach_of(newest, spec))
@@ -231,6 +240,8 @@ class DerivedState:
             "state.clicks.buckets": self.item_clicks.buckets,
             "state.clicks.counts": self.item_clicks.counts,
         }
+        if self.clicks_of_items is not None:
+            found["state.clicks.so_far"] = self.clicks_of_items
         if self.histories:
             found |= {
                 "state.history.users": self.histories.users,
@@ -267,4 +278,7 @@ class DerivedState:
                 catalogue[FIRST_SEEN].cast(pa.int64()).to_numpy(),
                 from_columns(catalogue, stateless(model.candidate), "candidate"),
             ),
+            clicks_of_items=arrays["state.clicks.so_far"].astype(np.int64)
+            if model.counts_clicks()
+            else None,
         )

@@ -270,14 +270,39 @@ def _loss(model: ModelSpec) -> Problems:
 def _negatives(model: ModelSpec, training: "TrainingConfig") -> Problems:
     """A batch has to have as many other items as a click is to have negatives."""
     smallest = min(training.nightly.batch_rows, training.hourly.batch_rows)
-    if (count := model.loss.negatives) is not None and count >= smallest:
+    available = sum(source.columns(smallest) for source in model.negatives)
+    if (count := model.loss.negatives) is not None and count > available:
         line = "nightly" if smallest == training.nightly.batch_rows else "hourly"
+        brought = f" and {_source_names(model)} have" if model.has_sources() else " has"
         yield Problem(
             "model.loss.negatives",
-            f"{count} are more than a batch of {smallest} clicks has other items",
+            f"{count} are more than a batch of {smallest} clicks{brought} other items",
             hint="fewer; or null, for all items of the batch, where the loss allows it",
-            reads=(f"training.{line}.batch_rows",),
+            reads=(f"training.{line}.batch_rows", "model.negatives"),
         )
+
+
+def _source_names(model: ModelSpec) -> str:
+    """The kinds of the sources of negatives."""
+    return ", ".join(each.kind for each in model.negatives)
+
+
+def _sources(model: ModelSpec) -> Problems:
+    """What the sources of negatives say of their own keys, and of each other."""
+    kinds = [source.kind for source in model.negatives]
+    for kind in dict.fromkeys(each for each in kinds if kinds.count(each) > 1):
+        yield Problem(
+            "model.negatives", f"{kinds.count(kind)} sources are {kind}", hint="one with all of it"
+        )
+    if not any(source.is_enough for source in model.negatives):
+        yield Problem(
+            "model.negatives",
+            f"{_source_names(model)} alone would leave items that are never a negative",
+            hint="`- {kind: in_batch}` beside, or uniform or popularity",
+        )
+    for number, source in enumerate(model.negatives):
+        for problem in source.problems():
+            yield replace(problem, key=f"model.negatives.{number}.{problem.key}")
 
 
 def _reward(events: EventSchema, model: ModelSpec) -> Problems:
@@ -470,6 +495,7 @@ _RULES: tuple[tuple[tuple[str, ...], Callable[..., Problems]], ...] = (
     (("model",), _towers),
     (("model",), fitting_towers),
     (("model",), _loss),
+    (("model",), _sources),
     (("model", "training"), _negatives),
     (("events", "model"), _item_id),
     (("events", "model"), _feature_columns),

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -12,10 +12,13 @@ from twintide.features import Feature
 from twintide.features.item_statistics import ItemStatistics
 from twintide.features.kind import SIDES, Kind, LookedUp, Name, Sequence, Side
 from twintide.losses import AnyLoss, Softmax
+from twintide.negatives import IN_BATCH, InBatch, Negatives, Pool, Popularity, Source
 from twintide.places import Place as FilePlace
 from twintide.ragged import Encoded, Ids
 from twintide.reward import Reward
 from twintide.towers import AnyTower, Dnn, Place, Shape, Tower
+
+AnyKind = TypeVar("AnyKind", bound=Source)
 
 WIDEST = 4096
 """Numbers in one fixed vector."""
@@ -92,6 +95,11 @@ class ModelSpec(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
+    later_keys: ClassVar[frozenset[str]] = frozenset({"negatives"})
+    """Keys that came later: where they stand at their default, a declaration is known by the others
+    alone, so that what was trained before goes on.
+    """
+
     embedding_width: Annotated[int, Field(ge=4, le=1024)] = 64
     """Numbers in one row of a table, where `tables` does not say otherwise."""
 
@@ -141,9 +149,40 @@ class ModelSpec(BaseModel):
     reward: Reward | None = None
     """What a click counts; null: all clicks the same."""
 
+    negatives: Negatives = IN_BATCH
+    """What a clicked item is judged against: a list of sources, each of another kind. All their
+    items are columns of a batch, each one once; Q is that of their union.
+    """
+
+    def sources(self, kind: type[AnyKind]) -> tuple[AnyKind, ...]:
+        """The sources of negatives that are of this kind or a narrower one."""
+        return tuple(each for each in self.negatives if isinstance(each, kind))
+
+    def has_in_batch(self) -> bool:
+        """Whether items of a batch's other clicks are negatives."""
+        return bool(self.sources(InBatch))
+
+    def has_sources(self) -> bool:
+        """Whether anything else brings negatives."""
+        return self.negatives != IN_BATCH
+
+    def counts_clicks(self) -> bool:
+        """Whether something goes by how many clicks an item has had so far."""
+        return bool(self.sources(Popularity))
+
+    def pooled_clicks(self) -> int:
+        """How many of the clicks that were learnt last are remembered; 0 without a pool."""
+        return sum(each.clicks for each in self.sources(Pool))
+
     def features(self, side: Side) -> tuple[Feature, ...]:
         """What the tower of that side sees, in the order of its inputs."""
         return self.query if side == "query" else self.candidate
+
+    def identity(self) -> dict[str, Any]:
+        """All that what is learnt depends on, as JSON has it."""
+        fields = type(self).model_fields
+        unsaid = {key for key in self.later_keys if getattr(self, key) == fields[key].default}
+        return self.model_dump(mode="json", exclude=unsaid) | self.features_identity()
 
     def features_identity(self) -> dict[str, Any]:
         """All that the features' rows depend on, by side, as JSON has it."""

@@ -73,8 +73,6 @@ class Deployment(Config):
         """sha256 of all that shapes what is learnt: events, model, training. Part of a lineage. It
         does not depend on where a file of vectors lies; a manifest names its sha256 apart.
         """
-        parts = self.with_model(self.model.placeless()).model_dump(
-            mode="json", include={"events", "model", "training"}
-        )
-        parts["model"] |= self.model.features_identity()
+        parts = self.model_dump(mode="json", include={"events", "training"})
+        parts["model"] = self.model.placeless().identity()
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,122 @@
+"""What negatives are drawn from: the catalogue as it was at any moment of the clicks being learnt.
+
+It is made once for the rows that a run learns together (a slice by the hour, a day by night), which
+costs as the catalogue does; what is asked for each batch costs as the batch does.
+"""
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from trainer.derived import ClickCounter, counted_statistics, oldest_bucket, refreshed_ms
+from trainer.epoch import Rows
+from trainer.state import Catalogue, DerivedState
+from twintide.features.item_statistics import ItemStatistics
+from twintide.keys import Keys
+from twintide.ragged import Encoded, Numbers, take
+from twintide.slices import ITEM_KEY, UNIT
+
+Ints = npt.NDArray[np.int64]
+
+UNKNOWN = -1
+"""In place of a row of the catalogue."""
+
+
+@dataclass(frozen=True)
+class Moment:
+    """When a batch is learnt."""
+
+    known: int
+    """Items that the catalogue had by then: its first ones."""
+
+    step: int
+    """Batches of this run before it."""
+
+    refreshed_ms: int
+    """Item statistics are as of this instant."""
+
+    oldest: int
+    """The oldest bucket that counts in them."""
+
+
+@dataclass(frozen=True)
+class Stock:
+    """The catalogue after the rows, and what tells how it was before."""
+
+    catalogue: Catalogue
+    known_since_ms: Ints
+    """Ascending: by when each item of the catalogue was known."""
+
+    keys: Keys
+    """Those of the catalogue, ascending."""
+
+    rows: Ints
+    """The row of each of these."""
+
+    clicks: Ints | None
+    """[items]: clicks so far, where the model counts them."""
+
+    statistics: ItemStatistics | None
+    counter: ClickCounter | None
+
+    @classmethod
+    def of(cls, before: DerivedState, after: DerivedState, rows: pa.Table) -> Self:
+        """`rows` are the slices' that lead from one state to the other."""
+        catalogue, spec = after.catalogue, after.model.item_statistics()
+        counter = None
+        if spec:
+            items = catalogue.rows_of(rows[ITEM_KEY].to_numpy())
+            units = rows[UNIT].cast(pa.int64()).to_numpy()
+            counter = before.item_clicks.with_clicks(items, units, spec).counter()
+        order = np.argsort(catalogue.keys)
+        return cls(
+            catalogue,
+            np.maximum.accumulate(catalogue.first_seen_ms),
+            catalogue.keys[order],
+            order,
+            after.clicks_of_items,
+            spec,
+            counter,
+        )
+
+    def moment(self, rows: Rows, numbers: Ints, step: int) -> Moment:
+        """That of a batch: of its newest click."""
+        at_ms, unit_ms = rows.at_ms[numbers], rows.unit_ms[numbers]
+        known = int(np.searchsorted(self.known_since_ms, unit_ms.max(), side="right"))
+        if self.statistics is None:
+            return Moment(known, step, 0, 0)
+        newest = int(np.argmax(refreshed_ms(at_ms, unit_ms, self.statistics)))
+        just = slice(newest, newest + 1)
+        return Moment(
+            known,
+            step,
+            int(refreshed_ms(at_ms[just], unit_ms[just], self.statistics)[0]),
+            int(oldest_bucket(unit_ms[just], self.statistics)[0]),
+        )
+
+    def rows_of(self, keys: Keys) -> Ints:
+        """int64 [n]: the row of each key in the catalogue, UNKNOWN for one that it has not."""
+        if not len(self.keys):
+            return np.full(len(keys), UNKNOWN)
+        at = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
+        return np.where(self.keys[at] == keys, self.rows[at], UNKNOWN)
+
+    def features(self, rows: Ints, moment: Moment) -> Encoded:
+        """What the candidate tower sees of these items: attributes as they were said last, and item
+        statistics as of the moment.
+        """
+        encoded = take(self.catalogue.attributes, rows)
+        if self.statistics is None or self.counter is None:
+            return encoded
+        numbers = counted_statistics(
+            self.counter,
+            rows,
+            self.catalogue.first_seen_ms[rows],
+            np.full(len(rows), moment.refreshed_ms),
+            self.statistics,
+            oldest=np.full(len(rows), moment.oldest),
+        )
+        return encoded | {self.statistics.name: Numbers(numbers)}
