@@ -31,6 +31,7 @@ RUN apt-get update \
  && useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin twintide \
  && install -d -o twintide -g twintide \
     /data /data/stream /data/slices /data/checkpoints /data/versions /data/versions.vectors \
+    /data/versions.items \
     /data/curves
 COPY --from=build /opt/twintide /opt/twintide
 ENV PATH=/opt/twintide/bin:$PATH \

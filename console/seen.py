@@ -67,6 +67,23 @@ class CheckpointRow:
 
 
 @dataclass(frozen=True)
+class ItemsRow:
+    """What the source of items said last."""
+
+    listing: str | None
+    """None where it was never read."""
+
+    read_at: datetime | None
+    listed: int
+    unavailable: int
+    trouble: str | None
+    """Why what it says now is not used."""
+
+    since: datetime | None
+    """Since when not."""
+
+
+@dataclass(frozen=True)
 class Hop:
     """One hop of a click on its way to an answer: the newest one that has come so far."""
 
@@ -110,6 +127,7 @@ class Status:
     first_day_ends_at: datetime | None = None
     """When the first nightly can run; None once there is a checkpoint."""
 
+    items: "ItemsRow | None" = None
     versions: "list[VersionRow]" = field(default_factory=list)
     live: str | None = None
     hold: str | None = None
@@ -148,6 +166,7 @@ def gather(deployment: "Deployment", config: Path, *, clock: Clock, ask_kafka: b
     until = stream.pop("newest_minute_at", None)
     recent = _noted(faults, lambda: _recent(deployment, until)) or {}
     training = _noted(faults, lambda: _training(deployment, clock)) or {}
+    items = _noted(faults, lambda: _items(deployment), verb="config check") or {}
     versions = _noted(faults, lambda: _versions(deployment)) or {}
     _noted(faults, lambda: _fits(deployment))
     shards = stream.pop("newest_shards", [])
@@ -173,6 +192,7 @@ def gather(deployment: "Deployment", config: Path, *, clock: Clock, ask_kafka: b
         **troubles,
         **recent,
         **training,
+        **items,
         **versions,
     )
 
@@ -309,6 +329,25 @@ def _row(made: "list[CheckpointManifest]") -> CheckpointRow | None:
         return None
     newest = made[-1]
     return CheckpointRow(newest.name, newest.day, newest.newest_event_at, newest.rows)
+
+
+def _items(deployment: "Deployment") -> dict[str, Any]:
+    from twintide.listings import listing_names, read_ref, trouble
+
+    if not deployment.items.is_declared:
+        return {}
+    root = deployment.items_dir
+    names, why = listing_names(root), trouble(root)
+    newest = read_ref(root, names[-1]) if names else None
+    row = ItemsRow(
+        listing=newest.name if newest else None,
+        read_at=newest.read_at if newest else None,
+        listed=newest.listed if newest else 0,
+        unavailable=newest.unavailable if newest else 0,
+        trouble=f"{why.what} ({why.hint})" if why else None,
+        since=why.since if why else None,
+    )
+    return {"items": row}
 
 
 def _versions(deployment: "Deployment") -> dict[str, Any]:

@@ -73,6 +73,8 @@ def check(
     data_dir = None if problems else deployment_of(config).data_dir
     result = {"config": config, "ok": not problems, "data_dir": data_dir, "problems": told}
     lines = [f"{config} is right; its artifacts lie in {data_dir}"]
+    if not problems:
+        lines += _items(config)
     if judged:
         result["sample"] = {
             "events": judged.events,
@@ -89,6 +91,22 @@ def check(
     say(result, "\n".join(lines), as_json=as_json)
     if problems:
         raise typer.Exit(Misconfigured.exit_code)
+
+
+def _items(config: Path) -> list[str]:
+    """What the source of items tells, and what is left to clicks."""
+    from twintide.itemfile import filled
+    from twintide.itemsource import attributes_of
+
+    own = deployment_of(config)
+    if not own.items.is_declared:
+        return []
+    told = filled(own.items, own.events, own.model)
+    left = [name for name in attributes_of(own.events, own.model) if name not in told]
+    return [
+        f"{own.items.file} tells {', '.join(told) or 'no attribute'} of items"
+        + (f"; {', '.join(left)} is left to clicks" if left else "")
+    ]
 
 
 def _judged(config: Path, sample: Path) -> "Sample":

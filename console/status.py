@@ -16,7 +16,7 @@ from console.output import command, heading, instant, plain, say, table
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from console.seen import Status
+    from console.seen import ItemsRow, Status
     from console.wrong import Problem
 
 app = typer.Typer()
@@ -108,6 +108,8 @@ def _tables(seen: "Status") -> "Iterator[RenderableType]":
             for kind, each in (("nightly", seen.nightly), ("hourly", seen.hourly))
         ],
     )
+    if seen.items:
+        yield heading("Items", _items(seen.items))
     hold = f"; on hold: {seen.hold}" if seen.hold else ""
     yield heading("Versions", f"{len(seen.versions)}, live: {seen.live or 'none'}{hold}")
     if seen.versions:
@@ -117,6 +119,15 @@ def _tables(seen: "Status") -> "Iterator[RenderableType]":
         "",
         ("", "newest click", "#age"),
         [(hop.to, instant(hop.newest_event_at), long(hop.age_minutes)) for hop in seen.freshness],
+    )
+
+
+def _items(items: "ItemsRow") -> str:
+    if items.listing is None:
+        return "not read yet"
+    return (
+        f"{items.listed:,} listed, {items.unavailable:,} of them not available, "
+        f"as of {instant(items.read_at)} ({items.listing})"
     )
 
 

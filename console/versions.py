@@ -155,7 +155,7 @@ def gc(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Remove versions, checkpoints and vectors that nothing needs any more, and name them.
+    """Remove versions, checkpoints, vectors and listings that nothing needs any more, by name.
 
     What is live, previous or could be rolled back to stays, and so does the newest of each kind.
     """
@@ -163,7 +163,7 @@ def gc(
     from publisher.gc import run
 
     gone = run(deployment, dry_run=dry_run)
-    names = [*gone.versions, *gone.checkpoints, *gone.vectors]
+    names = [*gone.versions, *gone.checkpoints, *gone.vectors, *gone.listings]
     verb = "would go" if dry_run else "went"
     say(gone, f"{verb}: {', '.join(names)}" if names else f"nothing {verb}", as_json=as_json)
 

@@ -49,6 +49,7 @@ def _wrong(seen: Status) -> Wrong:
     yield from _wrong_in_stream(seen)
     yield from _wrong_in_events(seen)
     yield from _wrong_in_training(seen)
+    yield from _wrong_in_items(seen)
     yield from _wrong_in_versions(seen)
 
 
@@ -117,6 +118,13 @@ def _wrong_in_training(seen: Status) -> Wrong:
     if sharded and learnt and sharded - learnt > late:
         behind = (sharded - learnt).total_seconds() / 60
         yield f"clicks of the last {long(behind)} are in shards and not learnt", "train hourly"
+
+
+def _wrong_in_items(seen: Status) -> Wrong:
+    if seen.items and seen.items.trouble and seen.items.since:
+        since = f"{seen.items.since:%Y-%m-%d %H:%M} UTC"
+        what = f"the source of items cannot be used since {since}: {seen.items.trouble}"
+        yield f"{what}; what it said before goes on counting", "config check"
 
 
 def _wrong_in_versions(seen: Status) -> Wrong:

@@ -1,7 +1,7 @@
 """Make a version from a checkpoint: all item vectors anew, their index, and what a query needs.
 
 A draft is a version in memory, not judged yet; publishing writes it to a hidden folder and gives
-that its name in one step. The same checkpoint gives the same bytes.
+that its name in one step. The same checkpoint and listing give the same bytes.
 """
 
 from dataclasses import dataclass
@@ -13,6 +13,7 @@ import torch
 
 from publisher import index as item_index
 from publisher import samples
+from publisher.catalogue import Items, items_of
 from publisher.histories import Memories, memories_in, memory_arrays
 from publisher.index import ItemIndex, Positions, Scores, Vectors
 from publisher.reader import HISTORY_PREFIX, ITEM_COLUMN
@@ -20,9 +21,9 @@ from twintide.arrays import MANIFEST, Arrays, write_arrays, write_file, write_ta
 from twintide.checkpoints import Checkpoint, CheckpointManifest
 from twintide.config import PublishingConfig
 from twintide.errors import Refused
-from twintide.features.columns import from_columns
 from twintide.files import publish_folder_once, write_and_fsync
-from twintide.keys import Keys, keys_of
+from twintide.keys import Keys
+from twintide.listed import Listing
 from twintide.model.two_tower import TwoTower, weights_in
 from twintide.ragged import Encoded
 from twintide.vectorstore import open_read
@@ -45,50 +46,60 @@ class Draft:
     model: TwoTower
     """Both sides."""
 
-    candidates: Encoded
-    """The catalogue's encoded features, in index order."""
+    items: Items
+    """In index order."""
 
     vectors: Vectors
     """float32 [items, D + 1]."""
 
     index: ItemIndex
-    item_ids: pa.Array
-    item_keys: Keys
     memories: Memories
+    catalogue_items: int
+    """Items that were ever clicked, as the checkpoint knows: also those that are not to be had any
+    more.
+    """
+
+    listing: Listing | None
+    """What the source of items said, where one is declared."""
+
+    @property
+    def item_keys(self) -> Keys:
+        """uint64 [items], in index order."""
+        return self.items.keys
 
     def search(self, encoded: Encoded, k: int) -> tuple[Scores, Positions]:
         """As LoadedVersion.search."""
         return self.index.search(self.model.query_vectors(encoded), k)
 
 
-def draft_of(checkpoint: Checkpoint, config: PublishingConfig, *, vectors_dir: Path) -> Draft:
-    """Build a version in memory; its fixed vectors lie in `vectors_dir`. Raises Refused where the
-    checkpoint knows no items, Corrupt where its parts do not fit or its vectors are not there.
+def draft_of(
+    checkpoint: Checkpoint,
+    config: PublishingConfig,
+    *,
+    vectors_dir: Path,
+    listing: Listing | None = None,
+) -> Draft:
+    """Build a version in memory; its fixed vectors lie in `vectors_dir`. Raises Refused where there
+    are no items, Corrupt where its parts do not fit or its vectors are not there.
     """
     manifest, spec = checkpoint.manifest, checkpoint.manifest.model
-    if not len(checkpoint.catalogue):
-        raise Refused(
-            f"checkpoint {manifest.name} knows no item, so there is nothing to publish",
-            hint="ingest clicks and train first: `twintide train nightly -c FILE`",
-        )
+    items = items_of(checkpoint, listing)
     model = TwoTower.from_arrays(
         spec,
         weights_in(checkpoint.arrays),
         device=torch.device("cpu"),
         vectors=open_read(vectors_dir, spec, manifest.vectors, who=manifest.name),
     )
-    candidates = from_columns(checkpoint.catalogue, spec.candidate, "candidate")
-    vectors = model.candidate_vectors(candidates)
-    item_ids = checkpoint.catalogue[ITEM_COLUMN].combine_chunks()
+    vectors = model.candidate_vectors(items.encoded)
     return Draft(
         checkpoint=manifest,
         model=model,
-        candidates=candidates,
+        items=items,
         vectors=vectors,
         index=_indexed(vectors, config),
-        item_ids=item_ids,
-        item_keys=keys_of(item_ids),
         memories=memories_in(checkpoint.arrays, checkpoint.manifest.model, prefix="state.history"),
+        catalogue_items=len(checkpoint.catalogue),
+        listing=listing,
     )
 
 
@@ -99,7 +110,7 @@ def publish_version(root: Path, name: str, draft: Draft, *, gate: GateReport) ->
     """
     with publish_folder_once(root / name) as folder:
         files = write_arrays(folder, _arrays(draft))
-        files |= write_table(folder, ITEM_IDS, pa.table({ITEM_COLUMN: draft.item_ids}))
+        files |= write_table(folder, ITEM_IDS, pa.table({ITEM_COLUMN: draft.items.ids}))
         files |= {INDEX: write_file(folder, INDEX, draft.index.to_bytes())}
         checkpoint = draft.checkpoint
         manifest = VersionManifest(
@@ -118,6 +129,8 @@ def publish_version(root: Path, name: str, draft: Draft, *, gate: GateReport) ->
             learning_hash=checkpoint.learning_hash,
             gate=gate,
             vectors=checkpoint.vectors,
+            listing=draft.listing.ref if draft.listing else None,
+            catalogue_items=draft.catalogue_items,
             files=files,
         )
         write_and_fsync(folder / MANIFEST, manifest.to_json())

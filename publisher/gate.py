@@ -60,7 +60,7 @@ def judge(
     checkpoint on purpose. A newest click later than `latest` says nothing of how new anything is.
     """
     reasons = mechanics(draft, live.manifest if live else None, config)
-    notes: list[str] = []
+    clicks, notes = _to_be_had(draft, clicks)
     if live:
         older, said = _is_older(draft, live.manifest, latest=latest, rewound_to=rewound_to)
         reasons += older
@@ -83,9 +83,21 @@ def judge(
     return _report(reasons, notes, live, recall=recall, k=config.k)
 
 
+def _to_be_had(draft: Draft, clicks: pa.Table | None) -> tuple[pa.Table | None, list[str]]:
+    """Clicks on items that are not to be had any more say nothing of a version without these."""
+    if clicks is None or draft.listing is None:
+        return clicks, []
+    to_be_had = draft.listing.may_be_answered(clicks[ITEM_KEY].to_numpy())
+    left_out = len(clicks) - int(to_be_had.sum())
+    if not left_out:
+        return clicks, []
+    note = f"{left_out} clicks on items that are not to be had any more were left out"
+    return clicks.filter(pa.array(to_be_had)), [note]
+
+
 def mechanics(draft: Draft, live: VersionManifest | None, config: GateConfig) -> list[str]:
     """Why the draft cannot be right, whatever users click; [] where nothing was found."""
-    found = _unsound_tables(draft) + _unsound_vectors(draft.vectors)
+    found = _unsound_tables(draft) + _unsound_vectors(draft.vectors, clicked=draft.items.clicked)
     if not found:
         found = _disparities(draft)
     return found + (_steps_back(draft, live, config) if live else [])
@@ -149,11 +161,13 @@ def _unsound_tables(draft: Draft) -> list[str]:
     return reasons
 
 
-def _unsound_vectors(vectors: npt.NDArray[np.float32]) -> list[str]:
+def _unsound_vectors(vectors: npt.NDArray[np.float32], *, clicked: int) -> list[str]:
+    """Items that nobody has clicked may have one vector where they are of the same content."""
     if not np.isfinite(vectors).all():
         broken = int((~np.isfinite(vectors).all(axis=1)).sum())
         return [f"{broken} of {len(vectors)} item vectors are not finite"]
-    if len(vectors) == 1:
+    vectors = vectors[:clicked]
+    if len(vectors) <= 1:
         return []
     distinct = len(np.unique(vectors.round(6), axis=0))
     if distinct < MIN_DISTINCT_RATIO * len(vectors):
@@ -170,9 +184,10 @@ def _disparities(draft: Draft) -> list[str]:
     events, spec = draft.checkpoint.events, draft.checkpoint.model
     if not np.array_equal(draft.item_keys, _keys_encoded(draft)):
         return ["the catalogue's item ids are not those of the items that were encoded"]
+    clicked = draft.item_keys[: draft.items.clicked]
     table = spec.item_feature(events).table
     # Other features may read the same table, so it may know more ids than there are items.
-    unknown = draft.model.looked_up(table).rows_of(draft.item_keys) == 0
+    unknown = draft.model.looked_up(table).rows_of(clicked) == 0
     is_nightly = draft.checkpoint.kind == "nightly"
     learns_now = table in (spec.learning_tables() if is_nightly else spec.hourly_tables(events))
     if unknown.any() and learns_now:
@@ -195,7 +210,7 @@ def _disparities(draft: Draft) -> list[str]:
 def _keys_encoded(draft: Draft) -> Keys:
     """The item key in each row that the candidate tower was given."""
     checkpoint = draft.checkpoint
-    encoded = draft.candidates[checkpoint.model.item_feature(checkpoint.events).name]
+    encoded = draft.items.encoded[checkpoint.model.item_feature(checkpoint.events).name]
     return encoded.keys if isinstance(encoded, Ids) else np.zeros(0, np.uint64)
 
 
@@ -205,14 +220,23 @@ def _parity_tolerance(kind: str) -> float:
 
 
 def _steps_back(draft: Draft, live: VersionManifest, config: GateConfig) -> list[str]:
-    reasons = []
-    least = config.min_items_ratio * live.items
-    if draft.index.items < least:
-        reasons.append(
-            f"it has {draft.index.items} items, the live version {live.items}; "
-            f"{math.ceil(least)} is the least allowed"
+    """Far fewer items than the live version has: of those that were clicked, and where both know
+    what a source of items says, of those that it lets be answered.
+    """
+    ratio = config.min_items_ratio
+    known, live_known = draft.catalogue_items, live.catalogue_items or live.items
+    if known < ratio * live_known:
+        least = math.ceil(ratio * live_known)
+        found = f"it has {known} items, the live version {live_known}; {least} is the least allowed"
+        return [found]
+    if draft.listing and live.listing and draft.index.items < ratio * live.items:
+        found = (
+            f"the source of items leaves {draft.index.items} items, the live version has "
+            f"{live.items}; {math.ceil(ratio * live.items)} is the least allowed: is "
+            f"{draft.listing.ref.name} whole? `twintide publish --no-gate` says that it is"
         )
-    return reasons
+        return [found]
+    return []
 
 
 def _is_older(

@@ -1,4 +1,4 @@
-"""Take away the versions, checkpoints and vectors that nothing needs any more.
+"""Take away the versions, checkpoints, vectors and listings that nothing needs any more.
 
 What stays is decided by a pure plan: what is live, what one could go back to, the newest of those
 that were never live or were left for good, what training stands on, and the newest of each kind.
@@ -16,6 +16,7 @@ from twintide.clock import SystemClock
 from twintide.config import Deployment
 from twintide.errors import Retryable, TwintideError
 from twintide.files import exclusive_lock, make_folder, remove_folder, sweep_temporaries
+from twintide.listings import listing_names
 from twintide.telemetry import get_log
 from twintide.vectorstore import store_names
 from twintide.versions import (
@@ -29,7 +30,7 @@ from twintide.versions import (
 log = get_log("publisher")
 
 
-VECTORS_STAY_SECONDS = 48 * 3600.0
+UNNAMED_STAY_SECONDS = 48 * 3600.0
 """After a run has begun with them; no run takes as long."""
 
 KEPT_FOR_A_LOOK = 3
@@ -55,6 +56,9 @@ class Plan:
     checkpoints: tuple[str, ...]
     vectors: tuple[str, ...] = ()
     """Stores that no version and no checkpoint names once these are gone."""
+
+    listings: tuple[str, ...] = ()
+    """The same of what a source of items said, but for the newest."""
 
 
 def plan(
@@ -137,15 +141,22 @@ def _planned(deployment: Deployment) -> Plan:
         *(each for each in checkpoints if each.name not in going.checkpoints),
     ]
     named = {ref.name for each in staying for ref in each.vectors.values()}
-    return replace(going, vectors=_unnamed(deployment.vectors_dir, named))
+    listed = {each.listing.name for each in staying if each.listing}
+    listings = listing_names(deployment.items_dir)
+    stores = store_names(deployment.vectors_dir)
+    return replace(
+        going,
+        vectors=_unnamed(deployment.vectors_dir, stores, named),
+        listings=_unnamed(deployment.items_dir, listings[:-1], listed),
+    )
 
 
-def _unnamed(root: Path, named: Collection[str]) -> tuple[str, ...]:
-    """Stores that go. What was used lately may be that of a run at work, which names it at its
-    end.
+def _unnamed(root: Path, names: Sequence[str], named: Collection[str]) -> tuple[str, ...]:
+    """Those of `names` that go. What was used lately may be that of a run at work, which names it
+    at its end.
     """
-    newest = SystemClock().now().timestamp() - VECTORS_STAY_SECONDS
-    others = [name for name in store_names(root) if name not in named]
+    newest = SystemClock().now().timestamp() - UNNAMED_STAY_SECONDS
+    others = [name for name in names if name not in named]
     return tuple(name for name in others if (root / name).stat().st_mtime < newest)
 
 
@@ -181,6 +192,7 @@ def _remove(deployment: Deployment, going: Plan) -> None:
         *(error for name in going.versions if (error := _gone(root / name))),
         *(error for name in going.checkpoints if (error := _gone(checkpoints / name))),
         *(error for name in going.vectors if (error := _gone(deployment.vectors_dir / name))),
+        *(error for name in going.listings if (error := _gone(deployment.items_dir / name))),
     ]
     sweep_temporaries(root, older_than_seconds=0)
     sweep_temporaries(checkpoints)

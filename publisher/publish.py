@@ -5,7 +5,7 @@ swept or taken up by the next publish, and servers see nothing before the pointe
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from publisher import gate, registry
 from publisher.build import Draft, draft_of, next_name, publish_version
 from publisher.reader import LoadedVersion, load_version
 from publisher.unlearnt import newest_clicks
+from twintide import listings
 from twintide.checkpoints import (
     CheckpointManifest,
     list_checkpoints,
@@ -23,6 +24,7 @@ from twintide.clock import Clock
 from twintide.config import Deployment
 from twintide.errors import Corrupt, Refused
 from twintide.files import exclusive_lock, make_folder, sweep_temporaries
+from twintide.listed import Listing
 from twintide.slices import chain_dir
 from twintide.telemetry import get_log
 from twintide.versions import (
@@ -67,7 +69,7 @@ def publish(
         _the_only_publisher(root),
     ):
         sweep(root)  # 1. hidden leftovers of a publish that was killed
-        chosen = checkpoint or _head(deployment)
+        chosen = _Chosen(checkpoint or _head(deployment), _listing(deployment, clock))
         state = read_state(root)
         manifest = _built_before(root, chosen, judge=judge)
         if manifest is None or (judge and _judged_otherwise(manifest, state)):
@@ -76,6 +78,25 @@ def publish(
             )
         asked_for = checkpoint is not None
         return _promote(root, manifest, clock=clock, asked_for=asked_for)  # 3. the pointer moves
+
+
+@dataclass(frozen=True)
+class _Chosen:
+    """What a version is made of."""
+
+    checkpoint: str
+    listing: Listing | None
+    """What the source of items says now; None where none is declared."""
+
+    def made(self, manifest: VersionManifest) -> bool:
+        """Whether that is what a version was made of."""
+        ref = self.listing.ref if self.listing else None
+        return manifest.checkpoint == self.checkpoint and manifest.listing == ref
+
+
+def _listing(deployment: Deployment, clock: Clock) -> Listing | None:
+    own = deployment
+    return listings.refreshed(own.items_dir, own.items, own.events, own.model, clock=clock)
 
 
 @contextmanager
@@ -101,13 +122,13 @@ def _head(deployment: Deployment) -> str:
     return checkpoints[-1].name
 
 
-def _built_before(root: Path, checkpoint: str, *, judge: bool) -> VersionManifest | None:
-    """The newest sound version of a checkpoint. Without `judge`, one that was refused is built
-    anew, since what the gate found is part of a version.
+def _built_before(root: Path, chosen: _Chosen, *, judge: bool) -> VersionManifest | None:
+    """The newest sound version that was made of the same. Without `judge`, one that was refused is
+    built anew, since what the gate found is part of a version.
     """
     for name in reversed(version_names(root)):
         try:
-            if read_version_manifest(root, name).checkpoint != checkpoint:
+            if not chosen.made(read_version_manifest(root, name)):
                 continue
             manifest = registry.check_files(root, name)
         except Corrupt as error:
@@ -129,7 +150,7 @@ def _judged_otherwise(manifest: VersionManifest, state: ServingState) -> bool:
 
 def _build(
     deployment: Deployment,
-    checkpoint: str,
+    chosen: _Chosen,
     state: ServingState,
     *,
     judge: bool,
@@ -138,14 +159,25 @@ def _build(
 ) -> VersionManifest:
     """A version with what the gate says of it; the one `before`, where it says the same of that."""
     root = deployment.versions_dir
-    loaded = load_checkpoint(deployment.checkpoints_dir, checkpoint)
-    draft = draft_of(loaded, deployment.publishing, vectors_dir=deployment.vectors_dir)
+    loaded = load_checkpoint(deployment.checkpoints_dir, chosen.checkpoint)
+    draft = draft_of(
+        loaded,
+        deployment.publishing,
+        vectors_dir=deployment.vectors_dir,
+        listing=chosen.listing,
+    )
     report = _judged(deployment, draft, state, clock=clock) if judge else _not_judged()
     if before is not None and before.gate == report:
         return before
     name = next_name(root, state)
     manifest = publish_version(root, name, draft, gate=report)
-    log.info("version_built", version=name, checkpoint=checkpoint, items=manifest.items)
+    log.info(
+        "version_built",
+        version=name,
+        checkpoint=chosen.checkpoint,
+        listing=_listing_name(manifest),
+        items=manifest.items,
+    )
     return manifest
 
 
@@ -198,33 +230,56 @@ def _not_judged() -> GateReport:
 def _promote(root: Path, manifest: VersionManifest, *, clock: Clock, asked_for: bool) -> Published:
     name = manifest.name
     state = read_state(root)
-    obstacle = _obstacle(state, manifest, asked_for=asked_for)
+    obstacle = _obstacle(root, state, manifest, asked_for=asked_for)
     if obstacle is None:
         load_version(root, name)  # what was written is what servers will read, and it answers
         try:
-            registry.promote(root, name, clock=clock, reason=f"checkpoint {manifest.checkpoint}")
+            registry.promote(root, name, clock=clock, reason=_made_of(manifest))
         except Refused as error:
             obstacle = error.message  # a hold that came in between
     if obstacle is not None:
         log.info("version_not_promoted", version=name, reason=obstacle)
         return Published(name, promoted=False, why=obstacle, gate=manifest.gate)
     log.info("version_promoted", version=name, checkpoint=manifest.checkpoint)
-    why = f"version {name} of checkpoint {manifest.checkpoint} is live"
+    why = f"version {name} of {_made_of(manifest)} is live"
     return Published(name, promoted=True, why=why, gate=manifest.gate)
 
 
-def _obstacle(state: ServingState, manifest: VersionManifest, *, asked_for: bool) -> str | None:
+def _made_of(manifest: VersionManifest) -> str:
+    listing = _listing_name(manifest)
+    return f"checkpoint {manifest.checkpoint}" + (f" and {listing}" if listing else "")
+
+
+def _listing_name(manifest: VersionManifest) -> str | None:
+    return manifest.listing.name if manifest.listing else None
+
+
+def _obstacle(
+    root: Path, state: ServingState, manifest: VersionManifest, *, asked_for: bool
+) -> str | None:
     """Why a version must not be promoted now; None where nothing is against it."""
     name = manifest.name
     if name == state.current:
-        return f"nothing new: version {name} of checkpoint {manifest.checkpoint} is live already"
+        return f"nothing new: version {name} of {_made_of(manifest)} is live already"
     if not manifest.gate.passed:
         return f"the gate refused version {name}: {'; '.join(manifest.gate.reasons)}"
     if state.hold is not None:
         return f"version {name} is built and kept, but promotion is on hold: {state.hold.reason}"
-    if registry.was_rolled_back_from(state, name) and not asked_for:
+    if not asked_for and (left := _rolled_back_from(root, state, manifest)):
         return (
-            f"nothing new: version {name} was rolled back from; "
+            f"nothing new: version {left} was rolled back from; "
             f"naming its checkpoint {manifest.checkpoint} promotes it again"
         )
+    return None
+
+
+def _rolled_back_from(root: Path, state: ServingState, manifest: VersionManifest) -> str | None:
+    """This version, or another one of its checkpoint, from which an operator went back: that other
+    items are listed since makes the model no better.
+    """
+    for name in [manifest.name, *reversed(version_names(root))]:
+        if registry.was_rolled_back_from(state, name):
+            with suppress(Corrupt, Refused):
+                if read_version_manifest(root, name).checkpoint == manifest.checkpoint:
+                    return name
     return None

@@ -16,7 +16,7 @@ from math import gcd
 import numpy as np
 import numpy.typing as npt
 
-from twintide.features.item_statistics import LOG_SHARE_SCALE, ItemStatistics
+from twintide.features.item_statistics import LOG_SHARE_SCALE, ItemStatistics, ages
 from twintide.keys import NO_KEY, Keys
 from twintide.ragged import Ids, hours_between
 
@@ -359,8 +359,7 @@ def counted_statistics(
         shares.append(_log_share(*counter.counted(item_rows, begin, end)))
     age_hours = (at_ms - first_seen_ms) / 3_600_000
     trend = shares[0] - shares[-1]
-    age = np.log1p(np.maximum(age_hours, 0.0)) / 4.0
-    return np.stack([*shares, trend, age, age_hours <= 0], axis=1).astype(np.float32)
+    return np.stack([*shares, trend, *ages(age_hours)], axis=1).astype(np.float32)
 
 
 def _log_share(counts: Ints, of_all: Ints) -> npt.NDArray[np.float64]:

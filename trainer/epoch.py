@@ -7,7 +7,7 @@ statistics there); they are shuffled within the window, and the batches over the
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,7 @@ from trainer.choices import Bools, Lists
 from trainer.derived import refreshed_ms
 from twintide.features.columns import from_columns
 from twintide.keys import Keys, mixed
+from twintide.listed import Listing
 from twintide.modelspec import ModelSpec
 from twintide.ragged import Encoded, take
 from twintide.slices import EVENT_TIME, ITEM_KEY, OFFSET, PARTITION, REWARD, UNIT
@@ -96,6 +97,21 @@ class Rows:
             log_q=None if self.log_q is None else self.log_q[rows[first]],
             weights=None if self.weights is None else self.weights[rows],
         )
+
+
+def as_listed(rows: Rows, listing: Listing, model: ModelSpec) -> Rows:
+    """Clicks whose items are what a source of items says, where it says something."""
+    statistics = model.item_statistics()
+    candidate = listing.overlaid(
+        rows.candidate,
+        model.candidate,
+        rows.item_keys,
+        at_ms=rows.at_ms,
+        refreshed_ms=refreshed_ms(rows.at_ms, rows.unit_ms, statistics)
+        if statistics
+        else rows.at_ms,
+    )
+    return replace(rows, candidate=candidate)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,15 @@ from itertools import takewhile
 from trainer import line
 from trainer.passes import learn_in_order
 from trainer.publishing import manifest_of, publish
-from trainer.run import OnStep, Outcome, begin, declared_vectors, is_at_work, line_lock
+from trainer.run import (
+    OnStep,
+    Outcome,
+    begin,
+    declared_listing,
+    declared_vectors,
+    is_at_work,
+    line_lock,
+)
 from trainer.slicing import Slicer
 from twintide.checkpoints import list_checkpoints
 from twintide.clock import Clock, floor_to_minutes, iso
@@ -35,7 +43,7 @@ def hourly(deployment: Deployment, *, clock: Clock, on_step: OnStep | None = Non
             )
         # The towers do not learn here, and they know the vectors of the night: these stay.
         vectors = parent.vectors if parent else declared_vectors(deployment)
-        begun = begin(deployment, parent, vectors)
+        begun = begin(deployment, parent, vectors, declared_listing(deployment, clock))
         slicer = Slicer(deployment, begun.state, begun.position, clock=clock)
         sealed = floor_to_minutes(slicer.sealed_until(clock.now()), 1)
         learn_until = sealed - timedelta(minutes=hourly_config.holdback_minutes)

@@ -7,7 +7,7 @@ from trainer import line
 from trainer.days import Calendar, complete_until
 from trainer.passes import learn_shuffled
 from trainer.publishing import manifest_of, publish
-from trainer.run import Begun, OnStep, Outcome, begin, declared_vectors, line_lock
+from trainer.run import Begun, OnStep, Outcome, begin, declared_listing, declared_vectors, line_lock
 from trainer.slicing import Slicer
 from twintide.checkpoints import CheckpointManifest, list_checkpoints
 from twintide.clock import Clock, from_unix_ms, iso
@@ -49,7 +49,7 @@ def nightly(
             deployment, calendar, last_day, asked=day is not None, clock=clock
         )
         vectors = declared_vectors(deployment)
-        begun = begin(deployment, parent, vectors)
+        begun = begin(deployment, parent, vectors, declared_listing(deployment, clock))
         slicer = Slicer(deployment, begun.state, begun.position, clock=clock)
         slicer.extend(calendar.end_of(last_day))
         due = [

@@ -29,7 +29,7 @@ def learn_in_order(
     learnt = 0
     for each in due:
         table = begun.to_learn(each)
-        rows = Rows.of(table, deployment.model, name=f"slice {each.name}")
+        rows = begun.rows_of(table, name=f"slice {each.name}")
         counted, stock = _counted(on_step, learnt, to_learn), _stock(begun, table)
         losses += rows_in_order(deployment, begun.learner, rows, stock=stock, on_step=counted)
         learnt += len(rows)
@@ -49,7 +49,7 @@ def learn_shuffled(
     """Every click of the slices once, in an order given by the seed."""
     tables = [begun.to_learn(each) for each in due]
     table = pa.concat_tables(tables)
-    rows = Rows.of(table, deployment.model, name=f"day {day}")
+    rows = begun.rows_of(table, name=f"day {day}")
     counted, stock = _counted(on_step, 0, len(rows)), _stock(begun, table)
     losses = rows_shuffled(deployment, begun.learner, rows, seed=seed, stock=stock, on_step=counted)
     for each, one in zip(due, tables, strict=True):
@@ -62,7 +62,7 @@ def _stock(begun: Begun, table: pa.Table) -> Stock | None:
     if not begun.learner.model.spec.has_sources():
         return None
     after = replace(begun.state, histories=None).with_slice(table)
-    return Stock.of(begun.state, after, table)
+    return Stock.of(begun.state, after, table, listing=begun.listing)
 
 
 def rows_in_order(

@@ -60,6 +60,7 @@ def manifest_of(
         events=deployment.events,
         model=begun.learner.model.spec,
         vectors=begun.vectors,
+        listing=begun.listing.ref if begun.listing else None,
     )
 
 

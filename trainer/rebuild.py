@@ -14,6 +14,7 @@ from twintide.checkpoints import (
 )
 from twintide.config import Deployment
 from twintide.errors import Refused
+from twintide.listings import open_listing
 from twintide.slices import Slice, chain_dir, read_chain
 
 
@@ -34,7 +35,8 @@ def rebuild(deployment: Deployment, name: str, *, into: Path) -> CheckpointManif
         old = load_checkpoint(deployment.checkpoints_dir, parent.name)
         again = as_parent(parent, base=wanted.base).model_copy(update={"name": name})
         return publish_checkpoint(into, again, arrays=old.arrays, catalogue=old.catalogue)
-    begun = begin(deployment, parent, wanted.vectors)
+    listing = open_listing(deployment.items_dir, wanted.listing, deployment.events)
+    begun = begin(deployment, parent, wanted.vectors, listing)
     slices = _slices_named(deployment, wanted)
     if wanted.day is not None and wanted.kind == "nightly" and slices:
         losses = learn_shuffled(

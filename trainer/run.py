@@ -12,13 +12,17 @@ import pyarrow as pa
 import torch
 
 from trainer import line
+from trainer.epoch import Rows, as_listed
 from trainer.learner import Learner
 from trainer.state import DerivedState
 from twintide.checkpoints import CheckpointManifest, load_checkpoint
+from twintide.clock import Clock
 from twintide.config import Deployment
 from twintide.declaration import fitting_towers, misfits
 from twintide.errors import Refused, Retryable
 from twintide.files import exclusive_lock, sweep_temporaries
+from twintide.listed import Listing
+from twintide.listings import refreshed
 from twintide.records import Position
 from twintide.slices import Slice
 from twintide.vectorstore import VectorsRefs, make_stores, open_stores, store_names, widths_of
@@ -44,6 +48,9 @@ class Begun:
     state: DerivedState
     position: Position
     vectors: VectorsRefs
+    listing: Listing | None
+    """What the source of items says of the items whose clicks are learnt."""
+
     rows: int = 0
     """Clicks learnt since the parent."""
 
@@ -52,6 +59,12 @@ class Begun:
         remade with other ends goes on.
         """
         return each.read(after=self.position)
+
+    def rows_of(self, table: pa.Table, *, name: str) -> Rows:
+        """Clicks of slices, encoded; their items as the index has them."""
+        model = self.learner.model.spec
+        rows = Rows.of(table, model, name=name)
+        return rows if self.listing is None else as_listed(rows, self.listing, model)
 
     def has_learnt(self, each: Slice, rows: pa.Table) -> None:
         """State and position move together, behind the slice."""
@@ -81,7 +94,18 @@ def _heal(deployment: Deployment, vectors: VectorsRefs) -> None:
             declared_vectors(deployment)
 
 
-def begin(deployment: Deployment, parent: CheckpointManifest | None, vectors: VectorsRefs) -> Begun:
+def declared_listing(deployment: Deployment, clock: Clock) -> Listing | None:
+    """What the source of items says now; None where none is declared."""
+    own = deployment
+    return refreshed(own.items_dir, own.items, own.events, own.model, clock=clock)
+
+
+def begin(
+    deployment: Deployment,
+    parent: CheckpointManifest | None,
+    vectors: VectorsRefs,
+    listing: Listing | None,
+) -> Begun:
     """Weights and state of the parent, or fresh ones."""
     torch.set_num_threads(deployment.training.threads)
     if parent is not None:
@@ -92,7 +116,7 @@ def begin(deployment: Deployment, parent: CheckpointManifest | None, vectors: Ve
     opened = open_stores(deployment.vectors_dir, vectors)
     if parent is None:
         learner = Learner.untrained(model, seed=deployment.training.seed, vectors=opened)
-        return Begun(None, learner, DerivedState.empty(deployment), {}, vectors)
+        return Begun(None, learner, DerivedState.empty(deployment), {}, vectors, listing)
     checkpoint = load_checkpoint(deployment.checkpoints_dir, parent.name)
     return Begun(
         parent,
@@ -100,6 +124,7 @@ def begin(deployment: Deployment, parent: CheckpointManifest | None, vectors: Ve
         DerivedState.from_arrays(model, checkpoint.arrays, checkpoint.catalogue),
         dict(parent.position),
         vectors,
+        listing,
     )
 
 

@@ -2,7 +2,8 @@
 
 A ring looks at shards and checkpoints, and runs what they say is missing; so ringing late, twice,
 or in two processes does nothing wrong, and hours of being down are made up at the next ring. An
-hourly ring comes a minute after each full hour (or cadence), a look for a due nightly every ten.
+hourly ring comes a minute after each full hour (or cadence), a look for a due nightly every ten,
+and one for a change in the source of items as often as is declared.
 """
 
 import threading
@@ -20,9 +21,12 @@ from apscheduler.triggers.base import BaseTrigger
 from trainer.due import nightly_due
 from trainer.hourly import hourly
 from trainer.nightly import nightly
+from trainer.run import declared_listing
+from twintide.checkpoints import checkpoint_names
 from twintide.clock import Clock, monotonic_seconds
 from twintide.config import Deployment
 from twintide.errors import Refused, Retryable, TwintideError
+from twintide.listings import listing_names
 from twintide.telemetry import get_log
 
 NIGHTLY_EVERY_MINUTES = 10
@@ -50,6 +54,8 @@ class Rings:
     stop: threading.Event = field(default_factory=threading.Event)
 
     _hourly_turn: threading.Lock = field(default_factory=threading.Lock)
+    _published_items: str | None = None
+    """The listing that the last publish knew."""
 
     def hourly(self) -> None:
         """Learn what is new, then publish."""
@@ -67,12 +73,26 @@ class Rings:
             if any(each.checkpoint for each in outcomes):
                 self._hourly_and_publish()
 
+    def items(self) -> None:
+        """Publish where the source of items says something new, though nothing was learnt."""
+        with self._tried_again_later("items"):
+            listing = declared_listing(self.deployment, self.clock)
+            is_new = listing is not None and listing.ref.name != self._published_items
+            if is_new and checkpoint_names(self.deployment.checkpoints_dir):
+                with self._hourly_turn:
+                    self._publish()
+
     def _hourly_and_publish(self) -> None:
         with self._hourly_turn:  # the hand-over and a ring of the hour take turns
             outcome = hourly(self.deployment, clock=self.clock)
             log.info("hourly_ended", why=outcome.why)
-            if self.publish is not None:
-                self.publish()  # also where nothing was learnt: an earlier one may have failed
+            self._publish()  # also where nothing was learnt: an earlier one may have failed
+
+    def _publish(self) -> None:
+        if self.publish is not None:
+            listings = listing_names(self.deployment.items_dir)
+            self.publish()
+            self._published_items = listings[-1] if listings else None
 
     @staticmethod
     def _failed(what: str, why: str, hint: str = "") -> None:
@@ -120,16 +140,19 @@ def run(
 
 
 def scheduler_of(rings: Rings, *, every_minutes: float) -> BackgroundScheduler:
-    """Two jobs in UTC, each ringing at once and then at its time; late rings count, once."""
+    """Jobs in UTC, each ringing at once and then at its time; late rings count, once."""
     scheduler = BackgroundScheduler(
         timezone=UTC,
-        executors={"default": ThreadPoolExecutor(2)},
+        executors={"default": ThreadPoolExecutor(3)},
         job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 1},
     )
     bells = [
         Bell("nightly", rings.nightly, timedelta(minutes=NIGHTLY_EVERY_MINUTES)),
         Bell("hourly", rings.hourly, timedelta(minutes=every_minutes)),
     ]
+    items = rings.deployment.items
+    if items.is_declared and rings.publish is not None:
+        bells.append(Bell("items", rings.items, timedelta(minutes=items.look_every_minutes)))
     for bell in bells:
         scheduler.add_job(
             bell.ring, AtItsTime(bell.every), id=bell.name, next_run_time=rings.clock.now()

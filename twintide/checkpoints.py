@@ -28,6 +28,7 @@ from twintide.declaration import check_carried
 from twintide.errors import Corrupt, Refused
 from twintide.events import EventSchema
 from twintide.files import publish_folder_once, write_and_fsync
+from twintide.listed import ListingRef
 from twintide.modelspec import ModelSpec
 from twintide.records import CheckpointName, Day, Instant, Position, Record
 from twintide.vectorstore import VectorsRef
@@ -83,6 +84,9 @@ class CheckpointManifest(Record):
     code_version: str = __version__
     vectors: dict[str, VectorsRef] = {}  # noqa: RUF012  pydantic gives each record its own
     """Table -> the fixed vectors that it was trained on; part of its lineage."""
+
+    listing: ListingRef | None = None
+    """What the source of items said of the items whose clicks it learnt; None without one."""
 
     files: Files = {}  # noqa: RUF012  pydantic gives each record its own
 

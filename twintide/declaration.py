@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from twintide.errors import Corrupt
 from twintide.events import RESERVED_COLUMNS, EventSchema, Value
 from twintide.features.kind import SIDES
+from twintide.itemsource import ItemsConfig
 from twintide.modelspec import VECTOR_FILES, WIDEST_LEARNT, ModelSpec, TableSpec
 from twintide.problems import Problem
 
@@ -421,6 +422,31 @@ def _files_of_vectors(key: str, table: TableSpec) -> Problems:
         )
 
 
+def _items(events: EventSchema, items: ItemsConfig) -> Problems:
+    """A source is there where something is said of one; each of its columns is for one thing."""
+    if not items.is_declared:
+        for name, field in ItemsConfig.model_fields.items():
+            if getattr(items, name) != field.default:
+                yield Problem(
+                    f"items.{name}",
+                    "is given, but there is no source of items",
+                    hint="`file:` names it; without one the catalogue is what was ever clicked",
+                )
+        return
+    named = {"id_column": items.ids_in(events)}
+    for key in ("available_column", "listed_at_column"):
+        column = getattr(items, key)
+        for other, taken in named.items():
+            if column is not None and column == taken:
+                yield Problem(
+                    f"items.{key}",
+                    f"{column!r} is the {other} already",
+                    hint="name the column that holds it, or leave it out",
+                    reads=(f"items.{other}", "events.item"),
+                )
+        named[key] = column
+
+
 def _file_columns(events: EventSchema, data_file: "DataFileConfig") -> Problems:
     for name in data_file.columns:
         if name not in events.columns:
@@ -503,6 +529,7 @@ _RULES: tuple[tuple[tuple[str, ...], Callable[..., Problems]], ...] = (
     (("events", "model"), _tables),
     (("events", "model"), _reward),
     (("model",), _vectors),
+    (("events", "items"), _items),
     (("events", "data_file"), _file_columns),
     (("shards", "training"), _holdback),
     (("publishing",), _gate),

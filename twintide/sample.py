@@ -11,6 +11,7 @@ from datetime import datetime
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from twintide import itemfile
 from twintide.clock import iso, latest_believed
 from twintide.config import Deployment
 from twintide.features.kind import Doubt, Kind
@@ -78,7 +79,10 @@ def _problems(deployment: Deployment, events: pa.Table, clicks: pa.Table) -> Ite
             f"column {schema.user!r} is null in every click of the sample",
             hint="is it called so in the events? Without a user there is no history",
         )
+    filled = itemfile.filled(deployment.items, schema, model)
     for side, feature in model.all_features():
+        if side == "candidate" and filled and set(feature.reads()) <= {*filled, schema.item}:
+            continue  # the source of items tells it
         doubt = None if schema.user in feature.reads() else _doubt(clicks, feature, schema.time)
         if doubt:
             key = f"model.{side}.{feature.name}.{feature.column_key}"

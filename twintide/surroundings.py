@@ -10,10 +10,11 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from twintide import config, declaration
+from twintide import config, declaration, itemfile
 from twintide.config import FoldersConfig, KafkaConfig, ServingConfig
 from twintide.errors import Refused, TwintideError
 from twintide.events import EventSchema
+from twintide.itemsource import ItemsConfig, attributes_of
 from twintide.modelspec import ModelSpec
 from twintide.problems import Problem, told
 from twintide.vectorfile import opened
@@ -66,7 +67,7 @@ def _folders(data_dir: Path, folders: FoldersConfig) -> Problems:
     """Each folder must be one that can be written to, or be made where it is not."""
     told: set[str] = set()
     for name, path in folders.below(data_dir).items():
-        if name == "vectors":  # made where a table asks for it only: see `_vectors`
+        if name in {"vectors", "items"}:  # made where they are declared only: see below
             continue
         key = f"folders.{name}" if getattr(folders, name, None) else "data_dir"
         reason = _unusable(path)
@@ -106,6 +107,36 @@ def _room_for_vectors(data_dir: Path, folders: FoldersConfig, model: ModelSpec) 
         yield Problem(key, reason, "fixed vectors are stored beside the versions")
 
 
+def _items(events: EventSchema, model: ModelSpec, items: ItemsConfig) -> Problems:
+    """The file of items is read whole, as training and publishing will read it."""
+    if items.file is None:
+        return
+    try:
+        itemfile.read(items, events, model)
+        filled = itemfile.filled(items, events, model)
+    except TwintideError as error:
+        columns = ("items.id_column", "items.available_column", "items.listed_at_column")
+        yield Problem("items.file", error.message, error.hint, reads=columns)
+        return
+    by_id = [each for each in model.lookups("candidate") if each.is_id(events.item)]
+    has_vectors = any(each.table in model.vector_tables() for each in by_id)
+    if not (filled or has_vectors or items.available_column or items.complete):
+        yield Problem(
+            "items.file",
+            f"{items.file} says nothing of an item that a candidate feature reads: its columns are "
+            f"none of {', '.join(attributes_of(events, model)) or '(no feature reads any)'}",
+            hint="call its columns as the event columns are called, or say which column tells "
+            "what is available",
+            reads=("model.candidate", "events.columns"),
+        )
+
+
+def _room_for_items(data_dir: Path, folders: FoldersConfig, items: ItemsConfig) -> Problems:
+    if items.is_declared and (reason := _unusable(folders.below(data_dir)["items"])):
+        key = "folders.versions" if folders.versions else "data_dir"
+        yield Problem(key, reason, "what a source of items says is kept beside the versions")
+
+
 def _unusable(path: Path) -> str | None:
     try:
         path.lstat()
@@ -128,4 +159,6 @@ _LOOKS: tuple[tuple[tuple[str, ...], Callable[..., Problems]], ...] = (
     (("data_dir", "folders"), _apart),
     (("events", "model"), _vectors),
     (("data_dir", "folders", "model"), _room_for_vectors),
+    (("events", "model", "items"), _items),
+    (("data_dir", "folders", "items"), _room_for_items),
 )

@@ -16,6 +16,7 @@ from twintide import __version__
 from twintide.arrays import MANIFEST, Files
 from twintide.errors import Corrupt, Refused
 from twintide.events import EventSchema
+from twintide.listed import ListingRef
 from twintide.modelspec import ModelSpec
 from twintide.records import CheckpointName, Instant, Position, Record, Sealed
 from twintide.vectorstore import Vectors, VectorsRef, open_read, vectors_folder
@@ -75,6 +76,14 @@ class VersionManifest(Sealed):
     vectors: dict[str, VectorsRef] = {}  # noqa: RUF012  pydantic gives each record its own
     """Table -> the fixed vectors that it holds, as the checkpoint has them. Those that the query
     tower reads must be there to serve it.
+    """
+
+    listing: ListingRef | None = None
+    """What the source of items said when it was made; None without one."""
+
+    catalogue_items: int | None = None
+    """Items that its checkpoint knows, whether they are in the index or not; None in older
+    versions, whose index holds them all.
     """
 
     files: Files

@@ -26,6 +26,7 @@ OWNER_OF = {
     "checkpoints": "scheduler",
     "versions": "scheduler",
     "vectors": "scheduler",
+    "items": "scheduler",
     "curves": "scheduler",
 }
 CONFIG = "/etc/twintide/twintide.yaml"

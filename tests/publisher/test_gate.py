@@ -131,7 +131,12 @@ def test_parts_that_do_not_belong_together_are_blocked(drafted: Drafted) -> None
         "index scores differ": replace(good, index=moved.index),
         "the index has 150 items": replace(good, index=half.index),
         "item ids are not those": replace(
-            good, item_keys=good.item_keys[shuffled], item_ids=good.item_ids.take(shuffled)
+            good,
+            items=replace(
+                good.items,
+                keys=good.items.keys[shuffled],
+                ids=good.items.ids.take(shuffled),
+            ),
         ),
         "150 items of the catalogue have no row in table item": replace(good, model=half.model),
     }

@@ -14,8 +14,10 @@ import pyarrow as pa
 from trainer.derived import ClickCounter, counted_statistics, oldest_bucket, refreshed_ms
 from trainer.epoch import Rows
 from trainer.state import Catalogue, DerivedState
+from twintide.features import Feature
 from twintide.features.item_statistics import ItemStatistics
 from twintide.keys import Keys
+from twintide.listed import Listing
 from twintide.ragged import Encoded, Numbers, take
 from twintide.slices import ITEM_KEY, UNIT
 
@@ -34,6 +36,9 @@ class Moment:
 
     step: int
     """Batches of this run before it."""
+
+    at_ms: int
+    """Time of its newest click."""
 
     refreshed_ms: int
     """Item statistics are as of this instant."""
@@ -61,9 +66,21 @@ class Stock:
 
     statistics: ItemStatistics | None
     counter: ClickCounter | None
+    candidate: tuple[Feature, ...] = ()
+    """What the model declares of items."""
+
+    listing: Listing | None = None
+    """What a source of items says of them."""
 
     @classmethod
-    def of(cls, before: DerivedState, after: DerivedState, rows: pa.Table) -> Self:
+    def of(
+        cls,
+        before: DerivedState,
+        after: DerivedState,
+        rows: pa.Table,
+        *,
+        listing: Listing | None = None,
+    ) -> Self:
         """`rows` are the slices' that lead from one state to the other."""
         catalogue, spec = after.catalogue, after.model.item_statistics()
         counter = None
@@ -80,6 +97,8 @@ class Stock:
             after.clicks_of_items,
             spec,
             counter,
+            after.model.candidate,
+            listing,
         )
 
     def moment(self, rows: Rows, numbers: Ints, step: int) -> Moment:
@@ -87,12 +106,13 @@ class Stock:
         at_ms, unit_ms = rows.at_ms[numbers], rows.unit_ms[numbers]
         known = int(np.searchsorted(self.known_since_ms, unit_ms.max(), side="right"))
         if self.statistics is None:
-            return Moment(known, step, 0, 0)
+            return Moment(known, step, int(at_ms.max()), 0, 0)
         newest = int(np.argmax(refreshed_ms(at_ms, unit_ms, self.statistics)))
         just = slice(newest, newest + 1)
         return Moment(
             known,
             step,
+            int(at_ms.max()),
             int(refreshed_ms(at_ms[just], unit_ms[just], self.statistics)[0]),
             int(oldest_bucket(unit_ms[just], self.statistics)[0]),
         )
@@ -106,8 +126,20 @@ class Stock:
 
     def features(self, rows: Ints, moment: Moment) -> Encoded:
         """What the candidate tower sees of these items: attributes as they were said last, and item
-        statistics as of the moment.
+        statistics as of the moment; and what a source of items says in their place.
         """
+        told = self._told_by_clicks(rows, moment)
+        if self.listing is None:
+            return told
+        return self.listing.overlaid(
+            told,
+            self.candidate,
+            self.catalogue.keys[rows],
+            at_ms=np.full(len(rows), moment.at_ms),
+            refreshed_ms=np.full(len(rows), moment.refreshed_ms),
+        )
+
+    def _told_by_clicks(self, rows: Ints, moment: Moment) -> Encoded:
         encoded = take(self.catalogue.attributes, rows)
         if self.statistics is None or self.counter is None:
             return encoded

@@ -13,6 +13,8 @@ from twintide.config.serving import ServingConfig
 from twintide.config.shards import ShardsConfig
 from twintide.config.training import TrainingConfig
 from twintide.events import EventSchema
+from twintide.itemsource import ItemsConfig
+from twintide.listings import items_folder
 from twintide.modelspec import ModelSpec
 from twintide.places import Place
 from twintide.shards import ledger_folder
@@ -29,6 +31,7 @@ class Deployment(Config):
     kafka: KafkaConfig = KafkaConfig()
     events: EventSchema
     shards: ShardsConfig = ShardsConfig()
+    items: ItemsConfig = ItemsConfig()
     model: ModelSpec
     training: TrainingConfig = TrainingConfig()
     publishing: PublishingConfig = PublishingConfig()
@@ -64,6 +67,11 @@ class Deployment(Config):
     def vectors_dir(self) -> Path:
         """Beside the versions: stores of fixed vectors, made by the trainer, mapped by servers."""
         return vectors_folder(self.versions_dir)
+
+    @property
+    def items_dir(self) -> Path:
+        """Beside the versions: what the source of items said, made by training and publishing."""
+        return items_folder(self.versions_dir)
 
     def with_model(self, model: ModelSpec) -> "Deployment":
         """The same but for the model."""

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from twintide.config.section import Config
+from twintide.listings import items_folder
 from twintide.places import OwnPlace
 from twintide.shards import ledger_folder
 from twintide.vectorstore import vectors_folder
@@ -24,12 +25,13 @@ class FoldersConfig(Config):
     """Versions and what is live, as `versions` below `data_dir`."""
 
     def below(self, data_dir: Path) -> dict[str, Path]:
-        """Where each kind lies; the ledger of the shards and the vectors of the versions lie beside
-        them.
+        """Where each kind lies; the ledger of the shards, the vectors and the items of the versions
+        lie beside them.
         """
         places = {name: getattr(self, name) or data_dir / name for name in type(self).model_fields}
         beside = {
             "ledger": ledger_folder(places["shards"]),
             "vectors": vectors_folder(places["versions"]),
+            "items": items_folder(places["versions"]),
         }
         return places | beside

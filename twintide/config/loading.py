@@ -174,7 +174,7 @@ def _beside(sections: dict[str, Any], folder: Path) -> dict[str, Any]:
     beside = dict(sections)
     if "data_dir" in sections:
         beside["data_dir"] = (folder / sections["data_dir"]).resolve()
-    for name in ("folders", "kafka"):
+    for name in ("folders", "kafka", "items"):
         if name in sections:
             paths = {
                 key: folder / value for key, value in sections[name] if isinstance(value, Path)

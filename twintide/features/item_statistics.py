@@ -2,6 +2,8 @@
 
 from typing import Annotated, ClassVar, Literal
 
+import numpy as np
+import numpy.typing as npt
 from pydantic import Field
 
 from twintide.features.kind import Side
@@ -49,3 +51,27 @@ class ItemStatistics(Measured):
     def popularity(self) -> tuple[int, float]:
         """Its log share of clicks in the longest window."""
         return self.windows_minutes.index(max(self.windows_minutes)), LOG_SHARE_SCALE
+
+    def unclicked(self, age_hours: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
+        """float32 [N, count]: of items that nobody has clicked."""
+        nothing = np.zeros((len(age_hours), self.count), np.float32)
+        return self.aged(nothing, age_hours, np.ones(len(age_hours), np.bool_))
+
+    def aged(
+        self,
+        values: npt.NDArray[np.float32],
+        age_hours: npt.NDArray[np.float64],
+        where: npt.NDArray[np.bool_],
+    ) -> npt.NDArray[np.float32]:
+        """`values` with these ages in the rows of `where`."""
+        changed = values.copy()
+        for place, numbers in zip((-2, -1), ages(age_hours), strict=True):
+            changed[where, place] = numbers[where]
+        return changed
+
+
+def ages(
+    age_hours: npt.NDArray[np.float64],
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
+    """The last two statistics of items of these ages: how old, and whether new."""
+    return np.log1p(np.maximum(age_hours, 0.0)) / 4.0, age_hours <= 0

@@ -1,0 +1,75 @@
+"""Which items a version answers with, and what the candidate tower is told of each.
+
+Those that were ever clicked, as the checkpoint knows them, and those that the source of items lists
+beside; without those that are not to be had any more.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from publisher.reader import ITEM_COLUMN
+from twintide.checkpoints import Checkpoint
+from twintide.clock import to_unix_ms
+from twintide.errors import Refused
+from twintide.features.columns import from_columns
+from twintide.keys import Keys, keys_of
+from twintide.listed import Listing
+from twintide.ragged import Encoded, joined, take
+
+
+@dataclass(frozen=True)
+class Items:
+    """The items of a version, in index order: first those that were clicked."""
+
+    ids: pa.Array
+    keys: Keys
+    encoded: Encoded
+    clicked: int
+    """How many of them were ever clicked."""
+
+
+def items_of(checkpoint: Checkpoint, listing: Listing | None) -> Items:
+    """Raises Refused where there is none."""
+    clicked = _clicked(checkpoint)
+    found = clicked if listing is None else _as_listed(checkpoint, clicked, listing)
+    if not len(found.keys) and not clicked.clicked:
+        raise Refused(
+            f"checkpoint {checkpoint.manifest.name} knows no item, so there is nothing to publish",
+            hint="ingest clicks and train first: `twintide train nightly -c FILE`",
+        )
+    if not len(found.keys):
+        raise Refused(
+            f"none of the {clicked.clicked:,} items that were clicked is to be had any more, and "
+            "the source of items lists no other",
+            hint="`items.complete` and `items.available_column` say what leaves the index",
+        )
+    return found
+
+
+def _clicked(checkpoint: Checkpoint) -> Items:
+    ids = checkpoint.catalogue[ITEM_COLUMN].combine_chunks()
+    spec = checkpoint.manifest.model
+    encoded = from_columns(checkpoint.catalogue, spec.candidate, "candidate")
+    return Items(ids, keys_of(ids), encoded, len(ids))
+
+
+def _as_listed(checkpoint: Checkpoint, clicked: Items, listing: Listing) -> Items:
+    manifest = checkpoint.manifest
+    features = manifest.model.candidate
+    seen = listing.seen_by(manifest.events)
+    # As of the checkpoint, so that the same checkpoint and listing give the same bytes.
+    at_ms = to_unix_ms(manifest.as_of) if manifest.as_of else 0
+    moments = np.full(len(clicked.keys), at_ms, np.int64)
+    told = seen.overlaid(
+        clicked.encoded, features, clicked.keys, at_ms=moments, refreshed_ms=moments
+    )
+    stay = np.flatnonzero(seen.may_be_answered(clicked.keys))
+    beside = seen.unclicked(clicked.keys)
+    return Items(
+        ids=pa.concat_arrays([clicked.ids.take(pa.array(stay)), seen.ids_of(beside)]),
+        keys=np.concatenate((clicked.keys[stay], seen.keys[beside])),
+        encoded=joined(take(told, stay), seen.encoded(features, beside, at_ms=at_ms)),
+        clicked=len(stay),
+    )
