@@ -35,7 +35,7 @@ from twintide.features.item_statistics import ItemStatistics
 from twintide.keys import NO_KEY, Keys
 from twintide.ragged import Encoded, Ids
 from twintide.shards import Ledger
-from twintide.slices import USER_KEY, Slice
+from twintide.slices import IS_CLICK, USER_KEY, Slice
 from twintide.versions import read_state
 
 History = Literal["as-requested", "as-of-version"]
@@ -374,6 +374,7 @@ def _runner(
 
 def _clicked(slice_: Slice, deployment: Deployment) -> Clicked:
     table: pa.Table = slice_.read()
+    table = table.filter(table[IS_CLICK])
     rows = Rows.of(table, deployment.model, name=f"slice {slice_.name}")
     return Clicked(rows, table[USER_KEY].to_numpy())
 

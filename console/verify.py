@@ -14,7 +14,13 @@ from twintide.checkpoints import checkpoint_names, read_manifest
 from twintide.config import Deployment
 from twintide.errors import Corrupt, Refused
 from twintide.shards import Ledger
-from twintide.slices import all_paths, chain_dirs, chain_paths, read_slice
+from twintide.slices import (
+    all_paths,
+    chain_dirs,
+    chain_paths,
+    is_of_another_format,
+    read_slice,
+)
 from twintide.vectorstore import open_stores
 from twintide.versions import version_names
 
@@ -71,8 +77,11 @@ def _slices(found: Verified, deployment: Deployment) -> None:
     """The chains of all declarations."""
     found.looked_at["slices"] = 0
     for root in chain_dirs(deployment.slices_dir):
+        paths = all_paths(root)
+        if paths and is_of_another_format(paths[0]):
+            continue
         _note(found, f"slices of {root.name}", partial(chain_paths, root))
-        for path in all_paths(root):
+        for path in paths:
             found.looked_at["slices"] += 1
             _note(found, f"slice {path}", partial(_verify_slice, path))
 

@@ -8,7 +8,7 @@ import pyarrow as pa
 from twintide.features.columns import column_name
 from twintide.modelspec import ModelSpec
 from twintide.records import Position
-from twintide.slices import ITEM_KEY, Slice, read_chain
+from twintide.slices import IS_CLICK, ITEM_KEY, Slice, read_chain
 
 
 def unlearnt_slices(chain: Sequence[Slice], positions: Sequence[Position]) -> list[Slice]:
@@ -31,7 +31,7 @@ def newest_clicks(
             break
         rows = one.read(after=_newest(positions))
         if set(columns) <= set(rows.column_names):
-            tables.insert(0, rows.select(columns))
+            tables.insert(0, rows.filter(rows[IS_CLICK]).select(columns))
     return pa.concat_tables(tables) if tables else None
 
 

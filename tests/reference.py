@@ -20,6 +20,7 @@ from pydantic_core import to_json
 from twintide import events, features, losses, negatives, towers
 from twintide.config import Deployment
 from twintide.modelspec import TableSpec
+from twintide.objectives import Objective
 
 PAGE = Path(__file__).parents[1] / "docs" / "configuration.md"
 HEAD = """\
@@ -81,6 +82,11 @@ def _kinds() -> Iterator[str]:
     yield from _each_of(losses.AnyLoss)
     yield "### Negatives\n\nEach entry of `model.negatives` has a `kind`.\n"
     yield from _each_of(negatives.AnySource)
+    yield f"### Objectives\n\nEach entry of `model.objectives`. {_paragraph(Objective.__doc__)}\n"
+    yield _table("", Objective)
+    places = "`events.positive`, an objective's `positive`, each of `model.scenarios`"
+    yield f"### Conditions\n\n{places}. {_paragraph(events.Condition.__doc__)}\n"
+    yield _table("", events.Condition)
 
 
 def _each_of(kinds: Any) -> Iterator[str]:
@@ -146,6 +152,8 @@ _NAMES: dict[Any, str] = {
     get_args(towers.AnyTower)[0]: "a tower",
     get_args(losses.AnyLoss)[0]: "a loss",
     events.ZoneName: "IANA name",
+    events.Condition: "a condition",
+    Objective: "an objective",
     TableSpec: "a table",
 }
 

@@ -4,7 +4,7 @@ Shapes: B clicks, U candidate columns, one for each distinct item.
 """
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -35,6 +35,14 @@ class Lists:
     def lengths(self) -> Ints:
         """[B]"""
         return np.diff(self.offsets)
+
+    def take(self, rows: Ints) -> "Lists":
+        """The lists of these clicks."""
+        lengths = self.lengths()[rows]
+        ends = np.cumsum(lengths)
+        within = np.arange(lengths.sum()) - np.repeat(ends - lengths, lengths)
+        columns = self.columns[np.repeat(self.offsets[rows], lengths) + within]
+        return Lists(columns, np.concatenate(([0], ends)))
 
     def between(self, begin: int, end: int) -> tuple[Ints, Ints]:
         """Row, counted from `begin`, and column of each that is in the lists of these rows."""
@@ -72,6 +80,16 @@ class Choices:
 
     weights: Floats | None = None
     """[B]: what each click counts; None for 1 each."""
+
+    def take(self, rows: Ints) -> "Choices":
+        """Those of these clicks, before any are drawn."""
+        return replace(
+            self,
+            target=self.target[rows],
+            forbidden=None if self.forbidden is None else self.forbidden.take(rows),
+            hard=None if self.hard is None else self.hard.take(rows),
+            weights=None if self.weights is None else self.weights[rows],
+        )
 
     def negatives(self, columns: int) -> Ints:
         """[B]: how many of so many columns each click may have as negatives, hard ones apart."""

@@ -20,22 +20,27 @@ from twintide.features.item_statistics import LOG_SHARE_SCALE, ItemStatistics, a
 from twintide.keys import NO_KEY, Keys
 from twintide.ragged import Ids, hours_between
 
+Bools = npt.NDArray[np.bool_]
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Clicks:
-    """N clicks by unit, and by event time within a unit: the derived state's only input."""
+class Events:
+    """N events by unit, and by event time within a unit: the derived state's only input."""
 
     users: Keys
     items: Keys
     at_ms: Ints
     unit_ms: Ints
-    """When each click's unit begins."""
+    """When each event's unit begins."""
 
     def __len__(self) -> int:
         return len(self.users)
+
+    def where(self, which: Bools | Ints) -> "Events":
+        """Those of them, in this order."""
+        return Events(self.users[which], self.items[which], self.at_ms[which], self.unit_ms[which])
 
 
 @dataclass(frozen=True)
@@ -57,37 +62,39 @@ class Histories:
     def empty(cls, length: int) -> "Histories":
         return cls(length, np.zeros(0, np.uint64), np.zeros(1, np.int64), *_no_entries())
 
-    def before(self, clicks: Clicks) -> Ids:
-        """For each click, what its user had clicked strictly before it, oldest first, at most
+    def before(self, events: Events, counts: Bools) -> Ids:
+        """For each event, what its user had clicked strictly before it, oldest first, at most
         `length`: of what is folded in, of the units before its own, and of its own unit.
+
+        `counts` [N]: which of the events are themselves clicks, so that those behind see them.
         """
-        at_once = self.in_one_unit(clicks)
-        late = self._users_with_late_clicks(clicks)
+        at_once = self.in_one_unit(events, counts)
+        late = self._users_with_late_events(events)
         if not len(late):
             return at_once
         # Only their clicks can be told of what the log did not hold yet, so only they go slowly.
-        where = np.flatnonzero(np.isin(clicks.users, late))
-        one_by_one = _before_unit_by_unit(self._of(late), _chosen(clicks, where))
-        rows = np.arange(len(clicks))
-        rows[where] = len(clicks) + np.arange(len(where))
+        where = np.flatnonzero(np.isin(events.users, late))
+        one_by_one = _before_unit_by_unit(self._of(late), events.where(where), counts[where])
+        rows = np.arange(len(events))
+        rows[where] = len(events) + np.arange(len(where))
         return _one_after_the_other([at_once, one_by_one]).take(rows)
 
-    def in_one_unit(self, clicks: Clicks) -> Ids:
-        """As `before`, for clicks of one unit: they count as soon as they lie in the past."""
-        entries = self._joined_with(clicks)
-        end = np.searchsorted(entries.order_keys, entries.keys_of_clicks, side="left")
+    def in_one_unit(self, events: Events, counts: Bools) -> Ids:
+        """As `before`, for events of one unit: they count as soon as they lie in the past."""
+        entries = self._joined_with(events, counts)
+        end = np.searchsorted(entries.order_keys, entries.keys_of_events, side="left")
         begin = np.searchsorted(entries.order_keys, entries.keys_of_users, side="left")
         begin = np.maximum(begin, end - self.length)
-        begin = np.where(clicks.users == NO_KEY, end, begin)
+        begin = np.where(events.users == NO_KEY, end, begin)
         found = Ids.of_ranges(np.arange(len(entries.items), dtype=np.uint64), begin, end)
         at = found.keys.astype(np.int64)
-        ages = hours_between(entries.at_ms[at], clicks.at_ms[found.row_of_key()])
+        ages = hours_between(entries.at_ms[at], events.at_ms[found.row_of_key()])
         return Ids(entries.items[at], found.offsets, ages=ages)
 
-    def _users_with_late_clicks(self, clicks: Clicks) -> Keys:
-        """Users of whom a unit holds a click that is not newer than all in the units before it."""
-        order = np.lexsort((clicks.unit_ms, clicks.users))
-        users, at_ms, unit_ms = clicks.users[order], clicks.at_ms[order], clicks.unit_ms[order]
+    def _users_with_late_events(self, events: Events) -> Keys:
+        """Users of whom a unit holds an event that is not newer than all in the units before it."""
+        order = np.lexsort((events.unit_ms, events.users))
+        users, at_ms, unit_ms = events.users[order], events.at_ms[order], events.unit_ms[order]
         if not len(users):
             return users
         begins = np.concatenate(([True], (np.diff(users) != 0) | (np.diff(unit_ms) != 0)))
@@ -122,21 +129,23 @@ class Histories:
             at_ms=self.at_ms[at],
         )
 
-    def with_clicks(self, clicks: Clicks) -> "Histories":
+    def with_clicks(self, clicks: Events) -> "Histories":
         """The state after these clicks. Cost follows the users among them, then one copy."""
         known = clicks.users != NO_KEY
         if not known.any():
             return self
-        entries = self._joined_with(_chosen(clicks, known))
+        entries = self._joined_with(clicks.where(known), np.ones(int(known.sum()), np.bool_))
         end = np.searchsorted(entries.users, entries.distinct_users, side="right")
         begin = np.maximum(
             np.searchsorted(entries.users, entries.distinct_users, side="left"), end - self.length
         )
         return self._replaced(entries.distinct_users, begin, end, entries)
 
-    def _joined_with(self, clicks: Clicks) -> "_Entries":
-        """State and new clicks of the users who click now, by user, then time, then arrival."""
-        distinct, rank_of_click = np.unique(clicks.users, return_inverse=True)
+    def _joined_with(self, events: Events, counts: Bools) -> "_Entries":
+        """State and the events that count, of the users who have one now: by user, then time, then
+        arrival.
+        """
+        distinct, rank_of_event = np.unique(events.users, return_inverse=True)
         at = np.searchsorted(self.users, distinct)
         at_inside = np.minimum(at, max(len(self.users) - 1, 0))
         known = (
@@ -149,21 +158,22 @@ class Histories:
         kept = Ids.of_ranges(np.arange(len(self.items), dtype=np.uint64), begin, end)
         kept_at = kept.keys.astype(np.int64)
 
-        rank = np.concatenate((np.repeat(np.arange(len(distinct)), end - begin), rank_of_click))
-        items = np.concatenate((self.items[kept_at], clicks.items))
-        at_ms = np.concatenate((self.at_ms[kept_at], clicks.at_ms))
+        rank = np.concatenate((np.repeat(np.arange(len(distinct)), end - begin), rank_of_event))
+        items = np.concatenate((self.items[kept_at], events.items))
+        at_ms = np.concatenate((self.at_ms[kept_at], events.at_ms))
         # Times become ranks, so that user and time fit into one sortable integer.
         time_rank = np.unique(at_ms, return_inverse=True)[1].astype(np.int64)
         sortable = (rank.astype(np.int64) << 32) | time_rank
-        order = np.argsort(sortable, kind="stable")
+        counted = np.flatnonzero(np.concatenate((np.ones(len(kept_at), np.bool_), counts)))
+        order = counted[np.argsort(sortable[counted], kind="stable")]
         return _Entries(
             distinct_users=distinct,
             users=distinct[rank[order]],
             items=items[order],
             at_ms=at_ms[order],
             order_keys=sortable[order],
-            keys_of_clicks=sortable[len(kept_at) :],
-            keys_of_users=rank_of_click.astype(np.int64) << 32,
+            keys_of_events=sortable[len(kept_at) :],
+            keys_of_users=rank_of_event.astype(np.int64) << 32,
         )
 
     def _replaced(self, users: Keys, begin: Ints, end: Ints, entries: "_Entries") -> "Histories":
@@ -191,13 +201,13 @@ class Histories:
         )
 
 
-def _before_unit_by_unit(state: Histories, clicks: Clicks) -> Ids:
+def _before_unit_by_unit(state: Histories, events: Events, counts: Bools) -> Ids:
     parts = []
-    bounds = np.flatnonzero(np.diff(clicks.unit_ms, prepend=clicks.unit_ms[0] - 1))
-    for begin, end in pairwise([*bounds.tolist(), len(clicks)]):
-        unit = _chosen(clicks, np.arange(begin, end))
-        parts.append(state.in_one_unit(unit))
-        state = state.with_clicks(unit)
+    bounds = np.flatnonzero(np.diff(events.unit_ms, prepend=events.unit_ms[0] - 1))
+    for begin, end in pairwise([*bounds.tolist(), len(events)]):
+        of_unit = np.arange(begin, end)
+        parts.append(state.in_one_unit(events.where(of_unit), counts[of_unit]))
+        state = state.with_clicks(events.where(of_unit[counts[of_unit]]))
     return _one_after_the_other(parts)
 
 
@@ -208,7 +218,7 @@ class _Entries:
     items: Keys
     at_ms: Ints
     order_keys: Ints
-    keys_of_clicks: Ints
+    keys_of_events: Ints
     keys_of_users: Ints
 
 
@@ -368,12 +378,6 @@ def _log_share(counts: Ints, of_all: Ints) -> npt.NDArray[np.float64]:
         np.log1p(1000.0 * counts / np.maximum(of_all, 1)) / LOG_SHARE_SCALE
     )
     return share
-
-
-def _chosen(clicks: Clicks, which: npt.NDArray[np.bool_] | Ints) -> Clicks:
-    return Clicks(
-        clicks.users[which], clicks.items[which], clicks.at_ms[which], clicks.unit_ms[which]
-    )
 
 
 def _one_after_the_other(parts: list[Ids]) -> Ids:

@@ -1,26 +1,28 @@
-"""In which order the clicks of a run are learnt, and what one batch of them is.
+"""In which order the rows of a run are learnt, and what one batch of them is.
 
-The hourly pass takes them in time order. The nightly epoch takes every click of the day exactly
-once, shuffled by a recorded seed. Where the model uses item statistics, the clicks of a nightly
+The hourly pass takes them in time order. The nightly epoch takes every row of the day exactly
+once, shuffled by a recorded seed. Where the model uses item statistics, the rows of a nightly
 batch come from one refresh window (an item is one column of a batch and has one value of its
 statistics there); they are shuffled within the window, and the batches over the day.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from trainer import labels
 from trainer.choices import Bools, Lists
 from trainer.derived import refreshed_ms
+from trainer.labels import Labels
 from twintide.features.columns import from_columns
 from twintide.keys import Keys, mixed
 from twintide.listed import Listing
 from twintide.modelspec import ModelSpec
 from twintide.ragged import Encoded, take
-from twintide.slices import EVENT_TIME, ITEM_KEY, OFFSET, PARTITION, REWARD, UNIT
+from twintide.slices import EVENT_TIME, ITEM_KEY, OFFSET, PARTITION, UNIT
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
@@ -28,25 +30,25 @@ Floats = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Rows:
-    """Clicks, encoded: N of them."""
+    """Rows of slices, encoded: N of them, clicks and other positives."""
 
     name: str
     """For error messages: the slices that they come from."""
 
     at_ms: Ints
     unit_ms: Ints
-    """When each click's unit begins."""
+    """When each row's unit begins."""
 
     item_keys: Keys
     query: Encoded
     candidate: Encoded
     log_q: Floats | None = None
-    """[N]: log probability that a click's item is in its batch, where the draw is known; where it
+    """[N]: log probability that a row's item is in its batch, where the draw is known; where it
     is not, the estimator says.
     """
 
-    weights: Floats | None = None
-    """[N]: what each click counts; None: all the same."""
+    labels: Mapping[str, Labels] = field(default_factory=dict)
+    """By objective: what the rows are to it. To one that is not named, all are positives."""
 
     events: Keys = field(default_factory=lambda: np.zeros(0, np.uint64))
     """[N]: a hash of where each lies in the log, of which random draws are a function; or
@@ -65,12 +67,12 @@ class Rows:
             item_keys=rows[ITEM_KEY].to_numpy(),
             query=from_columns(rows, model.query, "query"),
             candidate=from_columns(rows, model.candidate, "candidate"),
-            weights=rows[REWARD].to_numpy() if model.reward else None,
+            labels=labels.from_columns(rows, model),
             events=_places_of(rows),
         )
 
     def take(self, rows: Ints) -> "Rows":
-        """The clicks with these numbers."""
+        """The rows with these numbers."""
         return Rows(
             name=self.name,
             at_ms=self.at_ms[rows],
@@ -79,12 +81,12 @@ class Rows:
             query=take(self.query, rows),
             candidate=take(self.candidate, rows),
             log_q=None if self.log_q is None else self.log_q[rows],
-            weights=None if self.weights is None else self.weights[rows],
+            labels={name: each.take(rows) for name, each in self.labels.items()},
             events=self.events[rows] if len(self.events) else self.events,
         )
 
     def batch(self, rows: Ints) -> "Batch":
-        """These clicks as one step: one candidate column per distinct item."""
+        """These rows as one step: one candidate column per distinct item."""
         keys, first, column = np.unique(
             self.item_keys[rows], return_index=True, return_inverse=True
         )
@@ -95,7 +97,7 @@ class Rows:
             target=column.astype(np.int64),
             item_keys=keys,
             log_q=None if self.log_q is None else self.log_q[rows[first]],
-            weights=None if self.weights is None else self.weights[rows],
+            labels={name: each.take(rows) for name, each in self.labels.items()},
         )
 
 
@@ -138,7 +140,7 @@ class Added:
 
 @dataclass(frozen=True)
 class Batch:
-    """One step. B clicks, U distinct items."""
+    """One step. B rows, U distinct items."""
 
     name: str
     query: Encoded
@@ -148,7 +150,7 @@ class Batch:
     """U rows."""
 
     target: Ints
-    """[B]: the column of each click's item."""
+    """[B]: the column of each row's item."""
 
     item_keys: Keys
     """[U], distinct."""
@@ -157,10 +159,10 @@ class Batch:
     """Of the columns that are the clicks' own."""
 
     forbidden: Lists | None = None
-    """Columns that a click may not have as negatives; None forbids nothing but its own."""
+    """Columns that a row may not have as negatives; None forbids nothing but its own."""
 
-    weights: Floats | None = None
-    """[B]: what each click counts; None for 1 each."""
+    labels: Mapping[str, Labels] = field(default_factory=dict)
+    """By objective: what the rows are to it. To one that is not named, all are positives."""
 
     added: Added | None = None
     """None: the columns are the clicks' own, each a negative of all other clicks."""
@@ -172,7 +174,7 @@ def in_order(count: int, *, batch_rows: int) -> Iterator[Ints]:
 
 
 def windows_of(rows: Rows, model: ModelSpec) -> Ints:
-    """[N]: the refresh window of each click; without item statistics all are in one."""
+    """[N]: the refresh window of each row; without item statistics all are in one."""
     statistics = model.item_statistics()
     if statistics is None:
         return np.zeros(len(rows), np.int64)

@@ -22,6 +22,7 @@ from trainer.dense import DenseOptimizer
 from trainer.epoch import Batch, Floats, Ints, Rows
 from trainer.frequency import FrequencyEstimator
 from trainer.kernel import chunked_loss
+from trainer.labels import EVERY_ROW
 from trainer.losses import function_of
 from trainer.negatives import Run, union_of
 from trainer.negatives.stock import Stock
@@ -43,14 +44,25 @@ NO_POOL = np.zeros(0, np.uint64)
 
 
 @dataclass(frozen=True)
+class Part:
+    """What of a batch one objective learns from: its positives."""
+
+    rows: Ints | None
+    """Their numbers in the batch; None for all."""
+
+    choices: Choices
+    """Without log Q, which is a function of the batches before."""
+
+
+@dataclass(frozen=True)
 class Prepared:
-    """A batch whose ids are rows. B clicks, U distinct candidates."""
+    """A batch whose ids are rows. B rows of slices, U distinct candidates."""
 
     batch: Batch
     rows: dict[Side, dict[str, PooledRows]]
     incidences: dict[str, Incidence]
-    choices: Choices
-    """Without log Q, which is a function of the batches before."""
+    parts: dict[str, Part]
+    """By objective."""
 
 
 class Learner:
@@ -71,7 +83,10 @@ class Learner:
         self._pool = pool
         self._rows = rows
         self._dense = dense
-        self._loss = function_of(model.spec.loss)
+        self._objectives = model.spec.every_objective()
+        self._losses = {
+            name: function_of(objective.loss) for name, objective in self._objectives.items()
+        }
 
     @classmethod
     def untrained(
@@ -188,15 +203,23 @@ class Learner:
             table: incidence_of([rows[side][name] for side, name in self._readers_of(table)])
             for table in rates.tables
         }
-        choices = Choices(batch.target, forbidden=batch.forbidden, weights=batch.weights)
+        parts = {name: self._part(batch, name) for name in self._objectives}
+        return Prepared(batch, rows, incidences, parts)
+
+    def _part(self, batch: Batch, objective: str) -> Part:
+        labels = batch.labels.get(objective, EVERY_ROW)
+        rows = labels.rows()
+        choices = Choices(batch.target, forbidden=batch.forbidden, weights=labels.weights)
         if batch.added is not None:
             choices = replace(choices, open=batch.added.open)
-        if (count := self.model.spec.loss.negatives) is not None:
+        if rows is not None:
+            choices = choices.take(rows)
+        if (count := self._objectives[objective].loss.negatives) is not None:
             choices = replace(choices, drawn=draw(choices, batch.item_keys, count))
-        return Prepared(batch, rows, incidences, choices)
+        return Part(rows, choices)
 
     def _step(self, prepared: Prepared, rates: Rates) -> float:
-        batch, spec = prepared.batch, self.model.spec
+        batch = prepared.batch
         inputs = {
             "query": self.model.pooled(
                 batch.query, prepared.rows["query"], "query"
@@ -206,23 +229,15 @@ class Learner:
             ).requires_grad_(),
         }
         log_q = self._log_q(batch)
-        towers = self.model.towers
-        candidate_UD, bias_U = towers.candidate_vectors(inputs["candidate"])
-        loss = chunked_loss(
-            towers.query_vectors(inputs["query"]),
-            candidate_UD,
-            bias_U=bias_U,
-            log_scale=towers.log_scale,
-            choices=replace(prepared.choices, log_q=log_q if spec.logq else None),
-            loss=self._loss,
-            sharpness=spec.loss.sharpness(),
-        )
+        loss = self._loss(prepared, inputs, log_q if self.model.spec.logq else None)
         value = float(loss.detach())
         if not np.isfinite(value):
             raise Refused(
                 f"the loss of {batch.name} is {value}; nothing of it was learnt",
                 hint="look for extreme numbers in the dense features of those clicks",
             )
+        if not loss.requires_grad:  # no row of the batch is a positive of any objective
+            return value
         loss.backward()
         self._update_rows(prepared, inputs, rates)
         if rates.dense_learning_rate is not None:
@@ -239,6 +254,32 @@ class Learner:
         if brought is None:
             brought = self.estimator.expected(batch.item_keys[added.first :])
         return log_q_of(added, np.concatenate((own, brought)))
+
+    def _loss(self, prepared: Prepared, inputs: dict[str, Tensor], log_q: Floats | None) -> Tensor:
+        """The sum over objectives and their positives of what each counts, for a row of the batch:
+        an objective that is seldom meant moves little.
+        """
+        towers = self.model.towers
+        query_BD = towers.query_vectors(inputs["query"])
+        candidate_UD, bias_U = towers.candidate_vectors(inputs["candidate"])
+        total = query_BD.new_zeros(())
+        for name, objective in self._objectives.items():
+            part = prepared.parts[name]
+            if not len(part.choices.target):
+                continue
+            rows = None if part.rows is None else torch.from_numpy(part.rows).to(query_BD.device)
+            mean = chunked_loss(
+                query_BD if rows is None else query_BD[rows],
+                candidate_UD,
+                bias_U=bias_U,
+                log_scale=towers.log_scale,
+                choices=replace(part.choices, log_q=log_q),
+                loss=self._losses[name],
+                sharpness=objective.loss.sharpness(),
+            )
+            share = len(part.choices.target) / len(prepared.batch.target)
+            total = total + mean * (objective.weight * share)
+        return total
 
     def _update_rows(self, prepared: Prepared, inputs: dict[str, Tensor], rates: Rates) -> None:
         for table, incidence in prepared.incidences.items():

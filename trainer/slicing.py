@@ -1,4 +1,4 @@
-"""Make slices: read the newest shards in order, encode every click as of its own time.
+"""Make slices: read the newest shards in order, encode what is learnt as of its own time.
 
 The chain of slices is one for all lines of training, since a slice depends on the log alone and on
 no weights. A slice holds the next units of one hour, each of them whole (`trainer.units`); so
@@ -13,9 +13,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from trainer import labels
 from trainer.chains import Found, shards_behind
 from trainer.days import Calendar
-from trainer.derived import Clicks
+from trainer.derived import Bools, Events
 from trainer.state import DerivedState, stateless
 from trainer.units import happened_before, is_believed, sealed_until
 from twintide.clock import Clock, floor_to_minutes, from_unix_ms, to_unix_ms
@@ -35,11 +36,11 @@ from twintide.records import Position
 from twintide.shards import Ledger
 from twintide.slices import (
     EVENT_TIME,
+    IS_CLICK,
     ITEM_ID,
     ITEM_KEY,
     OFFSET,
     PARTITION,
-    REWARD,
     UNIT,
     USER_KEY,
     Slice,
@@ -141,8 +142,7 @@ class Slicer:
     def _make(self, found: list[Found], *, hour_at: datetime, day: date, until: datetime) -> Slice:
         schema = self._deployment.events
         events = pa.concat_tables(self._read(each) for each in found)
-        clicks = _in_order(events.filter(schema.is_click(events)), schema.time)
-        rows, self.state = self._enriched(clicks)
+        rows, self.state = self._enriched(_in_order(self._learnable(events), schema.time))
         footer = SliceFooter(
             sequence=len(self.chain) + 1,
             day=day,
@@ -170,10 +170,22 @@ class Slicer:
         unit = pa.scalar(shard.minute_at, pa.timestamp("ms", tz="UTC"))
         return bounded.append_column(UNIT, pa.repeat(unit, len(events)))
 
+    def _learnable(self, events: pa.Table) -> pa.Table:
+        """Clicks, and positives of any objective."""
+        clicked = self._clicked(events)
+        found = labels.labels_of(events, clicked, self._deployment.model)
+        positives = [each.positive for each in found.values() if each.positive is not None]
+        return events.filter(pa.array(np.logical_or.reduce([clicked, *positives])))
+
+    def _clicked(self, events: pa.Table) -> Bools:
+        found: Bools = self._deployment.events.is_click(events).to_numpy(zero_copy_only=False)
+        return found
+
     def _enriched(self, events: pa.Table) -> tuple[pa.Table, DerivedState]:
         """The rows of a slice, and the state after it."""
         schema, model = self._deployment.events, self._deployment.model
-        clicks = Clicks(
+        clicked = self._clicked(events)
+        told = Events(
             users=keys_of(events[schema.user]),
             items=keys_of(events[schema.item]),
             at_ms=events[schema.time].cast(pa.int64()).to_numpy(),
@@ -182,7 +194,7 @@ class Slicer:
         query = encode(events, model.query, time_column=schema.time)
         candidate = encode(events, model.candidate, time_column=schema.time)
         candidate = self.state.catalogue.filled(
-            clicks.items, candidate, missing_in(events, stateless(model.candidate))
+            told.items, candidate, missing_in(events, stateless(model.candidate))
         )
         columns: dict[str, pa.Array | pa.ChunkedArray] = {
             PARTITION: events[PARTITION_COLUMN],
@@ -190,21 +202,21 @@ class Slicer:
             UNIT: events[UNIT],
             EVENT_TIME: events[schema.time],
             ITEM_ID: events[schema.item],
-            USER_KEY: pa.array(clicks.users),
-            ITEM_KEY: pa.array(clicks.items),
+            USER_KEY: pa.array(told.users),
+            ITEM_KEY: pa.array(told.items),
+            IS_CLICK: pa.array(clicked),
         }
-        if model.reward:
-            columns[REWARD] = pa.array(model.reward.of(events))
+        columns |= labels.to_columns(labels.labels_of(events, clicked, model))
         statistics = model.item_statistics()
         if model.histories():
-            before = self.state.histories_before(clicks)
+            before = self.state.histories_before(told, clicked)
             query |= {each.name: each.of_histories(before) for each in model.histories()}
-        after = self.state.with_clicks(
-            clicks, ids=events[schema.item].combine_chunks(), attributes=candidate
+        after = self.state.with_events(
+            told, clicked, ids=events[schema.item].combine_chunks(), attributes=candidate
         )
         if statistics:
             candidate[statistics.name] = self.state.statistics_of(
-                clicks, statistics, after.catalogue
+                told, clicked, statistics, after.catalogue
             )
         columns |= to_columns(query, model.query, "query")
         columns |= to_columns(candidate, model.candidate, "candidate")
@@ -261,5 +273,5 @@ def _ranges_of(found: list[Found]) -> dict[int, tuple[int, int]]:
 
 
 def _newest(rows: pa.Table) -> datetime | None:
-    newest = pc.max(rows[EVENT_TIME].cast(pa.int64())).as_py()
+    newest = pc.max(rows.filter(rows[IS_CLICK])[EVENT_TIME].cast(pa.int64())).as_py()
     return None if newest is None else from_unix_ms(newest)

@@ -1,5 +1,9 @@
-"""The derived state as a whole: histories, item clicks, and the catalogue of every item ever
-clicked.
+"""The derived state as a whole: histories, item clicks, and the catalogue of every item that an
+event of a slice was about.
+
+Only clicks make histories and counts. The catalogue takes the items of all rows: what was bought or
+liked is learnt, and what is learnt can be retrieved, whether it was clicked before or not; and each
+row says of its item what a click would say.
 
 It is a function of the slices folded in, so it needs no file of its own: a checkpoint carries it,
 and the slices after the checkpoint bring it up to date.
@@ -10,11 +14,11 @@ from datetime import datetime, timedelta
 from typing import Self
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from trainer.derived import (
-    Clicks,
+    Bools,
+    Events,
     Histories,
     Ints,
     ItemClicks,
@@ -32,9 +36,7 @@ from twintide.features.item_statistics import ItemStatistics
 from twintide.keys import Keys, keys_of
 from twintide.modelspec import ModelSpec
 from twintide.ragged import Encoded, Ids, Numbers, joined, take
-from twintide.slices import EVENT_TIME, ITEM_ID, ITEM_KEY, UNIT, USER_KEY
-
-Bools = npt.NDArray[np.bool_]
+from twintide.slices import EVENT_TIME, IS_CLICK, ITEM_ID, ITEM_KEY, UNIT, USER_KEY
 
 FIRST_SEEN = "first_seen_at"
 
@@ -46,12 +48,12 @@ def stateless(features: tuple[Feature, ...]) -> tuple[Feature, ...]:
 
 @dataclass(frozen=True)
 class Catalogue:
-    """Every item, in order of its first click, with what its clicks last said of it."""
+    """Every item, in order of its first event, with what its events last said of it."""
 
     keys: Keys
     ids: pa.Array
     first_seen_ms: Ints
-    """When the unit began that held its first click."""
+    """When the unit began that held its first event."""
 
     attributes: Encoded
 
@@ -70,8 +72,8 @@ class Catalogue:
         return found
 
     def filled(self, items: Keys, attributes: Encoded, missing: dict[str, Bools]) -> Encoded:
-        """`attributes` of clicks in order; where one is `missing` it is what the item's clicks
-        before said last. A click that does not say what an item is does not make it nothing.
+        """`attributes` of events in order; where one is `missing` it is what the item's events
+        before said last. One that does not say what an item is does not make it nothing.
         """
         return attributes | {
             name: self._filled(items, name, attributes, is_missing)
@@ -89,30 +91,30 @@ class Catalogue:
         source = np.where(from_here >= 0, known.sum() + from_here, from_before)
         return take(joined(before, {name: attributes[name]}), source)[name]
 
-    def with_clicks(self, clicks: Clicks, *, ids: pa.Array, attributes: Encoded) -> "Catalogue":
-        """New items behind the old ones; attributes as of the last of these clicks."""
-        distinct, first_at = np.unique(clicks.items, return_index=True)
-        last_at = len(clicks) - 1 - np.unique(clicks.items[::-1], return_index=True)[1]
+    def with_events(self, events: Events, *, ids: pa.Array, attributes: Encoded) -> "Catalogue":
+        """New items behind the old ones; attributes as of the last of these events."""
+        distinct, first_at = np.unique(events.items, return_index=True)
+        last_at = len(events) - 1 - np.unique(events.items[::-1], return_index=True)[1]
         is_new = ~np.isin(distinct, self.keys)
         by_arrival = np.argsort(first_at[is_new])
         new_first = first_at[is_new][by_arrival]
 
-        keys = np.concatenate((self.keys, clicks.items[new_first]))
+        keys = np.concatenate((self.keys, events.items[new_first]))
         grown = replace(
             self,
             keys=keys,
             ids=pa.concat_arrays([self.ids, ids.take(pa.array(new_first))]),
-            first_seen_ms=np.concatenate((self.first_seen_ms, clicks.unit_ms[new_first])),
+            first_seen_ms=np.concatenate((self.first_seen_ms, events.unit_ms[new_first])),
         )
-        # A row of the attributes comes from the old catalogue, row i, or from a click, row
-        # len(self) + click.
+        # A row of the attributes comes from the old catalogue, row i, or from an event, row
+        # len(self) + event.
         source = np.concatenate((np.arange(len(self)), np.zeros(len(new_first), np.int64)))
         source[grown.rows_of(distinct)] = len(self) + last_at
         return replace(grown, attributes=take(joined(self.attributes, attributes), source))
 
 
 def last_said(items: Keys, says: Bools) -> Ints:
-    """int64 [N]: for each click, the number of the newest click up to it that is of the same item
+    """int64 [N]: for each event, the number of the newest event up to it that is of the same item
     and `says` something; -1 where there is none.
     """
     order = np.argsort(items, kind="stable")
@@ -152,59 +154,67 @@ class DerivedState:
         )
 
     def with_slice(self, rows: pa.Table) -> "DerivedState":
-        clicks = Clicks(
+        events = Events(
             users=rows[USER_KEY].to_numpy(),
             items=rows[ITEM_KEY].to_numpy(),
             at_ms=rows[EVENT_TIME].cast(pa.int64()).to_numpy(),
             unit_ms=rows[UNIT].cast(pa.int64()).to_numpy(),
         )
         attributes = from_columns(rows, stateless(self.model.candidate), "candidate")
-        return self.with_clicks(clicks, ids=rows[ITEM_ID].combine_chunks(), attributes=attributes)
+        return self.with_events(
+            events,
+            rows[IS_CLICK].to_numpy(),
+            ids=rows[ITEM_ID].combine_chunks(),
+            attributes=attributes,
+        )
 
-    def with_clicks(self, clicks: Clicks, *, ids: pa.Array, attributes: Encoded) -> "DerivedState":
-        """`ids` and `attributes` have one row per click."""
-        if not len(clicks):
+    def with_events(
+        self, events: Events, is_click: Bools, *, ids: pa.Array, attributes: Encoded
+    ) -> "DerivedState":
+        """`ids` and `attributes` have one row per event."""
+        if not len(events):
             return self
+        clicks = events.where(is_click)
         grown = replace(
             self,
             histories=self.histories.with_clicks(clicks) if self.histories else None,
-            catalogue=self.catalogue.with_clicks(clicks, ids=ids, attributes=attributes),
+            catalogue=self.catalogue.with_events(events, ids=ids, attributes=attributes),
         )
         spec = self.model.item_statistics()
-        if spec is None and self.clicks_of_items is None:
-            return grown
         rows = grown.catalogue.rows_of(clicks.items)
         if self.clicks_of_items is not None:
             counts = np.bincount(rows, minlength=len(grown.catalogue))
             counts[: len(self.clicks_of_items)] += self.clicks_of_items
             grown = replace(grown, clicks_of_items=counts)
-        if spec is None:
+        if spec is None or not len(clicks):
             return grown
         counted = self.item_clicks.with_clicks(rows, clicks.unit_ms, spec)
         newest = int(clicks.unit_ms.max())
         return replace(grown, item_clicks=counted.within_reach_of(newest, spec))
 
-    def histories_before(self, clicks: Clicks) -> Ids:
-        """What each click's user had clicked before it; needs a model that declares a history."""
+    def histories_before(self, events: Events, is_click: Bools) -> Ids:
+        """What each event's user had clicked before it; needs a model that declares a history."""
         if self.histories is None:
             raise ValueError("the model declares no history")
-        return self.histories.before(clicks)
+        return self.histories.before(events, is_click)
 
-    def statistics_of(self, clicks: Clicks, spec: ItemStatistics, catalogue: Catalogue) -> Numbers:
-        """Of each click's item, as a server had them that refreshes as declared: [N, spec.count].
+    def statistics_of(
+        self, events: Events, is_click: Bools, spec: ItemStatistics, catalogue: Catalogue
+    ) -> Numbers:
+        """Of each event's item, as a server had them that refreshes as declared: [N, spec.count].
 
-        The clicks are not folded in yet, but `catalogue` has their items. Only clicks of units
-        before a click's own count, as its refresh came before.
+        The events are not folded in yet, but `catalogue` has their items. Only clicks of units
+        before an event's own count, as its refresh came before.
         """
-        rows = catalogue.rows_of(clicks.items)
+        rows = catalogue.rows_of(events.items)
         return Numbers(
             statistics_at(
-                self.item_clicks.with_clicks(rows, clicks.unit_ms, spec),
+                self.item_clicks.with_clicks(rows[is_click], events.unit_ms[is_click], spec),
                 rows,
                 catalogue.first_seen_ms[rows],
-                refreshed_ms(clicks.at_ms, clicks.unit_ms, spec),
+                refreshed_ms(events.at_ms, events.unit_ms, spec),
                 spec,
-                oldest=oldest_bucket(clicks.unit_ms, spec),
+                oldest=oldest_bucket(events.unit_ms, spec),
             )
         )
 

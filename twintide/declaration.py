@@ -5,7 +5,6 @@ later (ingest, training, publishing, serving) relies on these and checks no decl
 """
 
 import ipaddress
-import math
 import os
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
@@ -14,8 +13,10 @@ from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from twintide import aims
+from twintide.conditions import no_column
 from twintide.errors import Corrupt
-from twintide.events import RESERVED_COLUMNS, EventSchema, Value
+from twintide.events import RESERVED_COLUMNS, EventSchema
 from twintide.features.kind import SIDES
 from twintide.itemsource import ItemsConfig
 from twintide.modelspec import VECTOR_FILES, WIDEST_LEARNT, ModelSpec, TableSpec
@@ -94,7 +95,7 @@ def _roles(events: EventSchema) -> Problems:
     for role, column, types in roles:
         key, kind = f"events.{role}", events.columns.get(column)
         if kind is None:
-            yield _no_column(key, column, events)
+            yield no_column(key, column, events)
         elif kind not in types:
             yield Problem(
                 key,
@@ -115,77 +116,6 @@ def _column_names(events: EventSchema) -> Problems:
             yield Problem("events.columns", "one column has no name")
 
 
-def _no_column(key: str, column: str, events: EventSchema) -> Problem:
-    return Problem(
-        key,
-        f"events have no column {column!r}; they have {', '.join(sorted(events.columns))}",
-        reads=(f"events.columns.{column}",),
-    )
-
-
-def _positive(events: EventSchema) -> Problems:
-    """Each value must be one that the column can hold."""
-    if events.positive is None:
-        return
-    column, key = events.positive.column, "events.positive"
-    kind = events.columns.get(column)
-    if kind is None:
-        yield _no_column(f"{key}.column", column, events)
-        return
-    reads = (f"events.columns.{column}", f"{key}.column")
-    if events.positive.at_least is not None:
-        if kind not in _AMOUNTS:
-            yield Problem(
-                f"{key}.at_least",
-                f"column {column!r} is {kind}, which is never more or less",
-                hint=f"take a column that is {' or '.join(_AMOUNTS)}, or say equals",
-                reads=reads,
-            )
-        return
-    if kind not in _HOLDS:
-        yield Problem(
-            f"{key}.column",
-            f"column {column!r} is {kind}, which no value can be compared with",
-            hint=f"take a column that is {', '.join(_HOLDS)}",
-            reads=reads,
-        )
-        return
-    if not events.positive.values():
-        yield Problem(f"{key}.equals", "is an empty list, so that no event would be a click")
-    for value in events.positive.values():
-        if not _HOLDS[kind](value):
-            shown = str(value).lower() if isinstance(value, bool) else repr(value)
-            yield Problem(
-                f"{key}.equals",
-                f"{shown} is no value of column {column!r}, which is {kind}",
-                hint=_SUCH_AS[kind],
-                reads=reads,
-            )
-
-
-def _is_whole(value: Value) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-_AMOUNTS = ("int64", "float64")
-"""Column types of which one value may be more than another."""
-
-_HOLDS: dict[str, Callable[[Value], bool]] = {
-    "string": lambda value: isinstance(value, str),
-    "int64": _is_whole,
-    "float64": lambda value: _is_whole(value) or isinstance(value, float),
-    "bool": lambda value: isinstance(value, bool),
-}
-"""Column types that can tell a click, and which values they hold."""
-
-_SUCH_AS = {
-    "string": "such as equals: click, or equals: 'yes'",
-    "int64": "such as equals: 1",
-    "float64": "such as equals: 4.5",
-    "bool": "equals: true or equals: false",
-}
-
-
 def _feature_columns(events: EventSchema, model: ModelSpec) -> Problems:
     """Each feature reads columns that it can read, and that its tower may see."""
     for side, feature in model.all_features():
@@ -194,7 +124,7 @@ def _feature_columns(events: EventSchema, model: ModelSpec) -> Problems:
             name, readable = feature.read_by(column)
             key = f"{feature_key}.{name}"
             if kind is None:
-                yield _no_column(key, column, events)
+                yield no_column(key, column, events)
             elif kind not in readable:
                 yield Problem(
                     key,
@@ -255,71 +185,6 @@ def fitting_towers(model: ModelSpec) -> Problems:
         reads = (f"model.{side}", "model.embedding_width", "model.tables", "model.output_width")
         for problem in model.tower_of(side).problems(model.shape(side)):
             yield replace(problem, key=f"{where}.{problem.key}", reads=reads)
-
-
-def _loss(model: ModelSpec) -> Problems:
-    """What a loss says of its own keys."""
-    reach = 2 / model.temperature if model.similarity == "cosine" else math.inf
-    for problem in model.loss.problems(reach=reach):
-        yield replace(
-            problem,
-            key=f"model.loss.{problem.key}",
-            reads=("model.temperature", "model.similarity"),
-        )
-
-
-def _negatives(model: ModelSpec, training: "TrainingConfig") -> Problems:
-    """A batch has to have as many other items as a click is to have negatives."""
-    smallest = min(training.nightly.batch_rows, training.hourly.batch_rows)
-    available = sum(source.columns(smallest) for source in model.negatives)
-    if (count := model.loss.negatives) is not None and count > available:
-        line = "nightly" if smallest == training.nightly.batch_rows else "hourly"
-        brought = f" and {_source_names(model)} have" if model.has_sources() else " has"
-        yield Problem(
-            "model.loss.negatives",
-            f"{count} are more than a batch of {smallest} clicks{brought} other items",
-            hint="fewer; or null, for all items of the batch, where the loss allows it",
-            reads=(f"training.{line}.batch_rows", "model.negatives"),
-        )
-
-
-def _source_names(model: ModelSpec) -> str:
-    """The kinds of the sources of negatives."""
-    return ", ".join(each.kind for each in model.negatives)
-
-
-def _sources(model: ModelSpec) -> Problems:
-    """What the sources of negatives say of their own keys, and of each other."""
-    kinds = [source.kind for source in model.negatives]
-    for kind in dict.fromkeys(each for each in kinds if kinds.count(each) > 1):
-        yield Problem(
-            "model.negatives", f"{kinds.count(kind)} sources are {kind}", hint="one with all of it"
-        )
-    if not any(source.is_enough for source in model.negatives):
-        yield Problem(
-            "model.negatives",
-            f"{_source_names(model)} alone would leave items that are never a negative",
-            hint="`- {kind: in_batch}` beside, or uniform or popularity",
-        )
-    for number, source in enumerate(model.negatives):
-        for problem in source.problems():
-            yield replace(problem, key=f"model.negatives.{number}.{problem.key}")
-
-
-def _reward(events: EventSchema, model: ModelSpec) -> Problems:
-    if model.reward is None:
-        return
-    column, key = model.reward.column, "model.reward.column"
-    kind = events.columns.get(column)
-    if kind is None:
-        yield _no_column(key, column, events)
-    elif kind not in _AMOUNTS:
-        yield Problem(
-            key,
-            f"column {column!r} is {kind}, which is no amount that a click could count",
-            hint=f"take a column that is {' or '.join(_AMOUNTS)}",
-            reads=(f"events.columns.{column}",),
-        )
 
 
 def _item_id(events: EventSchema, model: ModelSpec) -> Problems:
@@ -450,7 +315,7 @@ def _items(events: EventSchema, items: ItemsConfig) -> Problems:
 def _file_columns(events: EventSchema, data_file: "DataFileConfig") -> Problems:
     for name in data_file.columns:
         if name not in events.columns:
-            yield _no_column(f"data_file.columns.{name}", name, events)
+            yield no_column(f"data_file.columns.{name}", name, events)
 
 
 def _holdback(shards: "ShardsConfig", training: "TrainingConfig") -> Problems:
@@ -517,17 +382,20 @@ _RULES: tuple[tuple[tuple[str, ...], Callable[..., Problems]], ...] = (
     (("kafka",), _encryption),
     (("events",), _column_names),
     (("events",), _roles),
-    (("events",), _positive),
+    (("events",), aims.clicks),
     (("model",), _towers),
     (("model",), fitting_towers),
-    (("model",), _loss),
-    (("model",), _sources),
-    (("model", "training"), _negatives),
+    (("events", "model"), aims.positives),
+    (("model",), aims.scenarios),
+    (("model",), aims.together),
+    (("model",), aims.losses),
+    (("model",), aims.sources),
+    (("model", "training"), aims.negatives),
     (("events", "model"), _item_id),
     (("events", "model"), _feature_columns),
     (("events", "model"), _feature_keys),
     (("events", "model"), _tables),
-    (("events", "model"), _reward),
+    (("events", "model"), aims.amounts),
     (("model",), _vectors),
     (("events", "items"), _items),
     (("events", "data_file"), _file_columns),

@@ -10,6 +10,8 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import (
@@ -86,10 +88,8 @@ def _value_or_values(value: Any, read: ValidatorFunctionWrapHandler) -> Any:
         ) from None
 
 
-class Positive(BaseModel):
-    """Which events are clicks: those whose `column` holds the value `equals`, or `at_least` as
-    much.
-    """
+class Condition(BaseModel):
+    """Which events: those whose `column` holds the value `equals`, or `at_least` as much."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -97,12 +97,12 @@ class Positive(BaseModel):
     """The column that tells, of strings, whole numbers, numbers or truths."""
 
     equals: Annotated[Value | tuple[Value, ...] | None, WrapValidator(_value_or_values)] = None
-    """What it holds for a click: a value of the column's type, or a list of them, any of which
-    makes a click; null is `true`, where `at_least` does not say otherwise.
+    """What it holds: a value of the column's type, or a list of them, any of which will do; null is
+    `true`, where `at_least` does not say otherwise.
     """
 
     at_least: FiniteFloat | None = None
-    """Of a column of numbers: what it holds for a click, or more; such as 30 seconds watched."""
+    """Of a column of numbers: what it holds, or more; such as 30 seconds watched."""
 
     @model_validator(mode="after")
     def _one_of_both(self) -> Self:
@@ -111,16 +111,23 @@ class Positive(BaseModel):
         return self
 
     def values(self) -> tuple[Value, ...]:
-        """All values that make a click, where it is not `at_least` that tells."""
+        """All values that will do, where it is not `at_least` that tells."""
         equals = True if self.equals is None else self.equals
         return equals if isinstance(equals, tuple) else (equals,)
 
     def holds(self, column: pa.Array) -> pa.Array:
-        """Which rows are clicks: one non-null bool a row."""
+        """Which rows are meant: one non-null bool a row."""
         if self.at_least is None:
             return pc.is_in(column, value_set=pa.array(self.values(), column.type))
         enough = pc.greater_equal(column, pa.scalar(self.at_least))
         return pc.fill_null(enough, pa.scalar(value=False))
+
+    def among(self, events: pa.Table) -> npt.NDArray[np.bool_]:
+        """[N]: which of these events are meant."""
+        found: npt.NDArray[np.bool_] = self.holds(events[self.column].combine_chunks()).to_numpy(
+            zero_copy_only=False
+        )
+        return found
 
     def __str__(self) -> str:
         if self.at_least is not None:
@@ -156,7 +163,7 @@ class EventSchema(BaseModel):
     time_zone: ZoneName = "UTC"
     """IANA name: where the clock stood that wrote ISO times without a zone."""
 
-    positive: Positive | None = None
+    positive: Condition | None = None
     """Which events are clicks. Without it every event is one. Only clicks are learnt: an item that
     was shown and not clicked never becomes a negative (it was a very good match already; that it
     was not clicked is for the ranking stage to learn).

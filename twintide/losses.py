@@ -57,6 +57,10 @@ class Loss(BaseModel, ABC):
         """What a score is multiplied by before log Q is subtracted."""
         return 1.0
 
+    def target_column(self) -> str | None:
+        """The event column that holds the number which it learns; None where it learns an order."""
+        return None
+
     def problems(self, *, reach: float) -> Iterator[Problem]:
         """Which keys mean nothing where similarity / temperature of two items differs by `reach` at
         most, by their own names.

@@ -7,12 +7,13 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from twintide.events import EventSchema, Positive
+from twintide.events import Condition, EventSchema
 from twintide.features import Feature
 from twintide.features.item_statistics import ItemStatistics
 from twintide.features.kind import SIDES, Kind, LookedUp, Name, Sequence, Side
 from twintide.losses import AnyLoss, Softmax
 from twintide.negatives import IN_BATCH, InBatch, Negatives, Pool, Popularity, Source
+from twintide.objectives import CLICK, MOST_OBJECTIVES, Objective
 from twintide.places import Place as FilePlace
 from twintide.ragged import Encoded, Ids
 from twintide.reward import Reward
@@ -38,7 +39,7 @@ CLICKS = ""
 class Memory:
     """What is remembered of each user: the newest events of one sort."""
 
-    of: Positive | None
+    of: Condition | None
     """Which events; None: clicks."""
 
     features: tuple[Feature, ...]
@@ -95,7 +96,7 @@ class ModelSpec(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    later_keys: ClassVar[frozenset[str]] = frozenset({"negatives"})
+    later_keys: ClassVar[frozenset[str]] = frozenset({"negatives", "objectives", "scenarios"})
     """Keys that came later: where they stand at their default, a declaration is known by the others
     alone, so that what was trained before goes on.
     """
@@ -153,6 +154,23 @@ class ModelSpec(BaseModel):
     """What a clicked item is judged against: a list of sources, each of another kind. All their
     items are columns of a batch, each one once; Q is that of their union.
     """
+
+    objectives: Annotated[dict[Name, Objective], Field(max_length=MOST_OBJECTIVES)] = {}
+    """By name: what is learnt, where that is not clicks alone by `loss` and `reward`. Each has a
+    vector of its own in the index, `output_width` numbers wide.
+    """
+
+    scenarios: dict[Name, Condition] = {}
+    """By name: where events happen, such as a page; an objective may be of one alone."""
+
+    def every_objective(self) -> dict[str, Objective]:
+        """What is learnt, by name, in the order of the names; clicks where nothing is declared."""
+        declared = self.objectives or {CLICK: Objective(loss=self.loss, reward=self.reward)}
+        return {name: declared[name] for name in sorted(declared)}
+
+    def scenario_of(self, objective: Objective) -> Condition | None:
+        """Where an objective's positives happen; None for anywhere."""
+        return None if objective.scenario is None else self.scenarios[objective.scenario]
 
     def sources(self, kind: type[AnyKind]) -> tuple[AnyKind, ...]:
         """The sources of negatives that are of this kind or a narrower one."""

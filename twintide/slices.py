@@ -1,9 +1,10 @@
 """The slice format: what a learner reads.
 
-A slice is one Parquet file: the clicks of the newest shards of one hour, by unit (the minute that
-all partitions are in) and event time, with every feature encoded as of the click's own time. Slices
-form one chain, numbered from 1; the number is the lock, since a slice is published where nobody has
-published yet. All of a slice belongs to one training day.
+A slice is one Parquet file: the clicks of the newest shards of one hour, and other events from
+which an objective learns, by unit (the minute that all partitions are in) and event time, with
+every feature encoded as of the event's own time. Slices form one chain, numbered from 1; the number
+is the lock, since a slice is published where nobody has published yet. All of a slice belongs to
+one training day.
 
 What slices hold depends on a declaration, so each has a folder of its own below `slices/`, named by
 a fingerprint of what they depend on. Another declaration makes its slices from the same shards.
@@ -38,11 +39,11 @@ USER_KEY = "user"
 ITEM_KEY = "item"
 PARTITION = "kafka_partition"
 OFFSET = "kafka_offset"
-REWARD = "reward"
-"""What the click counts, where the model says so."""
-
 UNIT = "unit_at"
-"""When the unit of the click begins: the minute of its shard."""
+"""When the unit of the event begins: the minute of its shard."""
+
+IS_CLICK = "is_click"
+"""Whether the row is a click: only clicks make histories and counts, and only they are scored."""
 
 _NAME = re.compile(r"^(\d{8})\.parquet$")
 _FINGERPRINT = re.compile(r"^[0-9a-f]{16}$")
@@ -51,7 +52,7 @@ _FINGERPRINT = re.compile(r"^[0-9a-f]{16}$")
 class SliceFooter(Record):
     """Key-value metadata of the Parquet file, under `twintide.slice`."""
 
-    format: Literal[2] = 2
+    format: Literal[3] = 3
     sequence: int
     day: Day
     """The training day whose nightly epoch learns these rows."""
@@ -69,9 +70,11 @@ class SliceFooter(Record):
     """Partition -> the newest unit of it that was read."""
 
     events: int
-    """Rows of the shards; of these, the clicks are the rows of the slice."""
+    """Rows of the shards."""
 
     rows: int
+    """Of these, the rows of the slice: clicks, and positives of other objectives."""
+
     newest_event_at: Instant | None
     """Event time of the newest click; None where there is none."""
 
@@ -110,11 +113,16 @@ class Slice:
             with pq.ParquetFile(self.path, page_checksum_verification=True) as file:
                 rows = file.read()
         except DAMAGED as error:
-            raise Corrupt(
-                f"slice {self.path} is damaged: {words_of(error)}",
-                hint="remove it and all later ones: the next run makes them anew from the shards",
-            ) from error
+            raise self._damaged(words_of(error)) from error
+        if not {PARTITION, OFFSET, IS_CLICK} <= set(rows.column_names):
+            raise self._damaged("it lacks columns that each slice has")
         return rows if after is None else rows.filter(self._is_behind(rows, after))
+
+    def _damaged(self, why: str) -> Corrupt:
+        return Corrupt(
+            f"slice {self.path} is damaged: {why}",
+            hint="remove it and all later ones: the next run makes them anew from the shards",
+        )
 
     def _is_behind(self, rows: pa.Table, position: Position) -> pa.ChunkedArray:
         """Which rows a checkpoint at `position` has not learnt."""
@@ -134,13 +142,24 @@ class Slice:
 
 def fingerprint_of(events: EventSchema, model: ModelSpec) -> str:
     """16 hex digits that change when anything does that rows of slices depend on: a feature, a
-    role, what is a click and what it counts, the type of a column that one of these reads. A column
-    that nothing reads changes nothing, nor does how messages write times: shards hold instants.
+    role, what is a click or a positive and what it counts, the type of a column that one of these
+    reads. A column that nothing reads changes nothing, nor does how messages write times: shards
+    hold instants.
     """
-    features = model.model_dump(mode="json", include={"reward"}) | model.features_identity()
     roles = events.model_dump(mode="json", exclude={"columns", "times", "time_zone"})
     columns = {name: events.columns[name] for name in columns_read(events, model)}
-    parts = [SliceFooter.model_fields["format"].default, features, roles, columns]
+    objectives = {
+        name: each.binds() | {"scenario": scenario and scenario.model_dump(mode="json")}
+        for name, each in model.every_objective().items()
+        for scenario in [model.scenario_of(each)]
+    }
+    parts = [
+        SliceFooter.model_fields["format"].default,
+        model.features_identity(),
+        objectives,
+        roles,
+        columns,
+    ]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -149,7 +168,9 @@ def columns_read(events: EventSchema, model: ModelSpec) -> list[str]:
     read = {*model.columns_read("query"), *model.columns_read("candidate")}
     read |= {events.user, events.item, events.time}
     read |= {events.positive.column} if events.positive else set()
-    read |= {model.reward.column} if model.reward else set()
+    for objective in model.every_objective().values():
+        scenario = model.scenario_of(objective)
+        read |= objective.columns_read() | ({scenario.column} if scenario else set())
     return [name for name in sorted(events.columns) if name in read]
 
 
@@ -206,6 +227,17 @@ def _read_slice(path: Path, _changed_ns: int, _bytes: int) -> Slice:
     if place != path or metadata.num_rows != footer.rows:
         raise Corrupt(f"slice {path} is not the one that its footer describes")
     return Slice(path, footer)
+
+
+def is_of_another_format(path: Path) -> bool:
+    """Whether another program made it, in a folder of its own, which nobody reads any more."""
+    try:
+        metadata = pq.read_metadata(path).metadata or {}
+        said = json.loads(metadata.get(FOOTER_KEY, b"{}"))
+    except (*DAMAGED, ValueError):
+        return False
+    own = SliceFooter.model_fields["format"].default
+    return isinstance(said, dict) and said.get("format", own) != own
 
 
 def all_paths(root: Path, *, after: int = 0) -> list[Path]:

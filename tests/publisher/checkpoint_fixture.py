@@ -25,6 +25,7 @@ from twintide.keys import Keys, keys_of
 from twintide.model.two_tower import TwoTower
 from twintide.ragged import Encoded, Ids, Numbers, one_id_each
 from twintide.slices import (
+    IS_CLICK,
     ITEM_KEY,
     OFFSET,
     PARTITION,
@@ -222,6 +223,7 @@ def add_slice(deployment: Deployment, sequence: int, clicks: pa.Table, *, first:
     offsets = np.arange(first, first + len(clicks))
     clicks = clicks.append_column(OFFSET, pa.array(offsets))
     clicks = clicks.append_column(PARTITION, pa.array(np.zeros(len(clicks), np.int32)))
+    clicks = clicks.append_column(IS_CLICK, pa.array(np.ones(len(clicks), np.bool_)))
     footer = SliceFooter(
         sequence=sequence,
         day=NOON.date(),

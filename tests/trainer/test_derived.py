@@ -7,7 +7,7 @@ import numpy.typing as npt
 import pytest
 
 from trainer.derived import (
-    Clicks,
+    Events,
     Histories,
     ItemClicks,
     bucket_minutes,
@@ -20,10 +20,10 @@ HOUR_MS = 3_600_000
 SPEC = ItemStatistics(kind="item_statistics", name="statistics", windows_minutes=(60, 1440))
 
 
-def random_clicks(count: int, seed: int, *, begin_ms: int = 0, span_ms: int = 2_000) -> Clicks:
+def random_clicks(count: int, seed: int, *, begin_ms: int = 0, span_ms: int = 2_000) -> Events:
     """Few users and coarse times, so that ties and repeated users abound; user 0 is anonymous."""
     rng = np.random.default_rng(seed)
-    return Clicks(
+    return Events(
         users=rng.integers(0, 12, count).astype(np.uint64),
         items=rng.integers(1, 40, count).astype(np.uint64),
         at_ms=np.sort(begin_ms + rng.integers(0, span_ms, count) // 10 * 10),
@@ -38,17 +38,21 @@ def as_lists(ids: Ids) -> list[list[int]]:
     ]
 
 
-def plain_histories(batches: list[Clicks], length: int) -> list[list[int]]:
-    """For each click of the last batch: a loop over all before it, lists cut to `length`."""
+def plain_histories(
+    batches: list[Events], counts: list[npt.NDArray[np.bool_]], length: int
+) -> list[list[int]]:
+    """For each event of the last batch: a loop over all before it that count, lists cut to
+    `length`.
+    """
     kept: dict[int, list[tuple[int, int]]] = {}
-    for batch in batches[:-1]:
-        _keep(kept, batch, length)
-    last = batches[-1]
+    for batch, count in zip(batches[:-1], counts[:-1], strict=True):
+        _keep(kept, batch.where(count), length)
+    last, clicked = batches[-1], batches[-1].where(counts[-1])
     found = []
     for user, at_ms in zip(last.users, last.at_ms, strict=True):
         own = kept.get(int(user), []) + [
             (int(t), int(i))
-            for u, i, t in zip(last.users, last.items, last.at_ms, strict=True)
+            for u, i, t in zip(clicked.users, clicked.items, clicked.at_ms, strict=True)
             if u == user
         ]
         before = [item for t, item in sorted(own, key=lambda entry: entry[0]) if t < at_ms]
@@ -56,7 +60,7 @@ def plain_histories(batches: list[Clicks], length: int) -> list[list[int]]:
     return found
 
 
-def _keep(kept: dict[int, list[tuple[int, int]]], batch: Clicks, length: int) -> None:
+def _keep(kept: dict[int, list[tuple[int, int]]], batch: Events, length: int) -> None:
     for user, item, at_ms in zip(batch.users, batch.items, batch.at_ms, strict=True):
         if user:
             kept.setdefault(int(user), []).append((int(at_ms), int(item)))
@@ -64,19 +68,28 @@ def _keep(kept: dict[int, list[tuple[int, int]]], batch: Clicks, length: int) ->
         kept[user] = sorted(entries, key=lambda entry: entry[0])[-length:]
 
 
+def some_of(events: Events, seed: int) -> npt.NDArray[np.bool_]:
+    """Which are clicks: all with an even seed, about half with an odd one."""
+    drawn: npt.NDArray[np.bool_] = np.random.default_rng(seed).random(len(events)) < 0.5
+    return drawn | (seed % 2 == 0)
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_histories_equal_a_plain_loop(seed: int) -> None:
-    """Over several batches with ties, anonymous users and late clicks."""
+    """Over several batches with ties, anonymous users and late clicks; what is no click is told of
+    clicks, and tells nothing.
+    """
     batches = [
         random_clicks(40, seed),
         random_clicks(25, seed + 100, begin_ms=1_500),  # some of it is late
         random_clicks(30, seed + 200, begin_ms=1_800),
     ]
+    counts = [some_of(batch, seed) for batch in batches]
     state = Histories.empty(5)
     for number, batch in enumerate(batches):
-        found = as_lists(state.before(batch))
-        assert found == plain_histories(batches[: number + 1], 5)
-        state = state.with_clicks(batch)
+        found = as_lists(state.before(batch, counts[number]))
+        assert found == plain_histories(batches[: number + 1], counts[: number + 1], 5)
+        state = state.with_clicks(batch.where(counts[number]))
         assert list(state.users) == sorted(state.users)
 
 
@@ -88,10 +101,11 @@ def test_a_history_never_holds_a_click_of_the_same_or_a_later_moment() -> None:
 
     def second_history(first_ms: int) -> list[int]:
         order = np.argsort([first_ms, 1_000], kind="stable")
-        clicks = Clicks(
+        clicks = Events(
             user, items[order], np.array([first_ms, 1_000])[order], np.zeros(2, np.int64)
         )
-        return as_lists(Histories.empty(5).before(clicks))[int(np.flatnonzero(order == 1)[0])]
+        found = as_lists(Histories.empty(5).before(clicks, np.ones(2, np.bool_)))
+        return found[int(np.flatnonzero(order == 1)[0])]
 
     assert second_history(999) == [1]
     assert second_history(1_000) == []
@@ -101,7 +115,9 @@ def test_a_history_never_holds_a_click_of_the_same_or_a_later_moment() -> None:
 @pytest.mark.promise("T11")
 @pytest.mark.parametrize("seed", range(20))
 def test_histories_are_the_same_however_many_units_are_folded_in_at_once(seed: int) -> None:
-    """One unit at a time, all at once, or some: with late clicks, ties and short histories."""
+    """One unit at a time, all at once, or some: with late clicks, ties, short histories, and events
+    that are no clicks.
+    """
     rng = np.random.default_rng(seed)
     units = [
         random_clicks(15, seed * 50 + number, begin_ms=number * 300 - int(rng.integers(0, 400)))
@@ -109,22 +125,23 @@ def test_histories_are_the_same_however_many_units_are_folded_in_at_once(seed: i
     ]
     one_by_one, state = [], Histories.empty(3)
     for unit in units:
-        one_by_one += as_lists(state.before(unit))
-        state = state.with_clicks(unit)
+        one_by_one += as_lists(state.before(unit, some_of(unit, seed)))
+        state = state.with_clicks(unit.where(some_of(unit, seed)))
 
     for cuts in ([0, 8], [0, 3, 8], [0, 1, 2, 7, 8]):
         found, other = [], Histories.empty(3)
         for begin, end in itertools.pairwise(cuts):
             several = together(units[begin:end], first=begin)
-            found += as_lists(other.before(several))
-            other = other.with_clicks(several)
+            counts = np.concatenate([some_of(unit, seed) for unit in units[begin:end]])
+            found += as_lists(other.before(several, counts))
+            other = other.with_clicks(several.where(counts))
         assert found == one_by_one
         np.testing.assert_array_equal(other.items, state.items)
 
 
-def together(units: list[Clicks], *, first: int) -> Clicks:
-    """Clicks of several units, numbered from `first`."""
-    return Clicks(
+def together(units: list[Events], *, first: int) -> Events:
+    """Events of several units, numbered from `first`."""
+    return Events(
         users=np.concatenate([unit.users for unit in units]),
         items=np.concatenate([unit.items for unit in units]),
         at_ms=np.concatenate([unit.at_ms for unit in units]),

@@ -8,7 +8,7 @@ import pytest
 
 from tests.trainer.conftest import EVENTS_PER_DAY, MakeLine, small_stream
 from trainer.epoch import Rows
-from twintide.events import Positive
+from twintide.events import Condition
 from twintide.reward import Reward
 
 
@@ -52,15 +52,16 @@ def test_slices_hold_what_each_click_counts(make_line: MakeLine) -> None:
     rows = Rows.of(slice_.read(), line.deployment.model, name="slice")
     batch = rows.batch(np.array([5, 1, 2]))
 
-    assert rows.weights is not None
-    assert batch.weights is not None
-    assert set(np.round(rows.weights, 4)) <= set(np.round([*counted.values()], 4).astype("f4"))
-    assert batch.weights.tolist() == rows.weights[[5, 1, 2]].tolist()
+    weights, of_batch = rows.labels["click"].weights, batch.labels["click"].weights
+    assert weights is not None
+    assert of_batch is not None
+    assert set(np.round(weights, 4)) <= set(np.round([*counted.values()], 4).astype("f4"))
+    assert of_batch.tolist() == weights[[5, 1, 2]].tolist()
 
 
 def test_a_click_may_be_an_amount(make_line: MakeLine) -> None:
     """`at_least`: what is less, or nothing, is no click."""
-    enough = Positive(column="watch_seconds", at_least=0.5)
+    enough = Condition(column="watch_seconds", at_least=0.5)
     amounts = pa.array([0.4, 0.5, None, 3.0, float("nan")])
 
     assert enough.holds(amounts).to_pylist() == [False, True, False, True, False]

@@ -82,6 +82,10 @@ def loss(**keys: Any) -> Change:
     return section("model", loss={"kind": "softmax"} | keys)
 
 
+def objectives(**named: dict[str, Any]) -> Change:
+    return section("model", objectives=named)
+
+
 def feature(side: str, number: int, **keys: Any) -> Change:
     return lambda v: v["model"][side][number].update(keys)
 
@@ -252,6 +256,85 @@ WRONG: dict[str, tuple[Change, str]] = {
         loss(kind="bce", positive_weight=-1.0),
         "model.loss.positive_weight",
     ),
+    "a positive that nobody sends": (
+        objectives(buy={"positive": {"column": "bought"}}),
+        "model.objectives.buy.positive.column",
+    ),
+    "a positive by a number among truths": (
+        objectives(like={"positive": {"column": "liked", "equals": 1}}),
+        "model.objectives.like.positive.equals",
+    ),
+    "a positive of no key": (
+        objectives(like={"positive": {"column": "liked", "is": True}}),
+        "model.objectives.like.positive.is",
+    ),
+    "an objective in no scenario": (
+        objectives(click={}, like={"scenario": "home"}),
+        "model.objectives.like.scenario",
+    ),
+    "a scenario of no objective": (
+        section("model", scenarios={"home": {"column": "region", "equals": 1}}),
+        "model.scenarios.home",
+    ),
+    "a scenario of a wrong value": (
+        section(
+            "model",
+            scenarios={"home": {"column": "region", "equals": "home"}},
+            objectives={"home": {"scenario": "home"}},
+        ),
+        "model.scenarios.home.equals",
+    ),
+    "two objectives that are one": (
+        objectives(click={}, again={"weight": 2.0}),
+        "model.objectives.again",
+    ),
+    "objectives of which none counts": (
+        objectives(click={"request_weight": 0.0}),
+        "model.objectives",
+    ),
+    "an objective that teaches nothing": (
+        objectives(click={"weight": 0.0}),
+        "model.objectives.click.weight",
+    ),
+    "an objective that leaves its folder": (objectives(**{"a/b": {}}), "model.objectives.a/b"),
+    "a loss beside objectives": (
+        lambda v: (objectives(click={})(v), loss(kind="bpr")(v)),
+        "model.loss",
+    ),
+    "a reward beside objectives": (
+        lambda v: (
+            objectives(click={})(v),
+            section("model", reward={"column": "watch_seconds"})(v),
+        ),
+        "model.reward",
+    ),
+    "an objective's margin beyond cosines": (
+        objectives(click={"loss": {"kind": "hinge", "margin": 41.0}}),
+        "model.objectives.click.loss.margin",
+    ),
+    "an objective's reward in words": (
+        objectives(click={"reward": {"column": "liked"}}),
+        "model.objectives.click.reward.column",
+    ),
+    "more negatives than an objective's batch has": (
+        objectives(click={"loss": {"kind": "softmax", "negatives": 60_000}}),
+        "model.objectives.click.loss.negatives",
+    ),
+    "what was not clicked as a positive": (
+        objectives(click={}, seen={"positive": {"column": "clicked", "equals": NO}}),
+        "model.objectives.seen.positive",
+    ),
+    "what was shown as a positive": (
+        lambda v: (
+            v["events"]["columns"].update(action="string"),
+            objectives(seen={"positive": {"column": "action", "equals": ["click", "shown"]}})(v),
+        ),
+        "model.objectives.seen.positive",
+    ),
+    "what was shown as a click": (
+        lambda v: (v["events"]["columns"].update(exposed="bool"), positive("exposed")(v)),
+        "events.positive",
+    ),
     "a user that is a list": (section("events", user="topics"), "events.user"),
     "a user that is a number": (section("events", user="watch_seconds"), "events.user"),
     "an item that is a truth": (section("events", item="liked"), "events.item"),
@@ -418,6 +501,17 @@ RIGHT: dict[str, Change] = {
     ),
     "a smooth hinge": loss(kind="logistic", sigma=0.5, negatives=8),
     "a preference": loss(kind="bpr"),
+    "objectives of scenarios": section(
+        "model",
+        scenarios={"home": {"column": "region", "equals": [1, 2]}},
+        objectives={
+            "click": {},
+            "home": {"scenario": "home", "loss": {"kind": "bpr"}},
+            "like": {"positive": {"column": "liked"}, "weight": 0.3, "request_weight": 0.0},
+            "long": {"positive": {"column": "watch_seconds", "at_least": 30}},
+            "worth": {"reward": {"column": "watch_seconds", "transform": "log1p"}},
+        },
+    ),
     "linear towers": tower(hidden=[]),
     "no holdback": hourly(holdback_minutes=0),
     "a broker by IPv6": section("kafka", bootstrap_servers=["[::1]:9092"]),

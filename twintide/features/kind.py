@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 from pydantic import AfterValidator, BaseModel, ConfigDict
 
-from twintide.events import EventSchema, Positive
+from twintide.events import Condition, EventSchema
 from twintide.keys import Keys
 from twintide.problems import Problem
 from twintide.ragged import Ids, Numbers
@@ -182,7 +182,7 @@ class Kind(BaseModel, ABC):
         """
         raise NotImplementedError
 
-    def remembers(self) -> Positive | None:
+    def remembers(self) -> Condition | None:
         """Which events' history it is derived from; None: that of clicks."""
         return None
 
