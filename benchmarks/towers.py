@@ -9,8 +9,9 @@ that others use too: what waits for a core is not counted.
 """
 
 from benchmarks.train import compare
+from twintide.features.sparse import Sparse
 from twintide.modelspec import ModelSpec
-from twintide.towers import Dcn, Dnn, Senet, Tower
+from twintide.towers import Dat, Dcn, Dnn, Senet, Tower
 
 TOWERS: dict[str, Tower] = {
     "dnn": Dnn(),
@@ -28,8 +29,31 @@ def variants(spec: ModelSpec) -> dict[str, ModelSpec]:
     """The model with each tower, and with products in place of cosines."""
     specs = {name: spec.model_copy(update={"tower": each}) for name, each in TOWERS.items()}
     return specs | {
-        "dnn, dot product": spec.model_copy(update={"similarity": "dot", "temperature": 1.0})
+        "dat": augmented(spec, Dat()),
+        "dat, 50 categories aligned": augmented(spec, Dat(category="category")),
+        "dnn, dot product": spec.model_copy(update={"similarity": "dot", "temperature": 1.0}),
     }
+
+
+def augmented(spec: ModelSpec, tower: Dat) -> ModelSpec:
+    """With an augmented vector on each side, and a category of the items."""
+    ids = {"query": "user", "candidate": "item"}
+    vectors = {side: _sparse("augmented", of, f"{of}_augmented") for side, of in ids.items()}
+    return spec.model_copy(
+        update={
+            "query": (*spec.query, vectors["query"]),
+            "candidate": (
+                *spec.candidate,
+                vectors["candidate"],
+                *([_sparse("category", "category", "category")] if tower.category else []),
+            ),
+            "tower": tower,
+        }
+    )
+
+
+def _sparse(name: str, column: str, table: str) -> Sparse:
+    return Sparse(kind="sparse", name=name, column=column, table=table)
 
 
 if __name__ == "__main__":

@@ -42,6 +42,7 @@ from twintide.ragged import Ids, Numbers, one_id_each
 
 ROOT = Path(__file__).parents[1]
 HISTORY = 20
+CATEGORIES = 50
 CLICKS = 16_384
 
 
@@ -93,18 +94,22 @@ class Stream:
 
     def rows(self) -> Rows:
         users, items = (keys_of_range(count) for count in (self.users, self.items))
-        item = items[self.item]
+        user, item = users[self.user], items[self.item]
+        category = items[self.item % CATEGORIES]
         return Rows(
             name="the benchmark",
             at_ms=np.zeros(CLICKS, np.int64),
             unit_ms=np.zeros(CLICKS, np.int64),
             item_keys=item,
             query={
-                "user": one_id_each(users[self.user]),
+                "user": one_id_each(user),
+                "augmented": one_id_each(user),
                 "history": Ids(items[self.history], self.offsets),
             },
             candidate={
                 "item": one_id_each(item),
+                "augmented": one_id_each(item),
+                "category": one_id_each(category),
                 "statistics": Numbers(self.statistics[self.item]),
             },
         )
@@ -171,6 +176,11 @@ def learner_run(
     spec: ModelSpec, rows: Rows, order: list[Ints], rates: Rates, *, epoch: bool
 ) -> Callable[[], None]:
     """One pass of our learner over the rows; of an `epoch` log Q is estimated beforehand."""
+    rows = replace(
+        rows,
+        query={each.name: rows.query[each.name] for each in spec.query},
+        candidate={each.name: rows.candidate[each.name] for each in spec.candidate},
+    )
     model = Learner.untrained(spec, seed=1)
     model.grow(rows.query, "query", rates)
     model.grow(rows.candidate, "candidate", rates)
@@ -195,11 +205,13 @@ def compare(variants: Callable[[ModelSpec], dict[str, ModelSpec]], *, beside: st
     seconds = time.process_time if chosen.processor else monotonic_seconds
     torch.set_num_threads(2)
     specs, rows = variants(small_spec()), Stream(users=200_000, items=50_000).rows()
-    rates = Rates(("user", "item"), 0.1, 1e-3)
     for batch_rows in chosen.batch_rows or [512, 2048]:
         order = list(in_order(len(rows), batch_rows=batch_rows))
         contestants = {
-            name: learner_run(spec, rows, order, rates, epoch=True) for name, spec in specs.items()
+            name: learner_run(
+                spec, rows, order, Rates(spec.learning_tables(), 0.1, 1e-3), epoch=True
+            )
+            for name, spec in specs.items()
         }
         times = in_turns(contestants, rounds=chosen.rounds, seconds=seconds)
         show(f"batches of {batch_rows} clicks", times, beside=beside)

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from trainer.auxiliary import auxiliary_loss
 from trainer.choices import Choices, draw
 from trainer.dense import DenseOptimizer
 from trainer.epoch import Batch, Floats, Ints, Rows
@@ -220,7 +221,7 @@ class Learner:
 
     def _step(self, prepared: Prepared, rates: Rates) -> float:
         batch = prepared.batch
-        inputs = {
+        inputs: dict[Side, Tensor] = {
             "query": self.model.pooled(
                 batch.query, prepared.rows["query"], "query"
             ).requires_grad_(),
@@ -255,13 +256,13 @@ class Learner:
             brought = self.estimator.expected(batch.item_keys[added.first :])
         return log_q_of(added, np.concatenate((own, brought)))
 
-    def _loss(self, prepared: Prepared, inputs: dict[str, Tensor], log_q: Floats | None) -> Tensor:
+    def _loss(self, prepared: Prepared, inputs: dict[Side, Tensor], log_q: Floats | None) -> Tensor:
         """The sum over objectives and their positives of what each counts, for a row of the batch:
         an objective that is seldom meant moves little.
         """
         towers = self.model.towers
-        query_BD = towers.query_vectors(inputs["query"])
         candidate_UD, bias_U = towers.candidate_vectors(inputs["candidate"])
+        query_BD = towers.query_vectors(inputs["query"])
         total = query_BD.new_zeros(())
         for name, objective in self._objectives.items():
             part = prepared.parts[name]
@@ -279,9 +280,12 @@ class Learner:
             )
             share = len(part.choices.target) / len(prepared.batch.target)
             total = total + mean * (objective.weight * share)
-        return total
+        beside = auxiliary_loss(
+            self.model, prepared.batch, inputs, query_BD=query_BD, candidate_UD=candidate_UD
+        )
+        return total if beside is None else total + beside
 
-    def _update_rows(self, prepared: Prepared, inputs: dict[str, Tensor], rates: Rates) -> None:
+    def _update_rows(self, prepared: Prepared, inputs: dict[Side, Tensor], rates: Rates) -> None:
         for table, incidence in prepared.incidences.items():
             grads = torch.cat(
                 [self._grad_of(inputs[side], side, name) for side, name in self._readers_of(table)]

@@ -278,9 +278,17 @@ class ModelSpec(BaseModel):
 
     def shape(self, side: Side) -> Shape:
         """What the tower of a side is given, and what it owes."""
+        learning = self.learning_tables((side,))
+        looked_up = {feature.name: feature for feature in self.lookups(side)}
         places, begin = {}, 0
         for feature in self.features(side):
-            places[feature.name] = Place(begin, self.input_width((feature,)))
+            found = looked_up.get(feature.name)
+            places[feature.name] = Place(
+                begin,
+                self.input_width((feature,)),
+                is_one_id=found is not None and found.is_one_id,
+                learns=found is not None and found.table in learning,
+            )
             begin += places[feature.name].width
         return Shape(side, places, self.output_width)
 

@@ -26,6 +26,11 @@ class Place:
 
     begin: int
     width: int
+    is_one_id: bool = False
+    """Whether it is the row of one id."""
+
+    learns: bool = False
+    """Whether it is looked up in a table whose rows learn."""
 
     @property
     def columns(self) -> slice:
@@ -157,5 +162,73 @@ class Dcn(Layered):
             )
 
 
-AnyTower = Annotated[Dnn | Dcn, Field(discriminator="kind")]
+class Dat(Layered):
+    """Dual augmented tower: beside its features it is given a vector that learns to be what the
+    other tower makes of this id's clicks: a user's of the items, an item's of its users. So what
+    both sides know of each other meets below the product too.
+    """
+
+    kind: Literal["dat"] = "dat"
+
+    augmented: Name = "augmented"
+    """A sparse feature of this side, in a table of its own as wide as the vectors: the augmented
+    vector of the user or item. Both sides may have one of this name.
+    """
+
+    mimic_weight: Annotated[float, Field(ge=0, le=100)] = 0.5
+    """What the squared distance from the other side's vector of a click counts, beside the loss."""
+
+    category: Name | None = None
+    """A sparse feature of the candidate: vectors of the items of each of its ids are to spread as
+    those of the largest do, so that what is learnt of much helps where there is little. Left out
+    of an hourly pass. It means nothing on the query side.
+    """
+
+    alignment_weight: Annotated[float, Field(ge=0, le=100)] = 1.0
+    """What the mean squared difference between covariances of categories counts, where `category`
+    is given.
+    """
+
+    def problems(self, shape: Shape) -> Iterator[Problem]:
+        """The augmented vector is a learnt row as wide as a vector, a category is one id."""
+        yield from super().problems(shape)
+        example = f"{{kind: sparse, name: {self.augmented}, column: …, table: {self.augmented}}}"
+        place = shape.places.get(self.augmented)
+        if place is None:
+            yield self._not_seen("augmented", self.augmented, shape, hint=example)
+        elif not (place.is_one_id and place.learns):
+            yield Problem(
+                "augmented",
+                f"{self.augmented!r} of the {shape.side} tower is not the learnt row of one id",
+                hint=example,
+            )
+        elif place.width != shape.output_width:
+            yield Problem(
+                "augmented",
+                f"{self.augmented!r} has {place.width} numbers on the {shape.side} side, and "
+                f"learns to be like vectors of {shape.output_width}",
+                hint=f"model.tables: {{…: {{width: {shape.output_width}}}}} for its table",
+            )
+        if shape.side == "candidate" and self.category is not None:
+            yield from self._category_problems(self.category, shape)
+
+    def _category_problems(self, category: str, shape: Shape) -> Iterator[Problem]:
+        place = shape.places.get(category)
+        if place is None:
+            yield self._not_seen("category", category, shape, hint="a sparse feature of the item")
+        elif not place.is_one_id:
+            yield Problem(
+                "category",
+                f"{category!r} is not one id, so that an item may be of several or none",
+                hint="a sparse feature of the item",
+            )
+
+    @staticmethod
+    def _not_seen(key: str, feature: str, shape: Shape, *, hint: str) -> Problem:
+        seen = ", ".join(shape.places)
+        reason = f"the {shape.side} tower sees no feature {feature!r}; it sees {seen}"
+        return Problem(key, reason, hint=hint)
+
+
+AnyTower = Annotated[Dnn | Dcn | Dat, Field(discriminator="kind")]
 """Whatever may stand where a tower is declared."""

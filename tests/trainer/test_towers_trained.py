@@ -32,7 +32,23 @@ EVERYTHING = {
     "temperature": 1.0,
     "temperature_learnt": False,
 }
+DAT = {
+    "tower": {"kind": "dat", "hidden": [16]},
+    "candidate_tower": {"kind": "dat", "hidden": [16], "category": "category"},
+    "query": [
+        {"kind": "sparse", "name": "user", "column": "user_id", "table": "user"},
+        {"kind": "attention_history", "name": "history", "table": "item", "length": 4},
+        {"kind": "sparse", "name": "augmented", "column": "user_id", "table": "user_augmented"},
+    ],
+    "candidate": [
+        {"kind": "sparse", "name": "item", "column": "item_id", "table": "item"},
+        {"kind": "sparse", "name": "category", "column": "category", "table": "category"},
+        {"kind": "sparse", "name": "augmented", "column": "item_id", "table": "item_augmented"},
+    ],
+    "popularity_bias": False,
+}
 TOWERS: dict[str, dict[str, Any]] = {
+    "dat": DAT,
     "gelu": {"tower": {"kind": "dnn", "hidden": [16], "activation": "gelu"}},
     "batch norm": {"tower": {"kind": "dnn", "hidden": [16], "batch_norm": True}},
     "dropout": {"tower": {"kind": "dnn", "hidden": [16, 16], "dropout": 0.3}},

@@ -26,7 +26,7 @@ from twintide.model.towers.one import tower
 from twintide.model.two_tower import TwoTower
 from twintide.modelspec import ModelSpec
 from twintide.ragged import Encoded, Numbers, one_id_each
-from twintide.towers import AnyTower, Dcn, Dnn, Place, Senet, Shape, Tower
+from twintide.towers import AnyTower, Dat, Dcn, Dnn, Place, Senet, Shape, Tower
 
 ROOT = Path(__file__).parents[2]
 Doubles = npt.NDArray[np.float64]
@@ -172,6 +172,7 @@ def test_a_dcn_without_hidden_layers_is_its_cross_layers() -> None:
 SMOOTH = {
     "dnn": Dnn(hidden=(16,), activation="tanh", batch_norm=True, residual="user"),
     "dcn": Dcn(hidden=(16,), activation="gelu", cross_layers=2),
+    "dat": Dat(hidden=(16,), activation="silu", residual="user"),
     "low rank": Dcn(hidden=(16,), activation="silu", rank=2, structure="stacked"),
     "senet": Dnn(hidden=(), feature_weights=Senet(kind="senet"), output_activation="tanh"),
 }
@@ -244,6 +245,18 @@ MODEL: dict[str, Any] = {
         {"kind": "item_statistics", "name": "statistics"},
     ],
 }
+AUGMENTED = {
+    side: [
+        *MODEL[side],
+        {
+            "kind": "sparse",
+            "name": "augmented",
+            "column": f"{feature}_id",
+            "table": f"{feature}_augmented",
+        },
+    ]
+    for side, feature in (("query", "user"), ("candidate", "item"))
+}
 ONE_OF_EACH: dict[str, dict[str, Any]] = {
     "default": {},
     "linear": {"tower": {"kind": "dnn", "hidden": []}},
@@ -256,6 +269,7 @@ ONE_OF_EACH: dict[str, dict[str, Any]] = {
     "dcn of low rank": {
         "tower": {"kind": "dcn", "hidden": [16], "rank": 2, "structure": "stacked", "dropout": 0.3}
     },
+    "dat": {**AUGMENTED, "tower": {"kind": "dat", "hidden": [16]}},
     "one for each side": {
         "query_tower": {"kind": "dcn", "hidden": [16], "residual": "user"},
         "candidate_tower": {"kind": "dnn", "hidden": [16], "residual": "item", "batch_norm": True},
@@ -292,12 +306,14 @@ def ids() -> Keys:
 
 def queries() -> Encoded:
     ages = np.linspace(-1, 1, 10, dtype=np.float32)[:, None]
-    return {"user": one_id_each(ids()), "age": Numbers(ages)}
+    users = one_id_each(ids())
+    return {"user": users, "augmented": users, "age": Numbers(ages)}
 
 
 def candidates() -> Encoded:
     numbers = np.random.default_rng(1).random((10, 7)).astype(np.float32)
-    return {"item": one_id_each(ids()), "statistics": Numbers(numbers)}
+    items = one_id_each(ids())
+    return {"item": items, "augmented": items, "statistics": Numbers(numbers)}
 
 
 def in_training_form(model: TwoTower) -> npt.NDArray[np.float32]:
@@ -462,6 +478,42 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "feature weights nobody has": (
         of_query(feature_weights={"kind": "sent"}),
         "model.query_tower.feature_weights.kind: must be one of 'senet'; it is 'sent'",
+    ),
+    "an augmented vector that is no feature": (
+        {"query_tower": {"kind": "dat"}},
+        (
+            "model.query_tower.augmented: the query tower sees no feature 'augmented'; it sees "
+            "user, history, hour, region ({kind: sparse, name: augmented, column: …"
+        ),
+    ),
+    "an augmented vector of several ids": (
+        {"query_tower": {"kind": "dat", "augmented": "history"}},
+        (
+            "model.query_tower.augmented: 'history' of the query tower is not the learnt row of "
+            "one id"
+        ),
+    ),
+    "an augmented vector of another width": (
+        {"query_tower": {"kind": "dat", "augmented": "user"}, "output_width": 32},
+        (
+            "model.query_tower.augmented: 'user' has 64 numbers on the query side, and learns to "
+            "be like vectors of 32 (model.tables: {…: {width: 32}} for its table"
+        ),
+    ),
+    "an augmented vector out of a file": (
+        {
+            "candidate_tower": {"kind": "dat", "augmented": "item"},
+            "tables": {"item": {"vectors": "items.parquet", "width": 64}},
+        },
+        "model.candidate_tower.augmented: 'item' of the candidate tower is not the learnt row of",
+    ),
+    "a category nobody has": (
+        {"candidate_tower": {"kind": "dat", "augmented": "item", "category": "genre"}},
+        "model.candidate_tower.category: the candidate tower sees no feature 'genre'; it sees item",
+    ),
+    "several categories of an item": (
+        {"candidate_tower": {"kind": "dat", "augmented": "item", "category": "topics"}},
+        "model.candidate_tower.category: 'topics' is not one id, so that an item may be of several",
     ),
     "a similarity nobody has": (
         {"similarity": "euclid"},

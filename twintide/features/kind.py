@@ -217,6 +217,9 @@ class Kind(BaseModel, ABC):
 class LookedUp(Kind):
     """A feature of ids, each of which has a row in an embedding table."""
 
+    is_one_id: ClassVar[bool] = False
+    """Whether it looks up one id for each row, never several or none."""
+
     table: Name
     """The embedding table; features of one table share its rows."""
 

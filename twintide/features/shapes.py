@@ -1,6 +1,7 @@
 """The shapes of a feature's rows, and how each lies in an Arrow column."""
 
 from abc import abstractmethod
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +14,8 @@ from twintide.ragged import Ids, Numbers, one_id_each
 
 class OneId(LookedUp):
     """One id for each row: a column of uint64."""
+
+    is_one_id: ClassVar[bool] = True
 
     def no_rows(self) -> Ids:
         return one_id_each(np.zeros(0, np.uint64))

@@ -1,13 +1,16 @@
 """The dense part of the model: two towers, and how their outputs make a score."""
 
 import math
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from twintide.features.kind import SIDES, Side
 from twintide.model.sequences import encoded
-from twintide.model.towers.one import tower
+from twintide.model.towers.one import auxiliary_of, tower
+from twintide.model.towers.seen import Seen
 from twintide.modelspec import ModelSpec
 
 
@@ -26,6 +29,11 @@ class Towers(nn.Module):
         shape = spec.shape("candidate")
         self.query = encoded(tower(spec.tower_of("query"), spec.shape("query")), spec, "query")
         self.candidate = tower(spec.tower_of("candidate"), shape)
+        self._auxiliary = {
+            side: found
+            for side in SIDES
+            if (found := auxiliary_of(spec.tower_of(side), spec.shape(side))) is not None
+        }
         self.bias = nn.Linear(shape.input_width, 1) if spec.popularity_bias else None
         if self.bias is not None:
             _begin_with_popularity(self.bias, spec)
@@ -50,6 +58,17 @@ class Towers(nn.Module):
         if self.intercept is not None:  # the same for all items, so it changes no order
             return vectors_UD, self.intercept.expand(len(vectors_UD))
         return vectors_UD, vectors_UD.new_zeros(len(vectors_UD))
+
+    @property
+    def has_auxiliary(self) -> bool:
+        """Whether a tower has a loss of its own beside the loss."""
+        return bool(self._auxiliary)
+
+    def auxiliary(self, seen: Mapping[Side, Seen]) -> Tensor:
+        """The sum of the losses that towers have of their own; there must be one."""
+        return torch.stack(
+            [each(seen[side], learns_dense=self.training) for side, each in self._auxiliary.items()]
+        ).sum()
 
     def _joined(self, vectors: Tensor) -> Tensor:
         return F.normalize(vectors, dim=-1) if self._is_cosine else vectors

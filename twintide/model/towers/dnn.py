@@ -3,10 +3,10 @@
 from torch import nn
 
 from twintide.model.towers.layers import hidden_layers
-from twintide.towers import Dnn, Shape
+from twintide.towers import Layered, Shape
 
 
-def body(declared: Dnn, shape: Shape) -> nn.Module:
+def body(declared: Layered, shape: Shape) -> nn.Module:
     """[B, X] to [B, D]."""
     layers, width = hidden_layers(declared, shape.input_width)
     return nn.Sequential(*layers, nn.Linear(width, shape.output_width))

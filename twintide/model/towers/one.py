@@ -3,7 +3,10 @@
 Shapes: B rows, X inputs, F features, D width of the vector.
 """
 
+from collections.abc import Callable
+from functools import partial
 from importlib import import_module
+from types import ModuleType
 
 import torch
 from torch import Tensor, nn
@@ -14,9 +17,23 @@ from twintide.towers import Senet, Shape, Tower
 
 def tower(declared: Tower, shape: Shape) -> nn.Module:
     """[B, X] to [B, D], with its first weights drawn."""
-    body: nn.Module = import_module(f"twintide.model.towers.{declared.kind}").body(declared, shape)
+    body: nn.Module = _module(declared).body(declared, shape)
     plain = (declared.feature_weights, declared.output_activation, declared.residual)
     return body if plain == (None, "linear", None) else Staged(body, declared, shape)
+
+
+Auxiliary = Callable[..., Tensor]
+"""Takes `Seen` and `learns_dense`; returns what is learnt beside the loss."""
+
+
+def auxiliary_of(declared: Tower, shape: Shape) -> Auxiliary | None:
+    """The loss of its own that a kind has: `auxiliary` of its module; most have none."""
+    found: Auxiliary | None = getattr(_module(declared), "auxiliary", None)
+    return found and partial(found, declared, shape)
+
+
+def _module(declared: Tower) -> ModuleType:
+    return import_module(f"twintide.model.towers.{declared.kind}")
 
 
 class Staged(nn.Module):
