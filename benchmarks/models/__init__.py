@@ -1,0 +1,1 @@
+"""Every model that can be declared, and peers, on the same clicks of KuaiRand."""

@@ -1,0 +1,109 @@
+"""What a contestant is shown and asked: real slices, by day and hour, and the catalogue then.
+
+Nothing here depends on weights, so all contestants of one set of features share it.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date, datetime
+from itertools import groupby
+from pathlib import Path
+
+import pyarrow as pa
+
+from console.evaluate import Clicked
+from streaming.offline import write_shards
+from trainer.days import Calendar
+from trainer.epoch import Rows
+from trainer.slicing import Slicer
+from trainer.state import DerivedState
+from twintide.clock import HeldClock, from_unix_ms
+from twintide.config import Deployment
+from twintide.datafile import read_data
+from twintide.features.columns import from_columns
+from twintide.keys import Keys, keys_of
+from twintide.ragged import Encoded
+from twintide.slices import ITEM_ID, USER_KEY, Slice
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """Every item that was clicked before an instant. U of them."""
+
+    items: Keys
+    encoded: Encoded
+
+
+@dataclass(frozen=True)
+class Hour:
+    """The clicks of one hour, and what there was to find them in when it began."""
+
+    at: datetime
+    clicked: Clicked
+    catalogue: Catalogue | None
+    """None where the hour is learnt and not scored."""
+
+
+@dataclass(frozen=True)
+class Day:
+    """One training day."""
+
+    day: date
+    rows: Rows
+    hours: tuple[Hour, ...]
+    is_scored: bool
+
+
+def make_shards(deployment: Deployment, events: Path, *, days: int | None) -> int:
+    """Write the first `days` days of a file as shards; returns how many events those are."""
+    table = read_data(deployment, events)
+    calendar = Calendar.of(deployment.training)
+    at_ms = table[deployment.events.time].cast(pa.int64()).to_numpy()
+    if days is not None:
+        first = calendar.day_of(from_unix_ms(int(at_ms[0])))
+        end = calendar.start_of(date.fromordinal(first.toordinal() + days))
+        table = table.slice(0, int((at_ms < end.timestamp() * 1000).sum()))
+    write_shards(deployment, table)
+    return len(table)
+
+
+def days_of(deployment: Deployment, *, scored: int) -> list[Day]:
+    """The days of the shards, oldest first; the last `scored` ones are to be scored."""
+    chain = _sliced(deployment)
+    days = [list(group) for _, group in groupby(chain, key=lambda each: each.footer.day)]
+    state = DerivedState.empty(deployment)
+    found = []
+    for number, slices in enumerate(days):
+        is_scored = number >= len(days) - scored
+        tables = [each.read() for each in slices]
+        hours: list[Hour] = []
+        for each, table in zip(slices, tables, strict=True):
+            catalogue = _catalogue(state, deployment, each) if is_scored else None
+            hours += _hours(deployment, each, table, catalogue)
+            state = state.with_slice(table)
+        day = slices[0].footer.day
+        rows = Rows.of(pa.concat_tables(tables), deployment.model, name=f"day {day}")
+        found.append(Day(day, rows, tuple(hours), is_scored))
+    return found
+
+
+def _sliced(deployment: Deployment) -> list[Slice]:
+    clock = HeldClock(Calendar.of(deployment.training).end_of(date(2100, 1, 1)))
+    slicer = Slicer(deployment, DerivedState.empty(deployment), {}, clock=clock)
+    slicer.extend(clock.now())
+    return slicer.chain
+
+
+def _catalogue(state: DerivedState, deployment: Deployment, next_slice: Slice) -> Catalogue:
+    """As a version has it that goes live when the hour begins."""
+    table = state.catalogue_table(next_slice.footer.hour_at)
+    encoded = from_columns(table, deployment.model.candidate, "candidate")
+    return Catalogue(keys_of(table[ITEM_ID]), encoded)
+
+
+def _hours(
+    deployment: Deployment, each: Slice, table: pa.Table, catalogue: Catalogue | None
+) -> Iterator[Hour]:
+    if len(table):
+        rows = Rows.of(table, deployment.model, name=f"slice {each.name}")
+        yield Hour(each.footer.hour_at, Clicked(rows, table[USER_KEY].to_numpy()), catalogue)
