@@ -1,6 +1,6 @@
-"""Losses that towers have of their own, beside the loss of the clicks.
+"""Losses that towers have of their own, beside the loss of an objective's positives.
 
-Shapes: B clicks, U candidate columns, D width of a vector.
+Shapes: B rows of a batch, P of them positives, U candidate columns, D width of a vector.
 """
 
 import torch
@@ -17,15 +17,19 @@ def auxiliary_loss(
     model: TwoTower,
     batch: Batch,
     inputs: dict[Side, Tensor],
-    *,
+    positive_P: Tensor | None,
     query_BD: Tensor,
     candidate_UD: Tensor,
-) -> Tensor | None:
-    """What is added to the loss of a step; None where no tower has one."""
+) -> Tensor | float:
+    """What is added to the mean loss of these positives, None for all rows; 0 where no tower has
+    such a loss.
+    """
     if not model.towers.has_auxiliary:
-        return None
-    target_B = torch.from_numpy(batch.target).to(query_BD.device)
-    of_clicks_BD = F.embedding(target_B, candidate_UD.detach())
+        return 0.0
+    target_P = torch.from_numpy(batch.target).to(query_BD.device)
+    of_clicks_PD = query_BD.detach()
+    if positive_P is not None:
+        target_P, of_clicks_PD = target_P[positive_P], of_clicks_PD[positive_P]
     return model.towers.auxiliary(
         {
             "query": Seen(
@@ -33,16 +37,16 @@ def auxiliary_loss(
                 model.spec.inputs("query"),
                 batch.query,
                 query_BD,
-                row_B=None,
-                other_BD=of_clicks_BD,
+                row_P=positive_P,
+                other_PD=F.embedding(target_P, candidate_UD.detach()),
             ),
             "candidate": Seen(
                 inputs["candidate"],
                 model.spec.inputs("candidate"),
                 batch.candidate,
                 candidate_UD,
-                row_B=target_B,
-                other_BD=query_BD.detach(),
+                row_P=target_P,
+                other_PD=of_clicks_PD,
             ),
         }
     )

@@ -278,12 +278,12 @@ class Learner:
                 loss=self._losses[name],
                 sharpness=objective.loss.sharpness(),
             )
+            mean = mean + auxiliary_loss(
+                self.model, prepared.batch, inputs, rows, query_BD, candidate_UD
+            )
             share = len(part.choices.target) / len(prepared.batch.target)
             total = total + mean * (objective.weight * share)
-        beside = auxiliary_loss(
-            self.model, prepared.batch, inputs, query_BD=query_BD, candidate_UD=candidate_UD
-        )
-        return total if beside is None else total + beside
+        return total
 
     def _update_rows(self, prepared: Prepared, inputs: dict[Side, Tensor], rates: Rates) -> None:
         for table, incidence in prepared.incidences.items():

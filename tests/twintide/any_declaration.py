@@ -119,6 +119,7 @@ def _model(rng: random.Random, columns: dict[str, str]) -> dict[str, Any]:
         "embedding_width": rng.choice([4, 16]),
         "tower": _tower(rng),
         "query_tower": _tower(rng) if rng.random() < 0.2 else None,
+        "candidate_tower": {"kind": "dat", "augmented": "item"} if rng.random() < 0.1 else None,
         "similarity": rng.choice(["cosine", "dot"]),
         "temperature_learnt": rng.random() < 0.5,
         "output_width": rng.choice([8, 16]),

@@ -104,8 +104,8 @@ def seen_by(side: Any, inputs: torch.Tensor) -> Seen:
         {"augmented": Place(0, WIDTH)},
         {"category": one_id_each(CATEGORIES)},
         vectors,
-        row_B=rows,
-        other_BD=drawn(len(CLICKS), seed=2),
+        row_P=rows,
+        other_PD=drawn(len(CLICKS), seed=2),
     )
 
 
@@ -123,7 +123,7 @@ def test_by_the_hour_the_mimic_loss_goes_on_and_the_alignment_does_not(
 
     value = float(auxiliary(declared, shape, seen, learns_dense=learns_dense))
 
-    expected = 0.5 * float(mimic(seen.vectors_RD, seen.row_B, seen.other_BD))
+    expected = 0.5 * float(mimic(seen.vectors_RD, seen.row_P, seen.other_PD))
     if side == "candidate" and learns_dense:
         expected += 3.0 * plain_alignment(seen.vectors_RD.numpy())
     assert value == pytest.approx(expected, abs=1e-12)

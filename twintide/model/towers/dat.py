@@ -3,7 +3,7 @@
 The tower is layers over its features, the augmented vector among them. What makes it one are two
 losses beside the loss: the mimic loss, and the alignment of categories.
 
-Shapes: R rows of this side, B clicks, X inputs, D width of a vector, G categories.
+Shapes: R rows of this side, P positives, N items of a category, D width of a vector.
 """
 
 import numpy as np
@@ -33,7 +33,7 @@ def auxiliary(declared: Dat, shape: Shape, seen: Seen, *, learns_dense: bool) ->
     The alignment is the towers' affair: by the hour, where they are frozen, it would move items for
     what else is in their batch.
     """
-    total = declared.mimic_weight * mimic(seen.of(declared.augmented), seen.row_B, seen.other_BD)
+    total = declared.mimic_weight * mimic(seen.of(declared.augmented), seen.row_P, seen.other_PD)
     if shape.side == "query" or declared.category is None or not learns_dense:
         return total
     categories = seen.encoded[declared.category]
@@ -42,12 +42,12 @@ def auxiliary(declared: Dat, shape: Shape, seen: Seen, *, learns_dense: bool) ->
     return total + declared.alignment_weight * alignment(seen.vectors_RD, categories.keys)
 
 
-def mimic(augmented_RD: Tensor, row_B: Tensor | None, other_BD: Tensor) -> Tensor:
-    """Mean over the clicks, all of them positives, of the squared distance between the augmented
-    vector and what the other tower made of the click (section 3.3); only the former learns by it.
+def mimic(augmented_RD: Tensor, row_P: Tensor | None, other_PD: Tensor) -> Tensor:
+    """Mean over the positives, and nothing else, of the squared distance between the augmented
+    vector and what the other side made of the positive (section 3.3). Only the former learns by it.
     """
-    augmented_BD = augmented_RD if row_B is None else F.embedding(row_B, augmented_RD)
-    return (augmented_BD - other_BD.detach()).square().sum(dim=1).mean()
+    augmented_PD = augmented_RD if row_P is None else F.embedding(row_P, augmented_RD)
+    return (augmented_PD - other_PD.detach()).square().sum(dim=1).mean()
 
 
 def alignment(vectors_RD: Tensor, categories: Keys) -> Tensor:

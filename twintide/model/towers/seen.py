@@ -11,7 +11,9 @@ from twintide.towers import Place
 
 @dataclass(frozen=True)
 class Seen:
-    """One side's part of a step. R rows of this side, B clicks, X inputs, D width of a vector."""
+    """One side's part of a step, for one objective. R rows of this side, P positives, X inputs, D
+    width of a vector.
+    """
 
     inputs_RX: Tensor
     """With what gradient flows to them, rows of tables learn."""
@@ -24,11 +26,11 @@ class Seen:
 
     vectors_RD: Tensor
 
-    row_B: Tensor | None
-    """This side's row of each click; None where row b is that of click b."""
+    row_P: Tensor | None
+    """This side's row of each positive; None where every row is one."""
 
-    other_BD: Tensor
-    """The other side's vector of each click. Nothing learns by it."""
+    other_PD: Tensor
+    """The other side's vector of each positive. Nothing learns by it."""
 
     def of(self, feature_name: str) -> Tensor:
         """[R, width of the feature]: its inputs."""
