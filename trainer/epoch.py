@@ -21,8 +21,8 @@ from twintide.features.columns import from_columns
 from twintide.keys import Keys, mixed
 from twintide.listed import Listing
 from twintide.modelspec import ModelSpec
-from twintide.ragged import Encoded, take
-from twintide.slices import EVENT_TIME, ITEM_KEY, OFFSET, PARTITION, UNIT
+from twintide.ragged import Encoded, Ids, keys_from_lists, take
+from twintide.slices import EVENT_TIME, HARD, ITEM_KEY, OFFSET, PARTITION, UNIT
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
@@ -50,6 +50,9 @@ class Rows:
     labels: Mapping[str, Labels] = field(default_factory=dict)
     """By objective: what the rows are to it. To one that is not named, all are positives."""
 
+    hard: Ids | None = None
+    """[N]: keys of each one's hard negatives, where the model has such."""
+
     events: Keys = field(default_factory=lambda: np.zeros(0, np.uint64))
     """[N]: a hash of where each lies in the log, of which random draws are a function; or
     none, of rows that are out of no log.
@@ -68,6 +71,7 @@ class Rows:
             query=from_columns(rows, model.query, "query"),
             candidate=from_columns(rows, model.candidate, "candidate"),
             labels=labels.from_columns(rows, model),
+            hard=keys_from_lists(rows[HARD].combine_chunks()) if model.hard() else None,
             events=_places_of(rows),
         )
 
@@ -82,6 +86,7 @@ class Rows:
             candidate=take(self.candidate, rows),
             log_q=None if self.log_q is None else self.log_q[rows],
             labels={name: each.take(rows) for name, each in self.labels.items()},
+            hard=None if self.hard is None else self.hard.take(rows),
             events=self.events[rows] if len(self.events) else self.events,
         )
 
@@ -131,6 +136,9 @@ class Added:
 
     open: Bools | None = None
     """[U]: columns that all clicks may have as negatives; None for all."""
+
+    hard: Lists | None = None
+    """Each click's hard negatives."""
 
     log_q: Floats | None = None
     """[U - first]: log probability that the item of a column is in the batch as some click's, where

@@ -212,7 +212,9 @@ class Learner:
         rows = labels.rows()
         choices = Choices(batch.target, forbidden=batch.forbidden, weights=labels.weights)
         if batch.added is not None:
-            choices = replace(choices, open=batch.added.open)
+            choices = replace(choices, open=batch.added.open, hard=batch.added.hard)
+            if (hard := self.model.spec.hard()) is not None:
+                choices = replace(choices, hard_share=hard.share)
         if rows is not None:
             choices = choices.take(rows)
         if (count := self._objectives[objective].loss.negatives) is not None:

@@ -15,6 +15,9 @@ from trainer.rates import Rates, hourly_rates, nightly_rates
 from trainer.run import Begun, OnStep
 from twintide.config import Deployment
 from twintide.slices import Slice
+from twintide.telemetry import get_log
+
+log = get_log("trainer")
 
 OnRows = Callable[[int, float], None]
 """Called after each step with clicks learnt and loss."""
@@ -119,6 +122,8 @@ def _steps(
     union: Union | None,
     on_step: OnRows,
 ) -> list[float]:
+    if union is not None and union.hard is not None and union.hard.left_out:
+        log.info("hard_negatives_left_out", rows=rows.name, left_out=union.hard.left_out)
     learner.grow(rows.query, "query", rates)
     learner.grow(rows.candidate, "candidate", rates)
     losses: list[float] = []

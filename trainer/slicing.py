@@ -32,10 +32,12 @@ from twintide.features import Feature
 from twintide.features.columns import encode, to_columns
 from twintide.files import exclusive_lock, sweep_temporaries
 from twintide.keys import keys_of
+from twintide.ragged import keys_to_lists
 from twintide.records import Position
 from twintide.shards import Ledger
 from twintide.slices import (
     EVENT_TIME,
+    HARD,
     IS_CLICK,
     ITEM_ID,
     ITEM_KEY,
@@ -207,6 +209,8 @@ class Slicer:
             IS_CLICK: pa.array(clicked),
         }
         columns |= labels.to_columns(labels.labels_of(events, clicked, model))
+        if hard := model.hard():
+            columns[HARD] = keys_to_lists(hard.of(events, told.items))
         statistics = model.item_statistics()
         if model.histories():
             before = self.state.histories_before(told, clicked)

@@ -14,6 +14,7 @@ from twintide.conditions import AMOUNTS, fits, no_column, not_of_exposures
 from twintide.events import EventSchema
 from twintide.losses import Softmax
 from twintide.modelspec import ModelSpec
+from twintide.negatives import NEVER_NEGATIVE, names_what_was_shown
 from twintide.objectives import Objective
 from twintide.problems import Problem
 
@@ -110,7 +111,7 @@ def losses(model: ModelSpec) -> Problems:
 def negatives(model: ModelSpec, training: "TrainingConfig") -> Problems:
     """A batch has to have as many other items as a click is to have negatives."""
     smallest = min(training.nightly.batch_rows, training.hourly.batch_rows)
-    available = sum(source.columns(smallest) for source in model.negatives)
+    available = sum(source.most(smallest) for source in model.negatives)
     line = "nightly" if smallest == training.nightly.batch_rows else "hourly"
     brought = f" and {source_names(model)} have" if model.has_sources() else " has"
     for where, objective in _objectives(model):
@@ -172,3 +173,30 @@ def _objectives(model: ModelSpec) -> Iterator[tuple[str, Objective]]:
         yield from ((f"model.objectives.{name}", one) for name, one in model.objectives.items())
     else:
         yield from (("model", one) for one in model.every_objective().values())
+
+
+def hard(events: EventSchema, model: ModelSpec) -> Problems:
+    """Columns of hard negatives list items, and none that were shown."""
+    if (declared := model.hard()) is None:
+        return
+    key = f"model.negatives.{model.negatives.index(declared)}.from_columns"
+    wanted = f"list<{events.columns.get(events.item, 'string')}>"
+    for column in declared.from_columns:
+        kind, reads = events.columns.get(column), (f"events.columns.{column}", "events.item")
+        if kind is None:
+            yield no_column(key, column, events)
+        elif names_what_was_shown(column):
+            yield Problem(
+                key,
+                f"column {column!r} names what was shown: {NEVER_NEGATIVE}",
+                hint="name the columns that list what pre-ranking or ranking dropped",
+                reads=reads,
+            )
+        elif kind != wanted:
+            item = "; an event's own item was shown" if column == events.item else ""
+            yield Problem(
+                key,
+                f"column {column!r} is {kind}, and a list of items is {wanted}{item}",
+                hint="name the columns that list what pre-ranking or ranking dropped",
+                reads=reads,
+            )

@@ -396,6 +396,7 @@ _RULES: tuple[tuple[tuple[str, ...], Callable[..., Problems]], ...] = (
     (("events", "model"), _feature_keys),
     (("events", "model"), _tables),
     (("events", "model"), aims.amounts),
+    (("events", "model"), aims.hard),
     (("model",), _vectors),
     (("events", "items"), _items),
     (("events", "data_file"), _file_columns),

@@ -12,7 +12,7 @@ from twintide.features import Feature
 from twintide.features.item_statistics import ItemStatistics
 from twintide.features.kind import SIDES, Kind, LookedUp, Name, Sequence, Side
 from twintide.losses import AnyLoss, Softmax
-from twintide.negatives import IN_BATCH, InBatch, Negatives, Pool, Popularity, Source
+from twintide.negatives import IN_BATCH, Hard, InBatch, Negatives, Pool, Popularity, Source
 from twintide.objectives import CLICK, MOST_OBJECTIVES, Objective
 from twintide.places import Place as FilePlace
 from twintide.ragged import Encoded, Ids
@@ -180,6 +180,10 @@ class ModelSpec(BaseModel):
         """Whether items of a batch's other clicks are negatives."""
         return bool(self.sources(InBatch))
 
+    def hard(self) -> Hard | None:
+        """The hard negatives, where they are declared."""
+        return next(iter(self.sources(Hard)), None)
+
     def has_sources(self) -> bool:
         """Whether anything else brings negatives."""
         return self.negatives != IN_BATCH
@@ -203,8 +207,10 @@ class ModelSpec(BaseModel):
         return self.model_dump(mode="json", exclude=unsaid) | self.features_identity()
 
     def features_identity(self) -> dict[str, Any]:
-        """All that the features' rows depend on, by side, as JSON has it."""
-        return {side: [one.identity() for one in self.features(side)] for side in SIDES}
+        """All that the features' rows and the hard negatives depend on, as JSON has it."""
+        hard = self.hard()
+        listed = {} if hard is None else {"hard": hard.identity()}
+        return {side: [one.identity() for one in self.features(side)] for side in SIDES} | listed
 
     def all_features(self) -> Iterator[tuple[Side, Feature]]:
         """Every feature, with the side whose tower sees it."""

@@ -11,9 +11,13 @@ from abc import ABC
 from collections.abc import Iterator
 from typing import Annotated, Any, ClassVar, Literal
 
+import numpy as np
+import pyarrow as pa
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from twintide.keys import Keys
 from twintide.problems import Problem
+from twintide.ragged import Ids, cut_to, lists_of_ids
 
 Count = Annotated[int, Field(ge=1, le=65_535)]
 
@@ -40,7 +44,7 @@ class Source(BaseModel, ABC):
 
     kind: str
 
-    def columns(self, batch_rows: int) -> int:
+    def most(self, batch_rows: int) -> int:
         """How many negatives it has for a click of a batch of so many clicks, at most."""
         del batch_rows
         return 0
@@ -57,7 +61,7 @@ class InBatch(Source):
 
     kind: Literal["in_batch"] = "in_batch"
 
-    def columns(self, batch_rows: int) -> int:
+    def most(self, batch_rows: int) -> int:
         return batch_rows - 1
 
 
@@ -69,7 +73,7 @@ class Drawn(Source, ABC):
     count: Count
     """How many are drawn for a batch. All its clicks share them; what comes twice is one column."""
 
-    def columns(self, batch_rows: int) -> int:
+    def most(self, batch_rows: int) -> int:
         del batch_rows
         return self.count
 
@@ -108,6 +112,49 @@ class Pool(Drawn):
             )
 
 
+class Hard(Source):
+    """Items that were retrieved for the click's user and dropped before he saw them: by pre-ranking
+    (hard), or by ranking, at the end of its list (harder). They are negatives of their own click
+    alone, without a correction, since no chance brought them.
+    """
+
+    is_enough: ClassVar[bool] = False
+
+    kind: Literal["hard"]
+
+    # Not strict: behind a validator pydantic takes JSON's list for one of Python.
+    from_columns: Annotated[tuple[str, ...], Field(min_length=1, strict=False)]
+    """Columns of the event that list the ids of such items, `list<string>` or `list<int64>` as the
+    item's column is; a click's negatives are those of the first column, then of the next.
+    """
+
+    at_most: Annotated[int, Field(ge=1, le=1000)] = 10
+    """Hard negatives of one click: the first ones. One that no click has named yet is left out."""
+
+    share: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    """What hard negatives are of the loss of a click that has some; the others are the rest. At 0.5
+    it is half easy, half hard.
+    """
+
+    def identity(self) -> dict[str, Any]:
+        """All that its lists in slices depend on, as JSON has it."""
+        return self.model_dump(mode="json", include={"from_columns", "at_most"})
+
+    def of(self, events: pa.Table, items: Keys) -> Ids:
+        """[N]: each event's hard negatives, as keys; `items` are the events' own."""
+        lists = [lists_of_ids(events[name]) for name in self.from_columns]
+        keys = np.concatenate([each.keys for each in lists])
+        rows = np.concatenate([each.row_of_key() for each in lists])
+        order = np.argsort(rows, kind="stable")
+        keys, rows = keys[order], rows[order]
+        by_key = np.lexsort((keys, rows))
+        again = (np.diff(keys[by_key]) == 0) & (np.diff(rows[by_key]) == 0)
+        chosen = keys != items[rows]
+        chosen[by_key[1:][again]] = False
+        found = Ids(keys, np.searchsorted(rows, np.arange(len(items) + 1)))
+        return cut_to(found.only(chosen), self.at_most)
+
+
 def _a_source(value: Any) -> Any:
     """Whoever writes such a word means what must not be said."""
     kind = value.get("kind") if isinstance(value, dict) else value
@@ -116,7 +163,7 @@ def _a_source(value: Any) -> Any:
     return value
 
 
-AnySource = Annotated[InBatch | Uniform | Popularity | Pool, Field(discriminator="kind")]
+AnySource = Annotated[InBatch | Uniform | Popularity | Pool | Hard, Field(discriminator="kind")]
 """Whatever may stand in the list of `model.negatives`."""
 
 Negatives = Annotated[

@@ -133,6 +133,17 @@ def lists_of_ids(lists: pa.ChunkedArray) -> Ids:
     return without_missing(Ids(keys_of(array.flatten()), offsets_of(array)))
 
 
+def keys_to_lists(ids: Ids) -> pa.Array:
+    """Keys as a column of lists of uint64."""
+    return pa.LargeListArray.from_arrays(pa.array(ids.offsets), pa.array(ids.keys))
+
+
+def keys_from_lists(column: pa.Array) -> Ids:
+    """What `keys_to_lists` gave."""
+    offsets = column.offsets.to_numpy().astype(np.int64)
+    return Ids(column.values.to_numpy()[offsets[0] : offsets[-1]], offsets - offsets[0])
+
+
 def offsets_of(lists: pa.Array) -> npt.NDArray[np.int64]:
     """[B + 1]: where each list begins among the values of all; a null list is an empty one."""
     lengths = pc.fill_null(pc.list_value_length(lists), 0).to_numpy(zero_copy_only=False)

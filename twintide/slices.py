@@ -39,6 +39,9 @@ USER_KEY = "user"
 ITEM_KEY = "item"
 PARTITION = "kafka_partition"
 OFFSET = "kafka_offset"
+HARD = "hard_negatives"
+"""Keys of the items that are negatives of this row for certain, where the model says so."""
+
 UNIT = "unit_at"
 """When the unit of the event begins: the minute of its shard."""
 
@@ -171,6 +174,8 @@ def columns_read(events: EventSchema, model: ModelSpec) -> list[str]:
     for objective in model.every_objective().values():
         scenario = model.scenario_of(objective)
         read |= objective.columns_read() | ({scenario.column} if scenario else set())
+    if hard := model.hard():
+        read |= set(hard.from_columns)
     return [name for name in sorted(events.columns) if name in read]
 
 

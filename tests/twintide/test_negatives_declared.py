@@ -47,6 +47,42 @@ def test_a_wrong_source_is_refused_by_key_and_reason(sources: list[Any], told: s
         declared(*sources)
 
 
+def hard(*columns: str, **keys: Any) -> list[Any]:
+    return [IN_BATCH, {"kind": "hard", "from_columns": list(columns), **keys}]
+
+
+WRONG_HARD: dict[str, tuple[list[Any], str]] = {
+    "no columns": (hard(), r"model\.negatives\.1\.from_columns: must hold at least 1"),
+    "a column that is not there": (hard("dropd"), "events have no column 'dropd'"),
+    "one item": (hard("item_id"), "'item_id' is int64, and a list of items is list<int64>; an ev"),
+    "ids of another type": (
+        hard("names"),
+        "'names' is list<string>, and a list of items is list<i",
+    ),
+    "what was shown": (
+        hard("dropped", "shown_items"),
+        "names what was shown: an item that was sho",
+    ),
+    "what was not clicked": (hard("not_clicked"), "shown and not clicked is never a negative"),
+    "alone": (hard("dropped")[1:], "hard alone would leave items that are never a negative"),
+    "nothing easy": (hard("dropped", share=1.0), "share: must be less than 1; it is 1.0"),
+    "none of a click": (hard("dropped", at_most=0), "at_most: must be at least 1; it is 0"),
+    "a number of a share": (hard("dropped", share="half"), "share: must be a number"),
+}
+
+
+@pytest.mark.parametrize(("sources", "told"), WRONG_HARD.values(), ids=WRONG_HARD)
+def test_wrong_hard_negatives_are_refused_by_key_and_reason(sources: list[Any], told: str) -> None:
+    """What was shown is named as such wherever its column's name tells."""
+    columns = {"dropped": "list<int64>", "names": "list<string>", "shown_items": "list<int64>"}
+    columns |= {"not_clicked": "list<int64>"}
+    quickstart = config.fill_in(config.load(QUICKSTART), {"events": {"columns": columns}})
+
+    assert config.fill_in(quickstart, {"model": {"negatives": hard("dropped")}}).model.hard()
+    with pytest.raises((Refused, Misconfigured), match=told):
+        config.fill_in(quickstart, {"model": {"negatives": sources}})
+
+
 def test_a_loss_may_have_as_many_negatives_as_the_sources_bring() -> None:
     """More than a batch of clicks has, where others are drawn; and not more than all of them."""
     drawn = {"kind": "uniform", "count": 600}

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from trainer.epoch import Rows
+from trainer.negatives.hard import HardItems
 from trainer.negatives.pool import PoolDraws
 from trainer.negatives.popularity import PopularityDraws
 from trainer.negatives.source import Draws
@@ -63,4 +64,5 @@ def union_of(model: ModelSpec, run: Run, *, seed: int) -> Union:
         drawn={each.kind: _MADE[type(each)](each, run) for each in model.sources(Drawn)},
         in_batch=model.has_in_batch(),
         seed=seed,
+        hard=HardItems.known(run.rows, run.stock) if model.hard() else None,
     )

@@ -19,7 +19,7 @@ from twintide.features.item_statistics import ItemStatistics
 from twintide.keys import Keys
 from twintide.listed import Listing
 from twintide.ragged import Encoded, Numbers, take
-from twintide.slices import ITEM_KEY, UNIT
+from twintide.slices import IS_CLICK, ITEM_KEY, UNIT
 
 Ints = npt.NDArray[np.int64]
 
@@ -85,8 +85,9 @@ class Stock:
         catalogue, spec = after.catalogue, after.model.item_statistics()
         counter = None
         if spec:
-            items = catalogue.rows_of(rows[ITEM_KEY].to_numpy())
-            units = rows[UNIT].cast(pa.int64()).to_numpy()
+            clicks = rows.filter(rows[IS_CLICK])
+            items = catalogue.rows_of(clicks[ITEM_KEY].to_numpy())
+            units = clicks[UNIT].cast(pa.int64()).to_numpy()
             counter = before.item_clicks.with_clicks(items, units, spec).counter()
         order = np.argsort(catalogue.keys)
         return cls(

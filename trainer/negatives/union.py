@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trainer.epoch import Added, Batch, Floats, Rows
+from trainer.negatives.hard import HardItems
 from trainer.negatives.source import Doubles, Draws
 from trainer.negatives.stock import Ints, Moment, Stock
 from twintide.keys import Keys
@@ -37,20 +38,24 @@ class Union:
     click's, where it was estimated beforehand.
     """
 
+    hard: HardItems | None = None
+
     def brought(self, rows: Rows, step: int, numbers: Ints) -> Keys:
         """The items of the columns that join the clicks' own at a step."""
         own = self.stock.rows_of(np.unique(rows.item_keys[numbers]))
         drawn = self._drawn(rows, numbers, self.stock.moment(rows, numbers, step))
-        return self.stock.catalogue.keys[np.setdiff1d(drawn, own)]
+        return self.stock.catalogue.keys[np.setdiff1d(self._joining(drawn, numbers), own)]
 
     def batch(self, rows: Rows, step: int, numbers: Ints) -> Batch:
         """These clicks as one step, with the columns that join their own."""
         batch, moment = rows.batch(numbers), self.stock.moment(rows, numbers, step)
         own = self.stock.rows_of(batch.item_keys)
-        brought = self._drawn(rows, numbers, moment)
-        others = np.setdiff1d(brought, own)
+        drawn = self._drawn(rows, numbers, moment)
+        others = np.setdiff1d(self._joining(drawn, numbers), own)
         columns = np.concatenate((own, others))
-        is_open = None if self.in_batch else np.isin(columns, brought)
+        is_open = np.isin(columns, drawn)
+        if self.in_batch:
+            is_open[: len(own)] = True
         return replace(
             batch,
             candidate=joined(batch.candidate, self.stock.features(others, moment)),
@@ -59,10 +64,15 @@ class Union:
                 first=len(own),
                 log_missed=self._log_missed(columns, moment),
                 in_batch=self.in_batch,
-                open=is_open,
+                open=None if is_open.all() else is_open,
+                hard=None if self.hard is None else self.hard.among(columns, numbers),
                 log_q=self.log_q.get(step),
             ),
         )
+
+    def _joining(self, drawn: Ints, numbers: Ints) -> Ints:
+        """Items that are to have a column, drawn or somebody's hard negatives."""
+        return drawn if self.hard is None else np.union1d(drawn, self.hard.of(numbers))
 
     def _drawn(self, rows: Rows, numbers: Ints, moment: Moment) -> Ints:
         """Distinct items, as rows of the catalogue."""

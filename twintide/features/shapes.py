@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from twintide.features.kind import Kind, LookedUp, WidthOf
 from twintide.keys import Keys
-from twintide.ragged import Ids, Numbers, one_id_each
+from twintide.ragged import Ids, Numbers, keys_from_lists, keys_to_lists, one_id_each
 
 
 class OneId(LookedUp):
@@ -34,12 +34,10 @@ class ManyIds(LookedUp):
         return Ids(np.zeros(0, np.uint64), np.zeros(1, np.int64))
 
     def to_arrow(self, rows: Ids | Numbers) -> pa.Array:
-        ids = _ids(rows)
-        return pa.LargeListArray.from_arrays(pa.array(ids.offsets), pa.array(ids.keys))
+        return keys_to_lists(_ids(rows))
 
     def from_arrow(self, column: pa.Array) -> Ids:
-        offsets = column.offsets.to_numpy().astype(np.int64)
-        return Ids(column.values.to_numpy()[offsets[0] : offsets[-1]], offsets - offsets[0])
+        return keys_from_lists(column)
 
 
 class WeightedIds(LookedUp):
