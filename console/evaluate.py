@@ -16,6 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from console.diversity import ItemSpace
+from console.items import read_items
 from console.lists import POPULAR_MS, ClickCounts, co_visited
 from console.metrics import DEPTH, Groups, Scoreboard
 from console.policies import Policy
@@ -369,6 +370,10 @@ def _runner(
             "publishing": {"keep_versions": 3},
         },
     )
+    # What is not to be had today was then: a source tells of the past what items are, no more.
+    items = deployment.items.model_copy(update={"complete": False, "available_column": None})
+    deployment = deployment.model_copy(update={"items": items})
+    read_items(deployment, HeldClock(span.first_at))
     return ModelRunner(policy, deployment, span, history)
 
 

@@ -83,7 +83,8 @@ def evaluate(
     """Replay a data set through the real pipeline with several update policies, and report.
 
     Each click is scored by what was live at its moment, which has never learnt it, against the full
-    catalogue. Without --policy, all but `never` and the cadences run side by side.
+    catalogue. A source of items tells what each is, and takes none away. Without --policy, all but
+    `never` and the cadences run side by side.
     """
     deployment = deployment_of(config)
     from console.policies import DEFAULT_NAMES, parse_policy

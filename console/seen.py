@@ -76,6 +76,7 @@ class ItemsRow:
     read_at: datetime | None
     listed: int
     unavailable: int
+    unread: int
     trouble: str | None
     """Why what it says now is not used."""
 
@@ -344,6 +345,7 @@ def _items(deployment: "Deployment") -> dict[str, Any]:
         read_at=newest.read_at if newest else None,
         listed=newest.listed if newest else 0,
         unavailable=newest.unavailable if newest else 0,
+        unread=newest.unread if newest else 0,
         trouble=f"{why.what} ({why.hint})" if why else None,
         since=why.since if why else None,
     )

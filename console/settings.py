@@ -99,6 +99,8 @@ def _items(config: Path) -> list[str]:
     from twintide.itemsource import attributes_of
 
     own = deployment_of(config)
+    if own.items.topic:
+        return [f"the topic {own.items.topic} is read by the first `twintide train` or `publish`"]
     if not own.items.is_declared:
         return []
     told = filled(own.items, own.events, own.model)

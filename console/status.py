@@ -128,6 +128,7 @@ def _items(items: "ItemsRow") -> str:
     return (
         f"{items.listed:,} listed, {items.unavailable:,} of them not available, "
         f"as of {instant(items.read_at)} ({items.listing})"
+        + (f"; {items.unread:,} messages could not be read" if items.unread else "")
     )
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from console.items import read_items
 from console.options import (
     DEFAULT_CONFIG,
     AsJson,
@@ -48,6 +49,7 @@ def hourly(
     from trainer.hourly import hourly as run
 
     clock = clock_at(now)
+    read_items(deployment, clock)
     with progress("hourly pass") as update, Curves(deployment) as curves:
         curves.begin("hourly", clock.now())
         outcome = run(deployment, clock=clock, on_step=curves.drawn(showing(update)))
@@ -73,10 +75,12 @@ def nightly(
     from trainer.curves import Curves
     from trainer.nightly import nightly as run
 
+    clock = clock_at(now)
+    read_items(deployment, clock)
     with progress("nightly retrain") as update, Curves(deployment) as curves:
         outcomes = run(
             deployment,
-            clock=clock_at(now),
+            clock=clock,
             day=date.date() if date else None,
             on_step=curves.drawn(showing(update)),
             on_day=lambda day: curves.begin("nightly", day),
@@ -95,7 +99,12 @@ def schedule(*, config: ConfigFile = DEFAULT_CONFIG) -> None:
     from trainer.schedule import run
 
     clock = SystemClock()
-    run(deployment, clock=clock, publish=lambda: publish_and_tidy(deployment, clock=clock))
+    run(
+        deployment,
+        clock=clock,
+        publish=lambda: publish_and_tidy(deployment, clock=clock),
+        read_items=lambda: read_items(deployment, clock),
+    )
 
 
 @app.command(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from console.items import read_items
 from console.options import (
     DEFAULT_CONFIG,
     AsJson,
@@ -52,8 +53,10 @@ def publish(
     from publisher.publish import publish as run
     from twintide.versions import read_state
 
+    clock = clock_at(now)
+    read_items(deployment, clock)
     with waiting("building a version"):
-        done = run(deployment, checkpoint=checkpoint, clock=clock_at(now), judge=gate)
+        done = run(deployment, checkpoint=checkpoint, clock=clock, judge=gate)
     after = (
         f"next: `twintide recommend -c {config} --user-id ID`"
         if done.promoted

@@ -30,13 +30,13 @@ class Topic:
     settings: Mapping[str, str]
 
 
-def look_at(kafka: KafkaConfig) -> Topic:
-    """The deployment's topic. Raises Refused where there is none, Retryable without a broker."""
+def look_at(kafka: KafkaConfig, *, hint: str = "`twintide replay` makes it") -> Topic:
+    """The topic that is named. Raises Refused where there is none, Retryable without a broker."""
     name = kafka.topic
     resource = ConfigResource(ConfigResourceType.TOPIC, name)
     with admin(kafka) as client:
         if name not in client.list_topics():
-            raise Refused(f"Kafka has no topic {name}", hint="`twintide replay` makes it")
+            raise Refused(f"Kafka has no topic {name}", hint=hint)
         about = client.describe_topics([name])[0]
         partitions = [TopicPartition(name, each["partition_index"]) for each in about["partitions"]]
         ends = client.list_partition_offsets(dict.fromkeys(partitions, OffsetSpec.LATEST))

@@ -52,6 +52,8 @@ class Rings:
     clock: Clock
     publish: Publish | None
     stop: threading.Event = field(default_factory=threading.Event)
+    read_items: Callable[[], object] = lambda: None
+    """Read a source of items that is a topic; given by whoever starts the scheduler."""
 
     _hourly_turn: threading.Lock = field(default_factory=threading.Lock)
     _published_items: str | None = None
@@ -68,6 +70,7 @@ class Rings:
             due = nightly_due(self.deployment, clock=self.clock)
             if due.day is None:
                 return
+            self.read_items()
             outcomes = nightly(self.deployment, clock=self.clock)
             log.info("nightly_ended", up_to=str(due.day), runs=[each.why for each in outcomes])
             if any(each.checkpoint for each in outcomes):
@@ -76,6 +79,7 @@ class Rings:
     def items(self) -> None:
         """Publish where the source of items says something new, though nothing was learnt."""
         with self._tried_again_later("items"):
+            self.read_items()
             listing = declared_listing(self.deployment, self.clock)
             is_new = listing is not None and listing.ref.name != self._published_items
             if is_new and checkpoint_names(self.deployment.checkpoints_dir):
@@ -84,6 +88,7 @@ class Rings:
 
     def _hourly_and_publish(self) -> None:
         with self._hourly_turn:  # the hand-over and a ring of the hour take turns
+            self.read_items()
             outcome = hourly(self.deployment, clock=self.clock)
             log.info("hourly_ended", why=outcome.why)
             self._publish()  # also where nothing was learnt: an earlier one may have failed
@@ -127,9 +132,10 @@ def run(
     clock: Clock,
     publish: Publish | None,
     stop: threading.Event | None = None,
+    read_items: Callable[[], object] = lambda: None,
 ) -> None:
     """Ring until SIGTERM, Ctrl-C or `stop`; ends after the runs at work."""
-    rings = Rings(deployment, clock, publish, stop or threading.Event())
+    rings = Rings(deployment, clock, publish, stop or threading.Event(), read_items)
     scheduler = scheduler_of(rings, every_minutes=deployment.training.hourly.every_minutes)
     with _set_by_signals(rings.stop):
         scheduler.start()

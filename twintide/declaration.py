@@ -295,9 +295,18 @@ def _items(events: EventSchema, items: ItemsConfig) -> Problems:
                 yield Problem(
                     f"items.{name}",
                     "is given, but there is no source of items",
-                    hint="`file:` names it; without one the catalogue is what was ever clicked",
+                    hint="`file:` or `topic:` names it; without one only clicks tell of items",
                 )
         return
+    if items.topic is not None:
+        for key in ("file", "id_column"):
+            if getattr(items, key) is not None:
+                yield Problem(
+                    f"items.{key}",
+                    "is given beside `topic`, whose messages have the item's id as their key",
+                    hint=f"leave `{key}` or `topic` out",
+                    reads=("items.topic",),
+                )
     named = {"id_column": items.ids_in(events)}
     for key in ("available_column", "listed_at_column"):
         column = getattr(items, key)

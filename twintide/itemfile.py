@@ -36,6 +36,20 @@ ATTRIBUTE = "attribute."
 
 
 @dataclass(frozen=True)
+class Aside:
+    """What a source that is told of changes says beside its items."""
+
+    delisted: pa.Array
+    """Ids of items that it says are none any more."""
+
+    unread: pa.Array
+    """Ids of items whose newest word cannot be read: what was said before stays."""
+
+    count: int
+    """Messages that cannot be read, whether their id is known or not."""
+
+
+@dataclass(frozen=True)
 class ItemRows:
     """What a source says at one moment."""
 
@@ -46,6 +60,9 @@ class ItemRows:
 
     sha256: str
     """Of all that it was made from, and of how that is read."""
+
+    aside: Aside | None = None
+    """Of a source in which an item stays until it is delisted; None of a file."""
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from twintide.events import EventSchema
 from twintide.modelspec import ModelSpec
 from twintide.places import Place
+from twintide.topicname import TopicName
 
 
 class ItemsConfig(BaseModel):
@@ -20,6 +21,12 @@ class ItemsConfig(BaseModel):
     """A Parquet file, or a folder of them, with one row for each item; rename another one over it
     at any time. Its columns are called and typed as the event columns that candidate features read;
     what it says of an item counts more than what clicks say.
+    """
+
+    topic: TopicName | None = None
+    """In place of a file: a compacted Kafka topic. A message's key is the item's id, its value a
+    JSON object with the fields that a file would have as columns; a message without a value delists
+    the item.
     """
 
     id_column: Annotated[str, Field(min_length=1)] | None = None
@@ -46,7 +53,7 @@ class ItemsConfig(BaseModel):
     @property
     def is_declared(self) -> bool:
         """Whether there is a source at all."""
-        return self.file is not None
+        return self.file is not None or self.topic is not None
 
     def ids_in(self, events: EventSchema) -> str:
         """Its column of item ids."""

@@ -63,6 +63,9 @@ class ListingRef(Record):
     remembered: int
     """Items that have left the source."""
 
+    unread: int = 0
+    """Messages of a topic that could not be read: of their items stays what was said before."""
+
     files: Files
 
 

@@ -7,7 +7,7 @@ What an item is called is remembered for a month after it has left the source, s
 learnt after that.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 
 from twintide.arrays import MANIFEST, parse_table, read_verified, write_table
 from twintide.clock import Clock
-from twintide.errors import Corrupt, TwintideError
+from twintide.errors import Corrupt, Refused, TwintideError
 from twintide.events import ARROW_TYPES, ColumnType, EventSchema
 from twintide.files import (
     exclusive_lock,
@@ -29,7 +29,7 @@ from twintide.files import (
     sweep_temporaries,
     write_and_fsync,
 )
-from twintide.itemfile import ATTRIBUTE, AVAILABLE, ITEM_ID, LISTED_AT, ItemRows, read
+from twintide.itemfile import ATTRIBUTE, AVAILABLE, ITEM_ID, LISTED_AT, Aside, ItemRows, read
 from twintide.itemsource import ItemsConfig
 from twintide.keys import keys_of
 from twintide.listed import IS_LISTED, LEFT_AT, LISTING_NAME, Listing, ListingRef
@@ -69,29 +69,44 @@ def refreshed(
     """
     if not items.is_declared:
         return None
-    try:
-        rows = read(items, events, model)
-    except TwintideError as error:
+    if items.file is None:
         last = newest(root, events)
         if last is None:
-            raise
-        _note(root, error, last.ref.name, clock=clock)
+            raise Refused(
+                f"the topic of items, {items.topic}, was not read yet",
+                hint="the commands that train and publish read it, and no other stage does",
+            )
         return last
-    found = keep(root, rows, events, complete=items.complete, clock=clock)
-    remove_file(root / _TROUBLE)
-    return found
+    return taken(root, lambda _: read(items, events, model), items, events, clock=clock)
 
 
-def keep(
-    root: Path, rows: ItemRows, events: EventSchema, *, complete: bool, clock: Clock
+def taken(
+    root: Path,
+    read: Callable[[Listing | None], ItemRows | None],
+    items: ItemsConfig,
+    events: EventSchema,
+    *,
+    clock: Clock,
 ) -> Listing:
-    """The listing of what a source says: the newest one, where that is the same, or a new one."""
+    """What `read` finds, or the newest listing where it fails. It is given that listing, and may
+    say None: the same as then.
+
+    Raises what it raises where there is none.
+    """
     make_folder(root)
     with exclusive_lock(root / ".lock", who="reading items", wait_seconds=600.0):
         sweep_temporaries(root, older_than_seconds=0)
         before = newest(root, events)
-        if before is None or before.ref.source_sha256 != rows.sha256:
-            _write(root, rows, before, complete=complete, now=clock.now())
+        try:
+            rows = read(before)
+        except TwintideError as error:
+            if before is None:
+                raise
+            _note(root, error, before.ref.name, clock=clock)
+            return before
+        remove_file(root / _TROUBLE)
+        if rows and (before is None or before.ref.source_sha256 != rows.sha256):
+            _write(root, rows, before, complete=items.complete, now=clock.now())
             before = newest(root, events)
     if before is None:
         raise Corrupt(f"the listing that was just made in {root} is damaged")
@@ -164,7 +179,7 @@ def _write(
 ) -> None:
     number = max((int(name[-6:]) for name in listing_names(root)), default=0) + 1
     name = f"listing-{number:06d}"
-    table = _with_remembered(_listed(rows.table), before, now=now)
+    table = _with_remembered(_listed(rows.table), before, rows.aside, now=now)
     listed = table[IS_LISTED]
     with publish_folder_once(root / name) as folder:
         ref = ListingRef(
@@ -173,9 +188,10 @@ def _write(
             read_at=now,
             complete=complete,
             attributes=dict(_attributes_in(rows.table)),
-            listed=len(rows.table),
+            listed=_count(listed),
             unavailable=_count(pc.and_(listed, pc.invert(table[AVAILABLE]))),
             remembered=_count(pc.invert(listed)),
+            unread=rows.aside.count if rows.aside else 0,
             files=write_table(folder, ITEMS, table),
         )
         write_and_fsync(folder / MANIFEST, ref.to_json())
@@ -185,6 +201,7 @@ def _write(
         listed=ref.listed,
         unavailable=ref.unavailable,
         remembered=ref.remembered,
+        unread=ref.unread,
     )
 
 
@@ -218,26 +235,53 @@ def _listed(given: pa.Table) -> pa.Table:
     )
 
 
-def _with_remembered(listed: pa.Table, before: Listing | None, *, now: datetime) -> pa.Table:
-    """With what the listing before knew of items that are not listed any more."""
-    if before is None:
-        return listed
-    at = pa.scalar(now, _INSTANTS)
-    is_gone = ~np.isin(keys_of(before.table[ITEM_ID]), keys_of(listed[ITEM_ID]))
-    gone = before.table.filter(pa.array(is_gone))
-    left_at = pc.fill_null(gone[LEFT_AT], at)
-    is_recent = pc.greater(left_at, pa.scalar(now - REMEMBERED, _INSTANTS))
+def _with_remembered(
+    listed: pa.Table, before: Listing | None, aside: Aside | None, *, now: datetime
+) -> pa.Table:
+    """With what is known of items that are not listed any more, or cannot be read."""
+    parts, is_told = [listed], keys_of(listed[ITEM_ID])
+    if before is not None:
+        others = before.table.filter(pa.array(~np.isin(before.keys, is_told)))
+        parts += _before(_as_now(others, listed.schema), aside, now=now)
+        is_told = np.concatenate((is_told, before.keys))
+    if aside is not None:
+        ids = aside.delisted.filter(pa.array(~np.isin(keys_of(aside.delisted), is_told)))
+        never_known = _as_now(pa.table({ITEM_ID: ids}), listed.schema)
+        parts.append(_gone(never_known, now=now, is_delisted=True))
+    return pa.concat_tables(parts).combine_chunks()
+
+
+def _before(others: pa.Table, aside: Aside | None, *, now: datetime) -> Iterator[pa.Table]:
+    """Items that are not told now: those that cannot be read, as they were; the others as gone."""
+    if aside is not None:
+        is_unread = pa.array(np.isin(keys_of(others[ITEM_ID]), keys_of(aside.unread)))
+        yield others.filter(is_unread)
+        others = others.filter(pc.invert(is_unread))
+    gone = _gone(others, now=now, is_delisted=aside is not None)
+    is_recent = pc.greater(gone[LEFT_AT], pa.scalar(now - REMEMBERED, _INSTANTS))
     # What was not to be had when it left must not come back, however long ago that was.
-    stays = pc.or_(is_recent, pc.invert(gone[AVAILABLE]))
-    columns = {
-        name: gone[name] if _has(gone, listed.schema.field(name)) else pa.nulls(len(gone), kind)
-        for name, kind in zip(listed.schema.names, listed.schema.types, strict=True)
-    } | {
-        IS_LISTED: pa.repeat(pa.scalar(value=False), len(gone)),
-        LEFT_AT: left_at,
+    yield gone.filter(pc.or_(is_recent, pc.invert(gone[AVAILABLE])))
+
+
+def _gone(rows: pa.Table, *, now: datetime, is_delisted: bool) -> pa.Table:
+    """Rows as of items that have left the source."""
+    false = pa.repeat(pa.scalar(value=False), len(rows))
+    changed = {
+        IS_LISTED: false,
+        AVAILABLE: false if is_delisted else rows[AVAILABLE],
+        LEFT_AT: pc.fill_null(rows[LEFT_AT], pa.scalar(now, _INSTANTS)),
     }
-    remembered = pa.table(columns, schema=listed.schema).filter(stays)
-    return pa.concat_tables([listed, remembered]).combine_chunks()
+    return pa.table({name: changed.get(name, rows[name]) for name in rows.column_names})
+
+
+def _as_now(rows: pa.Table, schema: pa.Schema) -> pa.Table:
+    """Rows with the columns of this reading; null where they have none of that name and type."""
+    return pa.table(
+        {
+            field.name: rows[field.name] if _has(rows, field) else pa.nulls(len(rows), field.type)
+            for field in schema
+        }
+    )
 
 
 def _has(table: pa.Table, field: pa.Field) -> bool:

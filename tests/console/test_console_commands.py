@@ -198,7 +198,8 @@ def test_gc_names_what_would_go_and_what_went(twintide: Twintide, published: Pat
     """A dry run removes nothing; nothing in use goes."""
     assert twintide("gc", "--dry-run").out == "nothing would go\n"
 
-    assert twintide("gc", "--json").json == {"versions": [], "checkpoints": [], "vectors": []}
+    kinds = ("versions", "checkpoints", "vectors", "listings")
+    assert twintide("gc", "--json").json == {kind: [] for kind in kinds}
 
 
 def test_the_scheduler_publishes_and_keeps_the_house_tidy(published: Path) -> None:

@@ -9,9 +9,9 @@ from pydantic import AfterValidator, Field
 from twintide.config.section import Config, Text, Variable
 from twintide.errors import Refused
 from twintide.places import Place
+from twintide.topicname import TopicName
 
 _SERVER = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):([0-9]{1,5})")
-_TOPIC = re.compile(r"[A-Za-z0-9._-]{1,220}")
 
 
 def _server(text: str) -> str:
@@ -19,15 +19,6 @@ def _server(text: str) -> str:
     if match is None or not 1 <= int(match[2]) <= 65_535:  # noqa: PLR2004  the largest port
         raise ValueError(f"{text!r} is not host:port, such as 127.0.0.1:9092")
     return text
-
-
-def _topic(name: str) -> str:
-    if not _TOPIC.fullmatch(name) or name in {".", ".."}:
-        raise ValueError(
-            f"{name[:60]!r} is no name that Kafka takes and that fits into the name of a shard: up "
-            "to 220 letters, digits, '.', '_', '-'"
-        )
-    return name
 
 
 Server = Annotated[str, AfterValidator(_server)]
@@ -39,7 +30,7 @@ class KafkaConfig(Config):
     bootstrap_servers: Annotated[tuple[Server, ...], Field(min_length=1)] = ("127.0.0.1:9092",)
     """host:port of one or more brokers."""
 
-    topic: Annotated[str, AfterValidator(_topic)] = "clicks"
+    topic: TopicName = "clicks"
     """Where the clicks are."""
 
     group: Text = "twintide"
