@@ -102,8 +102,14 @@ class Learner:
             dense=DenseOptimizer(model.towers, {}),
         )
 
-    def union_for(self, rows: Rows, order: list[Ints], stock: Stock, *, seed: int) -> Union:
-        """What other sources of negatives bring to these batches."""
+    def union_for(
+        self, rows: Rows, order: list[Ints], stock: Stock | None, *, seed: int
+    ) -> Union | None:
+        """What other sources of negatives than the clicks bring to these batches, if any do."""
+        if not self.model.spec.has_sources():
+            return None
+        if stock is None:
+            raise ValueError("the model draws negatives from a catalogue, and none is given")
         return union_of(self.model.spec, Run(stock, rows, order, self._pool), seed=seed)
 
     def learn(

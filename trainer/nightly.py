@@ -98,7 +98,7 @@ def _one_night(
         losses=losses,
         seed=seed,
     )
-    begun.parent, begun.rows = publish(deployment, begun, manifest), 0
+    begun.parent, begun.rows, begun.taught = publish(deployment, begun, manifest), 0, 0
     return Outcome(begun.parent, f"learnt {day}")
 
 

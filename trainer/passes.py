@@ -11,6 +11,7 @@ from trainer.epoch import Rows, in_order, shuffled, windows_of
 from trainer.learner import Learner
 from trainer.negatives.stock import Stock
 from trainer.negatives.union import Union
+from trainer.positives import sampled
 from trainer.rates import Rates, hourly_rates, nightly_rates
 from trainer.run import Begun, OnStep
 from twintide.config import Deployment
@@ -32,10 +33,10 @@ def learn_in_order(
     learnt = 0
     for each in due:
         table = begun.to_learn(each)
-        rows = begun.rows_of(table, name=f"slice {each.name}")
         counted, stock = _counted(on_step, learnt, to_learn), _stock(begun, table)
+        rows = _taught(begun, table, stock, name=f"slice {each.name}")
         losses += rows_in_order(deployment, begun.learner, rows, stock=stock, on_step=counted)
-        learnt += len(rows)
+        learnt += len(table)
         begun.has_learnt(each, table)
     return losses
 
@@ -52,17 +53,25 @@ def learn_shuffled(
     """Every click of the slices once, in an order given by the seed."""
     tables = [begun.to_learn(each) for each in due]
     table = pa.concat_tables(tables)
-    rows = begun.rows_of(table, name=f"day {day}")
-    counted, stock = _counted(on_step, 0, len(rows)), _stock(begun, table)
+    stock = _stock(begun, table)
+    rows = _taught(begun, table, stock, name=f"day {day}")
+    counted = _counted(on_step, 0, len(rows))
     losses = rows_shuffled(deployment, begun.learner, rows, seed=seed, stock=stock, on_step=counted)
     for each, one in zip(due, tables, strict=True):
         begun.has_learnt(each, one)
     return losses
 
 
+def _taught(begun: Begun, table: pa.Table, stock: Stock | None, *, name: str) -> Rows:
+    """The rows of slices as often as they are to be learnt."""
+    rows = sampled(begun.rows_of(table, name=name), begun.learner.model.spec, stock)
+    begun.taught += len(rows)
+    return rows
+
+
 def _stock(begun: Begun, table: pa.Table) -> Stock | None:
-    """What negatives are drawn from while these rows are learnt, where the model draws any."""
-    if not begun.learner.model.spec.has_sources():
+    """The catalogue while these rows are learnt, where the model draws from it or goes by it."""
+    if not begun.learner.model.spec.needs_stock():
         return None
     after = replace(begun.state, histories=None).with_slice(table)
     return Stock.of(begun.state, after, table, listing=begun.listing)
@@ -81,7 +90,7 @@ def rows_in_order(
     """
     order = list(in_order(len(rows), batch_rows=deployment.training.hourly.batch_rows))
     seed, rates = deployment.training.seed, hourly_rates(deployment)
-    union = None if stock is None else learner.union_for(rows, order, stock, seed=seed)
+    union = learner.union_for(rows, order, stock, seed=seed)
     return _steps(learner, rows, order, rates, seed=seed, union=union, on_step=on_step)
 
 
@@ -100,7 +109,7 @@ def rows_shuffled(
     windows = windows_of(rows, deployment.model)
     order = shuffled(windows, batch_rows=deployment.training.nightly.batch_rows, seed=seed)
     by_time = sorted(range(len(order)), key=lambda step: int(windows[order[step][0]]))
-    union = None if stock is None else learner.union_for(rows, order, stock, seed=seed)
+    union = learner.union_for(rows, order, stock, seed=seed)
     if union is None:
         log_q = learner.estimate_log_q(rows, (order[step] for step in by_time))
         rows = replace(rows, log_q=log_q)

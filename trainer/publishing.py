@@ -53,7 +53,7 @@ def manifest_of(
         rows=rows,
         newest_event_at=max(newest, default=None),
         as_of=begun.state.statistics_instant(max(ends)) if ends else None,
-        loss=sum(losses) / rows if rows else None,
+        loss=sum(losses) / begun.taught if begun.taught else None,
         seed=seed,
         threads=deployment.training.threads,
         learning_hash=deployment.learning_hash(),

@@ -54,6 +54,9 @@ class Begun:
     rows: int = 0
     """Clicks learnt since the parent."""
 
+    taught: int = 0
+    """The same, each counted as often as it was learnt."""
+
     def to_learn(self, each: Slice) -> pa.Table:
         """The rows of a slice that are not learnt: all, or those behind where a slice that was
         remade with other ends goes on.

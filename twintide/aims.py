@@ -175,6 +175,13 @@ def _objectives(model: ModelSpec) -> Iterator[tuple[str, Objective]]:
         yield from (("model", one) for one in model.every_objective().values())
 
 
+def sampling(model: ModelSpec) -> Problems:
+    """What is said of how often a click is learnt."""
+    if model.positives is not None:
+        for problem in model.positives.problems():
+            yield replace(problem, key="model.positives")
+
+
 def hard(events: EventSchema, model: ModelSpec) -> Problems:
     """Columns of hard negatives list items, and none that were shown."""
     if (declared := model.hard()) is None:

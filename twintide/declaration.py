@@ -406,6 +406,7 @@ _RULES: tuple[tuple[tuple[str, ...], Callable[..., Problems]], ...] = (
     (("events", "model"), _tables),
     (("events", "model"), aims.amounts),
     (("events", "model"), aims.hard),
+    (("model",), aims.sampling),
     (("model",), _vectors),
     (("events", "items"), _items),
     (("events", "data_file"), _file_columns),

@@ -15,6 +15,7 @@ from twintide.losses import AnyLoss, Softmax
 from twintide.negatives import IN_BATCH, Hard, InBatch, Negatives, Pool, Popularity, Source
 from twintide.objectives import CLICK, MOST_OBJECTIVES, Objective
 from twintide.places import Place as FilePlace
+from twintide.positives import Positives
 from twintide.ragged import Encoded, Ids
 from twintide.reward import Reward
 from twintide.towers import AnyTower, Dnn, Place, Shape, Tower
@@ -96,7 +97,9 @@ class ModelSpec(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    later_keys: ClassVar[frozenset[str]] = frozenset({"negatives", "objectives", "scenarios"})
+    later_keys: ClassVar[frozenset[str]] = frozenset(
+        {"negatives", "objectives", "scenarios", "positives"}
+    )
     """Keys that came later: where they stand at their default, a declaration is known by the others
     alone, so that what was trained before goes on.
     """
@@ -172,6 +175,9 @@ class ModelSpec(BaseModel):
         """Where an objective's positives happen; None for anywhere."""
         return None if objective.scenario is None else self.scenarios[objective.scenario]
 
+    positives: Positives | None = None
+    """How often a click is learnt, by how popular its item is; null: each once."""
+
     def sources(self, kind: type[AnyKind]) -> tuple[AnyKind, ...]:
         """The sources of negatives that are of this kind or a narrower one."""
         return tuple(each for each in self.negatives if isinstance(each, kind))
@@ -188,9 +194,13 @@ class ModelSpec(BaseModel):
         """Whether anything else brings negatives."""
         return self.negatives != IN_BATCH
 
+    def needs_stock(self) -> bool:
+        """Whether the learner has to know the catalogue."""
+        return self.has_sources() or self.positives is not None
+
     def counts_clicks(self) -> bool:
         """Whether something goes by how many clicks an item has had so far."""
-        return bool(self.sources(Popularity))
+        return bool(self.sources(Popularity)) or self.positives is not None
 
     def pooled_clicks(self) -> int:
         """How many of the clicks that were learnt last are remembered; 0 without a pool."""

@@ -103,6 +103,7 @@ def test_a_click_has_its_own_hard_negatives_and_nobody_elses(
     left_out = 0
     for row, listed in enumerate(table[HARD].to_pylist()):
         left_out += sum(first_seen.get(item, np.inf) > units[row] for item in listed)
+    assert union is not None
     assert union.hard is not None
     assert union.hard.left_out == left_out > 0
 
@@ -158,6 +159,7 @@ def _won(line: Line) -> float:
     stock = Stock.of(begun.state, begun.state, table.slice(0, 0))
     numbers = np.arange(len(rows))
     union = begun.learner.union_for(rows, [numbers], stock, seed=1)
+    assert union is not None
     assert union.hard is not None
     query = begun.learner.model.query_vectors(rows.query)
     own = (query * begun.learner.model.candidate_vectors(rows.candidate)).sum(axis=1)

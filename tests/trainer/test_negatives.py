@@ -213,7 +213,11 @@ EVERY_SOURCE: dict[str, Any] = {
             {"kind": "uniform", "count": 16},
             {"kind": "popularity", "count": 16},
             {"kind": "pool", "count": 16, "clicks": 500},
-        ]
+        ],
+        "positives": {
+            "keep_popular": {"above_share": 0.01},
+            "repeat_cold": {"below_clicks": 5, "times": 3},
+        },
     }
 }
 
