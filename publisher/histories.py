@@ -13,7 +13,7 @@ import numpy.typing as npt
 from twintide.arrays import Arrays
 from twintide.errors import Corrupt
 from twintide.keys import Keys
-from twintide.modelspec import CLICKS, ModelSpec
+from twintide.modelspec import ModelSpec, memory_prefix
 from twintide.ragged import Encoded, Ids, hours_between
 
 _PARTS = (("users", np.uint64), ("offsets", np.int64), ("items", np.uint64))
@@ -140,11 +140,6 @@ def memory_arrays(memories: Memories, *, prefix: str) -> Arrays:
     for name, histories in memories.items():
         found |= histories.to_arrays(prefix=memory_prefix(prefix, name))
     return found
-
-
-def memory_prefix(prefix: str, name: str) -> str:
-    """What the arrays of one of them begin with."""
-    return prefix if name == CLICKS else f"{prefix}.{name}"
 
 
 def encoded(

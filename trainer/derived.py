@@ -16,6 +16,7 @@ from math import gcd
 import numpy as np
 import numpy.typing as npt
 
+from twintide.arrays import Arrays
 from twintide.features.item_statistics import LOG_SHARE_SCALE, ItemStatistics, ages
 from twintide.keys import NO_KEY, Keys
 from twintide.ragged import Ids, hours_between
@@ -37,6 +38,15 @@ class Events:
 
     def __len__(self) -> int:
         return len(self.users)
+
+    def and_then(self, others: "Events") -> "Events":
+        """These, then the others."""
+        return Events(
+            np.concatenate((self.users, others.users)),
+            np.concatenate((self.items, others.items)),
+            np.concatenate((self.at_ms, others.at_ms)),
+            np.concatenate((self.unit_ms, others.unit_ms)),
+        )
 
     def where(self, which: Bools | Ints) -> "Events":
         """Those of them, in this order."""
@@ -61,6 +71,26 @@ class Histories:
     @classmethod
     def empty(cls, length: int) -> "Histories":
         return cls(length, np.zeros(0, np.uint64), np.zeros(1, np.int64), *_no_entries())
+
+    def arrays(self) -> Arrays:
+        """By the names that they have behind a prefix in a checkpoint."""
+        return {
+            "users": self.users,
+            "offsets": self.offsets,
+            "items": self.items,
+            "at_ms": self.at_ms,
+        }
+
+    @classmethod
+    def from_arrays(cls, length: int, arrays: Arrays, *, prefix: str) -> "Histories":
+        """What `arrays` gave."""
+        return cls(
+            length,
+            arrays[f"{prefix}.users"].astype(np.uint64),
+            arrays[f"{prefix}.offsets"].astype(np.int64),
+            arrays[f"{prefix}.items"].astype(np.uint64),
+            arrays[f"{prefix}.at_ms"].astype(np.int64),
+        )
 
     def before(self, events: Events, counts: Bools) -> Ids:
         """For each event, what its user had clicked strictly before it, oldest first, at most

@@ -73,7 +73,7 @@ def _stock(begun: Begun, table: pa.Table) -> Stock | None:
     """The catalogue while these rows are learnt, where the model draws from it or goes by it."""
     if not begun.learner.model.spec.needs_stock():
         return None
-    after = replace(begun.state, histories=None).with_slice(table)
+    after = replace(begun.state, histories={}).with_slice(table)
     return Stock.of(begun.state, after, table, listing=begun.listing)
 
 

@@ -72,7 +72,7 @@ class Begun:
     def has_learnt(self, each: Slice, rows: pa.Table) -> None:
         """State and position move together, behind the slice."""
         self.rows += len(rows)
-        self.state = self.state.with_slice(rows)
+        self.state = self.state.after_rows(each, rows, self.position)
         self.position |= {p: next_ for p, (_, next_) in each.footer.ranges.items()}
 
 

@@ -16,8 +16,8 @@ import pyarrow.compute as pc
 from trainer import labels
 from trainer.chains import Found, shards_behind
 from trainer.days import Calendar
-from trainer.derived import Bools, Events
-from trainer.state import DerivedState, stateless
+from trainer.derived import Bools
+from trainer.state import DerivedState, events_of, stateless
 from trainer.units import happened_before, is_believed, sealed_until
 from twintide.clock import Clock, floor_to_minutes, from_unix_ms, to_unix_ms
 from twintide.columns import read_events
@@ -27,6 +27,7 @@ from twintide.events import (
     BROKER_TIME_COLUMN,
     OFFSET_COLUMN,
     PARTITION_COLUMN,
+    EventSchema,
 )
 from twintide.features import Feature
 from twintide.features.columns import encode, to_columns
@@ -43,6 +44,7 @@ from twintide.slices import (
     ITEM_KEY,
     OFFSET,
     PARTITION,
+    REMEMBERED,
     UNIT,
     USER_KEY,
     Slice,
@@ -101,7 +103,7 @@ class Slicer:
                     hint="remove it and all later ones: the next run makes them from the shards",
                 )
             if not slice_.is_covered_by(learnt):
-                self.state = self.state.with_slice(slice_.read(after=learnt))
+                self.state = self.state.after(slice_, learnt)
             self._append(slice_)
 
     def _append(self, slice_: Slice) -> None:
@@ -144,7 +146,10 @@ class Slicer:
     def _make(self, found: list[Found], *, hour_at: datetime, day: date, until: datetime) -> Slice:
         schema = self._deployment.events
         events = pa.concat_tables(self._read(each) for each in found)
-        rows, self.state = self._enriched(_in_order(self._learnable(events), schema.time))
+        remembered = self._remembered(events)
+        rows, self.state = self._enriched(
+            _in_order(self._learnable(events), schema.time), remembered
+        )
         footer = SliceFooter(
             sequence=len(self.chain) + 1,
             day=day,
@@ -154,10 +159,11 @@ class Slicer:
             units={each.name.partition: each.minute_at for each in found},
             events=len(events),
             rows=len(rows),
+            remembered=0 if remembered is None else len(remembered),
             newest_event_at=_newest(rows),
             fingerprint=self._root.name,
         )
-        made = publish_slice(self._root, footer, rows)
+        made = publish_slice(self._root, footer, rows, remembered)
         self._append(made)
         return made
 
@@ -179,43 +185,51 @@ class Slicer:
         positives = [each.positive for each in found.values() if each.positive is not None]
         return events.filter(pa.array(np.logical_or.reduce([clicked, *positives])))
 
+    def _remembered(self, events: pa.Table) -> pa.Table | None:
+        """Of events that a memory other than that of clicks remembers: keys, times, and whose they
+        are; None where there is no such memory.
+        """
+        schema = self._deployment.events
+        memories = {
+            name: memory.of
+            for name, memory in self._deployment.model.memories().items()
+            if memory.of is not None
+        }
+        if not memories:
+            return None
+        is_any = np.logical_or.reduce([of.among(events) for of in memories.values()])
+        has_user = pc.is_valid(events[schema.user]).to_numpy()
+        came = _in_order(events.filter(pa.array(is_any & has_user)), schema.time)
+        columns = _coordinates(came, schema)
+        columns |= {
+            f"{REMEMBERED}{name}": pa.array(of.among(came)) for name, of in memories.items()
+        }
+        return pa.table(columns)
+
     def _clicked(self, events: pa.Table) -> Bools:
         found: Bools = self._deployment.events.is_click(events).to_numpy(zero_copy_only=False)
         return found
 
-    def _enriched(self, events: pa.Table) -> tuple[pa.Table, DerivedState]:
+    def _enriched(
+        self, events: pa.Table, remembered: pa.Table | None
+    ) -> tuple[pa.Table, DerivedState]:
         """The rows of a slice, and the state after it."""
         schema, model = self._deployment.events, self._deployment.model
         clicked = self._clicked(events)
-        told = Events(
-            users=keys_of(events[schema.user]),
-            items=keys_of(events[schema.item]),
-            at_ms=events[schema.time].cast(pa.int64()).to_numpy(),
-            unit_ms=events[UNIT].cast(pa.int64()).to_numpy(),
-        )
+        columns = _coordinates(events, schema)
+        told = events_of(pa.table(columns))
         query = encode(events, model.query, time_column=schema.time)
         candidate = encode(events, model.candidate, time_column=schema.time)
         candidate = self.state.catalogue.filled(
             told.items, candidate, missing_in(events, stateless(model.candidate))
         )
-        columns: dict[str, pa.Array | pa.ChunkedArray] = {
-            PARTITION: events[PARTITION_COLUMN],
-            OFFSET: events[OFFSET_COLUMN],
-            UNIT: events[UNIT],
-            EVENT_TIME: events[schema.time],
-            ITEM_ID: events[schema.item],
-            USER_KEY: pa.array(told.users),
-            ITEM_KEY: pa.array(told.items),
-            IS_CLICK: pa.array(clicked),
-        }
+        columns |= {ITEM_ID: events[schema.item], IS_CLICK: pa.array(clicked)}
         columns |= labels.to_columns(labels.labels_of(events, clicked, model))
         if hard := model.hard():
             columns[HARD] = keys_to_lists(hard.of(events, told.items))
         statistics = model.item_statistics()
-        if model.histories():
-            before = self.state.histories_before(told, clicked)
-            query |= {each.name: each.of_histories(before) for each in model.histories()}
-        after = self.state.with_events(
+        query |= self.state.histories_before(told, clicked, remembered)
+        after = self.state.with_remembered(remembered).with_events(
             told, clicked, ids=events[schema.item].combine_chunks(), attributes=candidate
         )
         if statistics:
@@ -225,6 +239,18 @@ class Slicer:
         columns |= to_columns(query, model.query, "query")
         columns |= to_columns(candidate, model.candidate, "candidate")
         return pa.table(columns), after
+
+
+def _coordinates(events: pa.Table, schema: EventSchema) -> dict[str, pa.Array | pa.ChunkedArray]:
+    """Where each event lay, when it was, and whose."""
+    return {
+        PARTITION: events[PARTITION_COLUMN],
+        OFFSET: events[OFFSET_COLUMN],
+        UNIT: events[UNIT],
+        EVENT_TIME: events[schema.time],
+        USER_KEY: pa.array(keys_of(events[schema.user])),
+        ITEM_KEY: pa.array(keys_of(events[schema.item])),
+    }
 
 
 def missing_in(events: pa.Table, features: tuple[Feature, ...]) -> dict[str, npt.NDArray[np.bool_]]:

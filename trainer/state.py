@@ -34,9 +34,19 @@ from twintide.features import Feature
 from twintide.features.columns import from_columns, to_columns
 from twintide.features.item_statistics import ItemStatistics
 from twintide.keys import Keys, keys_of
-from twintide.modelspec import ModelSpec
+from twintide.modelspec import CLICKS, ModelSpec, memory_prefix
 from twintide.ragged import Encoded, Ids, Numbers, joined, take
-from twintide.slices import EVENT_TIME, IS_CLICK, ITEM_ID, ITEM_KEY, UNIT, USER_KEY
+from twintide.records import Position
+from twintide.slices import (
+    EVENT_TIME,
+    IS_CLICK,
+    ITEM_ID,
+    ITEM_KEY,
+    REMEMBERED,
+    UNIT,
+    USER_KEY,
+    Slice,
+)
 
 FIRST_SEEN = "first_seen_at"
 
@@ -128,12 +138,40 @@ def last_said(items: Keys, says: Bools) -> Ints:
     return found
 
 
+def events_of(rows: pa.Table) -> Events:
+    """The events that rows of a slice are."""
+    return Events(
+        users=rows[USER_KEY].to_numpy(),
+        items=rows[ITEM_KEY].to_numpy(),
+        at_ms=rows[EVENT_TIME].cast(pa.int64()).to_numpy(),
+        unit_ms=rows[UNIT].cast(pa.int64()).to_numpy(),
+    )
+
+
+def came_to(name: str, remembered: pa.Table) -> pa.Table:
+    """Those of the events that a memory remembers."""
+    return remembered.filter(remembered[f"{REMEMBERED}{name}"])
+
+
+def _before(histories: Histories, told: Events, came: Events) -> Ids:
+    """For each event that is told, what had come before it, where the two are different events."""
+    both = told.and_then(came)
+    counts = np.arange(len(both)) >= len(told)
+    order = np.lexsort((both.at_ms, both.unit_ms))
+    found = histories.before(both.where(order), counts[order])
+    place = np.empty_like(order)
+    place[order] = np.arange(len(order))
+    return found.take(place[: len(told)])
+
+
 @dataclass(frozen=True)
 class DerivedState:
     """What the ordered pass knows after the slices folded in so far."""
 
     model: ModelSpec
-    histories: Histories | None
+    histories: dict[str, Histories]
+    """By name of what is remembered, as `ModelSpec.memories` has it."""
+
     item_clicks: ItemClicks
     catalogue: Catalogue
     clicks_of_items: Ints | None = None
@@ -142,10 +180,11 @@ class DerivedState:
     @classmethod
     def empty(cls, deployment: Deployment) -> "DerivedState":
         model, events = deployment.model, deployment.events
-        length = model.history_length()
         return cls(
             model=model,
-            histories=Histories.empty(length) if length else None,
+            histories={
+                name: Histories.empty(memory.length) for name, memory in model.memories().items()
+            },
             item_clicks=ItemClicks.empty(),
             catalogue=Catalogue.empty(
                 events.arrow_schema().field(events.item).type, stateless(model.candidate)
@@ -153,16 +192,24 @@ class DerivedState:
             clicks_of_items=np.zeros(0, np.int64) if model.counts_clicks() else None,
         )
 
-    def with_slice(self, rows: pa.Table) -> "DerivedState":
-        events = Events(
-            users=rows[USER_KEY].to_numpy(),
-            items=rows[ITEM_KEY].to_numpy(),
-            at_ms=rows[EVENT_TIME].cast(pa.int64()).to_numpy(),
-            unit_ms=rows[UNIT].cast(pa.int64()).to_numpy(),
+    def after(self, slice_: Slice, position: Position) -> "DerivedState":
+        """The state after what a slice holds behind a position."""
+        return self.with_slice(
+            slice_.read(after=position), self._remembered_in(slice_, after=position)
         )
+
+    def after_rows(self, slice_: Slice, rows: pa.Table, position: Position) -> "DerivedState":
+        """The same, where these rows of it were read already."""
+        return self.with_slice(rows, self._remembered_in(slice_, after=position))
+
+    def _remembered_in(self, slice_: Slice, *, after: Position) -> pa.Table | None:
+        names = [name for name in self.histories if name != CLICKS]
+        return slice_.remembered(names, after=after) if names else None
+
+    def with_slice(self, rows: pa.Table, remembered: pa.Table | None = None) -> "DerivedState":
         attributes = from_columns(rows, stateless(self.model.candidate), "candidate")
-        return self.with_events(
-            events,
+        return self.with_remembered(remembered).with_events(
+            events_of(rows),
             rows[IS_CLICK].to_numpy(),
             ids=rows[ITEM_ID].combine_chunks(),
             attributes=attributes,
@@ -175,9 +222,14 @@ class DerivedState:
         if not len(events):
             return self
         clicks = events.where(is_click)
+        of_clicks = {
+            name: histories.with_clicks(clicks)
+            for name, histories in self.histories.items()
+            if name == CLICKS
+        }
         grown = replace(
             self,
-            histories=self.histories.with_clicks(clicks) if self.histories else None,
+            histories=self.histories | of_clicks,
             catalogue=self.catalogue.with_events(events, ids=ids, attributes=attributes),
         )
         spec = self.model.item_statistics()
@@ -192,11 +244,32 @@ class DerivedState:
         newest = int(clicks.unit_ms.max())
         return replace(grown, item_clicks=counted.within_reach_of(newest, spec))
 
-    def histories_before(self, events: Events, is_click: Bools) -> Ids:
-        """What each event's user had clicked before it; needs a model that declares a history."""
-        if self.histories is None:
-            raise ValueError("the model declares no history")
-        return self.histories.before(events, is_click)
+    def with_remembered(self, remembered: pa.Table | None) -> "DerivedState":
+        """The state after events that are remembered and no more, as a slice has them."""
+        if remembered is None:
+            return self
+        others = {
+            name: histories.with_clicks(events_of(came_to(name, remembered)))
+            for name, histories in self.histories.items()
+            if name != CLICKS
+        }
+        return replace(self, histories=self.histories | others)
+
+    def histories_before(
+        self, events: Events, is_click: Bools, remembered: pa.Table | None
+    ) -> Encoded:
+        """The features of what each event's user did before it."""
+        found: Encoded = {}
+        for name, memory in self.model.memories().items():
+            histories = self.histories[name]
+            if name == CLICKS:
+                before = histories.before(events, is_click)
+            elif remembered is None:
+                raise ValueError("the model remembers other events, and none were given")
+            else:
+                before = _before(histories, events, events_of(came_to(name, remembered)))
+            found |= memory.encoded(before)
+        return found
 
     def statistics_of(
         self, events: Events, is_click: Bools, spec: ItemStatistics, catalogue: Catalogue
@@ -252,31 +325,25 @@ class DerivedState:
         }
         if self.clicks_of_items is not None:
             found["state.clicks.so_far"] = self.clicks_of_items
-        if self.histories:
+        for name, histories in self.histories.items():
             found |= {
-                "state.history.users": self.histories.users,
-                "state.history.offsets": self.histories.offsets,
-                "state.history.items": self.histories.items,
-                "state.history.at_ms": self.histories.at_ms,
+                f"{memory_prefix('state.history', name)}.{part}": array
+                for part, array in histories.arrays().items()
             }
         return found
 
     @classmethod
     def from_arrays(cls, model: ModelSpec, arrays: Arrays, catalogue: pa.Table) -> "DerivedState":
         """What `arrays` and `catalogue_table` gave."""
-        length = model.history_length()
         ids = catalogue[ITEM_ID].combine_chunks()
         return cls(
             model=model,
-            histories=Histories(
-                length,
-                arrays["state.history.users"].astype(np.uint64),
-                arrays["state.history.offsets"].astype(np.int64),
-                arrays["state.history.items"].astype(np.uint64),
-                arrays["state.history.at_ms"].astype(np.int64),
-            )
-            if length
-            else None,
+            histories={
+                name: Histories.from_arrays(
+                    memory.length, arrays, prefix=memory_prefix("state.history", name)
+                )
+                for name, memory in model.memories().items()
+            },
             item_clicks=ItemClicks(
                 arrays["state.clicks.items"].astype(np.int64),
                 arrays["state.clicks.buckets"].astype(np.int64),

@@ -61,6 +61,11 @@ class Memory:
         return {feature.name: feature.of_histories(histories) for feature in self.features}
 
 
+def memory_prefix(prefix: str, name: str) -> str:
+    """What the arrays of one of them begin with."""
+    return prefix if name == CLICKS else f"{prefix}.{name}"
+
+
 class TableSpec(BaseModel):
     """A table: how wide its rows are, and who changes them; or fixed vectors out of a file."""
 
@@ -374,16 +379,6 @@ class ModelSpec(BaseModel):
                 before = found[name].features if name in found else ()
                 found[name] = Memory(of, (*before, feature))
         return found
-
-    def histories(self) -> tuple[Feature, ...]:
-        """Features of what the user clicked before."""
-        clicks = self.memories().get(CLICKS)
-        return clicks.features if clicks else ()
-
-    def history_length(self) -> int:
-        """How many items are remembered of each user; 0 where no feature asks for them."""
-        clicks = self.memories().get(CLICKS)
-        return clicks.length if clicks else 0
 
     def longest_history(self) -> Feature | None:
         """The feature that goes back farthest in a user's clicks; None without any."""

@@ -79,6 +79,14 @@ def _problems(deployment: Deployment, events: pa.Table, clicks: pa.Table) -> Ite
             f"column {schema.user!r} is null in every click of the sample",
             hint="is it called so in the events? Without a user there is no history",
         )
+    for memory in model.memories().values():
+        if memory.of is not None and not memory.of.among(events).any():
+            yield Problem(
+                f"model.query.{memory.features[0].name}.of",
+                f"no event of the sample is to be remembered: none of {len(events)} has "
+                f"{memory.of}",
+                hint="leave the feature out, or name what the events hold",
+            )
     filled = itemfile.filled(deployment.items, schema, model)
     for side, feature in model.all_features():
         if side == "candidate" and filled and set(feature.reads()) <= {*filled, schema.item}:

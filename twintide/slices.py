@@ -13,16 +13,17 @@ a fingerprint of what they depend on. Another declaration makes its slices from 
 import hashlib
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from twintide import __version__
 from twintide.errors import Corrupt, words_of
@@ -47,6 +48,9 @@ UNIT = "unit_at"
 
 IS_CLICK = "is_click"
 """Whether the row is a click: only clicks make histories and counts, and only they are scored."""
+
+REMEMBERED = "remembered."
+"""Behind it the name of a memory: whether the event is of those that it remembers."""
 
 _NAME = re.compile(r"^(\d{8})\.parquet$")
 _FINGERPRINT = re.compile(r"^[0-9a-f]{16}$")
@@ -77,6 +81,9 @@ class SliceFooter(Record):
 
     rows: int
     """Of these, the rows of the slice: clicks, and positives of other objectives."""
+
+    remembered: Annotated[int, Field(ge=0)] = 0
+    """Rows behind these, of events that histories are made of and nothing is learnt from."""
 
     newest_event_at: Instant | None
     """Event time of the newest click; None where there is none."""
@@ -112,14 +119,29 @@ class Slice:
 
         Raises Corrupt.
         """
+        table = self._table({PARTITION, OFFSET, IS_CLICK}, None)
+        memories = [name for name in table.column_names if name.startswith(REMEMBERED)]
+        rows = table.slice(0, self.footer.rows).drop_columns(memories)
+        return rows if after is None else rows.filter(self._is_behind(rows, after))
+
+    def remembered(self, memories: Sequence[str], *, after: Position | None = None) -> pa.Table:
+        """The events that histories are made of which are none of clicks: keys, times, and for each
+        of these memories whether it remembers the event. Raises Corrupt.
+        """
+        columns = [PARTITION, OFFSET, UNIT, EVENT_TIME, USER_KEY, ITEM_KEY]
+        columns += [f"{REMEMBERED}{name}" for name in memories]
+        rows = self._table(set(columns), columns).slice(self.footer.rows)
+        return rows if after is None else rows.filter(self._is_behind(rows, after))
+
+    def _table(self, needed: set[str], columns: list[str] | None) -> pa.Table:
         try:
             with pq.ParquetFile(self.path, page_checksum_verification=True) as file:
-                rows = file.read()
+                table = file.read(columns)
         except DAMAGED as error:
             raise self._damaged(words_of(error)) from error
-        if not {PARTITION, OFFSET, IS_CLICK} <= set(rows.column_names):
+        if not needed <= set(table.column_names):
             raise self._damaged("it lacks columns that each slice has")
-        return rows if after is None else rows.filter(self._is_behind(rows, after))
+        return table
 
     def _damaged(self, why: str) -> Corrupt:
         return Corrupt(
@@ -171,6 +193,7 @@ def columns_read(events: EventSchema, model: ModelSpec) -> list[str]:
     read = {*model.columns_read("query"), *model.columns_read("candidate")}
     read |= {events.user, events.item, events.time}
     read |= {events.positive.column} if events.positive else set()
+    read |= {memory.of.column for memory in model.memories().values() if memory.of}
     for objective in model.every_objective().values():
         scenario = model.scenario_of(objective)
         read |= objective.columns_read() | ({scenario.column} if scenario else set())
@@ -194,10 +217,14 @@ def slice_path(root: Path, *, day: date, sequence: int) -> Path:
     return root / f"day={day.isoformat()}" / f"{sequence:08d}.parquet"
 
 
-def publish_slice(root: Path, footer: SliceFooter, rows: pa.Table) -> Slice:
+def publish_slice(
+    root: Path, footer: SliceFooter, rows: pa.Table, remembered: pa.Table | None = None
+) -> Slice:
     """Make the next slice of the chain visible. FileExistsError: another run has made it."""
     path = slice_path(root, day=footer.day, sequence=footer.sequence)
     sink = pa.BufferOutputStream()
+    if remembered is not None:
+        rows = pa.concat_tables([rows, remembered], promote_options="default")
     pq.write_table(
         rows.replace_schema_metadata({FOOTER_KEY: footer.model_dump_json().encode()}),
         sink,
@@ -229,7 +256,7 @@ def _read_slice(path: Path, _changed_ns: int, _bytes: int) -> Slice:
         (metadata.metadata or {}).get(FOOTER_KEY, b""), name=f"the footer of slice {path}"
     )
     place = slice_path(path.parents[1], day=footer.day, sequence=footer.sequence)
-    if place != path or metadata.num_rows != footer.rows:
+    if place != path or metadata.num_rows != footer.rows + footer.remembered:
         raise Corrupt(f"slice {path} is not the one that its footer describes")
     return Slice(path, footer)
 

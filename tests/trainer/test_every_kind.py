@@ -24,6 +24,7 @@ from twintide.ragged import Encoded, Ids
 from twintide.slices import EVENT_TIME, OFFSET
 
 EVENTS = 700
+PAYING = {"column": "paying", "equals": True}
 ZONE = {"time_zone": "America/New_York"}
 DECLARED: dict[str, Any] = SMALL | {
     "kafka": {"bootstrap_servers": ["127.0.0.1:9092"], "topic": "clicks"},
@@ -71,6 +72,9 @@ DECLARED: dict[str, Any] = SMALL | {
             {"kind": "decayed_history", "name": "decayed", "table": "item", "length": 6},
             {"kind": "decayed_history", "name": "faded", "table": "item", "pooling": "sum"}
             | {"half_life_hours": 3.0},
+            {"kind": "history", "name": "paid", "table": "item", "length": 3, "of": PAYING},
+            {"kind": "decayed_history", "name": "paid_for", "table": "item", "of": PAYING}
+            | {"half_life_hours": 8.0},
             {"kind": "attention_history", "name": "attended", "table": "item", "length": 5},
         ],
         "candidate": [
@@ -116,6 +120,16 @@ def stream(schema: pa.Schema) -> pa.Table:
     return pa.table(columns).select(schema.names).cast(schema)
 
 
+def histories(clicks: list[dict[str, Any]]) -> dict[str, Any]:
+    """What a request says of a user who clicked these."""
+    paid = [click for click in clicks if click["paying"]]
+    recent, of_paid = (
+        [{"item_id": each["item"], "at": round(each["at"].timestamp() * 1000)} for each in some]
+        for some in (clicks, paid)
+    )
+    return {"recent": recent, "histories": {"paid_for": of_paid}}
+
+
 @pytest.fixture(scope="module")
 def line(tmp_path_factory: pytest.TempPathFactory) -> Line:
     folder = tmp_path_factory.mktemp("every-kind")
@@ -147,11 +161,11 @@ def test_a_request_gives_what_training_saw(line: Line) -> None:
         if values["joined_at"] is not None:
             values["joined_at"] = int(values["joined_at"].timestamp() * 1000)
         before = [
-            {"item_id": click["item"], "at": int(click["at"].timestamp() * 1000)}
+            click
             for click in events.slice(0, offset).to_pylist()
             if click["user"] == event["user"] and click["at"] < event["at"]
         ]
-        body = {"user_id": event["user"], "features": values, "recent": before}
+        body = {"user_id": event["user"], "features": values} | histories(before)
         clock = HeldClock(from_unix_ms(happened))
         retriever = Retriever(version, clock=clock, max_k=10)
 
@@ -179,11 +193,7 @@ def test_what_a_version_remembers_is_what_a_request_may_say(line: Line) -> None:
     for number in range(40):
         user = f"u{number}"
         clicks = sorted((each for each in learnt if each["user"] == user), key=lambda e: e["at"])
-        recent = [
-            {"item_id": click["item"], "at": round(click["at"].timestamp() * 1000)}
-            for click in clicks
-        ]
-        said, remembered = encoded(user_id=user, recent=recent), encoded(user_id=user)
+        said, remembered = encoded(user_id=user, **histories(clicks)), encoded(user_id=user)
         for feature in line.deployment.model.query:
             told, was = (feature.to_arrow(each[feature.name]) for each in (said, remembered))
             assert told.equals(was), feature.name

@@ -108,6 +108,22 @@ WRONG: dict[str, tuple[Change, str]] = {
     "weights of ids of two types": (weighted(weights="shares", ids="int64"), "query.more.ids"),
     "weights without ids": (query(kind="weighted_varlen", column="shares"), "query.more.column"),
     "a list of weights as ids": (query(kind="varlen", column="shares"), "query.more.column"),
+    "a history of nobody's column": (
+        query(kind="history", table="item", of={"column": "none"}),
+        "model.query.more.of.column",
+    ),
+    "a history of half a truth": (
+        query(kind="history", table="item", of={"column": "liked", "equals": 0.5}),
+        "model.query.more.of.equals",
+    ),
+    "a history of clicks said twice": (
+        query(kind="decayed_history", table="item", of={"column": "clicked", "equals": True}),
+        "model.query.more.of",
+    ),
+    "a history of lists": (
+        query(kind="attention_history", table="item", of={"column": "topics", "at_least": 1.0}),
+        "model.query.more.of.at_least",
+    ),
     "heads that do not divide a row": (
         query(kind="attention_history", table="item", heads=3),
         "model.query.more.heads",

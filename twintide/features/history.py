@@ -10,7 +10,8 @@ from twintide.ragged import Ids, newest
 
 class History(Remembered, ManyIds):
     """The items that the user clicked last, before this event, pooled; derived from the stream.
-    A model may have several: the last item alone (`length: 1`) beside the last twenty.
+    With `of` those that the user liked, or skipped, or did anything else with. A model may have
+    several: the last item alone (`length: 1`) beside the last twenty.
     """
 
     kind: Literal["history"]
