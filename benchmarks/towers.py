@@ -11,7 +11,7 @@ that others use too: what waits for a core is not counted.
 from benchmarks.train import compare
 from twintide.features.sparse import Sparse
 from twintide.modelspec import ModelSpec
-from twintide.towers import Dat, Dcn, Dnn, Senet, Tower
+from twintide.towers import Dat, Dcn, Dnn, Senet, SharedBottom, Tower
 
 TOWERS: dict[str, Tower] = {
     "dnn": Dnn(),
@@ -22,6 +22,7 @@ TOWERS: dict[str, Tower] = {
     "dcn, parallel": Dcn(kind="dcn"),
     "dcn, parallel, rank 32": Dcn(kind="dcn", rank=32),
     "dcn, stacked": Dcn(kind="dcn", structure="stacked"),
+    "shared bottom": SharedBottom(),
 }
 
 

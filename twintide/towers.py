@@ -14,10 +14,14 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from twintide.features.kind import Name, Side
+from twintide.objectives import CLICK
 from twintide.problems import Problem
 
 LayerWidth = Annotated[int, Field(ge=16, le=16_384)]
 """In a narrower layer all units may die at once, and every item gets the same vector."""
+
+Activation = Literal["relu", "leaky_relu", "gelu", "silu", "tanh"]
+Dropped = Annotated[float, Field(ge=0, le=0.9)]
 
 
 @dataclass(frozen=True)
@@ -39,14 +43,31 @@ class Place:
 
 
 @dataclass(frozen=True)
+class Head:
+    """A vector that a tower owes: of which objective, in which scenario if in one alone."""
+
+    objective: str
+    scenario: str | None = None
+
+
+@dataclass(frozen=True)
 class Shape:
-    """What a tower is given, its features side by side, and how wide a vector it owes."""
+    """What a tower is given, its features side by side, and which vectors it owes."""
 
     side: Side
     places: dict[str, Place]
     """By feature, in the order of the inputs."""
 
     output_width: int
+    """D, the numbers of one vector."""
+
+    heads: tuple[Head, ...] = (Head(CLICK),)
+    """The vectors, which it gives side by side."""
+
+    @property
+    def owed_width(self) -> int:
+        """O · D, the numbers of all vectors."""
+        return len(self.heads) * self.output_width
 
     @property
     def input_width(self) -> int:
@@ -111,7 +132,7 @@ class Layered(Tower):
     hidden: Annotated[tuple[LayerWidth, ...], Field(max_length=16)] = (256, 128)
     """Widths of the hidden layers; none leaves them out."""
 
-    activation: Literal["relu", "leaky_relu", "gelu", "silu", "tanh"] = "relu"
+    activation: Activation = "relu"
     """What each hidden layer's numbers go through."""
 
     batch_norm: bool = False
@@ -119,7 +140,7 @@ class Layered(Tower):
     batch where dense weights learn, else by running statistics, which only move there.
     """
 
-    dropout: Annotated[float, Field(ge=0, le=0.9)] = 0.0
+    dropout: Dropped = 0.0
     """Share of each hidden layer's numbers that is left out where dense weights learn, drawn by
     the run's seed; none is left out in an hourly pass or in an answer.
     """
@@ -230,5 +251,38 @@ class Dat(Layered):
         return Problem(key, reason, hint=hint)
 
 
-AnyTower = Annotated[Dnn | Dcn | Dat, Field(discriminator="kind")]
+class SharedBottom(Tower):
+    """Layers that all objectives share, and on them a tower of each scenario for the objectives
+    that are of it; those of no scenario have one together. So pages whose users behave differently
+    share what they have in common and no more.
+    """
+
+    kind: Literal["shared_bottom"] = "shared_bottom"
+
+    bottom: Annotated[tuple[LayerWidth, ...], Field(max_length=16)] = (256,)
+    """Widths of the layers that all share; none leaves them out."""
+
+    task: Annotated[tuple[LayerWidth, ...], Field(max_length=16)] = (128,)
+    """Widths of the layers of each scenario."""
+
+    activation: Activation = "relu"
+    """What each hidden layer's numbers go through."""
+
+    batch_norm: bool = False
+    """As of a `dnn`."""
+
+    dropout: Dropped = 0.0
+    """As of a `dnn`."""
+
+    def layers(self, widths: tuple[int, ...]) -> Layered:
+        """Hidden layers of these widths, as they are declared here."""
+        return Dnn(
+            hidden=widths,
+            activation=self.activation,
+            batch_norm=self.batch_norm,
+            dropout=self.dropout,
+        )
+
+
+AnyTower = Annotated[Dnn | Dcn | Dat | SharedBottom, Field(discriminator="kind")]
 """Whatever may stand where a tower is declared."""

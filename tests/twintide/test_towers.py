@@ -7,6 +7,7 @@ import json
 import math
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -26,7 +27,18 @@ from twintide.model.towers.one import tower
 from twintide.model.two_tower import TwoTower
 from twintide.modelspec import ModelSpec
 from twintide.ragged import Encoded, Numbers, one_id_each
-from twintide.towers import AnyTower, Dat, Dcn, Dnn, Place, Senet, Shape, Tower
+from twintide.towers import (
+    AnyTower,
+    Dat,
+    Dcn,
+    Dnn,
+    Head,
+    Place,
+    Senet,
+    Shape,
+    SharedBottom,
+    Tower,
+)
 
 ROOT = Path(__file__).parents[2]
 Doubles = npt.NDArray[np.float64]
@@ -169,10 +181,58 @@ def test_a_dcn_without_hidden_layers_is_its_cross_layers() -> None:
     assert np.allclose(module(inputs()).detach().numpy(), expected, atol=1e-12)
 
 
+SEVERAL = replace(
+    SHAPE, heads=(Head("a", "home"), Head("b", "player"), Head("c"), Head("d", "home"))
+)
+
+
+def test_a_shared_bottom_has_a_tower_of_each_scenario_on_what_all_share() -> None:
+    """Four objectives of two scenarios and of none: each vector stands where its objective does,
+    and comes of the layers of its own scenario.
+    """
+    declared = SharedBottom(bottom=(16,), task=(20,), batch_norm=True)
+    module = made(declared, SEVERAL)
+    weights, x = weights_of(module), inputs().numpy()
+
+    shared = relu(normed(linear(x, weights, "0"), weights, "1"))
+    vectors: dict[str, Doubles] = {}
+    for name, objectives in (("of_home", "ad"), ("of_player", "b"), ("anywhere", "c")):
+        task = f"3.towers.{name}"
+        hidden = relu(normed(linear(shared, weights, f"{task}.0"), weights, f"{task}.1"))
+        parts = np.split(linear(hidden, weights, f"{task}.3"), len(objectives), axis=1)
+        vectors |= dict(zip(objectives, parts, strict=True))
+
+    expected = np.concatenate([vectors[each] for each in "abcd"], axis=1)
+    assert np.allclose(module(inputs()).detach().numpy(), expected, atol=1e-12)
+
+
+def test_what_one_scenario_learns_leaves_the_towers_of_the_others_alone() -> None:
+    """The gradient of its vectors reaches its own layers and the shared ones."""
+    module = made(SharedBottom(bottom=(16,), task=(20,)), SEVERAL)
+
+    module(inputs())[:, 4:8].sum().backward()  # objective b, of the player's page
+
+    moved = {name for name, one in module.named_parameters() if one.grad is not None}
+    touched = {name for name in moved if module.get_parameter(name).grad.any()}  # type: ignore[union-attr]
+    assert {name.split(".")[2] for name in touched if ".towers." in name} == {"of_player"}
+    assert {name for name in touched if name.startswith("0.")} == {"0.weight", "0.bias"}
+
+
+def test_a_shared_bottom_of_one_objective_is_a_dnn() -> None:
+    """One tower stands on the bottom: the layers of both, one after the other."""
+    module = made(SharedBottom(bottom=(16,), task=(20,), activation="tanh"))
+    plain = made(Dnn(hidden=(16, 20), activation="tanh"))
+    own = dict(zip(plain.state_dict(), module.state_dict().values(), strict=True))
+    plain.load_state_dict(own)
+
+    assert torch.equal(module(inputs()), plain(inputs()))
+
+
 SMOOTH = {
     "dnn": Dnn(hidden=(16,), activation="tanh", batch_norm=True, residual="user"),
     "dcn": Dcn(hidden=(16,), activation="gelu", cross_layers=2),
     "dat": Dat(hidden=(16,), activation="silu", residual="user"),
+    "shared bottom": SharedBottom(bottom=(16,), task=(16,), activation="tanh", residual="user"),
     "low rank": Dcn(hidden=(16,), activation="silu", rank=2, structure="stacked"),
     "senet": Dnn(hidden=(), feature_weights=Senet(kind="senet"), output_activation="tanh"),
 }
@@ -269,6 +329,7 @@ ONE_OF_EACH: dict[str, dict[str, Any]] = {
     "dcn of low rank": {
         "tower": {"kind": "dcn", "hidden": [16], "rank": 2, "structure": "stacked", "dropout": 0.3}
     },
+    "shared bottom": {"tower": {"kind": "shared_bottom", "bottom": [16], "task": [16]}},
     "dat": {**AUGMENTED, "tower": {"kind": "dat", "hidden": [16]}},
     "one for each side": {
         "query_tower": {"kind": "dcn", "hidden": [16], "residual": "user"},
@@ -462,6 +523,14 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
             "model.query_tower.rank: two matrices of rank 128 hold no fewer weights than one for "
             "the 256 inputs of the query tower (less than 128"
         ),
+    ),
+    "a layer too narrow for a task": (
+        {"tower": {"kind": "shared_bottom", "task": [8]}},
+        "model.tower.task.0: must be at least 16",
+    ),
+    "layers of another kind": (
+        {"tower": {"kind": "shared_bottom", "hidden": [32]}},
+        "model.tower.hidden: is no key that this section has (it is a key of another kind",
     ),
     "no cross layers": (
         {"tower": {"kind": "dcn", "cross_layers": 0}},
