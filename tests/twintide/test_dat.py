@@ -87,6 +87,22 @@ def test_the_alignment_is_how_far_covariances_are_from_that_of_the_largest_categ
     assert not vectors.grad[[7, 9, 11]].any()
 
 
+def test_however_large_categories_are_the_alignment_is_that_of_their_covariances() -> None:
+    """Of one to forty items each, against autograd through torch's own covariances."""
+    sizes = [1, 2, 3, 5, 8, 21, 40]
+    categories = np.random.default_rng(4).permutation(np.repeat(np.arange(1, 8), sizes))
+    vectors = drawn(len(categories)).requires_grad_()
+    again = vectors.detach().clone().requires_grad_()
+
+    alignment(vectors, categories.astype(np.uint64)).backward()
+    each = [torch.cov(again[categories == number].T) for number in range(2, 8)]
+    torch.stack([(one - each[-1]).square().sum() for one in each[:-1]]).mean().backward()
+
+    assert vectors.grad is not None
+    assert again.grad is not None
+    assert torch.allclose(vectors.grad, again.grad, atol=1e-12)
+
+
 @pytest.mark.parametrize("categories", [[5] * ITEMS, [NO_KEY] * ITEMS, range(1, ITEMS + 1)])
 def test_without_two_categories_of_two_items_there_is_nothing_to_align(categories: Any) -> None:
     """Of one category, of none, or each item of its own."""
