@@ -141,8 +141,9 @@ class Peer(nn.Module):
         user = self.user(torch.from_numpy(stream.user[begin:end]))
         own = self.item(item[:, None])
         inputs = torch.cat((own, torch.from_numpy(stream.statistics)[item]), dim=1)
-        vectors, bias = self.towers.candidate_vectors(inputs)
-        logits = self.towers.query_vectors(torch.cat((user, history), dim=1)) @ vectors.T
+        ((vectors, bias),) = self.towers.candidate_vectors(inputs)
+        (queries,) = self.towers.query_vectors(torch.cat((user, history), dim=1))
+        logits = queries @ vectors.T
         logits = logits * self.towers.log_scale.exp() + bias - self._log_q[item]
         hits = (item[:, None] == item[None, :]).fill_diagonal_(fill_value=False)
         loss: Tensor = F.cross_entropy(

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from publisher.index import directions
 from publisher.reader import LoadedVersion
 from twintide.keys import Keys
 
@@ -22,12 +23,14 @@ class ItemSpace:
     """Sorted."""
 
     vectors: npt.NDArray[np.float32]
-    """[items, D], of length 1."""
+    """[items, O · D], of length 1."""
 
     @classmethod
     def of(cls, version: LoadedVersion) -> "ItemSpace":
         order = np.argsort(version.item_keys)
-        vectors = version.index.vectors(order)[:, :-1]  # the last number is the popularity bias
+        vectors = directions(
+            version.index.vectors(order), output_width=version.manifest.model.output_width
+        )
         lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
         return cls(version.name, version.item_keys[order], vectors / np.maximum(lengths, 1e-12))
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from publisher.index import Positions
+from publisher.index import Positions, directions
 from publisher.reader import LoadedVersion, load_version
 from twintide.config import Deployment
 from twintide.errors import Corrupt, Refused
@@ -75,8 +75,11 @@ def _mean_cosine(
 ) -> float | None:
     if not len(old_places) or old.index.dimension != new.index.dimension:
         return None
-    # The last number is the popularity bias, which is no direction.
-    before = old.index.vectors(old_places)[:, :-1]
-    after = new.index.vectors(new_places)[:, :-1]
+    before, after = (
+        directions(version.index.vectors(places), output_width=version.manifest.model.output_width)
+        for version, places in ((old, old_places), (new, new_places))
+    )
+    if before.shape != after.shape:
+        return None
     lengths = np.linalg.norm(before, axis=1) * np.linalg.norm(after, axis=1)
     return float((np.einsum("nd,nd->n", before, after) / np.maximum(lengths, 1e-12)).mean())

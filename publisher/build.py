@@ -50,7 +50,7 @@ class Draft:
     """In index order."""
 
     vectors: Vectors
-    """float32 [items, D + 1]."""
+    """float32 [items, O · (D + 1)]."""
 
     index: ItemIndex
     memories: Memories

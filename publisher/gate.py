@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from publisher import samples
 from publisher.build import Draft
+from publisher.index import directions
 from publisher.reader import LoadedVersion
 from twintide.config import GateConfig
 from twintide.features.columns import from_columns
@@ -97,7 +98,7 @@ def _to_be_had(draft: Draft, clicks: pa.Table | None) -> tuple[pa.Table | None, 
 
 def mechanics(draft: Draft, live: VersionManifest | None, config: GateConfig) -> list[str]:
     """Why the draft cannot be right, whatever users click; [] where nothing was found."""
-    found = _unsound_tables(draft) + _unsound_vectors(draft.vectors, clicked=draft.items.clicked)
+    found = _unsound_tables(draft) + _unsound_vectors(draft)
     if not found:
         found = _disparities(draft)
     return found + (_steps_back(draft, live, config) if live else [])
@@ -161,19 +162,21 @@ def _unsound_tables(draft: Draft) -> list[str]:
     return reasons
 
 
-def _unsound_vectors(vectors: npt.NDArray[np.float32], *, clicked: int) -> list[str]:
+def _unsound_vectors(draft: Draft) -> list[str]:
     """Items that nobody has clicked may have one vector where they are of the same content."""
+    vectors = draft.vectors
     if not np.isfinite(vectors).all():
         broken = int((~np.isfinite(vectors).all(axis=1)).sum())
         return [f"{broken} of {len(vectors)} item vectors are not finite"]
-    vectors = vectors[:clicked]
+    vectors = vectors[: draft.items.clicked]
     if len(vectors) <= 1:
         return []
     distinct = len(np.unique(vectors.round(6), axis=0))
     if distinct < MIN_DISTINCT_RATIO * len(vectors):
         return [f"the {len(vectors)} items have only {distinct} different vectors"]
-    lengths = np.linalg.norm(vectors[:, :-1], axis=1)
-    spread = 1 - float(np.linalg.norm(vectors[:, :-1].mean(axis=0)) / max(lengths.mean(), 1e-9))
+    pointing = directions(vectors, output_width=draft.model.spec.output_width)
+    lengths = np.linalg.norm(pointing, axis=1)
+    spread = 1 - float(np.linalg.norm(pointing.mean(axis=0)) / max(lengths.mean(), 1e-9))
     if spread < MIN_SPREAD or not lengths.any():
         return [f"all item vectors point the same way (spread {spread:.1e})"]
     return []

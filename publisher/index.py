@@ -16,7 +16,7 @@ from publisher.index_layout import check_layout
 from twintide.errors import Corrupt, words_of
 
 Vectors = npt.NDArray[np.float32]
-"""float32 [rows, output width + 1]."""
+"""float32 [rows, O · (D + 1)]: of each of O objectives its vector, then a bias."""
 
 Scores = npt.NDArray[np.float32]
 Positions = npt.NDArray[np.int64]
@@ -69,8 +69,8 @@ class ItemIndex:
         return scores, positions
 
     def best(self, query: Vectors, k: int, *, without: Positions) -> tuple[Scores, Positions]:
-        """The k best items for one query [1, D + 1] that are not in `without`: scores and positions
-        [n], best first, and of equal scores the first in the catalogue.
+        """The k best items for one query [1, O · (D + 1)] that are not in `without`: scores and
+        positions [n], best first, and of equal scores the first in the catalogue.
 
         There are fewer than k only where no more are left: an inverted file looks into ever more
         lists, in the end into all. Positions in `without` are distinct.
@@ -120,7 +120,7 @@ class ItemIndex:
         return scores[0], positions[0]
 
     def vectors(self, positions: Positions) -> Vectors:
-        """The vectors at these positions as the index keeps them, [N, D + 1]."""
+        """The vectors at these positions as the index keeps them, [N, O · (D + 1)]."""
         if isinstance(self._faiss, faiss.IndexIVF):
             self._faiss.make_direct_map()
         found: Vectors = self._faiss.reconstruct_batch(np.ascontiguousarray(positions))
@@ -133,7 +133,7 @@ class ItemIndex:
 
 
 def build(vectors: Vectors, *, kind: Literal["auto", "flat", "ivf"], nprobe: int) -> ItemIndex:
-    """Index item vectors [U, D + 1] for inner products."""
+    """Index item vectors [U, O · (D + 1)] for inner products."""
     lists = list_count(len(vectors))
     exact = kind == "flat" or (kind == "auto" and len(vectors) <= FLAT_UP_TO_ITEMS)
     width = vectors.shape[1]
@@ -148,6 +148,12 @@ def build(vectors: Vectors, *, kind: Literal["auto", "flat", "ivf"], nprobe: int
     index.train(stored)
     index.add(stored)
     return ItemIndex(index, width)
+
+
+def directions(vectors: Vectors, *, output_width: int) -> Vectors:
+    """[rows, O · D]: indexed vectors without their biases, which are no direction."""
+    of_each = vectors.reshape(len(vectors), -1, output_width + 1)
+    return of_each[:, :, :-1].reshape(len(vectors), -1)
 
 
 def list_count(items: int) -> int:

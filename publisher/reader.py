@@ -136,7 +136,7 @@ def _query_side(manifest: VersionManifest, arrays: Arrays, vectors: dict[str, Ve
 def _check_counts(version: LoadedVersion) -> None:
     manifest = version.manifest
     items = {manifest.items, version.index.items, len(version.item_ids)}
-    widths = {manifest.dimension, manifest.model.output_width + 1}
+    widths = {manifest.dimension, manifest.model.index_width()}
     if len(items) != 1 or len(widths) != 1:
         raise Corrupt(
             f"version {version.name}: manifest, index and item ids disagree on the number of items "

@@ -31,7 +31,7 @@ TOLERANCE = 1e-4
 
 @dataclass(frozen=True)
 class Answers:
-    """What a version answered: vectors [S, D + 1], scores [S, K], and the keys of the items."""
+    """What a version answered: vectors [S, O · (D + 1)], scores [S, K], keys of the items."""
 
     vectors: Vectors
     scores: Scores

@@ -66,6 +66,13 @@ class RecommendRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             'them: {"liked": [17, 4]}'
         ),
     ] = {}
+    objectives: Annotated[
+        dict[str, Annotated[float, Meta(ge=0)]] | None,
+        Meta(
+            description='what each objective counts in this answer, such as {"click": 1, "like": '
+            "3}; those that are not named count nothing. Without it, as the version declares"
+        ),
+    ] = None
     exclude: Annotated[
         list[Id],
         Meta(max_length=MAX_EXCLUDED, description="items that must not be in the answer"),
@@ -104,9 +111,11 @@ def _keys_seen(request: RecommendRequest) -> int:
         request.features,
         request.recent is not None,
         request.histories,
+        request.objectives is not None,
         request.exclude,
     )
-    return 1 + sum(map(bool, given)) + len(request.features) + len(request.histories)
+    inside = len(request.features) + len(request.histories) + len(request.objectives or ())
+    return 1 + sum(map(bool, given)) + inside
 
 
 def _check_keys(pairs: list[tuple[str, Any]]) -> None:

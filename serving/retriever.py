@@ -4,7 +4,8 @@ A retriever holds one version for ever, so an answer can never mix two. It only 
 number of threads may ask it.
 """
 
-from collections.abc import Collection, Sequence
+import math
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -90,6 +91,7 @@ class Retriever:
         self._memory_of = {
             each.name: name for name, memory in self._memories.items() for each in memory.features
         }
+        self._objectives = tuple(spec.every_objective())
         self._needs_time = any(feature.reads_time for feature in spec.query)
 
     @property
@@ -128,14 +130,34 @@ class Retriever:
     def _query(
         self, request: RecommendRequest, user: pa.Array, keys: Keys
     ) -> npt.NDArray[np.float32]:
-        """What the index is searched with, [1, D + 1]."""
-        vectors = self.version.model.query_vectors(self._encoded(request, user, keys))
+        """What the index is searched with, [1, O · (D + 1)]."""
+        weights = self._weights(request.objectives)
+        vectors = self.version.model.query_vectors(self._encoded(request, user, keys), weights)
         if not np.isfinite(vectors).all():
             raise Refused(
                 "the numbers in features are too large for the model to compute with",
                 hint="give numbers of the size that the events have",
             )
         return vectors
+
+    def _weights(self, given: Mapping[str, float] | None) -> Mapping[str, float] | None:
+        """What each objective counts; None for what the version declares."""
+        if given is None:
+            return None
+        unknown = sorted(set(given) - set(self._objectives))
+        there = ", ".join(self._objectives)
+        if unknown:
+            raise Refused(
+                f"objectives: version {self.name} has learnt no "
+                f"{', '.join(map(repr, unknown))[:200]}",
+                hint=f"the objectives that it has: {there}",
+            )
+        if not all(map(math.isfinite, given.values())) or not any(given.values()):
+            raise Refused(
+                "objectives: each weight must be a finite number, and one of them above 0",
+                hint=f'such as {{"{self._objectives[0]}": 1}}; it has {there}',
+            )
+        return given
 
     def encode(self, request: RecommendRequest) -> Encoded:
         """The query tower's inputs for one request: a batch of one."""

@@ -81,6 +81,11 @@ class Choices:
     weights: Floats | None = None
     """[B]: what each click counts; None for 1 each."""
 
+    numbers: Floats | None = None
+    """[B]: the number that each click's score is to be, where that is what a loss learns. Then
+    nothing but the click's own column matters.
+    """
+
     def take(self, rows: Ints) -> "Choices":
         """Those of these clicks, before any are drawn."""
         return replace(
@@ -89,6 +94,7 @@ class Choices:
             forbidden=None if self.forbidden is None else self.forbidden.take(rows),
             hard=None if self.hard is None else self.hard.take(rows),
             weights=None if self.weights is None else self.weights[rows],
+            numbers=None if self.numbers is None else self.numbers[rows],
         )
 
     def negatives(self, columns: int) -> Ints:

@@ -39,6 +39,9 @@ class Chunk:
     negatives_C1: Tensor
     """How many columns each row has as negatives. A row without any counts nothing."""
 
+    number_C1: Tensor | None = None
+    """The number that each row's score is to be, for a loss that learns one."""
+
 
 LossFunction = Callable[[Tensor, Chunk], Tensor]
 """Takes logits [C, K]; returns each row's value [C], and leaves their gradient in the logits."""
@@ -54,11 +57,51 @@ def chunked_loss(
     loss: LossFunction,
     sharpness: float = 1.0,
 ) -> Tensor:
-    """Mean over the rows of their values, each times its weight."""
+    """Mean over the rows of their values, each times its weight. Where the choices have numbers,
+    each row's own column alone is judged, without log Q.
+    """
+    if choices.numbers is not None:
+        return _loss_of_numbers(query_BD, candidate_UD, bias_U, log_scale, choices, loss)
     value: Tensor = _Chunked.apply(
         query_BD, candidate_UD, bias_U, log_scale, choices, loss, sharpness
     )
     return value
+
+
+def _loss_of_numbers(
+    query_BD: Tensor,
+    candidate_UD: Tensor,
+    bias_U: Tensor,
+    log_scale: Tensor,
+    choices: Choices,
+    loss: LossFunction,
+) -> Tensor:
+    """As above, where each row's own column alone is judged: nothing is made of the others."""
+    target_B = torch.from_numpy(choices.target).to(query_BD.device)
+    products_B = (query_BD * candidate_UD[target_B]).sum(dim=1)
+    scores_B = torch.exp(log_scale) * products_B + bias_U[target_B]
+    value: Tensor = _OwnColumns.apply(scores_B[:, None], choices, loss)
+    return value
+
+
+class _OwnColumns(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, scores_B1: Tensor, choices: Choices, loss: LossFunction) -> Tensor:
+        error_B1 = scores_B1.clone()
+        numbers_B1 = torch.from_numpy(choices.numbers).to(scores_B1)[:, None]
+        own_B1 = torch.zeros_like(error_B1, dtype=torch.int64)
+        values_B = loss(error_B1, Chunk(own_B1, torch.zeros_like(error_B1), numbers_B1))
+        if choices.weights is not None:
+            weights_B = torch.from_numpy(choices.weights).to(scores_B1)
+            values_B = values_B * weights_B
+            error_B1.mul_(weights_B[:, None])
+        ctx.save_for_backward(error_B1 / len(scores_B1))
+        return values_B.sum() / len(scores_B1)
+
+    @staticmethod
+    def backward(ctx: Any, grad_value: Tensor) -> tuple[Tensor | None, ...]:
+        (grad_B1,) = ctx.saved_tensors
+        return grad_B1 * grad_value, None, None
 
 
 class _Chunked(torch.autograd.Function):

@@ -166,6 +166,19 @@ class Learner:
         finally:
             generator.set_state(before)
 
+    def observe(self, rows: Rows) -> None:
+        """Let what is standardised, features and numbers that are learnt, be scaled by these rows
+        as well, from now on.
+        """
+        self.model.observe(rows.query, "query")
+        self.model.observe(rows.candidate, "candidate")
+        for name, objective in self._objectives.items():
+            labels = rows.labels.get(name, EVERY_ROW)
+            if labels.targets is not None:
+                of_positives = slice(None) if labels.positive is None else labels.positive
+                known = labels.targets[of_positives]
+                self.model.observe_numbers(name, objective.loss.scaled(known))
+
     def estimate_log_q(self, rows: Rows, order: Iterable[Ints]) -> Floats:
         """[N]: log Q of each click's item in its batch, where batches come in this order.
 
@@ -215,7 +228,12 @@ class Learner:
 
     def _part(self, batch: Batch, objective: str) -> Part:
         labels = batch.labels.get(objective, EVERY_ROW)
+        loss = self._objectives[objective].loss
         rows = labels.rows()
+        if labels.targets is not None:
+            numbers = self.model.on_scale(objective, loss.scaled(labels.targets))
+            own = Choices(batch.target, numbers=numbers, weights=labels.weights)
+            return Part(rows, own if rows is None else own.take(rows))
         choices = Choices(batch.target, forbidden=batch.forbidden, weights=labels.weights)
         if batch.added is not None:
             choices = replace(choices, open=batch.added.open, hard=batch.added.hard)
@@ -223,7 +241,7 @@ class Learner:
                 choices = replace(choices, hard_share=hard.share)
         if rows is not None:
             choices = choices.take(rows)
-        if (count := self._objectives[objective].loss.negatives) is not None:
+        if (count := loss.drawn()) is not None:
             choices = replace(choices, drawn=draw(choices, batch.item_keys, count))
         return Part(rows, choices)
 
@@ -269,10 +287,11 @@ class Learner:
         an objective that is seldom meant moves little.
         """
         towers = self.model.towers
-        candidate_UD, bias_U = towers.candidate_vectors(inputs["candidate"])
-        query_BD = towers.query_vectors(inputs["query"])
-        total = query_BD.new_zeros(())
-        for name, objective in self._objectives.items():
+        candidates = towers.candidate_vectors(inputs["candidate"])
+        queries = towers.query_vectors(inputs["query"])
+        total = inputs["query"].new_zeros(())
+        heads = zip(self._objectives.items(), queries, candidates, towers.log_scales(), strict=True)
+        for (name, objective), query_BD, (candidate_UD, bias_U), log_scale in heads:
             part = prepared.parts[name]
             if not len(part.choices.target):
                 continue
@@ -281,7 +300,7 @@ class Learner:
                 query_BD if rows is None else query_BD[rows],
                 candidate_UD,
                 bias_U=bias_U,
-                log_scale=towers.log_scale,
+                log_scale=log_scale,
                 choices=replace(part.choices, log_q=log_q),
                 loss=self._losses[name],
                 sharpness=objective.loss.sharpness(),

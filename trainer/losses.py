@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from trainer.kernel import Chunk, LossFunction
-from twintide.losses import Bce, Bpr, Hinge, Logistic, Loss, Softmax
+from twintide.losses import Bce, Bpr, Hinge, Logistic, LogMse, Loss, Mse, OfNumbers, Softmax
 
 
 def softmax(_: Softmax, logits_CK: Tensor, chunk: Chunk) -> Tensor:
@@ -52,6 +52,15 @@ def logistic(_: Logistic | Bpr, logits_CK: Tensor, chunk: Chunk) -> Tensor:
     return values_C
 
 
+def squared_distance(_: OfNumbers, logits_CK: Tensor, chunk: Chunk) -> Tensor:
+    """(score of the target − number)²; no other column matters."""
+    if chunk.number_C1 is None:
+        raise RuntimeError("a loss of numbers was given none")
+    distance_C1 = logits_CK.gather(1, chunk.target_C1) - chunk.number_C1
+    logits_CK.zero_().scatter_(1, chunk.target_C1, 2 * distance_C1)
+    return distance_C1.square().squeeze(1)
+
+
 def _ahead_of_target(logits_CK: Tensor, chunk: Chunk) -> Tensor:
     """In place: by how much each column is ahead of the target, which itself is not at all."""
     ahead_CK = logits_CK.sub_(logits_CK.gather(1, chunk.target_C1))
@@ -75,6 +84,8 @@ _FUNCTIONS: Mapping[type[Loss], Callable[[Any, Tensor, Chunk], Tensor]] = {
     Hinge: hinge,
     Logistic: logistic,
     Bpr: logistic,
+    Mse: squared_distance,
+    LogMse: squared_distance,
 }
 
 

@@ -115,8 +115,7 @@ def rows_shuffled(
         rows = replace(rows, log_q=log_q)
     else:
         rows, union = learner.estimate_union(rows, order, by_time, union)
-    learner.model.observe(rows.query, "query")
-    learner.model.observe(rows.candidate, "candidate")
+    learner.observe(rows)
     rates = nightly_rates(deployment)
     return _steps(learner, rows, order, rates, seed=seed, union=union, on_step=on_step)
 

@@ -115,7 +115,7 @@ def negatives(model: ModelSpec, training: "TrainingConfig") -> Problems:
     line = "nightly" if smallest == training.nightly.batch_rows else "hourly"
     brought = f" and {source_names(model)} have" if model.has_sources() else " has"
     for where, objective in _objectives(model):
-        if (count := objective.loss.negatives) is not None and count > available:
+        if (count := objective.loss.drawn()) is not None and count > available:
             yield Problem(
                 f"{where}.loss.negatives",
                 f"{count} are more than a batch of {smallest} clicks{brought} other items",

@@ -18,7 +18,7 @@ from twintide.places import Place as FilePlace
 from twintide.positives import Positives
 from twintide.ragged import Encoded, Ids
 from twintide.reward import Reward
-from twintide.towers import AnyTower, Dnn, Place, Shape, Tower
+from twintide.towers import AnyTower, Dnn, Head, Place, Shape, Tower
 
 AnyKind = TypeVar("AnyKind", bound=Source)
 
@@ -176,6 +176,16 @@ class ModelSpec(BaseModel):
         declared = self.objectives or {CLICK: Objective(loss=self.loss, reward=self.reward)}
         return {name: declared[name] for name in sorted(declared)}
 
+    def request_weights(self) -> dict[str, float]:
+        """What each objective counts in an answer, where the request does not say."""
+        every = self.every_objective().items()
+        weights = {name: objective.request_weight for name, objective in every}
+        return weights if len(weights) > 1 else dict.fromkeys(weights, 1.0)
+
+    def index_width(self) -> int:
+        """Numbers in one vector of the index: of each objective its vector, then its bias."""
+        return len(self.every_objective()) * (self.output_width + 1)
+
     def scenario_of(self, objective: Objective) -> Condition | None:
         """Where an objective's positives happen; None for anywhere."""
         return None if objective.scenario is None else self.scenarios[objective.scenario]
@@ -311,7 +321,10 @@ class ModelSpec(BaseModel):
                 learns=found is not None and found.table in learning,
             )
             begin += places[feature.name].width
-        return Shape(side, places, self.output_width)
+        heads = tuple(
+            Head(name, objective.scenario) for name, objective in self.every_objective().items()
+        )
+        return Shape(side, places, self.output_width, heads)
 
     def inputs(self, side: Side) -> dict[str, Place]:
         """Where each feature stands among what the encoders and the tower of a side are given: as

@@ -63,7 +63,7 @@ class VersionManifest(Sealed):
 
     items: int
     dimension: int
-    """Width of the indexed vectors: output width + 1."""
+    """Width of the indexed vectors: for each objective output width + 1."""
 
     index: str
     """flat, or ivf with its number of lists."""

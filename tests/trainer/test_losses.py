@@ -15,7 +15,7 @@ from trainer import kernel
 from trainer.choices import Choices, Lists, draw
 from trainer.kernel import chunked_loss
 from trainer.losses import function_of
-from twintide.losses import AnyLoss, Bce, Bpr, Hinge, Logistic, Loss, Softmax
+from twintide.losses import AnyLoss, Bce, Bpr, Hinge, Logistic, LogMse, Loss, Mse, Softmax
 
 ROWS, COLUMNS, WIDTH = 7, 5, 3
 LEAVES = ("query", "candidate", "bias", "log_scale")
@@ -214,7 +214,40 @@ CASES: dict[str, dict[str, Any]] = {
 
 def test_every_declared_loss_is_tested_here() -> None:
     """A kind that joins the declaration joins this file."""
-    assert {type(loss) for loss, _ in PLAIN.values()} == set(get_args(get_args(AnyLoss)[0]))
+    tested = {type(loss) for loss, _ in PLAIN.values()} | {Mse, LogMse}
+    assert tested == set(get_args(get_args(AnyLoss)[0]))
+
+
+@pytest.mark.parametrize("said", [{}, {"weighted": True}], ids=["plain", "weights"])
+@pytest.mark.parametrize("loss", [Mse(kind="mse", column="s"), LogMse(kind="log_mse", column="s")])
+def test_a_number_is_learnt_by_each_rows_own_score_alone(loss: Loss, said: dict[str, Any]) -> None:
+    """Value and gradients against a plain loop: no other column, no log Q, nothing forbidden, and
+    a batch of one item teaches as well.
+    """
+    for columns in (COLUMNS, 1):
+        batch = case(columns=columns, **said)
+        numbers = loss.scaled(np.linspace(0, 90, ROWS).astype(np.float32)).astype(np.float64)
+        batch = replace(batch, choices=replace(batch.choices, numbers=numbers))
+        leaves, choices = batch.leaves, batch.choices
+
+        expected = torch.zeros((), dtype=torch.float64)
+        for row, target in enumerate(choices.target.tolist()):
+            product = leaves["query"][row] @ leaves["candidate"][target]
+            score = leaves["log_scale"].exp() * product + leaves["bias"][target]
+            weight = 1.0 if choices.weights is None else float(choices.weights[row])
+            expected = expected + weight * (score - float(numbers[row])) ** 2 / ROWS
+
+        value = batch.value(loss)
+        assert value.item() == pytest.approx(expected.item(), rel=1e-9)
+        found, right = batch.gradients(value), batch.gradients(expected)
+        for name in LEAVES:
+            torch.testing.assert_close(found[name], right[name], rtol=1e-6, atol=1e-9)
+
+
+def test_a_duration_is_learnt_as_its_logarithm() -> None:
+    """log(1 + x), of nothing less than 0."""
+    logs = LogMse(kind="log_mse", column="s").scaled(np.array([-3.0, 0.0, np.e - 1], np.float32))
+    assert logs == pytest.approx([0, 0, 1])
 
 
 @pytest.mark.parametrize("said", CASES.values(), ids=CASES)

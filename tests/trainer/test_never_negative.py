@@ -3,6 +3,7 @@ events move nothing.
 """
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -50,3 +51,14 @@ def test_asking_for_it_is_refused_with_the_reason(tmp_path: Path, word: str) -> 
     for loss in ({"kind": "softmax"}, {"kind": "bce"}):
         with pytest.raises(Refused, match=r"model\.loss\..*shown and not clicked is never one"):
             config.fill_in(deployment_in(tmp_path), {"model": {"loss": loss | {"negatives": word}}})
+
+
+@pytest.mark.parametrize("seen", [{"column": "clicked", "equals": False}, {"column": "shown"}])
+def test_what_was_shown_is_no_positive_either(tmp_path: Path, seen: dict[str, Any]) -> None:
+    """Of an objective or of all: its items would be negatives of other rows."""
+    shown = {"events": {"columns": {"shown": "bool"}}}
+    asked = {"model": {"objectives": {"click": {}, "seen": {"positive": seen}}}}
+    with pytest.raises(Refused, match=r"objectives\.seen\.positive: .* is never learnt"):
+        config.fill_in(deployment_in(tmp_path), shown | asked)
+    with pytest.raises(Refused, match=r"events\.positive: .* is never learnt"):
+        config.fill_in(deployment_in(tmp_path), {"events": shown["events"] | {"positive": seen}})

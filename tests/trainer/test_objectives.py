@@ -8,11 +8,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from torch import Tensor
 
 from console.verify import verify_all
 from tests.trainer.conftest import Line, MakeLine, at, small_stream
 from trainer import labels
+from trainer.epoch import Rows
+from trainer.learner import Learner
+from trainer.rates import nightly_rates
 from twintide.checkpoints import Checkpoint
+from twintide.features.kind import Side
+from twintide.ragged import Encoded
 from twintide.slices import FOOTER_KEY, IS_CLICK, ITEM_ID, chain_dir
 
 SEVERAL: dict[str, Any] = {
@@ -89,6 +95,65 @@ def counts_of(made: Checkpoint) -> Counter[int]:
     items = made.catalogue[ITEM_ID].to_numpy()[made.arrays["state.clicks.items"]]
     counts = made.arrays["state.clicks.counts"].astype(np.int64)
     return Counter(np.repeat(items, counts).tolist())
+
+
+def test_a_step_is_the_sum_of_what_each_objective_counts(make_line: MakeLine) -> None:
+    """Each row by the objectives of which it is a positive, each by its own vectors, weight and
+    loss, over all rows of the batch. Told by a plain loop.
+    """
+    watched = {"loss": {"kind": "log_mse", "column": "watch_seconds"}, "weight": 0.25}
+    objectives = {**SEVERAL["model"]["objectives"], "watch": watched}
+    line = make_line(SEVERAL | {"model": SEVERAL["model"] | {"objectives": objectives}})
+    line.night(0)
+    spec = line.deployment.model
+    rows = Rows.of(list(line.slices().values())[2].read(), spec, name="a slice")
+    learner = Learner.untrained(spec, seed=3)
+    learner.observe(rows)
+    rates = nightly_rates(line.deployment)
+    learner.grow(rows.query, "query", rates)
+    learner.grow(rows.candidate, "candidate", rates)
+    expected = plain_loss(learner, rows)
+
+    (loss,) = learner.learn(rows, [np.arange(len(rows))], rates, seed=1)
+
+    assert loss == pytest.approx(expected, rel=1e-5)
+
+
+def plain_loss(learner: Learner, rows: Rows) -> float:
+    """Of a first batch, in which log Q is 0 for all."""
+    towers, spec = learner.model.towers, learner.model.spec
+    keys, first, column = np.unique(rows.item_keys, return_index=True, return_inverse=True)
+    items = rows.take(first).candidate
+
+    def pooled(encoded: Encoded, side: Side) -> Tensor:
+        return learner.model.pooled(encoded, learner.model.rows_of(encoded, side), side)
+
+    heads = zip(
+        spec.every_objective().items(),
+        towers.query_vectors(pooled(rows.query, "query")),
+        towers.candidate_vectors(pooled(items, "candidate")),
+        towers.log_scales(),
+        strict=True,
+    )
+    total = 0.0
+    for (name, objective), queries, (candidates, bias), log_scale in heads:
+        scores = (log_scale.exp() * (queries @ candidates.T) + bias).detach().double().numpy()
+        labels = rows.labels[name]
+        for row in range(len(rows)):
+            if labels.positive is not None and not labels.positive[row]:
+                continue
+            own = scores[row, column[row]]
+            if labels.targets is not None:
+                assert labels.positive is not None
+                known = np.log1p(labels.targets[labels.positive])
+                number = np.log1p(labels.targets[row])
+                value = (own - (number - known.mean()) / known.std()) ** 2
+            else:
+                value = np.log(np.exp(scores[row]).sum()) - own
+            weight = 1.0 if labels.weights is None else labels.weights[row]
+            total += objective.weight * weight * value
+    assert len(keys) < len(rows)
+    return float(total / len(rows))
 
 
 @pytest.mark.long

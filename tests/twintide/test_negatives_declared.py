@@ -88,7 +88,7 @@ def test_a_loss_may_have_as_many_negatives_as_the_sources_bring() -> None:
     drawn = {"kind": "uniform", "count": 600}
     fits = declared(IN_BATCH, drawn, loss={"kind": "softmax", "negatives": 1111})
 
-    assert fits.model.loss.negatives == 1111
+    assert fits.model.loss.drawn() == 1111
     with pytest.raises(Refused, match="1112 are more than a batch of 512 clicks and in_batch, uni"):
         declared(IN_BATCH, drawn, loss={"kind": "softmax", "negatives": 1112})
     with pytest.raises(Refused, match="601 are more than"):

@@ -377,16 +377,23 @@ def candidates() -> Encoded:
     return {"item": items, "augmented": items, "statistics": Numbers(numbers)}
 
 
-def in_training_form(model: TwoTower) -> npt.NDArray[np.float32]:
-    """[10, 10]: the score of each query and item, as a loss gets its parts."""
+def in_training_form(model: TwoTower) -> list[npt.NDArray[np.float32]]:
+    """For each objective [10, 10]: the score of each query and item, as its loss gets its parts."""
     sides = {"query": queries(), "candidate": candidates()}
     inputs = {
         side: model.pooled(encoded, model.rows_of(encoded, side), side)  # type: ignore[arg-type]
         for side, encoded in sides.items()
     }
-    vectors, bias = model.towers.candidate_vectors(inputs["candidate"])
-    products = model.towers.query_vectors(inputs["query"]) @ vectors.T
-    return (model.towers.log_scale.exp() * products + bias).detach().numpy()
+    heads = zip(
+        model.towers.query_vectors(inputs["query"]),
+        model.towers.candidate_vectors(inputs["candidate"]),
+        model.towers.log_scales(),
+        strict=True,
+    )
+    return [
+        (log_scale.exp() * (queried @ vectors.T) + bias).detach().numpy()
+        for queried, (vectors, bias), log_scale in heads
+    ]
 
 
 @pytest.mark.parametrize("changes", ONE_OF_EACH.values(), ids=ONE_OF_EACH.keys())
@@ -397,10 +404,54 @@ def test_one_product_in_the_index_is_the_training_score(changes: dict[str, Any])
     products = model.query_vectors(queries()) @ model.candidate_vectors(candidates()).T
 
     scale = float(model.towers.log_scale.exp().detach())
-    assert np.allclose(products, in_training_form(model) / scale, rtol=1e-5, atol=1e-5)
+    (scores,) = in_training_form(model)
+    assert np.allclose(products, scores / scale, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("changes", ONE_OF_EACH.values(), ids=ONE_OF_EACH.keys())
+OBJECTIVES: dict[str, Any] = {
+    "click": {},
+    "like": {
+        "positive": {"column": "liked"},
+        "loss": {"kind": "bce", "gamma": 1.2},
+        "request_weight": 3.0,
+    },
+    "watch": {"loss": {"kind": "log_mse", "column": "seconds"}, "request_weight": 0.0},
+}
+WITH_OBJECTIVES = {
+    f"objectives, {name}": ONE_OF_EACH[name] | {"objectives": OBJECTIVES}
+    for name in ("default", "dcn", "dat", "one for each side", "dot", "no bias")
+}
+
+
+@pytest.mark.parametrize("changes", WITH_OBJECTIVES.values(), ids=WITH_OBJECTIVES.keys())
+@pytest.mark.parametrize(
+    "weights", [None, {"watch": 2.0}, {"click": 1e300, "like": 2e300, "watch": 1e-300}]
+)
+def test_one_product_in_the_index_is_the_weighted_sum_of_the_training_scores(
+    changes: dict[str, Any], weights: dict[str, float] | None
+) -> None:
+    """Each in the units that its loss learns, divided by one number for all items; what is not
+    named counts nothing, and without weights those of the declaration count.
+    """
+    model = model_of(spec_of(changes))
+    seconds = np.array([1.0, 9.0, 2.0, 30.0], np.float32)
+    model.observe_numbers("watch", seconds)
+    units = {"click": 1.0, "like": 1.2, "watch": float(seconds.std())}
+    counts = {"click": 1.0, "like": 3.0} if weights is None else weights
+
+    found = model.query_vectors(queries(), weights) @ model.candidate_vectors(candidates()).T
+
+    scores = dict(zip(OBJECTIVES, in_training_form(model), strict=True))
+    scales = dict(zip(OBJECTIVES, model.towers.log_scale.exp().tolist(), strict=True))
+    parts = {name: count / max(counts.values()) * units[name] for name, count in counts.items()}
+    expected = sum(part * scores[name].astype(np.float64) for name, part in parts.items())
+    total = sum(part * scales[name] for name, part in parts.items())
+    assert np.allclose(found, expected / total, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "changes", (ONE_OF_EACH | WITH_OBJECTIVES).values(), ids=ONE_OF_EACH | WITH_OBJECTIVES
+)
 def test_what_is_written_and_read_again_gives_the_same_vectors_to_the_bit(
     changes: dict[str, Any],
 ) -> None:
@@ -419,7 +470,9 @@ def test_what_is_written_and_read_again_gives_the_same_vectors_to_the_bit(
         again.candidate_vectors(candidates()), model.candidate_vectors(candidates())
     )
     names = {name for name in model.arrays(("query",)) if name.startswith("dense.")}
-    assert names == {name for name in model.arrays() if name.startswith("dense.query.")}
+    weighed = {"dense.log_scale"} if len(spec.every_objective()) > 1 else set()
+    of_queries = {name for name in model.arrays() if name.startswith("dense.query.")}
+    assert names == of_queries | weighed
     arrays = again.arrays()
     assert all(np.array_equal(arrays[name], each) for name, each in model.arrays().items())
 

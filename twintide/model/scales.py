@@ -1,5 +1,6 @@
-"""What brings declared numbers to mean 0 and spread 1: count, mean and spread of all that nightly
-retrains have seen, kept in the checkpoint. An hourly pass changes nothing of it.
+"""What brings declared numbers, of features or of what a loss learns, to mean 0 and spread 1:
+count, mean and spread of all that nightly retrains have seen, kept in the checkpoint. An hourly
+pass changes nothing of it.
 """
 
 from collections.abc import Iterable
@@ -17,8 +18,8 @@ _PARTS = 3
 
 
 class Scales:
-    """For each standardised feature: how many numbers were seen, their mean, and the sum of their
-    squared distances from it.
+    """For each feature or objective that is standardised: how many numbers were seen, their mean,
+    and the sum of their squared distances from it.
     """
 
     def __init__(self, names: Iterable[str]) -> None:
@@ -50,6 +51,13 @@ class Scales:
             return values
         spread = np.sqrt(squares / count) or 1.0
         return np.clip((values - mean) / spread, -LARGEST, LARGEST).astype(np.float32)
+
+    def spread(self, name: str) -> float:
+        """What a standardised number is multiplied by to be as it was; 1 while nothing was seen, or
+        where it is not standardised.
+        """
+        count, _, squares = self._seen.get(name, np.zeros(_PARTS))
+        return float(np.sqrt(squares / count) or 1.0) if count else 1.0
 
     def arrays(self) -> Arrays:
         """By name, as they stand in a checkpoint or version: `scale.<side>.<feature>`."""

@@ -2,6 +2,8 @@
 
 The vectors that leave here are made for an inner-product index: a candidate is (v, bias ·
 temperature) and a query is (q, 1), so that one product orders items as the training score does.
+Of several objectives these stand side by side, each part of a query times what its objective counts
+by 1 / temperature, so that the product orders by the weighted sum of the scores.
 """
 
 from collections.abc import Mapping
@@ -23,6 +25,7 @@ from twintide.model.table import Table
 from twintide.model.towers import Towers
 from twintide.model.vocabulary import RowNumbers, Vocabulary
 from twintide.modelspec import ModelSpec
+from twintide.objectives import Objective
 from twintide.ragged import Encoded, Ids, Numbers, in_slots
 from twintide.vectorstore import Vectors
 
@@ -65,6 +68,11 @@ class TwoTower:
             _scale(side, feature.name)
             for side, feature in spec.all_features()
             if feature.is_standardised()
+        )
+        self.number_scales = Scales(
+            _number(name)
+            for name, objective in spec.every_objective().items()
+            if objective.loss.target_column() is not None
         )
         self.fixed = fixed
 
@@ -145,6 +153,14 @@ class TwoTower:
             if isinstance(values, Numbers):
                 self.scales.observe(_scale(side, name), values)
 
+    def observe_numbers(self, objective: str, numbers: npt.NDArray[np.float32]) -> None:
+        """Let the numbers that an objective learns be scaled by these as well, from now on."""
+        self.number_scales.observe(_number(objective), Numbers(numbers[:, None]))
+
+    def on_scale(self, objective: str, numbers: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """[N]: numbers that an objective learns, as its score is to give them."""
+        return self.number_scales.scaled(_number(objective), numbers)
+
     def _bags(self, table: Table | FixedTable, pooled: PooledRows) -> Tensor:
         rows, weights = table.gathered(pooled.rows)
         if pooled.weights is None and _is_one_each(pooled):
@@ -155,20 +171,47 @@ class TwoTower:
         counts = torch.from_numpy(pooled.weights).to(self.device)
         return F.embedding_bag(rows, weights, offsets, mode="sum", per_sample_weights=counts)
 
-    def query_vectors(self, encoded: Encoded) -> npt.NDArray[np.float32]:
-        """float32 [B, D + 1]: what is searched with."""
+    def query_vectors(
+        self, encoded: Encoded, weights: Mapping[str, float] | None = None
+    ) -> npt.NDArray[np.float32]:
+        """float32 [B, O · (D + 1)]: what is searched with. `weights`: what each objective counts,
+        of which one at least is above 0; those that are not named count nothing.
+        """
         with torch.inference_mode():
-            vectors = self.towers.query_vectors(
-                self.pooled(encoded, self.rows_of(encoded, "query"), "query")
-            )
-            return torch.cat((vectors, vectors.new_ones(len(vectors), 1)), dim=1).cpu().numpy()
+            inputs = self.pooled(encoded, self.rows_of(encoded, "query"), "query")
+            parts = []
+            vectors = self.towers.query_vectors(inputs)
+            for share, each in zip(self._shares(weights), vectors, strict=True):
+                with_one = torch.cat((each, each.new_ones(len(each), 1)), dim=1)
+                parts.append(with_one if share == 1.0 else with_one * share)
+            return (parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)).cpu().numpy()
+
+    def _shares(self, weights: Mapping[str, float] | None) -> list[float]:
+        """Of each objective: what it counts by how many of its scores' units a similarity is, as a
+        part of all. So one alone counts 1.
+        """
+        objectives = self.spec.every_objective()
+        if len(objectives) == 1:
+            return [1.0]
+        given = self.spec.request_weights() if weights is None else weights
+        largest = max(given.values())
+        scales = torch.exp(self.towers.log_scale.double()).tolist()
+        counted = [
+            given.get(name, 0.0) / largest * scale * self._unit(name, objective)
+            for (name, objective), scale in zip(objectives.items(), scales, strict=True)
+        ]
+        return [each / sum(counted) for each in counted]
+
+    def _unit(self, name: str, objective: Objective) -> float:
+        """What a score is multiplied by, to be what its loss learns."""
+        return objective.loss.sharpness() * self.number_scales.spread(_number(name))
 
     def candidate_vectors(
         self, encoded: Encoded, *, rows_at_once: int = 65_536
     ) -> npt.NDArray[np.float32]:
-        """float32 [U, D + 1]: what is indexed."""
+        """float32 [U, O · (D + 1)]: what is indexed."""
         count = len(next(iter(encoded.values())))
-        found = [np.zeros((0, self.spec.output_width + 1), np.float32)]
+        found = [np.zeros((0, self.spec.index_width()), np.float32)]
         with torch.inference_mode():
             for begin in range(0, count, rows_at_once):
                 some = {
@@ -176,9 +219,12 @@ class TwoTower:
                     for name, feature in encoded.items()
                 }
                 inputs = self.pooled(some, self.rows_of(some, "candidate"), "candidate")
-                vectors, bias = self.towers.candidate_vectors(inputs)
-                scaled = (bias * torch.exp(-self.towers.log_scale))[:, None]
-                found.append(torch.cat((vectors, scaled), dim=1).cpu().numpy())
+                parts: list[Tensor] = []
+                for (vectors, bias), log_scale in zip(
+                    self.towers.candidate_vectors(inputs), self.towers.log_scales(), strict=True
+                ):
+                    parts += (vectors, (bias * torch.exp(-log_scale))[:, None])
+                found.append(torch.cat(parts, dim=1).cpu().numpy())
         return np.concatenate(found)
 
     def arrays(self, sides: tuple[Side, ...] = ("query", "candidate")) -> Arrays:
@@ -192,8 +238,15 @@ class TwoTower:
             for name, array in self.scales.arrays().items()
             if name.startswith(tuple(f"scale.{side}." for side in sides))
         }
+        weighs_objectives = sides != ("query",) or len(self.spec.every_objective()) > 1
+        if weighs_objectives:
+            found |= self.number_scales.arrays()
         for name, tensor in self.towers.state_dict().items():
-            if _belongs_to(name, sides):
+            if (
+                name.startswith("query.")
+                or sides != ("query",)
+                or (name == "log_scale" and weighs_objectives)
+            ):
                 found[f"dense.{name}"] = tensor.detach().cpu().numpy()
         for name in self.spec.learning_tables(sides):
             found[f"table.{name}.weights"] = self.tables[name].weights.detach().cpu().numpy()
@@ -215,6 +268,7 @@ class TwoTower:
         """
         model = cls.untrained(spec, seed=0, device=device, vectors=vectors)
         model.scales.load(arrays)
+        model.number_scales.load(arrays)
         try:
             dense = {
                 name.removeprefix("dense."): torch.from_numpy(array.copy())
@@ -257,10 +311,9 @@ def _scale(side: Side, feature_name: str) -> str:
     return f"{side}.{feature_name}"
 
 
+def _number(objective: str) -> str:
+    return f"objective.{objective}"
+
+
 def _is_one_each(pooled: PooledRows) -> bool:
     return bool((np.diff(pooled.offsets) == 1).all())
-
-
-def _belongs_to(name: str, sides: tuple[Side, ...]) -> bool:
-    """`log_scale` and the bias shape candidate vectors only; a query is searched without them."""
-    return name.startswith("query.") if sides == ("query",) else True

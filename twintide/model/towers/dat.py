@@ -26,7 +26,7 @@ FEWEST = 2
 
 
 def body(declared: Dat, shape: Shape) -> nn.Module:
-    """[B, X] to [B, D]."""
+    """[B, X] to [B, O · D]."""
     return dnn.body(declared, shape)
 
 

@@ -1,6 +1,6 @@
 """Deep and cross network, version 2 (Wang et al., WWW 2021).
 
-Shapes: B rows, X inputs, H width of the last hidden layer, D width of the vector.
+Shapes: B rows, X inputs, H width of the last hidden layer, O vectors of width D.
 """
 
 import torch
@@ -46,11 +46,11 @@ class Parallel(nn.Module):
 
 
 def body(declared: Dcn, shape: Shape) -> nn.Module:
-    """[B, X] to [B, D]. Without hidden layers the cross layers stand alone."""
+    """[B, X] to [B, O · D]. Without hidden layers the cross layers stand alone."""
     inputs = shape.input_width
     cross = Cross(inputs, declared.cross_layers, declared.rank)
     layers, width = hidden_layers(declared, inputs)
     if not layers or declared.structure == "stacked":
-        return nn.Sequential(cross, *layers, nn.Linear(width, shape.output_width))
+        return nn.Sequential(cross, *layers, nn.Linear(width, shape.owed_width))
     both = Parallel(cross, nn.Sequential(*layers))
-    return nn.Sequential(both, nn.Linear(inputs + width, shape.output_width))
+    return nn.Sequential(both, nn.Linear(inputs + width, shape.owed_width))

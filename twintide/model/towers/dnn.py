@@ -7,6 +7,6 @@ from twintide.towers import Layered, Shape
 
 
 def body(declared: Layered, shape: Shape) -> nn.Module:
-    """[B, X] to [B, D]."""
+    """[B, X] to [B, O · D]."""
     layers, width = hidden_layers(declared, shape.input_width)
-    return nn.Sequential(*layers, nn.Linear(width, shape.output_width))
+    return nn.Sequential(*layers, nn.Linear(width, shape.owed_width))

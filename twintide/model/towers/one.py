@@ -1,6 +1,6 @@
 """One tower, made from its declaration: the body of its kind, and what is done before and after.
 
-Shapes: B rows, X inputs, F features, D width of the vector.
+Shapes: B rows, X inputs, F features, O vectors of width D, one for each objective.
 """
 
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from twintide.towers import Senet, Shape, Tower
 
 
 def tower(declared: Tower, shape: Shape) -> nn.Module:
-    """[B, X] to [B, D], with its first weights drawn."""
+    """[B, X] to [B, O · D], with its first weights drawn."""
     body: nn.Module = _module(declared).body(declared, shape)
     plain = (declared.feature_weights, declared.output_activation, declared.residual)
     return body if plain == (None, "linear", None) else Staged(body, declared, shape)
@@ -46,11 +46,14 @@ class Staged(nn.Module):
         self.feature_weights = FeatureWeights(weights, shape) if weights else nn.Identity()
         self.output = ACTIVATIONS[declared.output_activation]()
         self._residual = shape.places[declared.residual].columns if declared.residual else None
+        self._heads = len(shape.heads)
 
     def forward(self, inputs_BX: Tensor) -> Tensor:
-        """[B, D]"""
-        vectors_BD: Tensor = self.output(self.body(self.feature_weights(inputs_BX)))
-        return vectors_BD if self._residual is None else vectors_BD + inputs_BX[:, self._residual]
+        """[B, O · D]. A residual is in each of the vectors."""
+        vectors: Tensor = self.output(self.body(self.feature_weights(inputs_BX)))
+        if self._residual is None:
+            return vectors
+        return vectors + inputs_BX[:, self._residual].repeat(1, self._heads)
 
 
 class FeatureWeights(nn.Module):
