@@ -13,6 +13,7 @@ from twintide.arrays import verify as verify_files
 from twintide.checkpoints import checkpoint_names, read_manifest
 from twintide.config import Deployment
 from twintide.errors import Corrupt, Refused
+from twintide.listings import open_listing
 from twintide.shards import Ledger
 from twintide.slices import (
     all_paths,
@@ -104,6 +105,7 @@ def _verify_checkpoint(deployment: Deployment, name: str) -> None:
         manifest = read_manifest(root, name)
         verify_files(root / name, manifest.files)
         open_stores(deployment.vectors_dir, manifest.vectors)
+        open_listing(deployment.items_dir, manifest.listing, manifest.events)
     except (Corrupt, Refused):
         if (root / name).exists():  # else gc was at work
             raise

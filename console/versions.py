@@ -268,11 +268,20 @@ def _facts(found: "VersionManifest") -> Listing:
         "newest click (UTC)": instant(found.newest_event_at),
         "position": ", ".join(f"{p}: {next_:,}" for p, next_ in sorted(found.position.items())),
         "items": f"{found.items:,} in a {found.index} index of width {found.dimension}",
+        "source of items": _listing(found),
         "gate": gate_line(found.gate).removeprefix("gate: "),
         "files": f"{len(found.files)}, {size_bytes:,} bytes",
         "code version": found.code_version,
     }
     return table(found.name, ("", ""), rows.items())
+
+
+def _listing(found: "VersionManifest") -> str:
+    ref = found.listing
+    if ref is None:
+        return "none: what was ever clicked"
+    clicked = f"{found.catalogue_items or 0:,} items were ever clicked"
+    return f"{ref.name} of {instant(ref.read_at)}: {ref.listed:,} listed; {clicked}"
 
 
 def _standing(state: "ServingState") -> dict[str, Any]:

@@ -97,8 +97,10 @@ class Wanted:
         return tuple(name for name in (self.ids[0], self.available, self.listed_at) if name)
 
 
-def read(items: ItemsConfig, events: EventSchema, model: ModelSpec) -> ItemRows:
-    """All that the declared file says.
+def read(
+    items: ItemsConfig, events: EventSchema, model: ModelSpec, *, known: str | None = None
+) -> ItemRows | None:
+    """All that the declared file says; None where that is what has the sha256 `known`.
 
     Raises Refused where it is no such file, Retryable where it changes meanwhile.
     """
@@ -113,6 +115,10 @@ def read(items: ItemsConfig, events: EventSchema, model: ModelSpec) -> ItemRows:
         digests = [
             hashlib.file_digest(cast("BytesIO", each), "sha256").hexdigest() for each in files
         ]
+        parts = [digests, wanted.columns(), items.complete]
+        sha256 = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+        if sha256 == known:
+            return None
         tables = [
             _typed(path, _columns(path, file, wanted), wanted, notation)
             for path, file in zip(paths, files, strict=True)
@@ -124,8 +130,7 @@ def read(items: ItemsConfig, events: EventSchema, model: ModelSpec) -> ItemRows:
             )
     table = _one_table(tables)
     _check_distinct(table, [(path, len(each)) for path, each in zip(paths, tables, strict=True)])
-    parts = [digests, wanted.columns(), items.complete]
-    return ItemRows(table, hashlib.sha256(json.dumps(parts).encode()).hexdigest())
+    return ItemRows(table, sha256)
 
 
 def filled(items: ItemsConfig, events: EventSchema, model: ModelSpec) -> tuple[str, ...]:

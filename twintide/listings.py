@@ -77,7 +77,11 @@ def refreshed(
                 hint="the commands that train and publish read it, and no other stage does",
             )
         return last
-    return taken(root, lambda _: read(items, events, model), items, events, clock=clock)
+
+    def read_file(before: Listing | None) -> ItemRows | None:
+        return read(items, events, model, known=before.ref.source_sha256 if before else None)
+
+    return taken(root, read_file, items, events, clock=clock)
 
 
 def taken(
@@ -105,7 +109,7 @@ def taken(
             _note(root, error, before.ref.name, clock=clock)
             return before
         remove_file(root / _TROUBLE)
-        if rows and (before is None or before.ref.source_sha256 != rows.sha256):
+        if rows is not None:
             _write(root, rows, before, complete=items.complete, now=clock.now())
             before = newest(root, events)
     if before is None:

@@ -20,6 +20,7 @@ SINCE = datetime(2026, 3, 1, 12, tzinfo=UTC)
 def rows_of(path: Path, **said: Any) -> dict[str, list[Any]]:
     deployment = files.deployment_of(path, **said)
     read = itemfile.read(deployment.items, deployment.events, deployment.model)
+    assert read is not None
     found: dict[str, list[Any]] = read.table.to_pydict()
     return found
 
@@ -189,7 +190,11 @@ def test_who_made_it_is_in_its_name(tmp_path: Path) -> None:
     complete = files.deployment_of(path, complete=True)
 
     def sha256(deployment: Any) -> str:
-        return itemfile.read(deployment.items, deployment.events, deployment.model).sha256
+        own = deployment
+        found = itemfile.read(own.items, own.events, own.model)
+        assert found is not None
+        assert itemfile.read(own.items, own.events, own.model, known=found.sha256) is None
+        return found.sha256
 
     first = sha256(deployment)
     path.touch()
