@@ -2,6 +2,7 @@
 
 # ruff: noqa: PLC0415  what is heavy is imported where it is needed; see console/options.py
 
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -19,8 +20,11 @@ from console.options import (
 from console.output import say
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from pydantic import BaseModel
 
+    from twintide.datafile import Raw
     from twintide.sample import Sample
 
 app = typer.Typer()
@@ -123,9 +127,16 @@ def _judged(config: Path, sample: Path) -> "Sample":
 @config_app.command(epilog="Example: twintide config new clicks.csv > twintide.yaml")
 def new(
     events: Annotated[
-        Path, typer.Argument(metavar="EVENTS", help="A file of your events, or a folder of parts.")
-    ],
+        Path | None,
+        typer.Argument(metavar="EVENTS", help="A file of your events, or a folder of parts."),
+    ] = None,
     *,
+    topic: Annotated[
+        str | None, typer.Option(metavar="TOPIC", help="A topic of them instead of a file.")
+    ] = None,
+    bootstrap: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="Where the topic is.")
+    ] = None,
     user: Annotated[str | None, typer.Option(metavar="COLUMN", help="Who: its column.")] = None,
     item: Annotated[str | None, typer.Option(metavar="COLUMN", help="What: its column.")] = None,
     time: Annotated[str | None, typer.Option(metavar="COLUMN", help="When: its column.")] = None,
@@ -139,19 +150,81 @@ def new(
     from console.starter import text_of
     from twintide import yaml12
     from twintide.config import parse
-    from twintide.datafile import first_rows
     from twintide.guess import guess
 
     quiet_logs()
-    raw, separator = first_rows(events, rows=rows)
+    looked = _looked_at(events, topic, bootstrap, rows=rows)
     named = {"user": user, "item": item, "time": time}
-    found = guess(raw, roles={role: name for role, name in named.items() if name})
-    stem = events.name.partition(".")[0]
-    topic = "".join(letter if letter.isalnum() else "-" for letter in stem).lower() or "clicks"
-    text = text_of(found, source=events, separator=separator, data_dir="data", topic=topic)
+    found = guess(looked.raw, roles={role: name for role, name in named.items() if name})
+    text = text_of(
+        found,
+        source=looked.source,
+        separator=looked.separator,
+        data_dir="data",
+        topic=looked.topic,
+        bootstrap=looked.bootstrap,
+    )
     values = yaml12.parse(text, name="the new configuration")
     parse(values, name="the new configuration")
     say(values, text.rstrip("\n"), as_json=as_json)
+
+
+@dataclass(frozen=True)
+class _Looked:
+    """Some events as they stand, and where they came from."""
+
+    raw: "Mapping[str, Raw]"
+    source: str
+    separator: str
+    topic: str
+    bootstrap: str
+
+
+def _looked_at(
+    events: Path | None, topic: str | None, bootstrap: str | None, *, rows: int
+) -> _Looked:
+    """Events of a file, or of a topic. Raises Refused where it is not told which."""
+    from console.starter import LOCAL
+    from twintide.errors import Refused
+
+    if (events is None) == (topic is None) or (bootstrap is not None and topic is None):
+        raise Refused(
+            "say where your events are: a file, or a topic",
+            hint="`twintide config new clicks.csv`, or "
+            f"`twintide config new --topic clicks --bootstrap {LOCAL}`",
+        )
+    if events is not None:
+        return _of_file(events, rows=rows)
+    return _of_topic(str(topic), bootstrap or LOCAL, rows=rows)
+
+
+def _of_file(events: Path, *, rows: int) -> _Looked:
+    from console.starter import LOCAL
+    from twintide.datafile import first_rows
+
+    raw, separator = first_rows(events, rows=rows)
+    stem = events.name.partition(".")[0]
+    topic = "".join(letter if letter.isalnum() else "-" for letter in stem).lower() or "clicks"
+    return _Looked(raw, f"the first of {events.name}", separator, topic, LOCAL)
+
+
+def _of_topic(topic: str, bootstrap: str, *, rows: int) -> _Looked:
+    from pydantic import ValidationError
+
+    from streaming.peek import newest
+    from twintide.config import KafkaConfig
+    from twintide.datafile import fields_of
+    from twintide.errors import Refused
+
+    try:
+        kafka = KafkaConfig(bootstrap_servers=(bootstrap,), topic=topic)
+    except ValidationError as error:
+        raise Refused(
+            f"topic {topic!r} at {bootstrap!r}: {error.errors()[0]['msg']}",
+            hint="`--bootstrap` is host:port of a broker",
+        ) from None
+    raw = fields_of(newest(kafka, count=rows))
+    return _Looked(raw, f"the newest of topic {topic}", ",", topic, bootstrap)
 
 
 @config_app.command(epilog="Example: twintide config show > twintide.yaml")

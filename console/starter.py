@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from textwrap import wrap
 from typing import Any
 
@@ -11,22 +10,40 @@ from twintide.guess import Guess, Guesses
 _WIDTH = 100
 
 
-def text_of(found: Guesses, *, source: Path, separator: str, data_dir: str, topic: str) -> str:
-    """A commented YAML file."""
-    return "\n".join(_lines(found, source, separator, data_dir, topic)) + "\n"
+LOCAL = "127.0.0.1:9092"
 
 
-def _lines(
-    found: Guesses, source: Path, separator: str, data_dir: str, topic: str
+def text_of(
+    found: Guesses,
+    *,
+    source: str,
+    separator: str,
+    data_dir: str,
+    topic: str,
+    bootstrap: str = LOCAL,
+) -> str:
+    """A commented YAML file; `source` is what was looked at."""
+    lines = (
+        *_head(found, source, data_dir, topic=topic, bootstrap=bootstrap),
+        *_sections(found, separator),
+    )
+    return "\n".join(lines) + "\n"
+
+
+def _head(
+    found: Guesses, source: str, data_dir: str, *, topic: str, bootstrap: str
 ) -> Iterator[str]:
-    yield f"# Guessed from the first {found.rows:,} events of {source.name}: read it, change what"
+    yield f"# Guessed from {found.rows:,} events, {source}: read it, change what"
     yield "# is wrong, and check it:  twintide config check -c FILE --sample EVENTS"
     yield ""
     yield f"data_dir: {_said(data_dir)}"
     yield ""
     yield "kafka:"
-    yield '  bootstrap_servers: ["127.0.0.1:9092"]'
+    yield f"  bootstrap_servers: [{json.dumps(bootstrap)}]"
     yield f"  topic: {_said(topic)}"
+
+
+def _sections(found: Guesses, separator: str) -> Iterator[str]:
     yield ""
     yield from _events(found)
     if separator not in {",", "\t"}:

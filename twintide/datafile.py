@@ -8,6 +8,7 @@ read is refused by row and column. Replay and evaluation read through here and s
 import codecs
 import json
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -101,6 +102,26 @@ def first_rows(path: Path, *, rows: int) -> tuple[dict[str, Raw], str]:
         raise Refused(f"{part} cannot be read: {words_of(error)}", hint=f"give {KINDS}") from error
 
 
+def fields_of(messages: Sequence[bytes]) -> dict[str, Raw]:
+    """The same of messages; what is no JSON object is left out. Raises Refused where none is."""
+    objects = []
+    for value in messages:
+        with suppress(ValueError, RecursionError):
+            objects.append(json.loads(value))
+    objects = [each for each in objects if isinstance(each, dict)]
+    if not objects:
+        raise Refused(
+            f"none of {len(messages)} messages is a JSON object",
+            hint="events are JSON objects, one a message; were any sent yet?",
+        )
+    return _columns_of(objects)
+
+
+def _columns_of(objects: list[dict[str, Any]]) -> dict[str, Raw]:
+    names = dict.fromkeys(name for each in objects for name in each)
+    return {name: [each.get(name) for each in objects] for name in names}
+
+
 def _first_of_csv(stream: pa.NativeFile, rows: int) -> tuple[dict[str, Raw], str]:
     data = stream.read(_CSV_BLOCK_BYTES)
     header = data.split(b"\n", 1)[0].decode(errors="replace")
@@ -122,8 +143,7 @@ def _first_of_json(stream: pa.NativeFile, rows: int) -> dict[str, Raw]:
     objects = [json.loads(line) for line in lines[:-1] or lines if line.strip()]
     if not all(isinstance(each, dict) for each in objects):
         raise ValueError("a line of it is no JSON object")
-    names = dict.fromkeys(name for each in objects for name in each)
-    return {name: [each.get(name) for each in objects] for name in names}
+    return _columns_of(objects)
 
 
 def null_columns(events: pa.Table) -> list[str]:

@@ -5,10 +5,12 @@ import json
 import random
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
 from console.starter import text_of
+from streaming.client import as_config, create_topic, producer
 from tests.console.conftest import Twintide
 from twintide import yaml12
 from twintide.config import load
@@ -179,9 +181,60 @@ def test_names_of_every_sort_give_a_configuration_that_is_right(tmp_path: Path) 
     found = guess(raw, roles={"item": "sku"})
     config = tmp_path / "twintide.yaml"
     config.write_text(
-        text_of(found, source=path, separator=",", data_dir="data", topic="odd"), encoding="utf-8"
+        text_of(found, source=path.name, separator=",", data_dir="data", topic="odd"),
+        encoding="utf-8",
     )
     deployment = load(config)
 
     assert set(deployment.events.columns) == {*raw} - {"kafka_offset", "  "}
     assert len(deployment.model.query) == len(odd) - 2 + 2
+
+
+@pytest.mark.long
+def test_a_topic_is_guessed_as_a_file_of_its_messages(
+    twintide: Twintide, kafka: str, tmp_path: Path
+) -> None:
+    """What is no JSON object is left out, as ingest would; the file names the broker."""
+    topic = f"shop-{uuid4().hex[:8]}"
+    events = shop_events()
+    create_topic(kafka, topic, partitions=2)
+    with producer(as_config(kafka)) as sending:
+        for number, each in enumerate([*events, b"no JSON", b"[1]", None]):
+            value = json.dumps(each).encode() if isinstance(each, dict) else each
+            sending.send(topic, value, key=b"any", partition=number % 2)
+        sending.flush()
+
+    of_topic = twintide("config", "new", "--topic", topic, "--bootstrap", kafka)
+    of_file = twintide("config", "new", str(as_json_lines(tmp_path / "shop.jsonl", events)))
+    few = twintide("config", "new", "--topic", topic, "--bootstrap", kafka, "--rows", "100")
+    none = twintide("config", "new", "--topic", f"no-{topic}", "--bootstrap", kafka)
+
+    assert of_topic.code == 0, of_topic.err
+    assert f"from {len(events):,} events, the newest of topic {topic}" in of_topic.out
+    made, wanted = (yaml12.parse(each.out, name="made") for each in (of_topic, of_file))
+    assert made["kafka"] == {"bootstrap_servers": [kafka], "topic": topic}
+    assert {key: made[key] for key in ("model", "training")} == {
+        key: wanted[key] for key in ("model", "training")
+    }
+    assert made["events"]["columns"] == wanted["events"]["columns"]
+    assert (few.code, "events, the newest of topic" in few.out) == (0, True), few.err
+    assert (none.code, "no topic" in none.err) == (REFUSED, True)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["clicks.csv", "--topic", "clicks"],
+        ["clicks.csv", "--bootstrap", "a:1"],
+        ["--topic", "a b", "--bootstrap", "127.0.0.1:9"],
+        ["--topic", "clicks", "--bootstrap", "nowhere"],
+    ],
+)
+def test_where_events_are_is_said_once(twintide: Twintide, arguments: list[str]) -> None:
+    """A file or a topic of a broker, each by its name; else it is refused with what to say."""
+    refused = twintide("config", "new", *arguments)
+
+    assert refused.code == REFUSED
+    assert "Traceback" not in refused.err
+    assert "topic" in refused.err

@@ -47,8 +47,21 @@ DAT = {
     ],
     "popularity_bias": False,
 }
+SEVERAL = {
+    "scenarios": {"home": {"column": "region", "equals": 0}},
+    "objectives": {
+        "click": {},
+        "like": {"positive": {"column": "liked", "equals": True}},
+        "like_at_home": {"positive": {"column": "liked", "equals": True}, "scenario": "home"},
+    },
+}
 TOWERS: dict[str, dict[str, Any]] = {
     "dat": DAT,
+    "dat of three objectives": DAT | SEVERAL,
+    "shared bottom": {
+        "tower": {"kind": "shared_bottom", "bottom": [16], "task": [16], "batch_norm": True},
+        **SEVERAL,
+    },
     "gelu": {"tower": {"kind": "dnn", "hidden": [16], "activation": "gelu"}},
     "batch norm": {"tower": {"kind": "dnn", "hidden": [16], "batch_norm": True}},
     "dropout": {"tower": {"kind": "dnn", "hidden": [16, 16], "dropout": 0.3}},

@@ -1,6 +1,7 @@
 """What a dual augmented tower learns beside the loss, against plain loops in float64."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 import torch
 
 from trainer.epoch import Rows
+from trainer.labels import Labels
 from trainer.learner import Learner
 from trainer.rates import Rates
 from twintide.features.kind import SIDES
@@ -209,6 +211,23 @@ def test_augmented_rows_become_what_the_other_tower_makes_of_their_clicks() -> N
         for key in np.unique(keys):
             mean = vectors[other][keys == key].mean(axis=0)
             assert np.allclose(table.weights[table.rows_of(np.array([key]))], mean, atol=0.05)
+
+
+def test_what_is_no_positive_is_not_mimicked() -> None:
+    """The rows of users who have none stay as they began, though they are in the batch."""
+    rows = some_rows()
+    positive = np.arange(40) % 8 < 4  # of the users 1 to 4
+    learner = learnt(spec_of(), rounds=0, dense=None)
+    before = learner.arrays()["table.user_augmented.weights"].copy()
+    rates = Rates(learner.model.spec.learning_tables(), 0.1, None)
+
+    labelled = replace(rows, labels={"click": Labels(positive)})
+    list(learner.learn(labelled, [np.arange(40)], rates, seed=1))
+
+    table = learner.model.tables["user_augmented"]
+    moved = (table.weights.numpy() != before).any(axis=1)
+    assert moved[table.rows_of(ids(1, 2, 3, 4))].all()
+    assert not moved[table.rows_of(ids(5, 6, 7, 8))].any()
 
 
 @pytest.mark.parametrize(("dense", "moves"), [(None, False), (1e-3, True)])
