@@ -15,15 +15,15 @@ app = typer.Typer()
 _PANEL = "Answers"
 
 
-def parse_features(text: str) -> dict[str, Any]:
-    """Columns of the event as a JSON object."""
+def parse_object(text: str) -> dict[str, Any]:
+    """Columns of the event, or weights of objectives, as a JSON object."""
     try:
-        features = json.loads(text)
+        given = json.loads(text)
     except json.JSONDecodeError as error:
         raise typer.BadParameter(f"{text!r} is not JSON: {error}") from None
-    if not isinstance(features, dict):
+    if not isinstance(given, dict):
         raise typer.BadParameter(f'{text!r} is no JSON object, such as {{"region": 3}}')
-    return features
+    return given
 
 
 @app.command(
@@ -46,9 +46,17 @@ def recommend(
     features: Annotated[
         Any,
         typer.Option(
-            parser=parse_features, metavar="JSON", help="Columns of the event: '{\"region\": 3}'."
+            parser=parse_object, metavar="JSON", help="Columns of the event: '{\"region\": 3}'."
         ),
     ] = "{}",
+    objectives: Annotated[
+        Any,
+        typer.Option(
+            parser=parse_object,
+            metavar="JSON",
+            help='What each objective counts: \'{"click": 1, "like": 3}\'.',
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """One answer from the live version."""
@@ -63,6 +71,7 @@ def recommend(
         recent=recent or None,
         exclude=exclude or (),
         features=features,
+        objectives=objectives,
     )
     rows = [
         (place, item, f"{score:.4f}")

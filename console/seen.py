@@ -378,11 +378,9 @@ def _fits(deployment: "Deployment") -> dict[str, Any]:
 
 
 def _read_columns(deployment: "Deployment") -> tuple[str, ...]:
-    model, events = deployment.model, deployment.events
-    named = (*model.columns_read("query"), *model.columns_read("candidate"))
-    own = [events.user, events.item, events.positive.column if events.positive else None]
-    own.append(model.reward.column if model.reward else None)
-    return tuple(dict.fromkeys(name for name in (*own, *named) if name))
+    from twintide.slices import columns_read
+
+    return tuple(columns_read(deployment.events, deployment.model))
 
 
 def _noted(

@@ -122,6 +122,7 @@ def recommend(
     recent: Sequence[str] | None = None,
     exclude: Sequence[str] = (),
     features: dict[str, Any] | None = None,
+    objectives: dict[str, Any] | None = None,
 ) -> Answer:
     """One answer of the live version; ids as a person types them.
 
@@ -146,6 +147,7 @@ def recommend(
         "k": k,
         "features": features or {},
         "recent": None if recent is None else items(recent),
+        "objectives": objectives,
         "exclude": items(exclude),
     }
     retriever = Retriever(version, clock=clock, max_k=deployment.serving.max_k)

@@ -46,7 +46,7 @@ def check_same_declaration(deployment: Deployment, parent: CheckpointManifest) -
     """
     before = fingerprint_of(parent.events, parent.model)
     now = fingerprint_of(deployment.events, deployment.model)
-    models = parent.model.placeless(), deployment.model.placeless()
+    models = parent.model.learnt(), deployment.model.learnt()
     if models[0] == models[1] and before == now:
         return
     what = "another model" if models[0] != models[1] else "other events"

@@ -282,6 +282,14 @@ class ModelSpec(BaseModel):
         """With nothing that depends on files of vectors: the same before and after one is read."""
         return self.with_widths(dict.fromkeys(self.vector_tables()))
 
+    def learnt(self) -> "ModelSpec":
+        """With nothing that learning does not depend on: where files lie, what a request asks."""
+        objectives = {
+            name: objective.model_copy(update={"request_weight": 1.0})
+            for name, objective in self.objectives.items()
+        }
+        return self.placeless().model_copy(update={"objectives": objectives})
+
     def beside(self, folder: Path) -> "ModelSpec":
         """With relative paths counted from a folder."""
         tables = {

@@ -14,7 +14,9 @@ import pyarrow.compute as pc
 from twintide import itemfile
 from twintide.clock import iso, latest_believed
 from twintide.config import Deployment
+from twintide.events import EventSchema
 from twintide.features.kind import Doubt, Kind
+from twintide.modelspec import ModelSpec
 from twintide.problems import Problem
 
 
@@ -64,6 +66,22 @@ def _ahead(times: pa.ChunkedArray, *, now: datetime, column: str) -> Iterator[Pr
         )
 
 
+def _objectives(schema: EventSchema, model: ModelSpec, events: pa.Table) -> Iterator[Problem]:
+    for name, objective in model.objectives.items():
+        scenario = model.scenario_of(objective)
+        meant = events.filter(schema.is_click(events)) if objective.positive is None else events
+        for condition in filter(None, (objective.positive, scenario)):
+            meant = meant.filter(pa.array(condition.among(meant)))
+        if not len(meant):
+            said = " and ".join(str(each) for each in (objective.positive, scenario) if each)
+            yield Problem(
+                f"model.objectives.{name}",
+                f"no event of the sample is a positive of it: none of {len(events)} has "
+                f"{said or schema.positive}",
+                hint="leave it out, or name what the events hold",
+            )
+
+
 def _problems(deployment: Deployment, events: pa.Table, clicks: pa.Table) -> Iterator[Problem]:
     schema, model = deployment.events, deployment.model
     if not len(clicks):
@@ -79,6 +97,7 @@ def _problems(deployment: Deployment, events: pa.Table, clicks: pa.Table) -> Ite
             f"column {schema.user!r} is null in every click of the sample",
             hint="is it called so in the events? Without a user there is no history",
         )
+    yield from _objectives(schema, model, events)
     for memory in model.memories().values():
         if memory.of is not None and not memory.of.among(events).any():
             yield Problem(

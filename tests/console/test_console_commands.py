@@ -42,6 +42,10 @@ def test_recommend_takes_what_a_request_takes(twintide: Twintide, published: Pat
 
     assert first not in [item["item_id"] for item in without["items"]]
     assert (wrong.code, "'mood'" in wrong.err) == (REFUSED, True)
+    by_likes = twintide("recommend", "--user", "7", "--objectives", '{"like": 1}')
+    assert (by_likes.code, "no 'like'" in by_likes.err) == (REFUSED, True)
+    by_clicks = ("recommend", "--user", "7", "-k", "5", "--objectives", '{"click": 2}', "--json")
+    assert twintide(*by_clicks).json == plain
 
 
 def test_a_second_run_has_nothing_to_learn(twintide: Twintide, published: Path) -> None:

@@ -15,10 +15,14 @@ from tests.trainer.conftest import Line, MakeLine, at, small_stream
 from trainer import labels
 from trainer.epoch import Rows
 from trainer.learner import Learner
+from trainer.line import check_same_declaration
 from trainer.rates import nightly_rates
 from twintide.checkpoints import Checkpoint
+from twintide.config import Deployment, fill_in
+from twintide.errors import Refused
 from twintide.features.kind import Side
 from twintide.ragged import Encoded
+from twintide.sample import judge
 from twintide.slices import FOOTER_KEY, IS_CLICK, ITEM_ID, chain_dir
 
 SEVERAL: dict[str, Any] = {
@@ -154,6 +158,44 @@ def plain_loss(learner: Learner, rows: Rows) -> float:
             total += objective.weight * weight * value
     assert len(keys) < len(rows)
     return float(total / len(rows))
+
+
+def test_what_an_answer_weighs_may_change_and_what_is_learnt_may_not(make_line: MakeLine) -> None:
+    """A request's weights are no part of what was learnt: the line goes on from its checkpoint."""
+    line = make_line(SEVERAL)
+    parent = line.night(0).manifest
+
+    def with_like(**keys: Any) -> Deployment:
+        return fill_in(line.deployment, {"model": {"objectives": {"like": keys}}})
+
+    check_same_declaration(with_like(request_weight=9.0), parent)
+    for other in ({"weight": 9.0}, {"loss": {"kind": "bpr"}}, {"scenario": "north"}):
+        with pytest.raises(Refused, match="was trained for another model"):
+            check_same_declaration(with_like(**other), parent)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"positive": {"column": "watch_seconds", "at_least": 1e6}}, "watch_seconds of at least"),
+        ({"scenario": "north"}, "region = 77"),
+    ],
+    ids=["positives", "scenario"],
+)
+def test_a_sample_without_a_positive_of_an_objective_shows_it(
+    line: Line, changes: dict[str, Any], said: str
+) -> None:
+    """By its name, and what no event has."""
+    north = {"north": {"column": "region", "equals": [77]}} if "scenario" in changes else {}
+    model = {"scenarios": north, "objectives": {"click": {}, "rare": changes}}
+    deployment = fill_in(line.deployment, {"model": model})
+    events = small_stream(deployment).slice(0, 500)
+
+    problems = judge(deployment, events, now=at(3)).problems
+
+    (problem,) = [each for each in problems if "objectives" in each.key]
+    assert problem.key == "model.objectives.rare"
+    assert said in problem.reason
 
 
 @pytest.mark.long
