@@ -3,6 +3,8 @@
 The events of this world never say of which category an item is; the source does.
 """
 
+import hashlib
+import json
 import os
 import shutil
 from collections.abc import Callable, Iterable
@@ -53,7 +55,7 @@ FAST = {"nightly": {"row_learning_rate": 0.3, "dense_learning_rate": 0.01}}
 def stream(deployment: Deployment) -> pa.Table:
     """Two days of clicks on old items. A user clicks what is of their category."""
     rng = np.random.default_rng(3)
-    count = 6000
+    count = 4000
     user = rng.integers(0, USERS, count)
     item = user % CATEGORIES + CATEGORIES * rng.integers(0, OLD // CATEGORIES, count)
     at_ms = int(START.timestamp() * 1000) + np.sort(rng.integers(0, 2 * 86_400_000, count))
@@ -206,6 +208,7 @@ def test_what_a_complete_source_does_not_list_is_never_answered(shop: MakeShop) 
     assert own.answers() == {*range(20, OLD + NEW)}
 
 
+@pytest.mark.long
 def test_a_bad_file_changes_nothing_that_is_served(shop: MakeShop) -> None:
     """Training and publishing go on with what it said last; status says so."""
     own = shop()
@@ -237,6 +240,7 @@ def test_a_source_that_loses_most_items_is_refused_by_the_gate(shop: MakeShop) -
     assert own.answers() == {*range(30)}
 
 
+@pytest.mark.long
 def test_the_first_complete_source_may_leave_few_of_what_was_ever_clicked(shop: MakeShop) -> None:
     """A version without a source is no measure of how many items there are."""
     own = shop(complete=True)
@@ -247,6 +251,7 @@ def test_the_first_complete_source_may_leave_few_of_what_was_ever_clicked(shop: 
     assert own.answers() == {*range(30)}
 
 
+@pytest.mark.long
 def test_clicks_on_what_is_delisted_are_not_held_against_a_version(shop: MakeShop) -> None:
     """Half of what is clicked is delisted: of the other half it finds what the live one finds."""
     own = shop(complete=True)
@@ -261,6 +266,7 @@ def test_clicks_on_what_is_delisted_are_not_held_against_a_version(shop: MakeSho
     assert any("not to be had any more were left out" in each for each in published.gate.notes)
 
 
+@pytest.mark.long
 def test_a_checkpoint_that_was_rolled_back_from_does_not_return_with_other_items(
     shop: MakeShop,
 ) -> None:
@@ -317,6 +323,7 @@ def test_training_sees_an_item_as_the_index_has_it(shop: MakeShop) -> None:
     assert told.values[:, -2].tolist() == ages
 
 
+@pytest.mark.long
 def test_a_checkpoint_is_made_again_with_the_items_that_it_knew(
     shop: MakeShop, tmp_path: Path
 ) -> None:
@@ -332,6 +339,7 @@ def test_a_checkpoint_is_made_again_with_the_items_that_it_knew(
         rebuild(own.deployment, made.name, into=tmp_path / "once more")
 
 
+@pytest.mark.long
 def test_gc_keeps_what_is_named_and_the_newest(shop: MakeShop) -> None:
     """Others go two days after a run has used them."""
     own = shop()
@@ -373,3 +381,22 @@ def test_the_scheduler_publishes_where_the_source_says_something_new(shop: MakeS
     ]
     bells = [each.id for each in scheduler_of(rings, every_minutes=60).get_jobs()]
     assert sorted(bells) == ["hourly", "items", "nightly"]
+
+
+def test_a_version_of_before_stays_readable_and_is_compared_with(shop: MakeShop) -> None:
+    """Its manifest says nothing of a source: its index holds all that was clicked."""
+    own = shop(complete=True)
+    without(own).publish(1)
+    path = own.root / "v000001" / "manifest.json"
+    said = json.loads(path.read_text())
+    del said["listing"], said["catalogue_items"]
+    open_ = json.dumps(said | {"seal": ""}, indent=1) + "\n"
+    seal = hashlib.sha256(open_.encode()).hexdigest()
+    path.write_text(open_.replace('"seal": ""', f'"seal": "{seal}"'))
+
+    assert own.live().manifest.listing is None
+    published = own.publish(2)
+
+    assert published.promoted
+    assert published.gate.live == "v000001"
+    assert own.answers() == {*range(OLD + NEW)}
