@@ -13,6 +13,7 @@ import torch
 
 from publisher import index as item_index
 from publisher import samples
+from publisher.activity import UserNumbers, in_checkpoint
 from publisher.catalogue import Items, items_of
 from publisher.histories import Memories, memories_in, memory_arrays
 from publisher.index import ItemIndex, Positions, Scores, Vectors
@@ -54,6 +55,7 @@ class Draft:
 
     index: ItemIndex
     memories: Memories
+    user_numbers: UserNumbers | None
     catalogue_items: int
     """Items that were ever clicked, as the checkpoint knows: also those that are not to be had any
     more.
@@ -98,6 +100,7 @@ def draft_of(
         vectors=vectors,
         index=_indexed(vectors, config),
         memories=memories_in(checkpoint.arrays, checkpoint.manifest.model, prefix="state.history"),
+        user_numbers=in_checkpoint(checkpoint.arrays, checkpoint.manifest.model),
         catalogue_items=len(checkpoint.catalogue),
         listing=listing,
     )
@@ -160,4 +163,5 @@ def _arrays(draft: Draft) -> Arrays:
     encoded = samples.queries(draft.model, draft.checkpoint.events, draft.memories)
     answers = samples.answer(draft.model, draft.index, draft.item_keys, encoded)
     histories = memory_arrays(draft.memories, prefix=HISTORY_PREFIX)
-    return draft.model.arrays(("query",)) | histories | answers.to_arrays()
+    numbers = draft.user_numbers.to_arrays() if draft.user_numbers else {}
+    return draft.model.arrays(("query",)) | histories | numbers | answers.to_arrays()

@@ -14,6 +14,7 @@ import pyarrow as pa
 import torch
 
 from publisher import samples
+from publisher.activity import UserNumbers, in_version
 from publisher.histories import Memories, encoded, memories_in
 from publisher.index import ItemIndex, Positions, Scores, parse
 from twintide.arrays import Arrays, parse_arrays, parse_table, read_verified
@@ -51,6 +52,7 @@ class LoadedVersion:
     """uint64 [items], in index order."""
 
     memories: Memories
+    user_numbers: UserNumbers | None
 
     @property
     def name(self) -> str:
@@ -59,7 +61,12 @@ class LoadedVersion:
 
     def remembered(self, user_keys: Keys, at_ms: npt.NDArray[np.int64]) -> Encoded:
         """What the model sees of what these users did before, as of an instant [B]."""
-        return encoded(self.memories, self.manifest.model, user_keys, at_ms)
+        before = encoded(self.memories, self.manifest.model, user_keys, at_ms)
+        return before | self.activity_of(user_keys)
+
+    def activity_of(self, user_keys: Keys) -> Encoded:
+        """How active these users were at its last refresh, where the model asks."""
+        return self.user_numbers.of(user_keys) if self.user_numbers else {}
 
     def positions_of(self, keys: Keys) -> Positions:
         """Where these items stand in the index, each once; unknown keys have no place."""
@@ -112,6 +119,7 @@ def _parsed(
         item_ids=item_ids,
         item_keys=keys_of(item_ids),
         memories=memories_in(arrays, manifest.model, prefix=HISTORY_PREFIX),
+        user_numbers=in_version(arrays, manifest.model),
     )
 
 

@@ -180,6 +180,7 @@ class Retriever:
         for why in filter(None, (feature.misfit(event) for feature in spec.query)):
             raise Refused(why, hint="`twintide config show` prints what a feature reads")
         encoded = encode(event, spec.query, time_column=events.time)
+        encoded |= self.version.activity_of(keys)
         for name, memory in self._memories.items():
             given = self._given(name, memory, request)
             before = (

@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from twintide.arrays import Arrays
 from twintide.features.item_statistics import LOG_SHARE_SCALE, ItemStatistics, ages
+from twintide.features.refreshed import Refreshed
 from twintide.keys import NO_KEY, Keys
 from twintide.ragged import Ids, hours_between
 
@@ -273,7 +274,7 @@ class ItemClicks:
     def empty(cls) -> "ItemClicks":
         return cls(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.int64))
 
-    def with_clicks(self, item_rows: Ints, unit_ms: Ints, spec: ItemStatistics) -> "ItemClicks":
+    def with_clicks(self, item_rows: Ints, unit_ms: Ints, spec: Refreshed) -> "ItemClicks":
         """The state after these clicks; nothing is dropped yet."""
         if not len(item_rows):
             return self
@@ -287,7 +288,7 @@ class ItemClicks:
         )
         return ItemClicks(items[first], buckets[first], np.add.reduceat(counts, first))
 
-    def within_reach_of(self, unit_ms: int, spec: ItemStatistics) -> "ItemClicks":
+    def within_reach_of(self, unit_ms: int, spec: Refreshed) -> "ItemClicks":
         """Without what no click of that unit or a later one may be told of."""
         kept = self.buckets >= oldest_bucket(np.array([unit_ms]), spec)[0]
         return ItemClicks(self.items[kept], self.buckets[kept], self.counts[kept])
@@ -335,23 +336,23 @@ class ClickCounter:
         return of_item, of_all
 
 
-def bucket_minutes(spec: ItemStatistics) -> int:
+def bucket_minutes(spec: Refreshed) -> int:
     """The widest bucket of which all windows and refreshes are whole numbers."""
     return reduce(gcd, (*spec.windows_minutes, spec.refresh_offset_minutes), spec.refresh_minutes)
 
 
-def bucket_ms(spec: ItemStatistics) -> int:
+def bucket_ms(spec: Refreshed) -> int:
     """The same in milliseconds."""
     return bucket_minutes(spec) * 60_000
 
 
-def oldest_bucket(unit_ms: Ints, spec: ItemStatistics) -> Ints:
+def oldest_bucket(unit_ms: Ints, spec: Refreshed) -> Ints:
     """[N]: clicks of these units are told of nothing older; so the state need not hold it."""
     reach_minutes = max(spec.windows_minutes) + 2 * spec.refresh_minutes
     return unit_ms // bucket_ms(spec) - reach_minutes // bucket_minutes(spec)
 
 
-def refreshed_ms(at_ms: Ints, unit_ms: Ints, spec: ItemStatistics) -> Ints:
+def refreshed_ms(at_ms: Ints, unit_ms: Ints, spec: Refreshed) -> Ints:
     """[N]: the newest refresh that a click can have been served with: one that came neither after
     the click nor after its unit had begun.
     """

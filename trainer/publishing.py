@@ -72,9 +72,9 @@ def publish(
 
 def parts_of(begun: Begun, manifest: CheckpointManifest) -> tuple[Arrays, pa.Table]:
     """What a checkpoint holds. Nothing that is not finite becomes one."""
-    arrays = begun.learner.arrays() | begun.state.arrays()
-    _check_finite(arrays)
     as_of = manifest.as_of or datetime.fromtimestamp(0, UTC)
+    arrays = begun.learner.arrays() | begun.state.arrays() | begun.state.users_as_of(as_of)
+    _check_finite(arrays)
     return arrays, begun.state.catalogue_table(as_of)
 
 

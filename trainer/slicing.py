@@ -229,6 +229,7 @@ class Slicer:
             columns[HARD] = keys_to_lists(hard.of(events, told.items))
         statistics = model.item_statistics()
         query |= self.state.histories_before(told, clicked, remembered)
+        query |= self.state.users_told(told, clicked)
         after = self.state.with_remembered(remembered).with_events(
             told, clicked, ids=events[schema.item].combine_chunks(), attributes=candidate
         )

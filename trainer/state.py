@@ -16,6 +16,7 @@ from typing import Self
 import numpy as np
 import pyarrow as pa
 
+from trainer.activity import Activity
 from trainer.derived import (
     Bools,
     Events,
@@ -49,6 +50,8 @@ from twintide.slices import (
 )
 
 FIRST_SEEN = "first_seen_at"
+USERS = "state.users"
+USER_STATISTICS = "state.users.statistics"
 
 
 def stateless(features: tuple[Feature, ...]) -> tuple[Feature, ...]:
@@ -174,6 +177,9 @@ class DerivedState:
 
     item_clicks: ItemClicks
     catalogue: Catalogue
+    activity: Activity | None = None
+    """How much users have clicked; None where the model does not ask."""
+
     clicks_of_items: Ints | None = None
     """[items]: clicks so far of each item of the catalogue; None where the model asks for none."""
 
@@ -189,6 +195,7 @@ class DerivedState:
             catalogue=Catalogue.empty(
                 events.arrow_schema().field(events.item).type, stateless(model.candidate)
             ),
+            activity=Activity.empty() if model.user_statistics() else None,
             clicks_of_items=np.zeros(0, np.int64) if model.counts_clicks() else None,
         )
 
@@ -232,6 +239,9 @@ class DerivedState:
             histories=self.histories | of_clicks,
             catalogue=self.catalogue.with_events(events, ids=ids, attributes=attributes),
         )
+        of_users = self.model.user_statistics()
+        if self.activity is not None and of_users is not None:
+            grown = replace(grown, activity=self.activity.with_clicks(clicks, of_users))
         spec = self.model.item_statistics()
         rows = grown.catalogue.rows_of(clicks.items)
         if self.clicks_of_items is not None:
@@ -270,6 +280,20 @@ class DerivedState:
                 before = _before(histories, events, events_of(came_to(name, remembered)))
             found |= memory.encoded(before)
         return found
+
+    def users_told(self, events: Events, is_click: Bools) -> Encoded:
+        """How active each event's user was, where the model asks."""
+        spec = self.model.user_statistics()
+        if self.activity is None or spec is None:
+            return {}
+        return {spec.name: Numbers(self.activity.told(events, events.where(is_click), spec))}
+
+    def users_as_of(self, as_of: datetime) -> Arrays:
+        """The same of every user, as of an instant: what a version carries."""
+        spec = self.model.user_statistics()
+        if self.activity is None or spec is None:
+            return {}
+        return {USER_STATISTICS: self.activity.as_of(to_unix_ms(as_of), spec)}
 
     def statistics_of(
         self, events: Events, is_click: Bools, spec: ItemStatistics, catalogue: Catalogue
@@ -325,6 +349,8 @@ class DerivedState:
         }
         if self.clicks_of_items is not None:
             found["state.clicks.so_far"] = self.clicks_of_items
+        if self.activity is not None:
+            found |= self.activity.arrays(prefix=USERS)
         for name, histories in self.histories.items():
             found |= {
                 f"{memory_prefix('state.history', name)}.{part}": array
@@ -355,6 +381,9 @@ class DerivedState:
                 catalogue[FIRST_SEEN].cast(pa.int64()).to_numpy(),
                 from_columns(catalogue, stateless(model.candidate), "candidate"),
             ),
+            activity=Activity.from_arrays(arrays, prefix=USERS)
+            if model.user_statistics()
+            else None,
             clicks_of_items=arrays["state.clicks.so_far"].astype(np.int64)
             if model.counts_clicks()
             else None,

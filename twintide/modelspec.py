@@ -11,6 +11,7 @@ from twintide.events import Condition, EventSchema
 from twintide.features import Feature
 from twintide.features.item_statistics import ItemStatistics
 from twintide.features.kind import SIDES, Kind, LookedUp, Name, Sequence, Side
+from twintide.features.user_statistics import UserStatistics
 from twintide.losses import AnyLoss, Softmax
 from twintide.negatives import IN_BATCH, Hard, InBatch, Negatives, Pool, Popularity, Source
 from twintide.objectives import CLICK, MOST_OBJECTIVES, Objective
@@ -405,6 +406,10 @@ class ModelSpec(BaseModel):
         """The feature that goes back farthest in a user's clicks; None without any."""
         clicks = self.memories().get(CLICKS)
         return max(clicks.features, key=lambda feature: feature.reach()) if clicks else None
+
+    def user_statistics(self) -> UserStatistics | None:
+        """The user statistics, where the model declares them."""
+        return next((f for f in self.query if isinstance(f, UserStatistics)), None)
 
     def item_statistics(self) -> ItemStatistics | None:
         """The item statistics, where the model declares them."""

@@ -75,6 +75,9 @@ DECLARED: dict[str, Any] = SMALL | {
             {"kind": "history", "name": "paid", "table": "item", "length": 3, "of": PAYING},
             {"kind": "decayed_history", "name": "paid_for", "table": "item", "of": PAYING}
             | {"half_life_hours": 8.0},
+            # From 22:00 of the first day on, so that what is compared lies in one refresh.
+            {"kind": "user_statistics", "name": "active", "windows_minutes": [60, 1440]}
+            | {"refresh_minutes": 10_080, "refresh_offset_minutes": 5640},
             {"kind": "attention_history", "name": "attended", "table": "item", "length": 5},
         ],
         "candidate": [

@@ -2,7 +2,9 @@
 an input, no more.
 """
 
+import math
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ from twintide.clock import HeldClock
 from twintide.config import Deployment
 from twintide.features.columns import from_columns
 from twintide.modelspec import CLICKS
-from twintide.ragged import Ids
+from twintide.ragged import Ids, Numbers
 from twintide.slices import EVENT_TIME, ITEM_KEY, UNIT, USER_KEY, chain_dir, read_chain
 
 LIKED = {"column": "liked", "equals": True}
@@ -32,6 +34,8 @@ QUERY: list[dict[str, Any]] = [
     {"kind": "attention_history", "name": "likes", "table": "item", "length": 2, "of": LIKED},
     {"kind": "decayed_history", "name": "long", "table": "long", "of": SKIPPED}
     | {"half_life_hours": 2.0},
+    {"kind": "user_statistics", "name": "active", "windows_minutes": [10, 60]}
+    | {"refresh_minutes": 30},
 ]
 
 
@@ -129,6 +133,37 @@ def test_a_click_is_told_of_other_events_that_the_log_held_before_it(at_once: At
     assert len(told.keys) > 30
 
 
+@pytest.mark.promise("T9")
+def test_a_click_is_told_how_active_its_user_was_at_the_refresh(at_once: AtOnce) -> None:
+    """Against a plain loop: clicks that the log held before the refresh that came before the click
+    and its unit, in each window; hours since the first; and whether there was none.
+    """
+    rows = rows_of(at_once.deployment)
+    told = from_columns(rows, at_once.deployment.model.query, "query")["active"]
+    assert isinstance(told, Numbers)
+    half_hour = timedelta(minutes=30)
+
+    clicks = _events(rows)
+    for number, (user, _, happened, unit) in enumerate(clicks):
+        moment = min(happened, unit)
+        at_ = moment - (moment - datetime.min.replace(tzinfo=UTC)) % half_hour
+        units = [of for other, _, _, of in clicks if other == user and of < at_]
+        # A click that comes hours late is told of nothing older than the state must hold.
+        oldest = unit - timedelta(minutes=120 + unit.minute % 10)
+        counts = [
+            sum(of >= max(at_ - timedelta(minutes=window), oldest) for of in units)
+            for window in (10, 60)
+        ]
+        hours = (at_ - min(units)).total_seconds() / 3600 if units else 0.0
+        wanted = [math.log1p(each) / 3 for each in counts] + [
+            math.log1p(hours) / 4,
+            float(not units),
+        ]
+        if happened > minute(0) - timedelta(days=1):
+            assert told.values[number] == pytest.approx(wanted, abs=1e-6)
+    assert (told.values[:, 1] > 0).sum() > 50
+
+
 def test_what_is_remembered_is_no_row_and_no_item(at_once: AtOnce) -> None:
     """A slice's rows are its clicks; what was liked and never clicked is in no catalogue, so it can
     be nobody's negative, and no answer.
@@ -165,6 +200,10 @@ def test_what_users_liked_is_learnt_served_and_rebuilt(tmp_path: Path) -> None:
     assert isinstance(liked, Ids)
     assert np.array_equal(liked.keys, night.arrays["state.history.liked.items"])
     assert version.memories["liked"].at_ms is not None
+    numbers = version.activity_of(np.append(users, np.uint64(99)))["active"]
+    assert isinstance(numbers, Numbers)
+    assert numbers.values[-1].tolist() == [0, 0, 0, 1]
+    assert (numbers.values[:-1, 2] > 0).any()
     learnt = night.arrays["optimizer.rows.long"][1:]
     assert learnt.any()
 

@@ -124,6 +124,22 @@ WRONG: dict[str, tuple[Change, str]] = {
         query(kind="attention_history", table="item", of={"column": "topics", "at_least": 1.0}),
         "model.query.more.of.at_least",
     ),
+    "activity of the item": (
+        lambda v: v["model"]["candidate"].append({"kind": "user_statistics", "name": "more"}),
+        "model.candidate.more",
+    ),
+    "activity twice": (
+        lambda v: v["model"]["query"].extend(
+            {"kind": "user_statistics", "name": name} for name in ("more", "again")
+        ),
+        "model",
+    ),
+    "activity in no window": (
+        lambda v: v["model"]["query"].append(
+            {"kind": "user_statistics", "name": "more", "windows_minutes": []}
+        ),
+        "model.query.more.windows_minutes",
+    ),
     "heads that do not divide a row": (
         query(kind="attention_history", table="item", heads=3),
         "model.query.more.heads",

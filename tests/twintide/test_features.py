@@ -36,8 +36,15 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "decayed_history": {"table": "item", "length": 3, "half_life_items": 2.0},
     "attention_history": {"table": "item", "length": 3, "layers": 2, "heads": 2},
     "item_statistics": {"windows_minutes": [60, 1440]},
+    "user_statistics": {"windows_minutes": [60, 1440]},
 }
-DERIVED = ("history", "decayed_history", "attention_history", "item_statistics")
+DERIVED = (
+    "history",
+    "decayed_history",
+    "attention_history",
+    "item_statistics",
+    "user_statistics",
+)
 OF_AN_EVENT = tuple(kind for kind in EXAMPLES if kind not in DERIVED)
 
 

@@ -7,7 +7,7 @@ from pydantic import AfterValidator, Field, NonNegativeInt, PositiveInt
 
 from twintide.config.section import Config
 from twintide.events import ZoneName
-from twintide.features.item_statistics import MINUTES_OF_A_WEEK
+from twintide.features.refreshed import MINUTES_OF_A_WEEK
 
 _TIME_OF_DAY = re.compile(r"([01][0-9]|2[0-3]):[0-5][0-9]")
 

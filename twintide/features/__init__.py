@@ -18,6 +18,7 @@ from twintide.features.hour_of_day import HourOfDay
 from twintide.features.item_statistics import ItemStatistics
 from twintide.features.sparse import Sparse
 from twintide.features.time_since import TimeSince
+from twintide.features.user_statistics import UserStatistics
 from twintide.features.varlen import Varlen
 from twintide.features.weighted_varlen import WeightedVarlen
 
@@ -35,7 +36,8 @@ Feature = Annotated[
     | History
     | DecayedHistory
     | AttentionHistory
-    | ItemStatistics,
+    | ItemStatistics
+    | UserStatistics,
     Field(discriminator="kind"),
 ]
 """Whatever may stand in `model.query` and `model.candidate`."""

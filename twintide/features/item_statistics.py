@@ -1,47 +1,31 @@
 """How an item fares in the stream."""
 
-from typing import Annotated, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import Field
 
-from twintide.features.kind import Side
-from twintide.features.shapes import Measured
+from twintide.features.kind import DerivedFrom, Side
+from twintide.features.refreshed import Refreshed, Windows
 
 LOG_SHARE_SCALE = 3.0
 """What log shares are divided by, to bring them to about 0..2."""
 
-MINUTES_OF_A_WEEK = 7 * 24 * 60
-MINUTES_OF_A_YEAR = 366 * 24 * 60
-WindowMinutes = Annotated[int, Field(ge=1, le=MINUTES_OF_A_YEAR)]
 
-
-class ItemStatistics(Measured):
+class ItemStatistics(Refreshed):
     """How the item fares: log share of all clicks in each window, trend, age; derived from the
     stream.
 
     They are as of the start of the event's `refresh_minutes`, since that is what a server has.
     """
 
-    derived_from: ClassVar[Literal["histories", "item_clicks"] | None] = "item_clicks"
+    derived_from: ClassVar[DerivedFrom | None] = "item_clicks"
     only_tower: ClassVar[tuple[Side, str]] = ("candidate", "belong to the item")
     at_most_one: ClassVar[bool] = True
 
     kind: Literal["item_statistics"]
-    windows_minutes: Annotated[tuple[WindowMinutes, ...], Field(min_length=1, max_length=16)] = (
-        10,
-        60,
-        180,
-        1440,
-    )
+    windows_minutes: Windows = (10, 60, 180, 1440)
     """How far back each share of clicks looks; the trend is the first less the last."""
-
-    refresh_minutes: Annotated[int, Field(ge=1, le=MINUTES_OF_A_WEEK)] = 60
-    """How often a version brings new statistics: 60 with hourly passes, 1440 without."""
-
-    refresh_offset_minutes: Annotated[int, Field(ge=0, le=MINUTES_OF_A_WEEK)] = 0
-    """Where the grid of refreshes begins, in minutes after midnight UTC."""
 
     @property
     def count(self) -> int:

@@ -42,6 +42,9 @@ Side = Literal["query", "candidate"]
 SIDES: tuple[Side, Side] = ("query", "candidate")
 
 
+DerivedFrom = Literal["histories", "item_clicks", "user_clicks"]
+"""States of the trainer's ordered pass."""
+
 WidthOf = Callable[[str], int]
 """Name of a table -> numbers in one of its rows."""
 
@@ -96,7 +99,7 @@ class Kind(BaseModel, ABC):
     reads_time: ClassVar[bool] = False
     """Whether it reads the event's time, which at a request is now."""
 
-    derived_from: ClassVar[Literal["histories", "item_clicks"] | None] = None
+    derived_from: ClassVar[DerivedFrom | None] = None
     """The state of the trainer's ordered pass that gives it, where it tells what happened before an
     event and not what the event says itself.
     """

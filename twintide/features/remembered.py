@@ -1,20 +1,20 @@
 """What all features of what a user did before have in common."""
 
 from collections.abc import Iterator
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
 from twintide.conditions import fits
 from twintide.events import Condition, EventSchema
-from twintide.features.kind import LookedUp, Side
+from twintide.features.kind import DerivedFrom, LookedUp, Side
 from twintide.problems import Problem
 
 
 class Remembered(LookedUp):
     """Items of what the user did before an event, out of the histories of the ordered pass."""
 
-    derived_from: ClassVar[Literal["histories", "item_clicks"] | None] = "histories"
+    derived_from: ClassVar[DerivedFrom | None] = "histories"
     only_tower: ClassVar[tuple[Side, str]] = ("query", "belongs to the user")
     later_keys: ClassVar[frozenset[str]] = frozenset({"of"})
 

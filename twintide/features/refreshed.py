@@ -1,0 +1,27 @@
+"""What all counts in windows of time have in common: they are as of a grid of refreshes."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from twintide.features.shapes import Measured
+
+MINUTES_OF_A_WEEK = 7 * 24 * 60
+MINUTES_OF_A_YEAR = 366 * 24 * 60
+WindowMinutes = Annotated[int, Field(ge=1, le=MINUTES_OF_A_YEAR)]
+Windows = Annotated[tuple[WindowMinutes, ...], Field(min_length=1, max_length=16)]
+
+
+class Refreshed(Measured):
+    """Counts of the ordered pass, as of the start of the event's `refresh_minutes`, since that is
+    what a server has.
+    """
+
+    windows_minutes: Windows
+    """How far back each count looks."""
+
+    refresh_minutes: Annotated[int, Field(ge=1, le=MINUTES_OF_A_WEEK)] = 60
+    """How often a version brings new statistics: 60 with hourly passes, 1440 without."""
+
+    refresh_offset_minutes: Annotated[int, Field(ge=0, le=MINUTES_OF_A_WEEK)] = 0
+    """Where the grid of refreshes begins, in minutes after midnight UTC."""
