@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.console.conftest import Twintide, deployment_in, stream, write_config
+from tests.twintide import item_files
 from twintide import yaml12
 from twintide.config import load
 
@@ -211,6 +212,20 @@ def test_a_sample_shows_what_would_learn_nothing(
 
 
 @pytest.mark.promise("X3")
+def test_what_a_source_of_items_tells_need_not_be_in_the_events(
+    twintide: Twintide, tmp_path: Path
+) -> None:
+    """No event of the sample has a category, and the file of items has one."""
+    item_files.write(tmp_path / "items.parquet", item_id=[1, 2], category=[3, 4])
+    write(tmp_path, lambda v: v.update(items={"file": "items.parquet"}))
+    sample = sampled(tmp_path, lambda event: event.pop("category"))
+
+    done = twintide("config", "check", "--sample", sample)
+
+    assert done.code == 0, done.err
+    assert "items.parquet tells category of items; topics is left to clicks" in done.out
+
+
 def test_a_secret_is_never_said(
     twintide: Twintide, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
