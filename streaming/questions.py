@@ -1,6 +1,7 @@
 """When the brokers are asked what the logs of which partitions hold, and whose answer counts."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 
 from streaming.ask import Said
@@ -13,14 +14,25 @@ _LOOK_SECONDS = 5.0
 _SOON_SECONDS = 0.5
 
 
+@dataclass(frozen=True)
+class Asked:
+    """One question."""
+
+    at: datetime
+    position: int
+    """Where the partition was read to by then. More may have been read when the answer comes, of
+    what was written since and of later leader epochs: an answer says nothing of that.
+    """
+
+
 class Questions:
     """Those that are open: one for each partition at most."""
 
     def __init__(self, source: Source, clock: Clock) -> None:
         self._source = source
         self._clock = clock
-        self._asked: dict[int, datetime] = {}
-        """Partition -> when its log was asked for, while nobody has answered."""
+        self._asked: dict[int, Asked] = {}
+        """By partition, while nobody has answered."""
 
         self._looked_at = 0.0
 
@@ -28,14 +40,14 @@ class Questions:
         """An answer that is still on its way says nothing any more."""
         self._asked.pop(partition, None)
 
-    def is_answered(self, said: Said) -> bool:
-        """Whether this is what was asked: the partition may have been taken from us, or have begun
-        anew since.
+    def answered(self, said: Said) -> Asked | None:
+        """What this answers; None where nobody waits for it: the partition may have been taken from
+        us, or have begun anew since.
         """
-        if self._asked.get(said.partition) != said.at:
-            return False
-        del self._asked[said.partition]
-        return True
+        asked = self._asked.get(said.partition)
+        if asked is None or asked.at != said.at:
+            return None
+        return self._asked.pop(said.partition)
 
     def ask(
         self, to_resume: Mapping[int, ShardFooter | None], readings: Mapping[int, Reading]
@@ -51,7 +63,7 @@ class Questions:
         # Asked for none, it still says that it answers, and what the topic is.
         if wanted or is_time:
             at = self._clock.now()
-            self._asked |= dict.fromkeys(wanted, at)
+            self._asked |= {p: Asked(at, _position(readings.get(p))) for p in wanted}
             epochs = {p: _epoch_at(to_resume.get(p), readings.get(p)) for p in wanted}
             self._source.ask(epochs, at=at)
 
@@ -64,6 +76,10 @@ class Questions:
             for partition, each in readings.items()
         )
         return _SOON_SECONDS if is_news or not self._source.owned else _LOOK_SECONDS
+
+
+def _position(reading: Reading | None) -> int:
+    return 0 if reading is None else reading.cutter.next
 
 
 def _epoch_at(before: ShardFooter | None, reading: Reading | None) -> int:

@@ -18,7 +18,7 @@ from streaming.blocks import Block, Damaged, Strayed
 from streaming.content import content_of
 from streaming.cutter import Cut, PartitionCutter, overfull
 from streaming.patrol import Patrol
-from streaming.questions import Questions
+from streaming.questions import Asked, Questions
 from streaming.reading import STALLED_SECONDS, Reading
 from streaming.rejects import RejectWatch
 from streaming.resume import Stand, resume_point
@@ -80,6 +80,11 @@ class Reader:
         self._polled_at = monotonic_seconds()
         """When the newest messages had come: what the topic was later than that, they are of."""
 
+        self._listened = 0.0
+        """Seconds spent in polls. Polls give one partition's messages after the other's, and a
+        backlog of sparse minutes is minutes of work on shards: meanwhile nobody is stalled.
+        """
+
         self._targets = Targets()
 
     def turn(self) -> None:
@@ -89,8 +94,10 @@ class Reader:
         anything can be read, Corrupt where a shard is not what was committed, and Stopped.
         """
         self._look_after_shards()
+        began = monotonic_seconds()
         polled = self._source.poll(timeout_seconds=_POLL_SECONDS)
         self._polled_at = monotonic_seconds()
+        self._listened += self._polled_at - began
         for partition in polled.gone:
             self._forget(partition, why="rebalance")
         for partition in sorted(polled.fresh | polled.strayed):
@@ -144,7 +151,11 @@ class Reader:
             watched_from=stand.next if stand else None,
         )
         self._readings[partition] = Reading(
-            cutter, moved_at=monotonic_seconds(), topic_id=topic_id, leader_epoch=epoch
+            cutter,
+            moved_at=monotonic_seconds(),
+            moved_when_listened=self._listened,
+            topic_id=topic_id,
+            leader_epoch=epoch,
         )
         self._watch.forget(partition)
         self._source.read_from(partition, first)
@@ -296,6 +307,7 @@ class Reader:
 
     def _add(self, reading: Reading, run: Run) -> None:
         reading.moved_at = monotonic_seconds()
+        reading.moved_when_listened = self._listened
         if run.leader_epoch is not None:
             reading.leader_epoch = run.leader_epoch
         cutter = reading.cutter
@@ -357,7 +369,8 @@ class Reader:
 
     def _hear(self, said: Said) -> None:
         partition = said.partition
-        if not self._questions.is_answered(said):
+        asked = self._questions.answered(said)
+        if asked is None:
             return
         if said.log is None:
             self._hear_nothing(said)
@@ -366,7 +379,7 @@ class Reader:
             if partition in self._to_resume:
                 self._resume(partition, said.log)
             if partition in self._readings:
-                self._look(partition, said.log, said.at)
+                self._look(partition, said.log, asked)
 
     def _hear_nothing(self, said: Said) -> None:
         """What is open stays open: it is read on as soon as somebody leads the partition again."""
@@ -380,17 +393,17 @@ class Reader:
         self._to_resume.pop(said.partition, None)
         self._troubles.add(said.partition, error, ends=Ends.ANSWER)
 
-    def _look(self, partition: int, log: LogState, at: datetime) -> None:
+    def _look(self, partition: int, log: LogState, asked: Asked) -> None:
         """Compare a partition's position with what its leader says of the log."""
         reading = self._readings[partition]
         position = reading.cutter.next
-        self._targets.note(partition, log, at)
-        is_cut_short = log.agrees_until is not None and 0 <= log.agrees_until < position
+        self._targets.note(partition, log, asked.at)
+        is_cut_short = log.agrees_until is not None and 0 <= log.agrees_until < asked.position
         is_another = self._source.topic.id != reading.topic_id
-        if position > log.end or is_cut_short or is_another:
+        if asked.position > log.end or is_cut_short or is_another:
             self._begin(partition)
             return
-        reading.lag = log.end - position
+        reading.lag = max(0, log.end - position)
         self._tally.metrics.lagged(
             partition, reading.lag, reading.seconds_behind(self._clock.now())
         )
@@ -399,11 +412,11 @@ class Reader:
         elif position < log.end:
             self._wait_for_transaction(partition, reading, waiting=log.end - position)
         elif reading.cutter.is_empty:
-            self._publish_watermark(partition, self._lateness_before(at))
+            self._publish_watermark(partition, self._lateness_before(asked.at))
         self._went_well(partition, Ends.ANSWER)
 
     def _look_for_stall(self, partition: int, reading: Reading, *, waiting: int) -> None:
-        quiet_for = monotonic_seconds() - reading.moved_at
+        quiet_for = self._listened - reading.moved_when_listened
         if quiet_for > STALLED_SECONDS:
             error = Retryable(
                 f"partition {partition} of {self._topic} has {waiting} messages to read at offset "
@@ -413,6 +426,9 @@ class Reader:
             self._in_trouble(partition, error, ends=Ends.READ, offset=reading.cutter.next)
 
     def _wait_for_transaction(self, partition: int, reading: Reading, *, waiting: int) -> None:
+        reading.moved_when_listened = (
+            self._listened
+        )  # there is nothing to read as long as it is open
         now = monotonic_seconds()
         if now - reading.waiting_told_at >= STALLED_SECONDS:
             reading.waiting_told_at = now
@@ -518,5 +534,5 @@ class Reader:
     def _complete(self, partition: int, reading: Reading) -> None:
         if (waiting := self._waiting(partition)) == 0:
             self._publish_watermark(partition, self._targets[partition].at)
-        else:
+        elif self._has_read(partition):
             self._wait_for_transaction(partition, reading, waiting=waiting)

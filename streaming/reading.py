@@ -22,6 +22,9 @@ class Reading:
     moved_at: float
     """Monotonic seconds when its position has last moved."""
 
+    moved_when_listened: float = 0.0
+    """How many seconds its reader had spent in polls by then."""
+
     topic_id: str | None = None
     """Of the topic that it is read from."""
 
