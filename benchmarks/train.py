@@ -91,6 +91,7 @@ class Stream:
         self.offsets = np.concatenate(([0], np.cumsum(lengths)))
         self.history = _zipf(rng, items, int(self.offsets[-1]))
         self.statistics = rng.random((items, 7)).astype(np.float32)
+        self.ages = rng.exponential(48, len(self.history)).astype(np.float32)
 
     def rows(self) -> Rows:
         users, items = (keys_of_range(count) for count in (self.users, self.items))
@@ -104,7 +105,7 @@ class Stream:
             query={
                 "user": one_id_each(user),
                 "augmented": one_id_each(user),
-                "history": Ids(items[self.history], self.offsets),
+                "history": Ids(items[self.history], self.offsets, ages=self.ages),
             },
             candidate={
                 "item": one_id_each(item),
