@@ -16,6 +16,7 @@ from publisher.publish import publish
 from publisher.reader import load_version
 from tests.trainer.conftest import Line, at, deployment_in
 from tests.trainer.test_units import END, WINDOW, Ingest, as_bytes, fresh, minute, rows_of
+from trainer.rebuild import rebuild
 from trainer.slicing import Slicer
 from twintide.clock import HeldClock
 from twintide.config import Deployment
@@ -182,8 +183,8 @@ def test_what_is_remembered_is_no_row_and_no_item(at_once: AtOnce) -> None:
 
 
 def test_what_users_liked_is_learnt_served_and_rebuilt(tmp_path: Path) -> None:
-    """A night, an hour and a version, which remembers what its checkpoint does; a model without
-    such a history knows nothing of it.
+    """A night and its version, which remembers what the checkpoint does; made again from its
+    lineage, the checkpoint is the same to the byte.
     """
     ingest = ingest_in(tmp_path)
     ingest.until(at(1, 0, 10))
@@ -204,6 +205,8 @@ def test_what_users_liked_is_learnt_served_and_rebuilt(tmp_path: Path) -> None:
     assert isinstance(numbers, Numbers)
     assert numbers.values[-1].tolist() == [0, 0, 0, 1]
     assert (numbers.values[:-1, 2] > 0).any()
+    again = rebuild(deployment, night.manifest.name, into=tmp_path / "again")
+    assert again == night.manifest
     learnt = night.arrays["optimizer.rows.long"][1:]
     assert learnt.any()
 
