@@ -29,6 +29,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from trainer.epoch import Ints, Rows, in_order
+from trainer.labels import Labels
 from trainer.learner import Learner
 from trainer.rates import Rates
 from twintide.clock import monotonic_seconds
@@ -113,7 +114,16 @@ class Stream:
                 "category": one_id_each(category),
                 "statistics": Numbers(self.statistics[self.item]),
             },
+            labels=self._labels(),
         )
+
+    def _labels(self) -> dict[str, Labels]:
+        """For a model with objectives: one click in ten is a like, and each is watched."""
+        rng = np.random.default_rng(2)
+        return {
+            "like": Labels(rng.random(CLICKS) < 0.1),  # noqa: PLR2004
+            "watch": Labels(targets=rng.exponential(30.0, CLICKS).astype(np.float32)),
+        }
 
 
 class Peer(nn.Module):

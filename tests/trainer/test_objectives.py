@@ -2,25 +2,32 @@
 
 import json
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 from torch import Tensor
 
 from console.verify import verify_all
+from publisher.publish import publish
+from publisher.reader import load_version
 from tests.trainer.conftest import Line, MakeLine, at, small_stream
 from trainer import labels
 from trainer.epoch import Rows
 from trainer.learner import Learner
 from trainer.line import check_same_declaration
 from trainer.rates import nightly_rates
+from trainer.rebuild import rebuild
 from twintide.checkpoints import Checkpoint
+from twintide.clock import HeldClock
 from twintide.config import Deployment, fill_in
 from twintide.errors import Refused
 from twintide.features.kind import Side
+from twintide.model.two_tower import TwoTower, weights_in
 from twintide.ragged import Encoded
 from twintide.sample import judge
 from twintide.slices import FOOTER_KEY, IS_CLICK, ITEM_ID, chain_dir
@@ -196,6 +203,38 @@ def test_a_sample_without_a_positive_of_an_objective_shows_it(
     (problem,) = [each for each in problems if "objectives" in each.key]
     assert problem.key == "model.objectives.rare"
     assert said in problem.reason
+
+
+@pytest.mark.long
+def test_objectives_are_learnt_at_night_and_by_the_hour_rebuilt_and_served(
+    make_line: MakeLine, tmp_path: Path
+) -> None:
+    """An hour moves rows of ids alone; each checkpoint is made again to the byte; and a version
+    gives the vectors of the checkpoint, bit for bit, for what its slices hold.
+    """
+    watched = {"loss": {"kind": "log_mse", "column": "watch_seconds"}}
+    objectives = {**SEVERAL["model"]["objectives"], "watch": watched}
+    line = make_line(SEVERAL | {"model": SEVERAL["model"] | {"objectives": objectives}})
+    night, hour = line.night(0), line.hour(1, 2)
+
+    moved = {n for n in night.arrays if not np.array_equal(night.arrays[n], hour.arrays[n])}
+    assert not [name for name in moved if name.startswith(("dense.", "scale."))]
+    assert {"table.item.weights", "table.user.weights"} <= moved
+    assert night.arrays["dense.log_scale"].shape == (4,)
+    assert night.arrays["scale.objective.watch"][0] > 1000
+    for each in (night, hour):
+        again = rebuild(line.deployment, each.manifest.name, into=tmp_path / "again")
+        assert again == each.manifest
+
+    published = publish(line.deployment, clock=HeldClock(at(1, 3)))
+    assert published.version is not None
+    version = load_version(line.deployment.versions_dir, published.version)
+    spec, device = version.manifest.model, torch.device("cpu")
+    trained = TwoTower.from_arrays(spec, weights_in(hour.arrays), device=device)
+    rows = Rows.of(rows_of(line), spec, name="slices")
+    for weights in (None, {"like": 2.0, "watch": 1.0}):
+        served = version.model.query_vectors(rows.query, weights)
+        assert np.array_equal(served, trained.query_vectors(rows.query, weights))
 
 
 @pytest.mark.long
