@@ -147,8 +147,9 @@ def test_by_the_hour_the_mimic_loss_goes_on_and_the_alignment_does_not(
     assert value == pytest.approx(expected, abs=1e-12)
 
 
-def spec_of(**tower: Any) -> ModelSpec:
+def spec_of(objectives: dict[str, Any] | None = None, **tower: Any) -> ModelSpec:
     declared = {
+        "objectives": objectives or {},
         "embedding_width": 8,
         "output_width": 8,
         "tower": {"kind": "dat", "hidden": [16], **tower},
@@ -228,6 +229,20 @@ def test_what_is_no_positive_is_not_mimicked() -> None:
     moved = (table.weights.numpy() != before).any(axis=1)
     assert moved[table.rows_of(ids(1, 2, 3, 4))].all()
     assert not moved[table.rows_of(ids(5, 6, 7, 8))].any()
+
+
+def test_what_learns_a_number_is_not_mimicked() -> None:
+    """Who left after a second is not to become alike what was left."""
+    objectives = {"stayed": {"loss": {"kind": "log_mse", "column": "watch_seconds"}}}
+    rows = replace(some_rows(), labels={"stayed": Labels(targets=np.ones(40, np.float32))})
+    made = []
+    for weight in (0.0, 20.0):
+        learner = learnt(spec_of(objectives, mimic_weight=weight), rounds=0, dense=None)
+        rates = Rates(learner.model.spec.learning_tables(), 0.1, 1e-3)
+        list(learner.learn(rows, [np.arange(40)], rates, seed=1))
+        made.append(learner.arrays())
+
+    assert all(np.array_equal(made[0][name], made[1][name]) for name in made[0])
 
 
 @pytest.mark.parametrize(("dense", "moves"), [(None, False), (1e-3, True)])
