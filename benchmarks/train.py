@@ -28,15 +28,18 @@ from rich.table import Table
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from trainer.derived import ItemClicks
 from trainer.epoch import Ints, Rows, in_order
 from trainer.labels import Labels
 from trainer.learner import Learner
+from trainer.negatives.stock import Stock
 from trainer.rates import Rates
+from trainer.state import Catalogue
 from twintide.clock import monotonic_seconds
 from twintide.config import load
 from twintide.features.item_statistics import ItemStatistics
 from twintide.features.sparse import Sparse
-from twintide.keys import Keys, keys_of
+from twintide.keys import Keys, keys_of, mixed
 from twintide.model.towers import Towers
 from twintide.modelspec import ModelSpec
 from twintide.ragged import Ids, Numbers, one_id_each
@@ -45,6 +48,8 @@ ROOT = Path(__file__).parents[1]
 HISTORY = 20
 CATEGORIES = 50
 CLICKS = 16_384
+HARD = 10
+"""Hard negatives of a click."""
 
 
 def main() -> None:
@@ -93,6 +98,7 @@ class Stream:
         self.history = _zipf(rng, items, int(self.offsets[-1]))
         self.statistics = rng.random((items, 7)).astype(np.float32)
         self.ages = rng.exponential(48, len(self.history)).astype(np.float32)
+        self.hard = rng.integers(0, items, CLICKS * HARD)
 
     def rows(self) -> Rows:
         users, items = (keys_of_range(count) for count in (self.users, self.items))
@@ -115,6 +121,27 @@ class Stream:
                 "statistics": Numbers(self.statistics[self.item]),
             },
             labels=self._labels(),
+            hard=Ids(items[self.hard], np.arange(CLICKS + 1) * HARD),
+            events=mixed(np.arange(1, CLICKS + 1, dtype=np.uint64)),
+        )
+
+    def stock(self, spec: ModelSpec) -> Stock:
+        """All items, known before the first click; each counts its clicks of the stream."""
+        keys, statistics = keys_of_range(self.items), spec.item_statistics()
+        if statistics is None:
+            raise ValueError("the small model has item statistics")
+        zeros, order = np.zeros(self.items, np.int64), np.argsort(keys)
+        ids = pa.array(np.arange(self.items))
+        counter = ItemClicks.empty().with_clicks(self.item, np.zeros(CLICKS, np.int64), statistics)
+        return Stock(
+            catalogue=Catalogue(keys, ids, zeros, {"item": one_id_each(keys)}),
+            known_since_ms=zeros,
+            keys=keys[order],
+            rows=order,
+            clicks=np.bincount(self.item, minlength=self.items),
+            statistics=statistics,
+            counter=counter.counter(),
+            candidate=spec.candidate,
         )
 
     def _labels(self) -> dict[str, Labels]:
@@ -185,9 +212,17 @@ def _contestants(spec: ModelSpec, stream: Stream, batch_rows: int) -> dict[str, 
 
 
 def learner_run(
-    spec: ModelSpec, rows: Rows, order: list[Ints], rates: Rates, *, epoch: bool
+    spec: ModelSpec,
+    rows: Rows,
+    order: list[Ints],
+    rates: Rates,
+    *,
+    epoch: bool,
+    stock: Stock | None = None,
 ) -> Callable[[], None]:
-    """One pass of our learner over the rows; of an `epoch` log Q is estimated beforehand."""
+    """One pass of our learner over the rows; of an `epoch` log Q is estimated beforehand. A model
+    that draws negatives draws them from `stock`.
+    """
     rows = replace(
         rows,
         query={each.name: rows.query[each.name] for each in spec.query},
@@ -202,7 +237,15 @@ def learner_run(
         for _ in model.learn(replace(rows, log_q=log_q), order, rates, seed=1):
             pass
 
-    return run
+    def run_with_sources() -> None:
+        union = model.union_for(rows, order, stock, seed=1)
+        if union is None:
+            raise ValueError("the model has no other sources than the batch")
+        known, union = model.estimate_union(rows, order, range(len(order)), union)
+        for _ in model.learn(known, order, rates, seed=1, union=union):
+            pass
+
+    return run_with_sources if spec.has_sources() else run
 
 
 def compare(variants: Callable[[ModelSpec], dict[str, ModelSpec]], *, beside: str) -> None:
@@ -216,12 +259,13 @@ def compare(variants: Callable[[ModelSpec], dict[str, ModelSpec]], *, beside: st
     chosen = arguments.parse_args()
     seconds = time.process_time if chosen.processor else monotonic_seconds
     torch.set_num_threads(2)
-    specs, rows = variants(small_spec()), Stream(users=200_000, items=50_000).rows()
+    specs, stream = variants(small_spec()), Stream(users=200_000, items=50_000)
+    rows, stock = stream.rows(), stream.stock(small_spec())
     for batch_rows in chosen.batch_rows or [512, 2048]:
         order = list(in_order(len(rows), batch_rows=batch_rows))
         contestants = {
             name: learner_run(
-                spec, rows, order, Rates(spec.learning_tables(), 0.1, 1e-3), epoch=True
+                spec, rows, order, Rates(spec.learning_tables(), 0.1, 1e-3), epoch=True, stock=stock
             )
             for name, spec in specs.items()
         }

@@ -14,10 +14,17 @@ from tests.trainer.conftest import Line, at, deployment_in, small_stream
 from twintide import config
 from twintide.errors import Refused
 
+SOURCES = [
+    {"kind": "in_batch"},
+    {"kind": "uniform", "count": 16},
+    {"kind": "popularity", "count": 16},
+    {"kind": "pool", "count": 16, "clicks": 500},
+]
 
-def learnt_from(folder: Path, events: pa.Table) -> dict[str, bytes]:
+
+def learnt_from(folder: Path, events: pa.Table, said: dict[str, Any]) -> dict[str, bytes]:
     """Every array of a night and an hour."""
-    deployment = deployment_in(folder)
+    deployment = deployment_in(folder, {"model": said})
     write_shards(deployment, events, partitions=2, complete_until=at(1, 3))
     line = Line(deployment)
     checkpoints = [line.night(0), line.hour(1, 2)]
@@ -29,8 +36,12 @@ def learnt_from(folder: Path, events: pa.Table) -> dict[str, bytes]:
 
 
 @pytest.mark.long
-def test_what_was_shown_and_not_clicked_moves_no_bit(tmp_path: Path) -> None:
-    """The same clicks among other items shown, and with none of them: the same checkpoints."""
+@pytest.mark.parametrize("said", [{}, {"negatives": SOURCES}], ids=["in-batch", "every source"])
+def test_what_was_shown_and_not_clicked_moves_no_bit(tmp_path: Path, said: dict[str, Any]) -> None:
+    """The same clicks among other items shown, and with none of them: the same checkpoints. The
+    catalogue that negatives are drawn from holds what was clicked. (What is drawn follows from the
+    offsets of clicks, which are others where the topic holds nothing else.)
+    """
     deployment = deployment_in(tmp_path)
     events = small_stream(deployment, days=2).slice(0, 3000)
     clicked = events["clicked"].to_numpy(zero_copy_only=False)
@@ -38,11 +49,13 @@ def test_what_was_shown_and_not_clicked_moves_no_bit(tmp_path: Path) -> None:
     others = np.where(clicked, items, np.roll(items, 7) + 1000)
     place = events.column_names.index("item_id")
 
-    first = learnt_from(tmp_path / "shown", events)
+    first = learnt_from(tmp_path / "shown", events, said)
 
     shown_others = events.set_column(place, events.schema.field(place), pa.array(others))
-    assert learnt_from(tmp_path / "others", shown_others) == first
-    assert learnt_from(tmp_path / "none", events.filter(pa.array(clicked))) == first
+    assert learnt_from(tmp_path / "others", shown_others, said) == first
+    if not said:
+        none = events.filter(pa.array(clicked))
+        assert learnt_from(tmp_path / "none", none, said) == first
 
 
 @pytest.mark.parametrize("word", ["exposed", "not_clicked", "clicked: false"])
