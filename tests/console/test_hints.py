@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 import pytest
 
@@ -122,6 +123,10 @@ def misspelt(_: Twintide, path: Path) -> None:
 
 def no_file(_: Twintide, path: Path) -> None:
     path.unlink()
+
+
+def clicks_csv(_: Twintide, path: Path) -> None:
+    pa_csv.write_csv(stream(load(path), hours=1).drop_columns(["topics"]), "clicks.csv")
 
 
 def old_events(_: Twintide, path: Path) -> None:
@@ -251,6 +256,13 @@ FOLLOWED = {
         arguments=("old.parquet", "--policy", "popular-1h"),
         shows="popular-1h",
     ),
+    "events from nowhere": Hint(
+        "`twintide config new clicks.csv`, or `twintide config new --topic",
+        "bare",
+        "config new",
+        clicks_csv,
+        shows="user: user_id",
+    ),
     "no topic": Hint(
         "`twintide replay` makes it",
         "kafka",
@@ -268,6 +280,8 @@ ELSEWHERE = {
     "`twintide publish -c FILE` makes one": "as `makes one live`, which is followed",
     "`twintide release -c FILE` lifts the hold": "the library's words; `publish` says its own",
     "`twintide versions` lists them all": "the library's words; `publish` never asks for it",
+    "`twintide config show` prints what a feature reads": "needs a model with weights in a second "
+    "list; `config show` is followed above",
     "`twintide verify`": "a damaged quarantine file; `verify` is followed above",
 }
 """Hints that no case follows, and why."""
