@@ -15,6 +15,9 @@ NO_TOPIC = -1
 NEVER_MS = np.iinfo(np.int64).max
 
 _TOPIC_COUNT_SHARES = (0.35, 0.35, 0.2, 0.1)
+TOPIC_SHARES = np.array([0.5, 0.25, 0.15, 0.1])
+"""What of an item is about its first topic, its second, …; relative to each other."""
+
 _SAME_CATEGORY_RATIO = 0.7
 """How often a further topic of an item is of the first one's category."""
 
@@ -118,7 +121,7 @@ def _packed(about: Ids) -> Ids:
 
 
 def _vectors_of(topics: Topics, about: Ids, rng: np.random.Generator) -> Vectors:
-    share = np.where(about == NO_TOPIC, 0.0, (0.5, 0.25, 0.15, 0.1)).astype(np.float32)
+    share = np.where(about == NO_TOPIC, 0.0, TOPIC_SHARES).astype(np.float32)
     centres = unit(np.einsum("nk,nkd->nd", share, topics.vectors[about]))
     return unit(centres + _ITEM_SPREAD * unit(rng.normal(size=centres.shape)))
 

@@ -1,0 +1,112 @@
+"""What a declaration finds of what is truly right, on a click world that knows it.
+
+    python -m benchmarks.truths [--seeds 1] [--only NAME …]
+
+Thirty hours of a small world (82,000 impressions, 33,000 clicks), a night and the hours after it,
+then answers to 200 users two hours later. Printed for each declaration, as the mean over seeds of
+the training:
+
+    best      share of each user's 100 truly best living items that is among their first 100
+    unclicked the same, of items that nobody had clicked, most of them born in those two hours
+    order     rank correlation of all living items with the truth
+    recall    share of the clicks of those two hours that are found in the first 100
+    large     the same, of clicks on items of the four categories with the most clicks
+    small     of the four with the fewest
+
+The tests of tests/clickworld/test_world_learnt.py hold the differences that are large.
+"""
+
+import argparse
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from tests.clickworld.learnt import HARD, QUICKSTART, TAGS, Learnt, World, some_users
+from twintide.config import load
+from twintide.telemetry import configure_logging
+
+COLUMNS = ("best", "unclicked", "order", "recall", "large", "small")
+_LAYERS = [128]
+
+
+def declarations() -> dict[str, dict[str, Any]]:
+    """Keys of `model`, by name."""
+    query = load(QUICKSTART).model.model_dump(mode="json")["query"]
+    candidate = load(QUICKSTART).model.model_dump(mode="json")["candidate"]
+    own = [one for one in candidate if one["name"] in {"item", "statistics"}]
+    augmented = {
+        "query": [*query, _augmented("user_id")],
+        "candidate": [*candidate, _augmented("item_id")],
+    }
+    return {
+        "quickstart": {},
+        "without logQ": {"logq": False},
+        "without logQ and bias": {"logq": False, "popularity_bias": False},
+        "without bias": {"popularity_bias": False},
+        "hard negatives, share 0.2": {"negatives": [{"kind": "in_batch"}, HARD | {"share": 0.2}]},
+        "hard negatives, share 0.5": {"negatives": [{"kind": "in_batch"}, HARD | {"share": 0.5}]},
+        "no content": {"candidate": own},
+        "tags": {"candidate": [*own, TAGS["varlen"]]},
+        "tags by confidence": {"candidate": [*own, TAGS["weighted_varlen"]]},
+        "dnn 128": {"tower": {"kind": "dnn", "hidden": _LAYERS}},
+        "dat 128": {"tower": {"kind": "dat", "hidden": _LAYERS}} | augmented,
+        "dat 128, aligned": {"tower": _dat(1.0)} | augmented,
+        "dat 128, aligned, weight 10": {"tower": _dat(10.0)} | augmented,
+    }
+
+
+def _dat(alignment_weight: float) -> dict[str, Any]:
+    aligned = {"category": "category", "alignment_weight": alignment_weight}
+    return {"kind": "dat", "hidden": _LAYERS} | aligned
+
+
+def _augmented(column: str) -> dict[str, Any]:
+    return {"kind": "sparse", "name": "augmented", "column": column, "table": f"{column}_augmented"}
+
+
+def main() -> None:
+    """A row for each declaration."""
+    arguments = argparse.ArgumentParser()
+    arguments.add_argument("--seeds", type=int, default=1)
+    arguments.add_argument("--only", action="append", help="declarations of this name")
+    chosen = arguments.parse_args()
+    configure_logging(level=40)
+    world = World.of()
+    table = Table(*("declaration", *COLUMNS), title="found of what is right")
+    for name, says in declarations().items():
+        if not chosen.only or name in chosen.only:
+            found = [measured(world, says, seed=1 + each) for each in range(chosen.seeds)]
+            means, spreads = np.mean(found, axis=0), np.std(found, axis=0)
+            cells = [_cell(*pair) for pair in zip(means, spreads, strict=True)]
+            table.add_row(name, *cells)
+            Console(stderr=True).print(name, *cells)
+    Console().print(table)
+
+
+def measured(world: World, says: dict[str, Any], *, seed: int) -> list[float]:
+    """The columns of one row."""
+    with tempfile.TemporaryDirectory() as folder:
+        learnt = Learnt.by(world, Path(folder), {"model": says, "training": {"seed": seed}})
+        users = some_users(world)
+        category, found = learnt.finds(every=1)
+        order = np.argsort(-np.bincount(world.clicks()["category"].to_numpy()))
+        return [
+            learnt.of_the_best(users),
+            learnt.of_the_best(users, among=world.unclicked()),
+            learnt.agreement(users),
+            float(found.mean()),
+            float(found[np.isin(category, order[:4])].mean()),
+            float(found[np.isin(category, order[-4:])].mean()),
+        ]
+
+
+def _cell(mean: float, spread: float) -> str:
+    return f"{mean:.3f} ± {spread:.3f}" if spread else f"{mean:.3f}"
+
+
+if __name__ == "__main__":
+    main()
