@@ -86,7 +86,7 @@ def _done(setup: Setup, jobs: Mapping[str, Job], *, at_once: int) -> list[Result
         for future in as_completed(names):
             found[names[future]] = future.result()
             for each in found[names[future]]:
-                progress.console.print(each.line())
+                progress.console.print(each.line(), soft_wrap=True)
             progress.advance(task)
     order = ["popular", *(each.name for each in peers.LIBRARIES), *(c.name for c in CONTESTANTS)]
     return [each for name in order for each in found.get(name, ())]

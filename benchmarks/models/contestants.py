@@ -6,7 +6,7 @@ when the next night is there: as `twintide train` does it.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,9 @@ class Contestant:
     says: dict[str, Any]
     """Keys of `model`."""
 
+    trains: dict[str, Any] = field(default_factory=dict)
+    """Keys of `training`."""
+
     by_the_hour: bool = True
     """Whether hourly passes go on from the night; otherwise a night is served for a day."""
 
@@ -38,27 +41,110 @@ def _loss(kind: str, **keys: Any) -> dict[str, Any]:
     return {"loss": {"kind": kind, **keys}}
 
 
+def _sources(*sources: dict[str, Any]) -> dict[str, Any]:
+    return {"negatives": list(sources)}
+
+
+_IN_BATCH = {"kind": "in_batch"}
+_LAYERS = [128, 64]
+
+
+def _towers(**keys: Any) -> dict[str, Any]:
+    """A tower for both sides, with the residuals that are declared."""
+    layers = {"bottom": [128], "task": [64]}
+    tower = keys | (layers if keys["kind"] == "shared_bottom" else {"hidden": _LAYERS})
+    residuals = {"query": "history", "candidate": "item"}
+    return {
+        f"{side}_tower": {**tower, "residual": residual} for side, residual in residuals.items()
+    }
+
+
+def _augmented(column: str) -> dict[str, Any]:
+    return {"kind": "sparse", "name": "augmented", "column": column, "table": f"{column}_augmented"}
+
+
+def _objectives(**keys: Any) -> dict[str, Any]:
+    long_view = {"positive": {"column": "long_view", "equals": 1}, "weight": 0.5}
+    return {"objectives": {"click": {}, "long_view": long_view | {"request_weight": 0.5} | keys}}
+
+
+_USER = {"kind": "sparse", "name": "user", "column": "user_id", "table": "user"}
+_ITEM = {"kind": "sparse", "name": "item", "column": "item_id", "table": "item"}
+_HISTORY = {"kind": "history", "name": "history", "table": "item", "length": 20}
+_DECAYED = {
+    "kind": "decayed_history",
+    "name": "decayed",
+    "table": "item",
+    "length": 50,
+    "half_life_items": 10,
+}
+_MOMENT = (
+    {"kind": "sparse", "name": "tab", "column": "tab", "table": "tab"},
+    {"kind": "hour_of_day", "name": "hour", "table": "hour", "time_zone": "Asia/Shanghai"},
+)
+_STATISTICS = {"kind": "item_statistics", "name": "statistics"}
+
+
+_PLAIN = {"query_tower": None, "candidate_tower": None}
+
+
+def _query(*features: dict[str, Any]) -> dict[str, Any]:
+    return {"query": [_USER, *features, *_MOMENT]}
+
+
 CONTESTANTS = (
-    Contestant("list-wise", "softmax, in-batch, logQ", {}),
-    Contestant("list-wise", "the same, nights only", {}, by_the_hour=False),
+    Contestant("as declared", "softmax, dnn, in-batch, logQ", {}),
+    Contestant("as declared", "nights only", {}, by_the_hour=False),
+    Contestant(
+        "as declared",
+        "as it was before: 32 wide, slow rows, one history, no residual",
+        _query(_HISTORY) | _PLAIN | {"embedding_width": 32, "output_width": 32, "temperature": 0.2},
+        trains={line: {"row_learning_rate": 0.01} for line in ("nightly", "hourly")},
+    ),
     Contestant("list-wise", "softmax, 50 of the batch", _loss("softmax", negatives=50)),
     Contestant("point-wise", "bce, 1:3", _loss("bce")),
     Contestant("pair-wise", "hinge", _loss("hinge")),
     Contestant("pair-wise", "logistic", _loss("logistic")),
     Contestant("pair-wise", "bpr", _loss("bpr")),
-    Contestant("negatives", "softmax without logQ", {"logq": False}),
-    Contestant("towers", "dcn", {"tower": {"kind": "dcn", "hidden": [128, 64]}}),
+    Contestant("negatives", "in-batch without logQ", {"logq": False}),
+    Contestant("negatives", "256 uniform", _sources({"kind": "uniform", "count": 256})),
+    Contestant(
+        "negatives",
+        "in-batch, 256 uniform",
+        _sources(_IN_BATCH, {"kind": "uniform", "count": 256}),
+    ),
+    Contestant(
+        "negatives",
+        "in-batch, 256 of the last 4,096 clicks",
+        _sources(_IN_BATCH, {"kind": "pool", "count": 256, "clicks": 4096}),
+    ),
+    Contestant("towers", "dnn without residuals", _PLAIN),
+    Contestant("towers", "dcn", _towers(kind="dcn")),
+    Contestant("towers", "senet", _towers(kind="dnn", feature_weights={"kind": "senet"})),
     Contestant(
         "towers",
-        "senet",
-        {"tower": {"kind": "dnn", "hidden": [128, 64], "feature_weights": {"kind": "senet"}}},
+        "dat",
+        _query(_augmented("user_id"), _HISTORY, _DECAYED)
+        | {"candidate": [_ITEM, _augmented("item_id"), _STATISTICS]}
+        | _towers(kind="dat"),
     ),
+    Contestant("objectives", "clicks and long views, dnn", _objectives()),
+    Contestant(
+        "objectives",
+        "clicks and long views of the feed, shared-bottom",
+        _objectives(scenario="feed")
+        | {"scenarios": {"feed": {"column": "tab", "equals": 1}}}
+        | _towers(kind="shared_bottom"),
+    ),
+    Contestant("features", "one history", _query(_HISTORY)),
+    Contestant("features", "no item statistics", {"candidate": [_ITEM]}),
 )
 
 
 def declared(base: Deployment, contestant: Contestant, *, seed: int) -> Deployment:
     """The deployment of a contestant; raises Refused as `config check` does."""
-    return fill_in(base, {"model": contestant.says, "training": {"seed": seed}})
+    training = {"seed": seed, **contestant.trains}
+    return fill_in(base, {"model": contestant.says, "training": training})
 
 
 def scored(deployment: Deployment, days: Sequence[Day], *, by_the_hour: bool) -> Tally:
@@ -71,7 +157,9 @@ def scored(deployment: Deployment, days: Sequence[Day], *, by_the_hour: bool) ->
             _score(deployment, learner, day, tally, by_the_hour=by_the_hour)
         if day is not days[-1]:
             seed = deployment.training.seed * 1_000_003 + day.day.toordinal()
-            rows_shuffled(deployment, learner, day.rows, seed=seed, on_step=_untold)
+            rows_shuffled(
+                deployment, learner, day.rows, seed=seed, stock=day.stock, on_step=_untold
+            )
     return tally
 
 
@@ -84,7 +172,7 @@ def _score(
         served = hour if by_the_hour else replace(hour, catalogue=opening)
         tally.add(positions_of(hour.clicked.rows.item_keys, _lists(learner, served)))
         if by_the_hour:
-            rows_in_order(deployment, learner, hour.clicked.rows, on_step=_untold)
+            rows_in_order(deployment, learner, hour.rows, stock=hour.stock, on_step=_untold)
 
 
 def _lists(learner: Learner, hour: Hour) -> Keys:

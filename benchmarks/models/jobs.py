@@ -63,7 +63,9 @@ class OfLibrary:
             peers.scored(library, setting, days, fallback, seed=seed)
             for seed in range(1, setup.seeds + 1)
         ]
-        said = ", ".join(f"{key} {value}" for key, value in setting.items() if key != "kind")
+        said = ", ".join(
+            f"{key} {value}" for key, value in setting.items() if key not in {"kind", "use_cg"}
+        )
         return [Result.of("peers", f"{library.name} ({said})", tallies, is_ours=False)]
 
 

@@ -15,6 +15,7 @@ from console.evaluate import Clicked
 from streaming.offline import write_shards
 from trainer.days import Calendar
 from trainer.epoch import Rows
+from trainer.negatives.stock import Stock
 from trainer.slicing import Slicer
 from trainer.state import DerivedState
 from twintide.clock import HeldClock, from_unix_ms
@@ -23,7 +24,7 @@ from twintide.datafile import read_data
 from twintide.features.columns import from_columns
 from twintide.keys import Keys, keys_of
 from twintide.ragged import Encoded
-from twintide.slices import ITEM_ID, USER_KEY, Slice
+from twintide.slices import IS_CLICK, ITEM_ID, USER_KEY, Slice
 
 
 @dataclass(frozen=True)
@@ -39,9 +40,15 @@ class Hour:
     """The clicks of one hour, and what there was to find them in when it began."""
 
     at: datetime
+    rows: Rows
+    """What is learnt of it: clicks, and other positives where the model has some."""
+
     clicked: Clicked
     catalogue: Catalogue | None
     """None where the hour is learnt and not scored."""
+
+    stock: Stock | None
+    """What negatives are drawn from while the hour is learnt, where the model draws any."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +59,7 @@ class Day:
     rows: Rows
     hours: tuple[Hour, ...]
     is_scored: bool
+    stock: Stock | None
 
 
 def make_shards(deployment: Deployment, events: Path, *, days: int | None) -> int:
@@ -77,13 +85,16 @@ def days_of(deployment: Deployment, *, scored: int) -> list[Day]:
         is_scored = number >= len(days) - scored
         tables = [each.read() for each in slices]
         hours: list[Hour] = []
+        began = state
         for each, table in zip(slices, tables, strict=True):
             catalogue = _catalogue(state, deployment, each) if is_scored else None
-            hours += _hours(deployment, each, table, catalogue)
-            state = state.with_slice(table)
-        day = slices[0].footer.day
-        rows = Rows.of(pa.concat_tables(tables), deployment.model, name=f"day {day}")
-        found.append(Day(day, rows, tuple(hours), is_scored))
+            before, state = state, state.with_slice(table)
+            stock = _stock(deployment, before, state, table) if is_scored else None
+            hours += _hours(deployment, each, table, catalogue, stock)
+        day, table = slices[0].footer.day, pa.concat_tables(tables)
+        rows = Rows.of(table, deployment.model, name=f"day {day}")
+        stock = _stock(deployment, began, state, table)
+        found.append(Day(day, rows, tuple(hours), is_scored, stock))
     return found
 
 
@@ -101,9 +112,22 @@ def _catalogue(state: DerivedState, deployment: Deployment, next_slice: Slice) -
     return Catalogue(keys_of(table[ITEM_ID]), encoded)
 
 
+def _stock(
+    deployment: Deployment, before: DerivedState, after: DerivedState, rows: pa.Table
+) -> Stock | None:
+    return Stock.of(before, after, rows) if deployment.model.has_sources() else None
+
+
 def _hours(
-    deployment: Deployment, each: Slice, table: pa.Table, catalogue: Catalogue | None
+    deployment: Deployment,
+    each: Slice,
+    table: pa.Table,
+    catalogue: Catalogue | None,
+    stock: Stock | None,
 ) -> Iterator[Hour]:
     if len(table):
-        rows = Rows.of(table, deployment.model, name=f"slice {each.name}")
-        yield Hour(each.footer.hour_at, Clicked(rows, table[USER_KEY].to_numpy()), catalogue)
+        name, clicks = f"slice {each.name}", table.filter(table[IS_CLICK])
+        rows = Rows.of(table, deployment.model, name=name)
+        scored = Rows.of(clicks, deployment.model, name=name)
+        clicked = Clicked(scored, clicks[USER_KEY].to_numpy())
+        yield Hour(each.footer.hour_at, rows, clicked, catalogue, stock)
