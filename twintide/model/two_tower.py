@@ -168,7 +168,8 @@ class TwoTower:
         offsets = torch.from_numpy(pooled.offsets[:-1]).to(self.device)
         if pooled.weights is None:
             return F.embedding_bag(rows, weights, offsets, mode=pooled.pooling)
-        counts = torch.from_numpy(pooled.weights).to(self.device)
+        weights_of_ids = np.require(pooled.weights, requirements=["C", "W"])
+        counts = torch.from_numpy(weights_of_ids).to(self.device)
         return F.embedding_bag(rows, weights, offsets, mode="sum", per_sample_weights=counts)
 
     def query_vectors(
