@@ -8,7 +8,7 @@ import pytest
 
 from tests.clickworld.learnt import HARD, TAGS, Learnt, World, some_users
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]  # each learns the world twice
 
 Learn = Callable[..., Learnt]
 ITEM = {"kind": "sparse", "name": "item", "column": "item_id", "table": "item"}

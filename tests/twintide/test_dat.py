@@ -194,6 +194,7 @@ def learnt(spec: ModelSpec, *, rounds: int, dense: float | None) -> Learner:
     return learner
 
 
+@pytest.mark.long
 def test_augmented_rows_become_what_the_other_tower_makes_of_their_clicks() -> None:
     """With towers that are frozen, too: a user's row comes to the mean of the vectors of the items
     that the user clicked, an item's to that of its users.
