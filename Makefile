@@ -18,6 +18,8 @@ $(STAMP): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "installing into $(VENV) (a few minutes the first time: torch is large)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@# Kafka too, so that no test waits for it; whoever has another (TWINTIDE_TEST_KAFKA) needs none.
+	-@$(BIN)/python -c 'from streaming.local_kafka import find_jars; find_jars(print)'
 	@touch $@
 
 demo: setup ## The whole line on this machine: Kafka, training, versions, answers, a rollback

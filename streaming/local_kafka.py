@@ -22,6 +22,7 @@ from uuid import uuid4
 from streaming.client import broker_count
 from twintide.clock import monotonic_seconds
 from twintide.errors import Refused, Retryable
+from twintide.files import exclusive_lock
 
 KAFKA = "org.apache.kafka:kafka_2.13:4.1.0"
 LOGGING = "org.apache.logging.log4j:log4j-slf4j-impl:2.24.3"
@@ -60,9 +61,13 @@ def find_jars(progress: Progress = quiet) -> str:
     if not cache.is_dir():
         progress(f"fetching Apache Kafka ({KAFKA}, 43 MB) into {cache}")
     try:
-        server = jgo.build(KAFKA, cache_dir=cache).all_jars
-        # Resolved on its own and taken alone: together they would settle on another kafka-clients.
-        binding = jgo.build(LOGGING, cache_dir=cache).all_jars
+        # Two that fetch at once stumble over each other's files.
+        with exclusive_lock(cache.with_name("kafka.lock"), who="a local Kafka", wait_seconds=600):
+            server = jgo.build(KAFKA, cache_dir=cache).all_jars
+            # Resolved alone and taken alone: together they would settle on another kafka-clients.
+            binding = jgo.build(LOGGING, cache_dir=cache).all_jars
+    except Retryable:
+        raise
     except Exception as error:  # jgo lets the errors of several libraries through
         raise Retryable(
             f"Apache Kafka's jars could not be fetched: {error}",
