@@ -255,8 +255,8 @@ def _read_slice(path: Path, _changed_ns: int, _bytes: int) -> Slice:
     footer = SliceFooter.from_json(
         (metadata.metadata or {}).get(FOOTER_KEY, b""), name=f"the footer of slice {path}"
     )
-    place = slice_path(path.parents[1], day=footer.day, sequence=footer.sequence)
-    if place != path or metadata.num_rows != footer.rows + footer.remembered:
+    rows = footer.rows + footer.remembered
+    if f"{footer.sequence:08d}" != path.stem or metadata.num_rows != rows:
         raise Corrupt(f"slice {path} is not the one that its footer describes")
     return Slice(path, footer)
 
