@@ -8,7 +8,7 @@ import numpy.typing as npt
 from twintide.arrays import Arrays
 from twintide.errors import Corrupt
 from twintide.features.user_statistics import UserStatistics
-from twintide.keys import Keys
+from twintide.keys import Keys, places_of
 from twintide.modelspec import ModelSpec
 from twintide.ragged import Encoded, Numbers
 
@@ -29,10 +29,8 @@ class UserNumbers:
     def of(self, users: Keys) -> Encoded:
         """The feature of each of these users."""
         found = self.spec.of_new(len(users))
-        if len(self.users):
-            at = np.minimum(np.searchsorted(self.users, users), len(self.users) - 1)
-            is_known = self.users[at] == users
-            found[is_known] = self.values[at[is_known]]
+        places, is_known = places_of(users, self.users)
+        found[is_known] = self.values[places[is_known]]
         return {self.spec.name: Numbers(found)}
 
     def to_arrays(self) -> Arrays:

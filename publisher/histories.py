@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from twintide.arrays import Arrays
 from twintide.errors import Corrupt
-from twintide.keys import Keys
+from twintide.keys import Keys, places_of
 from twintide.modelspec import ModelSpec, memory_prefix
 from twintide.ragged import Encoded, Ids, hours_between
 
@@ -80,7 +80,7 @@ class VersionHistories:
 
     def knows(self, users: Keys) -> npt.NDArray[np.bool_]:
         """Which of these users have a history."""
-        return self._places(users)[1]
+        return places_of(users, self.users)[1]
 
     def of(self, users: Keys, *, length: int, at_ms: npt.NDArray[np.int64] | None = None) -> Ids:
         """The newest `length` items of each of these users; none for an unknown user. With the
@@ -89,7 +89,7 @@ class VersionHistories:
         if not len(self.users):
             no_ages = None if self.at_ms is None else np.zeros(0, np.float32)
             return Ids(self.items, np.zeros(len(users) + 1, np.int64), ages=no_ages)
-        places, is_known = self._places(users)
+        places, is_known = places_of(users, self.users)
         ends = np.where(is_known, self.offsets[places + 1], 0)
         starts = np.maximum(np.where(is_known, self.offsets[places], 0), ends - length)
         found = Ids.of_ranges(self.items, starts, ends)
@@ -102,14 +102,6 @@ class VersionHistories:
     def newest_ms(self) -> int:
         """The time of the newest item of all; 0 where no time is known."""
         return int(self.at_ms.max(initial=0)) if self.at_ms is not None else 0
-
-    def _places(self, users: Keys) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
-        """Where each user stands, and whether it does; any place for one who does not."""
-        places = np.minimum(np.searchsorted(self.users, users), len(self.users) - 1)
-        known: npt.NDArray[np.bool_] = np.zeros(len(users), np.bool_)
-        if len(self.users):
-            known = self.users[places] == users
-        return places, known
 
     def _check(self, name: str) -> None:
         fits = (

@@ -20,7 +20,7 @@ from publisher.index import ItemIndex, Positions, Scores, parse
 from twintide.arrays import Arrays, parse_arrays, parse_table, read_verified
 from twintide.declaration import check_carried
 from twintide.errors import Corrupt
-from twintide.keys import Keys, keys_of
+from twintide.keys import Keys, keys_of, places_of
 from twintide.model.two_tower import TwoTower, weights_in
 from twintide.ragged import Encoded
 from twintide.vectorstore import Vectors
@@ -74,8 +74,8 @@ class LoadedVersion:
             return np.zeros(0, np.int64)
         ascending, places = self._places
         wanted = np.unique(keys)
-        found = np.minimum(np.searchsorted(ascending, wanted), len(ascending) - 1)
-        known: Positions = places[found[ascending[found] == wanted]]
+        found, is_known = places_of(wanted, ascending)
+        known: Positions = places[found[is_known]]
         return known
 
     @cached_property

@@ -20,7 +20,7 @@ from trainer.derived import (
 )
 from twintide.arrays import Arrays
 from twintide.features.user_statistics import UserStatistics
-from twintide.keys import NO_KEY, Keys
+from twintide.keys import NO_KEY, Keys, places_of
 
 _MS_OF_AN_HOUR = 3_600_000
 
@@ -99,10 +99,8 @@ class Activity:
         if not len(self.users):
             return np.zeros(len(users), np.int64), np.zeros(len(users), np.bool_)
         order = np.argsort(self.users)
-        at = np.minimum(np.searchsorted(self.users, users, sorter=order), len(order) - 1)
-        places = order[at]
-        is_known = self.users[places] == users
-        return np.where(is_known, places, 0), is_known
+        at, is_known = places_of(users, self.users[order])
+        return np.where(is_known, order[at], 0), is_known
 
     def at(self, users: Keys, at_ms: Ints, spec: UserStatistics, oldest: Ints) -> Floats:
         """As of instants on the grid of refreshes; buckets before `oldest` do not count."""

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from twintide.arrays import Arrays
 from twintide.features.item_statistics import LOG_SHARE_SCALE, ItemStatistics, ages
 from twintide.features.refreshed import Refreshed
-from twintide.keys import NO_KEY, Keys
+from twintide.keys import NO_KEY, Keys, places_of
 from twintide.ragged import Ids, hours_between
 
 Bools = npt.NDArray[np.bool_]
@@ -143,9 +143,9 @@ class Histories:
         never = np.full(len(users), np.iinfo(np.int64).min)
         if not len(self.users):
             return never
-        at = np.minimum(np.searchsorted(self.users, users), len(self.users) - 1)
-        last = np.maximum(self.offsets[at + 1] - 1, 0)
-        return np.where(self.users[at] == users, self.at_ms[last], never)
+        places, is_known = places_of(users, self.users)
+        last = np.maximum(self.offsets[places + 1] - 1, 0)
+        return np.where(is_known, self.at_ms[last], never)
 
     def _of(self, users: Keys) -> "Histories":
         """The part of the state that is of these users."""
@@ -177,15 +177,9 @@ class Histories:
         arrival.
         """
         distinct, rank_of_event = np.unique(events.users, return_inverse=True)
-        at = np.searchsorted(self.users, distinct)
-        at_inside = np.minimum(at, max(len(self.users) - 1, 0))
-        known = (
-            (self.users[at_inside] == distinct)
-            if len(self.users)
-            else np.zeros(len(distinct), bool)
-        )
-        begin = np.where(known, self.offsets[at_inside], 0)
-        end = np.where(known, self.offsets[np.minimum(at_inside + 1, len(self.offsets) - 1)], 0)
+        places, known = places_of(distinct, self.users)
+        begin = np.where(known, self.offsets[places], 0)
+        end = np.where(known, self.offsets[np.minimum(places + 1, len(self.offsets) - 1)], 0)
         kept = Ids.of_ranges(np.arange(len(self.items), dtype=np.uint64), begin, end)
         kept_at = kept.keys.astype(np.int64)
 

@@ -42,6 +42,16 @@ def mixed(values: Keys) -> Keys:
     return values ^ (values >> np.uint64(31))
 
 
+def places_of(keys: Keys, ascending: Keys) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+    """Where each key stands among others in ascending order, and whether it does; any place for one
+    that does not.
+    """
+    if not len(ascending):
+        return np.zeros(len(keys), np.int64), np.zeros(len(keys), np.bool_)
+    places = np.minimum(np.searchsorted(ascending, keys), len(ascending) - 1)
+    return places, ascending[places] == keys
+
+
 def _hash_strings(strings: pa.LargeStringArray) -> Keys:
     """Hash the UTF-8 bytes, eight at a time, all strings in step: no Python object is made."""
     _, offset_buffer, data_buffer = strings.buffers()

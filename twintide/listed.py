@@ -23,7 +23,7 @@ from twintide.features import Feature
 from twintide.features.columns import encode
 from twintide.features.item_statistics import ItemStatistics
 from twintide.itemfile import ATTRIBUTE, AVAILABLE, ITEM_ID, LISTED_AT
-from twintide.keys import Keys
+from twintide.keys import Keys, places_of
 from twintide.ragged import Encoded, Ids, Numbers, joined, take
 from twintide.records import Instant, Record
 
@@ -96,8 +96,8 @@ class Listing:
     def rows_of(self, keys: Keys) -> Ints:
         """int64 [n]: the row of each item, -1 for one that it knows nothing of."""
         ascending, order = self._places
-        at = np.minimum(np.searchsorted(ascending, keys), len(ascending) - 1)
-        return np.where(ascending[at] == keys, order[at], -1)
+        places, is_known = places_of(keys, ascending)
+        return np.where(is_known, order[places], -1)
 
     def may_be_answered(self, keys: Keys) -> Bools:
         """[n]: which items are not delisted."""

@@ -34,7 +34,7 @@ from twintide.files import (
     sweep_temporaries,
     write_and_fsync,
 )
-from twintide.keys import Keys
+from twintide.keys import Keys, places_of
 from twintide.modelspec import WIDEST, ModelSpec, TableSpec
 from twintide.records import Record
 from twintide.telemetry import get_log
@@ -94,8 +94,8 @@ class Vectors:
 
     def rows_of(self, keys: Keys) -> npt.NDArray[np.int64]:
         """int64 [n]: the row of each key, 0 for one that has no vector."""
-        places = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
-        return np.where(self.keys[places] == keys, self._rows[places], UNKNOWN_ROW)
+        places, is_known = places_of(keys, self.keys)
+        return np.where(is_known, self._rows[places], UNKNOWN_ROW)
 
     def take(self, rows: npt.NDArray[np.int64]) -> Floats:
         """float32 [n, width], read from the disk where they were not lately."""

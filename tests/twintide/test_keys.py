@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from twintide.clock import monotonic_seconds
-from twintide.keys import keys_of, mixed
+from twintide.keys import keys_of, mixed, places_of
 from twintide.model.table import first_values
 
 PINNED: dict[str, tuple[pa.Array, list[int]]] = {
@@ -140,3 +140,14 @@ def test_a_row_begins_with_the_same_numbers_in_every_version() -> None:
         -0.12937381863594055,
         0.14368999004364014,
     ]
+
+
+@pytest.mark.parametrize("ascending", [[], [7], [3, 7, 9, 2**64 - 1]])
+def test_each_key_is_found_where_it_stands_and_no_other(ascending: list[int]) -> None:
+    """Before the first, between two, behind the last, and among none at all."""
+    keys = np.array([0, 3, 4, 7, 7, 9, 2**64 - 1], np.uint64)
+
+    places, is_known = places_of(keys, np.array(ascending, np.uint64))
+
+    assert is_known.tolist() == [int(key) in ascending for key in keys]
+    assert [ascending[each] for each in places[is_known]] == keys[is_known].tolist()

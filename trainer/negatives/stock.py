@@ -16,7 +16,7 @@ from trainer.epoch import Rows
 from trainer.state import Catalogue, DerivedState
 from twintide.features import Feature
 from twintide.features.item_statistics import ItemStatistics
-from twintide.keys import Keys
+from twintide.keys import Keys, places_of
 from twintide.listed import Listing
 from twintide.ragged import Encoded, Numbers, take
 from twintide.slices import IS_CLICK, ITEM_KEY, UNIT
@@ -120,10 +120,10 @@ class Stock:
 
     def rows_of(self, keys: Keys) -> Ints:
         """int64 [n]: the row of each key in the catalogue, UNKNOWN for one that it has not."""
-        if not len(self.keys):
-            return np.full(len(keys), UNKNOWN)
-        at = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
-        return np.where(self.keys[at] == keys, self.rows[at], UNKNOWN)
+        found = np.full(len(keys), UNKNOWN)
+        places, is_known = places_of(keys, self.keys)
+        found[is_known] = self.rows[places[is_known]]
+        return found
 
     def features(self, rows: Ints, moment: Moment) -> Encoded:
         """What the candidate tower sees of these items: attributes as they were said last, and item
