@@ -14,14 +14,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from kafka import KafkaConsumer, TopicPartition
+from kafka import TopicPartition
 
-from streaming.client import connection, opened, translated
+from streaming import bounded
 from streaming.topics import look_at
 from twintide import listings
-from twintide.clock import Clock, monotonic_seconds
+from twintide.clock import Clock
 from twintide.config import Deployment, KafkaConfig
-from twintide.errors import Refused, Retryable
+from twintide.errors import Refused
 from twintide.itemfile import ITEM_ID, Aside, ItemRows, Wanted
 from twintide.keys import keys_of
 from twintide.listed import Listing
@@ -71,27 +71,17 @@ def _read(deployment: Deployment, kafka: KafkaConfig, before: Listing | None) ->
     """None where the topic is as it was when `before` was made."""
     wanted = Wanted.of(deployment.items, deployment.events, deployment.model)
     _check_keeps(kafka)
-    with translated(kafka.bootstrap_servers):
-        consumer = opened(KafkaConsumer, kafka, connection(kafka) | _SETTINGS)
-        try:
-            ends = _ends(consumer, kafka.topic)
-            parts = [sorted(ends.items()), wanted.columns(), deployment.items.complete, kafka.topic]
-            sha256 = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
-            if before is not None and before.ref.source_sha256 == sha256:
-                return None
-            newest = _newest(consumer, kafka.topic, ends)
-        finally:
-            consumer.close()
+    with bounded.consumer(kafka) as reader:
+        ends = reader.end_offsets(bounded.places_of(reader, kafka.topic))
+        offsets = sorted((each.partition, end) for each, end in ends.items())
+        parts = [offsets, wanted.columns(), deployment.items.complete, kafka.topic]
+        sha256 = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+        if before is not None and before.ref.source_sha256 == sha256:
+            return None
+        newest = _newest(reader, ends)
     events = deployment.events
     notation = Notation(times=events.times, time_zone=events.time_zone)
     return _rows_of(newest, wanted, notation, sha256, topic=kafka.topic)
-
-
-_SETTINGS = {
-    "enable_auto_commit": False,
-    "isolation_level": "read_committed",
-    "metrics_enabled": False,
-}
 
 
 def _check_keeps(kafka: KafkaConfig) -> None:
@@ -106,34 +96,16 @@ def _check_keeps(kafka: KafkaConfig) -> None:
         )
 
 
-def _ends(consumer: Any, topic: str) -> dict[int, int]:
-    partitions = consumer.partitions_for_topic(topic) or set()
-    places = [TopicPartition(topic, each) for each in sorted(partitions)]
-    return {each.partition: end for each, end in consumer.end_offsets(places).items()}
-
-
-def _newest(consumer: Any, topic: str, ends: Mapping[int, int]) -> dict[bytes | None, Said]:
+def _newest(reader: Any, ends: Mapping[TopicPartition, int]) -> dict[bytes | None, Said]:
     """Key -> its newest message before the ends. Raises Retryable where nothing comes any more."""
-    places = [TopicPartition(topic, each) for each in ends]
-    consumer.assign(places)
-    consumer.seek_to_beginning(*places)
+    reader.assign(list(ends))
+    reader.seek_to_beginning(*ends)
     newest: dict[bytes | None, Said] = {}
-    left, heard_at = set(places), monotonic_seconds()
-    while left := {each for each in left if consumer.position(each) < ends[each.partition]}:
-        polled = consumer.poll(timeout_ms=500)
-        if polled:
-            heard_at = monotonic_seconds()
-        elif monotonic_seconds() - heard_at > SILENT_SECONDS:
-            raise Retryable(
-                f"topic {topic} was not read to its end: nothing came for {SILENT_SECONDS:.0f} s",
-                hint="are all of its partitions led?",
-            )
-        for records in polled.values():
-            for each in records:
-                said = Said(each.timestamp, each.partition, each.offset, each.value)
-                before = newest.get(each.key)
-                if before is None or before.partition == said.partition or _is_later(said, before):
-                    newest[each.key] = said
+    for each in bounded.messages_until(reader, ends, silent_seconds=SILENT_SECONDS):
+        said = Said(each.timestamp, each.partition, each.offset, each.value)
+        before = newest.get(each.key)
+        if before is None or before.partition == said.partition or _is_later(said, before):
+            newest[each.key] = said
     return newest
 
 
