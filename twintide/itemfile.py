@@ -7,19 +7,17 @@ refused, with file, row and reason.
 
 import hashlib
 import json
-import os
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from twintide.errors import Refused, Retryable, words_of
+from twintide import steady
+from twintide.errors import Refused, words_of
 from twintide.events import ColumnType, EventSchema
 from twintide.itemsource import ItemsConfig, attributes_of
 from twintide.keys import keys_of
@@ -109,25 +107,17 @@ def read(
     wanted = Wanted.of(items, events, model)
     notation = Notation(times=events.times, time_zone=events.time_zone)
     paths = _parts(items.file)
-    with ExitStack() as stack:
-        files = [stack.enter_context(_open(path)) for path in paths]
-        before = [_stamp(file) for file in files]
-        digests = [
-            hashlib.file_digest(cast("BytesIO", each), "sha256").hexdigest() for each in files
-        ]
-        parts = [digests, wanted.columns(), items.complete]
+    with steady.opened(paths) as held:
+        parts = [held.sha256, wanted.columns(), items.complete]
         sha256 = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
         if sha256 == known:
             return None
         tables = [
             _typed(path, _columns(path, file, wanted), wanted, notation)
-            for path, file in zip(paths, files, strict=True)
+            for path, file in zip(paths, held.files, strict=True)
         ]
-        if [_stamp(file) for file in files] != before or _parts(items.file) != paths:
-            raise Retryable(
-                f"{items.file} was changed while it was read",
-                hint="write another file and rename it over the old one; try again",
-            )
+        if not held.are_as_they_were() or _parts(items.file) != paths:
+            raise steady.changed(items.file)
     table = _one_table(tables)
     _check_distinct(table, [(path, len(each)) for path, each in zip(paths, tables, strict=True)])
     return ItemRows(table, sha256)
@@ -142,7 +132,7 @@ def filled(items: ItemsConfig, events: EventSchema, model: ModelSpec) -> tuple[s
         return ()
     held: set[str] = set()
     for path in _parts(items.file):
-        with _open(path) as file:
+        with steady.open_to_read(path) as file:
             try:
                 held |= set(pq.ParquetFile(file).schema_arrow.names)
             except DAMAGED as error:
@@ -160,24 +150,9 @@ def _parts(path: Path) -> list[Path]:
     return parts
 
 
-def _open(path: Path) -> BinaryIO:
-    try:
-        return path.open("rb")
-    except OSError as error:
-        raise Refused(
-            f"{path} cannot be read: {error.strerror}", hint="name a file that this user may read"
-        ) from error
-
-
-def _stamp(file: BinaryIO) -> tuple[int, int]:
-    stat = os.fstat(file.fileno())
-    return stat.st_mtime_ns, stat.st_size
-
-
 def _columns(path: Path, file: BinaryIO, wanted: Wanted) -> pa.Table:
     """The columns of a file that are wanted, as it has them."""
     try:
-        file.seek(0)
         parquet = pq.ParquetFile(file)
         names = parquet.schema_arrow.names
         for column in wanted.required():

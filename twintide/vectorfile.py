@@ -5,13 +5,10 @@ another `.npy`). Vectors are read a block at a time, so that a file may be large
 whatever is wrong is refused with file, row and reason.
 """
 
-import hashlib
-import os
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO, Literal, cast
 
@@ -21,7 +18,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from twintide.errors import Refused, Retryable, words_of
+from twintide import steady
+from twintide.errors import Refused, words_of
 from twintide.keys import Keys, keys_of
 from twintide.modelspec import WIDEST, TableSpec
 from twintide.rowgroups import DAMAGED
@@ -79,24 +77,17 @@ def opened(table: TableSpec) -> Iterator[VectorFile]:
     if path is None:
         raise TypeError("a table without vectors")
     paths = [path] if table.ids is None else [path, table.ids]
-    with ExitStack() as stack:
-        files = [stack.enter_context(_open(each)) for each in paths]
-        before = [_stamp(each) for each in files]
-        digests = [
-            hashlib.file_digest(cast("BytesIO", each), "sha256").hexdigest() for each in files
-        ]
-        for each in files:
-            each.seek(0)
+    for each in paths:
+        if each.suffix not in _READERS:
+            raise Refused(f"{each} is none of {', '.join(sorted(_READERS))}", hint=_HINT)
+    with steady.opened(paths) as held:
         try:
-            ids, width, blocks = _READERS[path.suffix](table, files)
+            ids, width, blocks = _READERS[path.suffix](table, held.files)
         except _UNREADABLE as error:
             raise _unreadable(path, error) from error
-        yield _checked(table, ids, width, blocks, digests)
-        if [_stamp(each) for each in files] != before:
-            raise Retryable(
-                f"{path} was changed while it was read",
-                hint="write another file and rename it over the old one; try again",
-            )
+        yield _checked(table, ids, width, blocks, held.sha256)
+        if not held.are_as_they_were():
+            raise steady.changed(path)
 
 
 def _read_or_refused(path: Path, blocks: Iterable[_Block]) -> Iterator[_Block]:
@@ -108,22 +99,6 @@ def _read_or_refused(path: Path, blocks: Iterable[_Block]) -> Iterator[_Block]:
 
 def _unreadable(path: Path, error: Exception) -> Refused:
     return Refused(f"{path} cannot be read: {words_of(error) or type(error).__name__}", hint=_HINT)
-
-
-def _open(path: Path) -> BinaryIO:
-    if path.suffix not in _READERS:
-        raise Refused(f"{path} is none of {', '.join(sorted(_READERS))}", hint=_HINT)
-    try:
-        return path.open("rb")
-    except OSError as error:
-        raise Refused(
-            f"{path} cannot be read: {error.strerror}", hint="name a file that this user may read"
-        ) from error
-
-
-def _stamp(file: BinaryIO) -> tuple[int, int]:
-    stat = os.fstat(file.fileno())
-    return stat.st_mtime_ns, stat.st_size
 
 
 _Read = tuple[pa.Array, int, Callable[[], Iterable[_Block]]]
