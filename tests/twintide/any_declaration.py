@@ -4,25 +4,16 @@ import json
 import random
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pyarrow as pa
 
-from twintide.events import EventSchema
+from twintide.events import ColumnType, EventSchema
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 HOURS = 51
-TYPES = (
-    "string",
-    "int64",
-    "float64",
-    "bool",
-    "timestamp_ms",
-    "list<string>",
-    "list<int64>",
-    "list<float64>",
-)
+TYPES = get_args(ColumnType)
 NAMES = (
     "a",
     "b.c",
