@@ -57,9 +57,7 @@ class Draft:
     memories: Memories
     user_numbers: UserNumbers | None
     catalogue_items: int
-    """Items that were ever clicked, as the checkpoint knows: also those that are not to be had any
-    more.
-    """
+    """Items that were ever clicked, as the checkpoint knows, to be had or not."""
 
     listing: Listing | None
     """What the source of items said, where one is declared."""

@@ -173,9 +173,7 @@ class Histories:
         return self._replaced(entries.distinct_users, begin, end, entries)
 
     def _joined_with(self, events: Events, counts: Bools) -> "_Entries":
-        """State and the events that count, of the users who have one now: by user, then time, then
-        arrival.
-        """
+        """State and the events that count, of users who have one now: by user, time, arrival."""
         distinct, rank_of_event = np.unique(events.users, return_inverse=True)
         places, known = places_of(distinct, self.users)
         begin = np.where(known, self.offsets[places], 0)

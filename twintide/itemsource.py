@@ -43,9 +43,7 @@ class ItemsConfig(BaseModel):
     """
 
     complete: bool = False
-    """Whether it holds all items: one that is not in it then leaves the index too, clicked or
-    not.
-    """
+    """Whether it holds all items: one that it lacks then leaves the index, even if clicked."""
 
     look_every_minutes: Annotated[int, Field(ge=1, le=1440)] = 10
     """How often the scheduler looks whether it says something new, which is then published."""

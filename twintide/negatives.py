@@ -55,9 +55,7 @@ class Source(BaseModel, ABC):
 
 
 class InBatch(Source):
-    """The items of the batch's other clicks. They cost nothing; an item comes as often as it is
-    clicked.
-    """
+    """Items of the batch's other clicks. They cost nothing, and come as often as clicked."""
 
     kind: Literal["in_batch"] = "in_batch"
 

@@ -67,9 +67,7 @@ class World:
 
     @classmethod
     def of(cls, made: WorldConfig = SMALL) -> "World":
-        """With tags of each item and their confidence, and what each request dropped in all of its
-        events.
-        """
+        """With tags of each item and their confidence; each event says what its request dropped."""
         truth = ClickWorld(made)
         hours = list(truth.hours(START_AT, HOURS + 2))
         learnt, later = (
@@ -170,9 +168,7 @@ class Learnt:
         return np.array([int(i) for i in self.retriever.answer(request).item_ids], np.int64)
 
     def of_the_best(self, users: Ids, *, k: int = K, among: Ids | None = None) -> float:
-        """Share of each user's k truly best items, of these or of all, that is among their first k
-        answers.
-        """
+        """Share of each user's k truly best items, of these or of all, in their first k answers."""
         hits, wanted = 0, 0
         for user in users.tolist():
             best = self.world.truth.best_items(user, AT, k)
