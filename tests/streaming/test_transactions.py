@@ -1,14 +1,14 @@
 """Offsets that hold no message, and those that nobody may read yet."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any
 
 import pytest
-from kafka import KafkaProducer, TopicPartition
+from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
 from streaming import questions, reader
-from streaming.client import admin
+from streaming.client import admin, connection
 from tests.streaming.line import MINUTE_MS, NOON_MS, Line, event, wait_until
 from twintide.clock import HeldClock, from_unix_ms
 
@@ -26,10 +26,21 @@ def transaction(line: Line, ids: range, *, ends: str) -> Iterator[KafkaProducer]
         for number in ids:
             line.send(producer, event(number, NOON_MS), at_ms=NOON_MS, partition=0)
         producer.flush()
+        last = readable_until(line, "read_uncommitted")
         yield producer
         getattr(producer, f"{ends}_transaction")()
+    # Kafka answers before its marker stands in the log, and until then nobody may read on.
+    wait_until(lambda: readable_until(line, "read_committed") > last)
     if ends == "commit":
         line.fed.update((0, number) for number in ids)
+
+
+def readable_until(line: Line, isolation: str) -> int:
+    """Where partition 0 ends for one who reads with this isolation level."""
+    partition = TopicPartition(line.deployment.kafka.topic, 0)
+    settings = {**connection(line.deployment.kafka), "isolation_level": isolation}
+    with closing(KafkaConsumer(**settings)) as consumer:
+        return int(consumer.end_offsets([partition])[partition])
 
 
 def abort(line: Line, ids: range) -> None:
