@@ -1,0 +1,124 @@
+"""Rows that are changed in place, and that know which of them were.
+
+All state that grows with users or items is rows: columns of numbers side by side, one row for each
+row number. There is room to spare, so that a new row moves none of the others. A checkpoint writes
+the rows that were touched since the last one, so that what it costs follows the clicks.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+RowNumbers = npt.NDArray[np.int64]
+Columns = dict[str, npt.NDArray[Any]]
+"""By name, [rows, …]: views of a store, valid until it grows."""
+
+FEWEST = 1024
+"""Rows that a store has room for at least."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """What one row holds under one name."""
+
+    dtype: npt.DTypeLike
+    shape: tuple[int, ...] = ()
+
+
+class RowStore:
+    """Columns of equally many rows. Whoever writes to a row touches it, before or after."""
+
+    def __init__(self, columns: Columns, length: int) -> None:
+        """`columns` are adopted, not copied; what they hold behind `length` is room to grow."""
+        self._columns = columns
+        self._length = length
+        self._is_touched = np.zeros(self.capacity, np.bool_)
+
+    @classmethod
+    def empty(cls, columns: Mapping[str, Column]) -> "RowStore":
+        """A store of these columns, without a row."""
+        rooms = {name: _room(each.dtype, each.shape, FEWEST) for name, each in columns.items()}
+        return cls(rooms, 0)
+
+    @classmethod
+    def of(cls, columns: Columns) -> "RowStore":
+        """The rows of whole arrays, none of which counts as touched. The arrays are adopted."""
+        lengths = {len(each) for each in columns.values()}
+        if len(lengths) != 1:
+            raise ValueError(f"columns of one store have {sorted(lengths)} rows")
+        return cls(dict(columns), lengths.pop())
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, name: str) -> npt.NDArray[Any]:
+        """[rows, …]: one whole column, to read and to write, valid until the store grows."""
+        return self._columns[name][: self._length]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the columns, in their order."""
+        return tuple(self._columns)
+
+    @property
+    def capacity(self) -> int:
+        """Rows that there is room for without moving any."""
+        return min(len(each) for each in self._columns.values())
+
+    def at(self, rows: RowNumbers | slice) -> Columns:
+        """The columns, of which only these rows are going to be read.
+
+        What follows the clicks asks so, not for whole columns: a store that lies on the disk makes
+        sure of these rows and of no others.
+        """
+        del rows
+        return self.columns()
+
+    def columns(self) -> Columns:
+        """All columns, whole."""
+        return {name: self[name] for name in self._columns}
+
+    def touch(self, rows: RowNumbers | slice) -> Columns:
+        """Let these rows count as changed; returns the columns, to change them there."""
+        self._is_touched[: self._length][rows] = True
+        return self.at(rows)
+
+    def touched(self) -> RowNumbers:
+        """Rows that were touched since they were saved last, ascending, each once."""
+        return np.flatnonzero(self._is_touched[: self._length])
+
+    def saved(self) -> None:
+        """Let no row count as touched any more: the disk has them as they are."""
+        self._is_touched[self.touched()] = False
+
+    def grow(self, count: int) -> int:
+        """Make `count` rows of zeros behind the others, all touched; returns the first of them.
+
+        Views taken before may be of another memory afterwards.
+        """
+        first = self._length
+        needed = first + count
+        if needed > self.capacity:
+            self._make_room(needed + needed // 4)
+        self._length = needed
+        for column in self._columns.values():
+            column[first:needed] = 0
+        self._is_touched[first:needed] = True
+        return first
+
+    def _make_room(self, rows: int) -> None:
+        for name, column in self._columns.items():
+            grown = _room(column.dtype, column.shape[1:], max(rows, FEWEST))
+            grown[: self._length] = column[: self._length]
+            self._columns[name] = grown
+        is_touched = np.zeros(self.capacity, np.bool_)
+        is_touched[: self._length] = self._is_touched[: self._length]
+        self._is_touched = is_touched
+
+
+def _room(dtype: npt.DTypeLike, shape: tuple[int, ...], rows: int) -> npt.NDArray[Any]:
+    """Zeros that take no memory until they are written to."""
+    return np.zeros((rows, *shape), dtype)
