@@ -30,7 +30,7 @@ class Ids:
 
     def take(self, rows: npt.NDArray[np.int64]) -> "Ids":
         """The rows with these numbers, in this order."""
-        at, offsets = _places(self.offsets[rows], self.offsets[rows + 1])
+        at, offsets = places_between(self.offsets[rows], self.offsets[rows + 1])
         return Ids(self.keys[at], offsets, _those(self.weights, at), _those(self.ages, at))
 
     @classmethod
@@ -38,7 +38,7 @@ class Ids:
         cls, keys: Keys, begin: npt.NDArray[np.int64], end: npt.NDArray[np.int64]
     ) -> "Ids":
         """Row i holds keys[begin[i]:end[i]]."""
-        at, offsets = _places(begin, end)
+        at, offsets = places_between(begin, end)
         return cls(keys[at], offsets)
 
     def only(self, chosen: npt.NDArray[np.bool_]) -> "Ids":
@@ -112,7 +112,7 @@ def _both(
     return None if first is None or second is None else np.concatenate((first, second))
 
 
-def _places(
+def places_between(
     begin: npt.NDArray[np.int64], end: npt.NDArray[np.int64]
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """All of begin[0], …, end[0] - 1, begin[1], …; and where each of these ranges begins."""
