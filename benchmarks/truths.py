@@ -13,11 +13,16 @@ the training:
     large     the same, of clicks on items of the four categories with the most clicks
     small     of the four with the fewest
 
+Then a world of clickbait, learnt once with two objectives, and asked with weights: shares of the
+100 items that each user is truly most likely to click, and of those to click and like; and how
+many of the answers are bait.
+
 The tests of tests/clickworld/test_world_learnt.py hold the differences that are large.
 """
 
 import argparse
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +30,16 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from tests.clickworld.learnt import HARD, QUICKSTART, TAGS, Learnt, World, some_users
+from tests.clickworld.learnt import HARD, QUICKSTART, SMALL, TAGS, Learnt, World, some_users
 from twintide.config import load
 from twintide.telemetry import configure_logging
 
 COLUMNS = ("best", "unclicked", "order", "recall", "large", "small")
+WEIGHTS = "weights"
+OBJECTIVES: dict[str, Any] = {
+    "click": {},
+    "like": {"positive": {"column": "liked"}, "weight": 3.0},
+}
 _LAYERS = [128]
 
 
@@ -72,7 +82,11 @@ def main() -> None:
     """A row for each declaration."""
     arguments = argparse.ArgumentParser()
     arguments.add_argument("--seeds", type=int, default=1)
-    arguments.add_argument("--only", action="append", help="declarations of this name")
+    arguments.add_argument(
+        "--only",
+        action="append",
+        help="declarations of this name; `weights` for the world of clickbait",
+    )
     chosen = arguments.parse_args()
     configure_logging(level=40)
     world = World.of()
@@ -85,6 +99,29 @@ def main() -> None:
             table.add_row(name, *cells)
             Console(stderr=True).print(name, *cells)
     Console().print(table)
+    if not chosen.only or WEIGHTS in chosen.only:
+        Console().print(asked_with_weights())
+
+
+def asked_with_weights() -> Table:
+    """A row for each way to ask."""
+    world = World.of(replace(SMALL, bait_strength=1.0))
+    users = some_users(world)
+    table = Table("weights", "clicked", "liked", "bait", title="one version, asked with weights")
+    with tempfile.TemporaryDirectory() as folder:
+        learnt = Learnt.by(world, Path(folder), {"model": {"objectives": OBJECTIVES}})
+        for weights in (
+            {"click": 1},
+            {"click": 1, "like": 1},
+            {"click": 1, "like": 3},
+            {"like": 1},
+        ):
+            clicked = learnt.of_the_best(users, objectives=weights)
+            liked = learnt.of_the_best(users, liked=True, objectives=weights)
+            shown = [learnt.answers(user, objectives=weights) for user in users.tolist()]
+            bait = (world.truth.items.bait(np.concatenate(shown)) > 0).mean()
+            table.add_row(str(weights), *(f"{each:.3f}" for each in (clicked, liked, bait)))
+    return table
 
 
 def measured(world: World, says: dict[str, Any], *, seed: int) -> list[float]:

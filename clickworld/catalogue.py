@@ -9,6 +9,7 @@ import numpy.typing as npt
 from clickworld.config import WorldConfig
 from clickworld.daytime import HOUR_MS, Floats, Times
 from clickworld.population import Ids, Topics, Vectors, unit
+from twintide.keys import mixed
 
 MAX_TOPICS = 4
 NO_TOPIC = -1
@@ -64,6 +65,13 @@ class Items:
     def is_living(self, items: Ids, times: Times) -> npt.NDArray[np.bool_]:
         """Whether each item may be shown at its moment."""
         return (self.born_at[items] <= times) & (times < self.dies_at[items])
+
+    @staticmethod
+    def bait(items: Ids) -> Ids:
+        """1 for each item that promises more than it holds, -1 for one that is better than it
+        looks: a function of its id.
+        """
+        return np.where(mixed(items.astype(np.uint64)) & np.uint64(1), 1, -1)
 
     def half_lives(self, items: Ids, times: npt.NDArray[np.int64]) -> Floats:
         """Age of each item at its moment, in half-lives."""

@@ -84,6 +84,11 @@ class WorldConfig:
     freshness_strength: float = 0.4
     """Logits that an item loses with each half-life of its age."""
 
+    bait_strength: float = 0.0
+    """Logits by which half of the items are clicked more for what they promise, and liked less for
+    it twice over; the other half are better than they look.
+    """
+
     def __post_init__(self) -> None:
         """Refuse a world that cannot be."""
         if not self.shown <= self.pre_ranked <= self.candidates:

@@ -93,7 +93,8 @@ def click_logits(
         config.click_bias
         + config.taste_strength * taste_RM
         + config.popularity_strength * items.log_weight[items_RM]
-        - config.freshness_strength * age_RM.clip(0, config.lifetime_half_lives),
+        - config.freshness_strength * age_RM.clip(0, config.lifetime_half_lives)
+        + config.bait_strength * items.bait(items_RM),
         np.float32,
     )
 

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from clickworld.catalogue import NO_TOPIC, Items
 from clickworld.config import WorldConfig
+from clickworld.daytime import Floats
 from clickworld.funnel import Ranked, Requests
 from clickworld.population import Ids, Population
 
@@ -46,12 +47,24 @@ class Reactions:
     liked: npt.NDArray[np.bool_]
 
 
-def react(logits: npt.NDArray[np.float32], rng: np.random.Generator) -> Reactions:
+def react(
+    logits: npt.NDArray[np.float32], disappointed: Floats, rng: np.random.Generator
+) -> Reactions:
     """Click with the logit's probability; who likes an item more watches longer."""
     clicked = rng.random(len(logits)) < chance(logits)
     watched = _MEDIAN_WATCH_SECONDS * np.exp(0.3 * logits + 0.8 * rng.standard_normal(len(logits)))
-    liked = rng.random(len(logits)) < chance(logits + _LIKED_BIAS)
+    liked = rng.random(len(logits)) < liking(logits, disappointed)
     return Reactions(clicked, np.where(clicked, watched.round(1) + 0.1, 0.0), clicked & liked)
+
+
+def liking(logits: npt.NDArray[np.float32], disappointed: Floats) -> Floats:
+    """[n]: the probability that who clicked likes it; `logits` are those of the clicks."""
+    return chance(logits + _LIKED_BIAS - disappointed)
+
+
+def disappointments(config: WorldConfig, items: Items, shown: Ids) -> Floats:
+    """[n]: logits by which each item is liked less than its click tells."""
+    return np.asarray(2 * config.bait_strength * items.bait(shown), np.float64)
 
 
 def chance(logits: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
@@ -74,7 +87,7 @@ def event_table(
     row, place = np.nonzero(shown)
     item = ranked.items_RM[row, place]
     user = requests.users[row]
-    reactions = react(ranked.logits_RM[row, place], rng)
+    reactions = react(ranked.logits_RM[row, place], disappointments(config, items, item), rng)
     is_listing = place == 0
     columns = [
         np.arange(first_event_id, first_event_id + len(row)),

@@ -8,14 +8,15 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from clickworld.catalogue import Items, newborn
 from clickworld.config import WorldConfig
 from clickworld.daytime import HOUR_MS, Floats, share_of_day
-from clickworld.funnel import Requests, Shelf, candidates, click_logits, rank
+from clickworld.funnel import Logits, Requests, Shelf, candidates, click_logits, rank
 from clickworld.population import Ids, make_population, make_topics
-from clickworld.tables import SCHEMA, chance, event_table
+from clickworld.tables import SCHEMA, chance, disappointments, event_table, liking
 from twintide.clock import floor_to_minutes, to_unix_ms
 from twintide.errors import Refused
 
@@ -57,23 +58,33 @@ class ClickWorld:
         Two arrays of n ids in, n probabilities out.
         """
         users, items = np.broadcast_arrays(user_ids, item_ids)
-        times = np.full(len(users), to_unix_ms(at))
-        found = chance(
-            click_logits(
-                self.config,
-                self.population,
-                self.items,
-                requests=Requests(users, times),
-                items_RM=items[:, None],
-            )[:, 0]
-        )
-        return np.where(self.items.is_living(items, times), found, 0.0)
+        return np.where(self._is_alive(items, at), chance(self._logits(users, items, at)), 0.0)
 
-    def best_items(self, user_id: int, at: datetime, k: int) -> Ids:
-        """The k living items with the largest affinity to the user at `at`, best first."""
+    def liking(self, user_ids: Ids, item_ids: Ids, at: datetime) -> Floats:
+        """As `affinity`, that each user clicks on the item and likes it."""
+        users, items = np.broadcast_arrays(user_ids, item_ids)
+        logits = self._logits(users, items, at)
+        found = chance(logits) * liking(logits, disappointments(self.config, self.items, items))
+        return np.where(self._is_alive(items, at), found, 0.0)
+
+    def best_items(self, user_id: int, at: datetime, k: int, *, liked: bool = False) -> Ids:
+        """The k living items with the largest affinity to the user at `at`, best first; or those
+        that are most probably liked.
+        """
         living = self.items.living(to_unix_ms(at))
-        affinity = self.affinity(np.full(len(living), user_id), living, at)
-        return living[np.argsort(-affinity, kind="stable")[:k]]
+        truth = self.liking if liked else self.affinity
+        return living[
+            np.argsort(-truth(np.full(len(living), user_id), living, at), kind="stable")[:k]
+        ]
+
+    def _logits(self, users: Ids, items: Ids, at: datetime) -> Logits:
+        requests = Requests(users, np.full(len(users), to_unix_ms(at)))
+        return click_logits(
+            self.config, self.population, self.items, requests=requests, items_RM=items[:, None]
+        )[:, 0]
+
+    def _is_alive(self, items: Ids, at: datetime) -> npt.NDArray[np.bool_]:
+        return self.items.is_living(items, np.full(len(items), to_unix_ms(at)))
 
     def _move_to(self, start_at: datetime) -> None:
         if start_at.tzinfo is None or start_at != floor_to_minutes(start_at, 60):

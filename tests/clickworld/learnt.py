@@ -167,13 +167,23 @@ class Learnt:
         request = RecommendRequest(user_id=user, k=k, features=features, **more)
         return np.array([int(i) for i in self.retriever.answer(request).item_ids], np.int64)
 
-    def of_the_best(self, users: Ids, *, k: int = K, among: Ids | None = None) -> float:
-        """Share of each user's k truly best items, of these or of all, in their first k answers."""
+    def of_the_best(
+        self,
+        users: Ids,
+        *,
+        k: int = K,
+        among: Ids | None = None,
+        liked: bool = False,
+        **asked: Any,
+    ) -> float:
+        """Share of each user's k truly best items, of these or of all, in their first k answers to
+        a request that says this beside the user.
+        """
         hits, wanted = 0, 0
         for user in users.tolist():
-            best = self.world.truth.best_items(user, AT, k)
+            best = self.world.truth.best_items(user, AT, k, liked=liked)
             best = best if among is None else best[np.isin(best, among)]
-            hits += int(np.isin(best, self.answers(user, k)).sum())
+            hits += int(np.isin(best, self.answers(user, k, **asked)).sum())
             wanted += len(best)
         return hits / wanted
 

@@ -1,12 +1,14 @@
 """What the line learns of a world, against what the world knows to be right."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from tests.clickworld.learnt import HARD, TAGS, Learnt, World, some_users
+from tests.clickworld.learnt import HARD, SMALL, TAGS, Learnt, World, some_users
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]  # each learns the world twice
 
@@ -73,3 +75,25 @@ def test_hard_negatives_find_new_items_where_they_count_little(world: World, lea
     found = hard.of_the_best(users, among=unclicked)
     assert found > 1.1 * easy.of_the_best(users, among=unclicked)
     assert hard.finds()[1].mean() > 0.95 * easy.finds()[1].mean()
+
+
+def test_weights_of_a_request_move_retrieval_from_clicked_to_liked_items(tmp_path: Path) -> None:
+    """In a world of clickbait one version finds what is truly clicked, or what is truly liked, as a
+    request asks; what lies between them lies between.
+    """
+    world = World.of(replace(SMALL, bait_strength=1.0))
+    users = some_users(world, 100)
+    objectives = {"click": {}, "like": {"positive": {"column": "liked"}, "weight": 3.0}}
+
+    learnt = Learnt.by(world, tmp_path, {"model": {"objectives": objectives}})
+
+    def found(*, liked: bool, **weights: float) -> float:
+        return learnt.of_the_best(users, liked=liked, objectives=weights)
+
+    def bait(**weights: float) -> float:
+        shown = [learnt.answers(user, objectives=weights) for user in users.tolist()]
+        return float((world.truth.items.bait(np.concatenate(shown)) > 0).mean())
+
+    assert found(liked=False, click=1) > 1.1 * found(liked=False, like=1)
+    assert found(liked=True, like=1) > 1.1 * found(liked=True, click=1)
+    assert bait(click=1) > 0.8 > bait(click=1, like=3) > bait(like=1)
