@@ -333,7 +333,8 @@ class ModelSpec(BaseModel):
         heads = tuple(
             Head(name, objective.scenario) for name, objective in self.every_objective().items()
         )
-        return Shape(side, places, self.output_width, heads)
+        is_alone = self.tower_key(side) != "tower"
+        return Shape(side, places, self.output_width, heads, is_alone=is_alone)
 
     def inputs(self, side: Side) -> dict[str, Place]:
         """Where each feature stands among what the encoders and the tower of a side are given: as

@@ -64,6 +64,9 @@ class Shape:
     heads: tuple[Head, ...] = (Head(CLICK),)
     """The vectors, which it gives side by side."""
 
+    is_alone: bool = False
+    """Whether the tower is declared for this side and no other."""
+
     @property
     def owed_width(self) -> int:
         """O · D, the numbers of all vectors."""
@@ -230,8 +233,24 @@ class Dat(Layered):
                 f"learns to be like vectors of {shape.output_width}",
                 hint=f"model.tables: {{…: {{width: {shape.output_width}}}}} for its table",
             )
-        if shape.side == "candidate" and self.category is not None:
+        if self.category is None:
+            yield from self._weighs_nothing()
+        elif shape.side == "candidate":
             yield from self._category_problems(self.category, shape)
+        elif shape.is_alone:
+            yield Problem(
+                "category",
+                "items are aligned by category, and this is the tower of the other side",
+                hint="model.candidate_tower.category, or leave it out",
+            )
+
+    def _weighs_nothing(self) -> Iterator[Problem]:
+        if self.alignment_weight != type(self).model_fields["alignment_weight"].default:
+            yield Problem(
+                "alignment_weight",
+                "there is no category to align by, so that it weighs nothing",
+                hint="category: a sparse feature of the item; or leave it out",
+            )
 
     def _category_problems(self, category: str, shape: Shape) -> Iterator[Problem]:
         place = shape.places.get(category)

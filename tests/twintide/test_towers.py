@@ -637,6 +637,14 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
         {"candidate_tower": {"kind": "dat", "augmented": "item", "category": "topics"}},
         "model.candidate_tower.category: 'topics' is not one id, so that an item may be of several",
     ),
+    "a category of the wrong side": (
+        {"query_tower": {"kind": "dat", "augmented": "user", "category": "region"}},
+        "model.query_tower.category: items are aligned by category, and this is the tower of the",
+    ),
+    "an alignment by nothing": (
+        {"candidate_tower": {"kind": "dat", "augmented": "item", "alignment_weight": 3.0}},
+        "model.candidate_tower.alignment_weight: there is no category to align by",
+    ),
     "a similarity nobody has": (
         {"similarity": "euclid"},
         "model.similarity: must be one of 'cosine' or 'dot'; it is 'euclid'",
