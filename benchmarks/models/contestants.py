@@ -17,6 +17,7 @@ from benchmarks.models.stage import Day, Hour
 from console.metrics import DEPTH, Tally, positions_of
 from trainer.learner import Learner
 from trainer.passes import rows_in_order, rows_shuffled
+from trainer.positives import sampled
 from twintide.config import Deployment, fill_in
 from twintide.keys import Keys
 
@@ -71,6 +72,7 @@ def _objectives(**keys: Any) -> dict[str, Any]:
 _USER = {"kind": "sparse", "name": "user", "column": "user_id", "table": "user"}
 _ITEM = {"kind": "sparse", "name": "item", "column": "item_id", "table": "item"}
 _HISTORY = {"kind": "history", "name": "history", "table": "item", "length": 20}
+_ATTENTION = _HISTORY | {"kind": "attention_history"}
 _DECAYED = {
     "kind": "decayed_history",
     "name": "decayed",
@@ -86,6 +88,10 @@ _STATISTICS = {"kind": "item_statistics", "name": "statistics"}
 
 
 _PLAIN = {"query_tower": None, "candidate_tower": None}
+
+
+def _positives(**keys: Any) -> dict[str, Any]:
+    return {"positives": keys}
 
 
 def _query(*features: dict[str, Any]) -> dict[str, Any]:
@@ -137,7 +143,10 @@ CONTESTANTS = (
         | _towers(kind="shared_bottom"),
     ),
     Contestant("features", "one history", _query(_HISTORY)),
+    Contestant("features", "attention over the history", _query(_ATTENTION, _DECAYED)),
     Contestant("features", "no item statistics", {"candidate": [_ITEM]}),
+    Contestant("positives", "of popular items fewer", _positives(keep_popular={})),
+    Contestant("positives", "of cold items twice", _positives(repeat_cold={"times": 2})),
 )
 
 
@@ -157,9 +166,8 @@ def scored(deployment: Deployment, days: Sequence[Day], *, by_the_hour: bool) ->
             _score(deployment, learner, day, tally, by_the_hour=by_the_hour)
         if day is not days[-1]:
             seed = deployment.training.seed * 1_000_003 + day.day.toordinal()
-            rows_shuffled(
-                deployment, learner, day.rows, seed=seed, stock=day.stock, on_step=_untold
-            )
+            rows = sampled(day.rows, deployment.model, day.stock)
+            rows_shuffled(deployment, learner, rows, seed=seed, stock=day.stock, on_step=_untold)
     return tally
 
 
@@ -172,7 +180,8 @@ def _score(
         served = hour if by_the_hour else replace(hour, catalogue=opening)
         tally.add(positions_of(hour.clicked.rows.item_keys, _lists(learner, served)))
         if by_the_hour:
-            rows_in_order(deployment, learner, hour.rows, stock=hour.stock, on_step=_untold)
+            rows = sampled(hour.rows, deployment.model, hour.stock)
+            rows_in_order(deployment, learner, rows, stock=hour.stock, on_step=_untold)
 
 
 def _lists(learner: Learner, hour: Hour) -> Keys:

@@ -115,7 +115,7 @@ def _catalogue(state: DerivedState, deployment: Deployment, next_slice: Slice) -
 def _stock(
     deployment: Deployment, before: DerivedState, after: DerivedState, rows: pa.Table
 ) -> Stock | None:
-    return Stock.of(before, after, rows) if deployment.model.has_sources() else None
+    return Stock.of(before, after, rows) if deployment.model.needs_stock() else None
 
 
 def _hours(
