@@ -45,6 +45,7 @@ def popular_last_hour(clicks: list[Click], now: datetime, *, k: int) -> list[set
     return [{item for item, n in ranked if n > edge}, {item for item, n in ranked if n >= edge}]
 
 
+@pytest.mark.long
 def test_the_report_has_what_scripts_rely_on(twintide: Twintide, data: Path) -> None:
     """Every key of format 1, with its type; the printed JSON is the written one."""
     done = twintide(

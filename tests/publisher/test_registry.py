@@ -174,6 +174,7 @@ def test_a_damaged_or_refused_version_is_not_promoted(
     assert read_state(three_versions).current == "v000003"
 
 
+@pytest.mark.long
 @pytest.mark.promise("P9")
 def test_changes_of_several_processes_are_as_if_one_after_the_other(three_versions: Path) -> None:
     """Every change that a process was told of is in the history, once; each generation counts one
