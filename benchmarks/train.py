@@ -206,8 +206,8 @@ def _contestants(spec: ModelSpec, stream: Stream, batch_rows: int) -> dict[str, 
     tables = ("user", "item")
     return {
         "peer": run_peer,
-        "nightly": learner_run(spec, rows, order, Rates(tables, 0.1, 1e-3), epoch=True),
-        "hourly": learner_run(spec, rows, order, Rates(tables, 0.1, None), epoch=False),
+        "nightly": learner_run(spec, rows, order, Rates(tables, 0.1, 1e-3, batch_rows), epoch=True),
+        "hourly": learner_run(spec, rows, order, Rates(tables, 0.1, None, batch_rows), epoch=False),
     }
 
 
@@ -265,7 +265,12 @@ def compare(variants: Callable[[ModelSpec], dict[str, ModelSpec]], *, beside: st
         order = list(in_order(len(rows), batch_rows=batch_rows))
         contestants = {
             name: learner_run(
-                spec, rows, order, Rates(spec.learning_tables(), 0.1, 1e-3), epoch=True, stock=stock
+                spec,
+                rows,
+                order,
+                Rates(spec.learning_tables(), 0.1, 1e-3, batch_rows),
+                epoch=True,
+                stock=stock,
             )
             for name, spec in specs.items()
         }

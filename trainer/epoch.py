@@ -3,7 +3,8 @@
 The hourly pass takes them in time order. The nightly epoch takes every row of the day exactly
 once, shuffled by a recorded seed. Where the model uses item statistics, the rows of a nightly
 batch come from one refresh window (an item is one column of a batch and has one value of its
-statistics there); they are shuffled within the window, and the batches over the day.
+statistics there); they are shuffled within the window, and the batches over the day. A window of
+few clicks joins its neighbour: a batch of one click has no negatives and teaches nothing.
 """
 
 from collections.abc import Iterator, Mapping
@@ -26,6 +27,9 @@ from twintide.slices import EVENT_TIME, HARD, ITEM_KEY, OFFSET, PARTITION, UNIT
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
+
+SMALL_WINDOW = 8
+"""A refresh window with less than one in so many of a batch's rows joins its neighbour."""
 
 
 @dataclass(frozen=True)
@@ -189,15 +193,47 @@ def windows_of(rows: Rows, model: ModelSpec) -> Ints:
     return refreshed_ms(rows.at_ms, rows.unit_ms, statistics)
 
 
+def home_first(windows: Ints, batch: Ints) -> Ints:
+    """The same rows, first those of the window that most of them are in: an item's column has its
+    statistics as they were there, and not as some late click had them.
+    """
+    own = windows[batch]
+    if (own == own[:1]).all():
+        return batch
+    distinct, counts = np.unique(own, return_counts=True)
+    is_home = own == distinct[np.argmax(counts)]
+    return np.concatenate((batch[is_home], batch[~is_home]))
+
+
 def shuffled(windows: Ints, *, batch_rows: int, seed: int) -> list[Ints]:
-    """Every row once; a batch stays within one window, rows and batches are drawn uniformly."""
+    """Every row once; a batch stays within one window, or within neighbours that have few rows;
+    rows and batches are drawn uniformly.
+    """
     generator = np.random.default_rng(seed)
     batches = [
-        batch
-        for window in np.unique(windows)
-        for batch in _evenly(generator.permutation(np.flatnonzero(windows == window)), batch_rows)
+        home_first(windows, batch)
+        for rows in _of_windows(windows, at_least=batch_rows // SMALL_WINDOW)
+        for batch in _evenly(generator.permutation(rows), batch_rows)
     ]
     return [batches[number] for number in generator.permutation(len(batches))]
+
+
+def _of_windows(windows: Ints, *, at_least: int) -> list[Ints]:
+    """The rows of each window, in order. One of few rows, such as those that came hours late, is
+    taken together with the windows after it until they have enough; the last, with those before.
+    """
+    distinct, window, counts = np.unique(windows, return_inverse=True, return_counts=True)
+    joined, number, rows = np.zeros(len(distinct), np.int64), 0, 0
+    for place, count in enumerate(counts.tolist()):
+        joined[place] = number
+        rows += count
+        if rows >= at_least:
+            number, rows = number + 1, 0
+    if rows and number:
+        joined[joined == number] = number - 1
+    group = joined[window]
+    ends = np.cumsum(np.bincount(group))
+    return np.split(np.argsort(group, kind="stable"), ends[:-1])
 
 
 def _places_of(rows: pa.Table) -> Keys:

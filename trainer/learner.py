@@ -121,7 +121,7 @@ class Learner:
         seed: int,
         union: Union | None = None,
     ) -> Iterator[float]:
-        """One step for each batch of row numbers, in order; yields each step's mean loss.
+        """One step for each batch of row numbers, in order; yields each step's mean loss a row.
 
         A second thread looks rows up for the next batches meanwhile. Raises Refused, naming the
         batch, before a loss that is not finite changes anything.
@@ -256,8 +256,8 @@ class Learner:
             ).requires_grad_(),
         }
         log_q = self._log_q(batch)
-        loss = self._loss(prepared, inputs, log_q if self.model.spec.logq else None)
-        value = float(loss.detach())
+        loss = self._loss(prepared, inputs, log_q if self.model.spec.logq else None, rates)
+        value = float(loss.detach()) * rates.batch_rows / len(batch.target)
         if not np.isfinite(value):
             raise Refused(
                 f"the loss of {batch.name} is {value}; nothing of it was learnt",
@@ -282,9 +282,15 @@ class Learner:
             brought = self.estimator.expected(batch.item_keys[added.first :])
         return log_q_of(added, np.concatenate((own, brought)))
 
-    def _loss(self, prepared: Prepared, inputs: dict[Side, Tensor], log_q: Floats | None) -> Tensor:
-        """The sum over objectives and their positives of what each counts, for a row of the batch:
-        an objective that is seldom meant moves little.
+    def _loss(
+        self,
+        prepared: Prepared,
+        inputs: dict[Side, Tensor],
+        log_q: Floats | None,
+        rates: Rates,
+    ) -> Tensor:
+        """The sum over objectives and their positives of what each counts, divided by the rows of
+        a whole batch: neither an objective that is seldom meant nor a batch of few moves much.
         """
         towers = self.model.towers
         candidates = towers.candidate_vectors(inputs["candidate"])
@@ -309,7 +315,7 @@ class Learner:
                 mean = mean + auxiliary_loss(
                     self.model, prepared.batch, inputs, rows, query_BD, candidate_UD
                 )
-            share = len(part.choices.target) / len(prepared.batch.target)
+            share = len(part.choices.target) / rates.batch_rows
             total = total + mean * (objective.weight * share)
         return total
 

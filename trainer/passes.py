@@ -7,7 +7,7 @@ from datetime import date
 import numpy as np
 import pyarrow as pa
 
-from trainer.epoch import Rows, in_order, shuffled, windows_of
+from trainer.epoch import Rows, home_first, in_order, shuffled, windows_of
 from trainer.learner import Learner
 from trainer.negatives.stock import Stock
 from trainer.negatives.union import Union
@@ -88,8 +88,10 @@ def rows_in_order(
     """First click to last; the summed loss of each batch. A model that draws negatives from the
     catalogue needs `stock`.
     """
-    order = list(in_order(len(rows), batch_rows=deployment.training.hourly.batch_rows))
     seed, rates = deployment.training.seed, hourly_rates(deployment)
+    windows = windows_of(rows, deployment.model)
+    batches = in_order(len(rows), batch_rows=rates.batch_rows)
+    order = [home_first(windows, batch) for batch in batches]
     union = learner.union_for(rows, order, stock, seed=seed)
     return _steps(learner, rows, order, rates, seed=seed, union=union, on_step=on_step)
 
@@ -107,7 +109,8 @@ def rows_shuffled(
     draws negatives from the catalogue needs `stock`.
     """
     windows = windows_of(rows, deployment.model)
-    order = shuffled(windows, batch_rows=deployment.training.nightly.batch_rows, seed=seed)
+    rates = nightly_rates(deployment)
+    order = shuffled(windows, batch_rows=rates.batch_rows, seed=seed)
     by_time = sorted(range(len(order)), key=lambda step: int(windows[order[step][0]]))
     union = learner.union_for(rows, order, stock, seed=seed)
     if union is None:
@@ -116,7 +119,6 @@ def rows_shuffled(
     else:
         rows, union = learner.estimate_union(rows, order, by_time, union)
     learner.observe(rows)
-    rates = nightly_rates(deployment)
     return _steps(learner, rows, order, rates, seed=seed, union=union, on_step=on_step)
 
 

@@ -20,17 +20,24 @@ class Rates:
     dense_learning_rate: float | None
     """None: dense weights are frozen."""
 
+    batch_rows: int
+    """Clicks of a whole batch. A step's loss is a sum over its clicks divided by this, so that a
+    batch of few moves nothing as far as a whole one does.
+    """
+
 
 def nightly_rates(deployment: Deployment) -> Rates:
     """Every table and every dense weight."""
     config = deployment.training.nightly
     tables = deployment.model.learning_tables()
-    return Rates(tables, config.row_learning_rate, config.dense_learning_rate)
+    return Rates(tables, config.row_learning_rate, config.dense_learning_rate, config.batch_rows)
 
 
 def hourly_rates(deployment: Deployment) -> Rates:
     """Tables that are looked up by user or item id, and nothing else, by default."""
     config, model = deployment.training.hourly, deployment.model
     if config.learns == "everything":
-        return Rates(model.learning_tables(), config.row_learning_rate, config.dense_learning_rate)
-    return Rates(model.hourly_tables(deployment.events), config.row_learning_rate, None)
+        tables, dense_rate = model.learning_tables(), config.dense_learning_rate
+    else:
+        tables, dense_rate = model.hourly_tables(deployment.events), None
+    return Rates(tables, config.row_learning_rate, dense_rate, config.batch_rows)

@@ -187,7 +187,7 @@ def some_rows() -> Rows:
 def learnt(spec: ModelSpec, *, rounds: int, dense: float | None) -> Learner:
     """Every click so many times, in one batch."""
     learner, rows = Learner.untrained(spec, seed=2), some_rows()
-    rates = Rates(spec.learning_tables(), 0.1, dense)
+    rates = Rates(spec.learning_tables(), 0.1, dense, batch_rows=40)
     for side in SIDES:
         learner.grow(rows.query if side == "query" else rows.candidate, side, rates)
     list(learner.learn(rows, [np.arange(40)] * rounds, rates, seed=1))
@@ -221,7 +221,7 @@ def test_what_is_no_positive_is_not_mimicked() -> None:
     positive = np.arange(40) % 8 < 4  # of the users 1 to 4
     learner = learnt(spec_of(), rounds=0, dense=None)
     before = learner.arrays()["table.user_augmented.weights"].copy()
-    rates = Rates(learner.model.spec.learning_tables(), 0.1, None)
+    rates = Rates(learner.model.spec.learning_tables(), 0.1, None, batch_rows=40)
 
     labelled = replace(rows, labels={"click": Labels(positive)})
     list(learner.learn(labelled, [np.arange(40)], rates, seed=1))
@@ -239,7 +239,7 @@ def test_what_learns_a_number_is_not_mimicked() -> None:
     made = []
     for weight in (0.0, 20.0):
         learner = learnt(spec_of(objectives, mimic_weight=weight), rounds=0, dense=None)
-        rates = Rates(learner.model.spec.learning_tables(), 0.1, 1e-3)
+        rates = Rates(learner.model.spec.learning_tables(), 0.1, 1e-3, batch_rows=40)
         list(learner.learn(rows, [np.arange(40)], rates, seed=1))
         made.append(learner.arrays())
 
