@@ -368,12 +368,18 @@ def _versions(deployment: "Deployment") -> dict[str, Any]:
 
 
 def _fits(deployment: "Deployment") -> dict[str, Any]:
-    """Raises Refused where the declaration is refused by what is there already, at every run."""
-    from trainer.line import check_same_declaration
+    """Raises Refused where the declaration is refused by what is there already, at every run, or
+    waits for a night.
+    """
+    from trainer.line import check_by_the_hour, check_goes_on
     from twintide.checkpoints import list_checkpoints
+    from twintide.vectorstore import widths_of
 
     for newest in list_checkpoints(deployment.checkpoints_dir)[-1:]:
-        check_same_declaration(deployment, newest)
+        check_goes_on(deployment, newest)
+        check_by_the_hour(
+            deployment, newest, deployment.model.with_widths(widths_of(newest.vectors))
+        )
     return {}
 
 

@@ -14,6 +14,11 @@ EPSILON = 1e-8
 PREFIX = "optimizer.adam."
 
 
+def begun_at(name: str) -> str:
+    """The array that holds how many steps had been taken when a parameter began; none: 0."""
+    return f"{PREFIX}begun.{name}"
+
+
 class DenseOptimizer:
     """Adam over all parameters of a module."""
 
@@ -23,6 +28,11 @@ class DenseOptimizer:
         self._steps = int(arrays.get(f"{PREFIX}steps", np.zeros(1))[0])
         self._mean = {name: self._moment(arrays, "mean", name) for name in self._parameters}
         self._square = {name: self._moment(arrays, "square", name) for name in self._parameters}
+        self._begun = {
+            name: int(array[0])
+            for name in self._parameters
+            if (array := arrays.get(begun_at(name))) is not None
+        }
 
     @property
     def steps(self) -> int:
@@ -41,11 +51,12 @@ class DenseOptimizer:
         """Move every parameter along its gradient, then forget the gradient."""
         self._steps += 1
         mean_share, square_share = (1 - beta for beta in BETAS)
-        rate = learning_rate / (1 - BETAS[0] ** self._steps)
-        correction = (1 - BETAS[1] ** self._steps) ** 0.5
         for name, parameter in self._parameters.items():
             if parameter.grad is None:
                 continue
+            steps = self._steps - self._begun.get(name, 0)
+            rate = learning_rate / (1 - BETAS[0] ** steps)
+            correction = (1 - BETAS[1] ** steps) ** 0.5
             self._mean[name].lerp_(parameter.grad, mean_share)
             self._square[name].lerp_(parameter.grad.square(), square_share)
             size = (self._square[name].sqrt() / correction).add_(EPSILON)
@@ -57,4 +68,6 @@ class DenseOptimizer:
         for name in self._parameters:
             found[f"{PREFIX}mean.{name}"] = self._mean[name].cpu().numpy()
             found[f"{PREFIX}square.{name}"] = self._square[name].cpu().numpy()
+        for name, steps in self._begun.items():
+            found[begun_at(name)] = np.array([steps])
         return found

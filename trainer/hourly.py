@@ -11,7 +11,7 @@ from trainer.run import (
     Outcome,
     begin,
     declared_listing,
-    declared_vectors,
+    hourly_vectors,
     is_at_work,
     line_lock,
 )
@@ -42,8 +42,15 @@ def hourly(deployment: Deployment, *, clock: Clock, on_step: OnStep | None = Non
                 "the first nightly",
             )
         # The towers do not learn here, and they know the vectors of the night: these stay.
-        vectors = parent.vectors if parent else declared_vectors(deployment)
-        begun = begin(deployment, parent, vectors, declared_listing(deployment, clock))
+        vectors = hourly_vectors(deployment, parent)
+        begun = begin(
+            deployment,
+            parent,
+            vectors,
+            declared_listing(deployment, clock),
+            clock,
+            by_the_hour=True,
+        )
         slicer = Slicer(deployment, begun.state, begun.position, clock=clock)
         sealed = floor_to_minutes(slicer.sealed_until(clock.now()), 1)
         learn_until = sealed - timedelta(minutes=hourly_config.holdback_minutes)

@@ -9,11 +9,13 @@ These are pure functions over manifests: the checkpoints on the disk say what is
 
 from collections.abc import Sequence
 
+from twintide.carried import carried
 from twintide.checkpoints import CheckpointManifest
+from twintide.columns import changes_of_newest
 from twintide.config import Deployment
 from twintide.errors import Refused
-from twintide.slices import fingerprint_of
-from twintide.vectorstore import VectorsRefs
+from twintide.modelspec import ModelSpec
+from twintide.shards import Ledger
 
 
 def newest_nightly(checkpoints: Sequence[CheckpointManifest]) -> CheckpointManifest | None:
@@ -39,37 +41,30 @@ def next_sequence(checkpoints: Sequence[CheckpointManifest]) -> int:
     return checkpoints[-1].sequence + 1 if checkpoints else 1
 
 
-def check_same_declaration(deployment: Deployment, parent: CheckpointManifest) -> None:
-    """Whether learning may go on from `parent`: what it does not depend on may have changed.
+def check_goes_on(deployment: Deployment, parent: CheckpointManifest) -> None:
+    """Raises Refused where nothing that is declared now can go on from what `parent` has learnt."""
+    topic = deployment.kafka.topic
+    if parent.topic not in {None, topic}:
+        raise Refused(
+            f"checkpoint {parent.name} has learnt the topic {parent.topic!r} up to certain "
+            f"offsets, which mean nothing in {topic!r}",
+            hint=f"`kafka: {{topic: {parent.topic}}}` goes on with it; the other topic begins "
+            "anew, in a data_dir of its own",
+        )
+    if parent.events.columns != deployment.events.columns:
+        changes_of_newest(Ledger(deployment.shards_dir, topic), deployment.events)
 
-    Raises Refused where it may not.
-    """
-    before = fingerprint_of(parent.events, parent.model)
-    now = fingerprint_of(deployment.events, deployment.model)
-    models = parent.model.learnt(), deployment.model.learnt()
-    if models[0] == models[1] and before == now:
+
+def check_by_the_hour(deployment: Deployment, parent: CheckpointManifest, model: ModelSpec) -> None:
+    """Raises Refused where an hourly pass cannot teach what `model` begins anew with."""
+    if deployment.training.hourly.learns == "everything":
         return
-    what = "another model" if models[0] != models[1] else "other events"
-    raise Refused(
-        f"checkpoint {parent.name} was trained for {what} than the configuration declares",
-        hint="the new declaration begins anew, from the same shards: give it a data_dir of its own "
-        f"and `folders: {{shards: {deployment.shards_dir}}}`, and run `twintide train nightly`",
-    )
-
-
-def check_same_widths(
-    deployment: Deployment, parent: CheckpointManifest, vectors: VectorsRefs
-) -> None:
-    """Whether learning may go on from `parent` with these vectors: other ones may come, but not
-    wider or narrower ones. Raises Refused where it may not.
-    """
-    for table, now in vectors.items():
-        before = parent.vectors.get(table, now)
-        if before.width != now.width:
-            raise Refused(
-                f"the vectors of table {table} have {now.width} numbers now, and checkpoint "
-                f"{parent.name} was trained on vectors of {before.width}",
-                hint=f"bring the file back with vectors of {before.width}; or the new ones begin "
-                "anew, from the same shards: give them a data_dir of their own and "
-                f"`folders: {{shards: {deployment.shards_dir}}}`, and run `twintide train nightly`",
-            )
+    waits = [each for each in carried(parent.model, model).anew if each.holds_up_hours]
+    if waits:
+        raise Refused(
+            f"the declaration was changed since checkpoint {parent.name}: "
+            f"{', '.join(map(str, waits))} must begin anew, and an hourly pass changes ID tables "
+            "only",
+            hint="the next nightly retrain begins them, and hours go on from there; "
+            "training.hourly.learns: everything lets hours teach them until then",
+        )

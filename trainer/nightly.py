@@ -44,12 +44,14 @@ def nightly(
         raise _no_clicks_on(day)
     with line_lock(deployment, "nightly"):
         parent = line.newest_nightly(list_checkpoints(deployment.checkpoints_dir))
+        if parent is not None:
+            line.check_goes_on(deployment, parent)
         last_day = day or yesterday
         last_day = _last_complete(
             deployment, calendar, last_day, asked=day is not None, clock=clock
         )
         vectors = declared_vectors(deployment)
-        begun = begin(deployment, parent, vectors, declared_listing(deployment, clock))
+        begun = begin(deployment, parent, vectors, declared_listing(deployment, clock), clock)
         slicer = Slicer(deployment, begun.state, begun.position, clock=clock)
         slicer.extend(calendar.end_of(last_day))
         due = [
@@ -98,7 +100,7 @@ def _one_night(
         losses=losses,
         seed=seed,
     )
-    begun.parent, begun.rows, begun.taught = publish(deployment, begun, manifest), 0, 0
+    begun.goes_on(publish(deployment, begun, manifest))
     return Outcome(begun.parent, f"learnt {day}")
 
 

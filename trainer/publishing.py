@@ -59,6 +59,8 @@ def manifest_of(
         learning_hash=deployment.learning_hash(),
         events=deployment.events,
         model=begun.learner.model.spec,
+        topic=deployment.kafka.topic,
+        anew=begun.anew,
         vectors=begun.vectors,
         listing=begun.listing.ref if begun.listing else None,
     )

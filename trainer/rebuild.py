@@ -12,6 +12,7 @@ from twintide.checkpoints import (
     publish_checkpoint,
     read_manifest,
 )
+from twintide.clock import SystemClock
 from twintide.config import Deployment
 from twintide.errors import Refused
 from twintide.listings import open_listing
@@ -36,7 +37,7 @@ def rebuild(deployment: Deployment, name: str, *, into: Path) -> CheckpointManif
         again = as_parent(parent, base=wanted.base).model_copy(update={"name": name})
         return publish_checkpoint(into, again, arrays=old.arrays, catalogue=old.catalogue)
     listing = open_listing(deployment.items_dir, wanted.listing, deployment.events)
-    begun = begin(deployment, parent, wanted.vectors, listing)
+    begun = begin(deployment, parent, wanted.vectors, listing, SystemClock())
     slices = _slices_named(deployment, wanted)
     if wanted.day is not None and wanted.kind == "nightly" and slices:
         losses = learn_shuffled(

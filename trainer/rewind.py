@@ -42,4 +42,6 @@ def _again(
 
 def as_parent(old: CheckpointManifest, *, base: str | None) -> CheckpointManifest:
     """The manifest of what is `old` anew."""
-    return old.model_copy(update={"parent": old.name, "base": base, "slices": (), "rows": 0})
+    return old.model_copy(
+        update={"parent": old.name, "base": base, "slices": (), "rows": 0, "anew": ()}
+    )

@@ -14,7 +14,10 @@ import torch
 from trainer import line
 from trainer.epoch import Rows, as_listed
 from trainer.learner import Learner
+from trainer.remade import carries_state, state_at
 from trainer.state import DerivedState
+from trainer.warm import warm_arrays
+from twintide.carried import carried
 from twintide.checkpoints import CheckpointManifest, load_checkpoint
 from twintide.clock import Clock
 from twintide.config import Deployment
@@ -25,7 +28,10 @@ from twintide.listed import Listing
 from twintide.listings import refreshed
 from twintide.records import Position
 from twintide.slices import Slice
+from twintide.telemetry import get_log
 from twintide.vectorstore import VectorsRefs, make_stores, open_stores, store_names, widths_of
+
+log = get_log("trainer")
 
 OnStep = Callable[[int, int, float], None]
 """Called after each step with clicks learnt, clicks to learn, loss."""
@@ -56,6 +62,13 @@ class Begun:
 
     taught: int = 0
     """The same, each counted as often as it was learnt."""
+
+    anew: tuple[str, ...] = ()
+    """Parts of the model that begin anew here."""
+
+    def goes_on(self, parent: CheckpointManifest) -> None:
+        """What was learnt is in `parent` now."""
+        self.parent, self.rows, self.taught, self.anew = parent, 0, 0, ()
 
     def to_learn(self, each: Slice) -> pa.Table:
         """The rows of a slice that are not learnt: all, or those behind where a slice that was
@@ -89,6 +102,15 @@ def declared_vectors(deployment: Deployment) -> VectorsRefs:
     return made
 
 
+def hourly_vectors(deployment: Deployment, parent: CheckpointManifest | None) -> VectorsRefs:
+    """Those of the night, which the towers know; of tables that are new, those of now."""
+    known = parent.vectors if parent else {}
+    tables = deployment.model.vector_tables()
+    if set(tables) <= set(known):
+        return {table: known[table] for table in tables}
+    return {table: known.get(table, ref) for table, ref in declared_vectors(deployment).items()}
+
+
 def _heal(deployment: Deployment, vectors: VectorsRefs) -> None:
     """A store that is missing is made anew, where its file is as it was."""
     there = store_names(deployment.vectors_dir)
@@ -108,26 +130,42 @@ def begin(
     parent: CheckpointManifest | None,
     vectors: VectorsRefs,
     listing: Listing | None,
+    clock: Clock,
+    *,
+    by_the_hour: bool = False,
 ) -> Begun:
-    """Weights and state of the parent, or fresh ones."""
+    """Weights and state of the parent, as the declaration goes on with them, or fresh ones. Raises
+    Refused where it cannot, before anything is written.
+    """
     torch.set_num_threads(deployment.training.threads)
-    if parent is not None:
-        line.check_same_declaration(deployment, parent)
-        line.check_same_widths(deployment, parent, vectors)
     model = deployment.model.with_widths(widths_of(vectors))
+    if parent is not None:
+        line.check_goes_on(deployment, parent)
+        if by_the_hour:
+            line.check_by_the_hour(deployment, parent, model)
     _heal(deployment, vectors)
     opened = open_stores(deployment.vectors_dir, vectors)
     if parent is None:
         learner = Learner.untrained(model, seed=deployment.training.seed, vectors=opened)
         return Begun(None, learner, DerivedState.empty(deployment), {}, vectors, listing)
     checkpoint = load_checkpoint(deployment.checkpoints_dir, parent.name)
+    arrays = checkpoint.arrays
+    anew = tuple(str(each) for each in carried(parent.model, model).anew)
+    if anew or model.learnt() != parent.model.learnt():
+        arrays = warm_arrays(
+            parent.model, model, arrays, seed=deployment.training.seed, vectors=opened
+        )
+        log.info("warm_started", checkpoint=parent.name, anew=anew)
     return Begun(
         parent,
-        Learner.from_arrays(model, checkpoint.arrays, vectors=opened),
-        DerivedState.from_arrays(model, checkpoint.arrays, checkpoint.catalogue),
+        Learner.from_arrays(model, arrays, vectors=opened),
+        DerivedState.from_arrays(model, checkpoint.arrays, checkpoint.catalogue)
+        if carries_state(deployment, parent)
+        else state_at(deployment, parent.position, clock=clock),
         dict(parent.position),
         vectors,
         listing,
+        anew=anew,
     )
 
 

@@ -85,6 +85,12 @@ class CheckpointManifest(Record):
     vectors: dict[str, VectorsRef] = {}  # noqa: RUF012  pydantic gives each record its own
     """Table -> the fixed vectors that it was trained on; part of its lineage."""
 
+    topic: str | None = None
+    """Whose offsets its position is in; None: an older program made it."""
+
+    anew: tuple[str, ...] = ()
+    """Parts of the model that began anew with this run, since another declaration was given."""
+
     listing: ListingRef | None = None
     """What the source of items said of the items whose clicks it learnt; None without one."""
 

@@ -114,24 +114,36 @@ class Slice:
         """Its number, as it stands in the file's name."""
         return f"{self.footer.sequence:08d}"
 
-    def read(self, *, after: Position | None = None) -> pa.Table:
-        """The rows, page checksums verified; those at or behind a position, where one is given.
-
-        Raises Corrupt.
+    def read(self, *, after: Position | None = None, until: Position | None = None) -> pa.Table:
+        """The rows, page checksums verified; those at or behind one position, or before another,
+        where one is given. Raises Corrupt.
         """
         table = self._table({PARTITION, OFFSET, IS_CLICK}, None)
         memories = [name for name in table.column_names if name.startswith(REMEMBERED)]
         rows = table.slice(0, self.footer.rows).drop_columns(memories)
-        return rows if after is None else rows.filter(self._is_behind(rows, after))
+        return self._between(rows, after, until)
 
-    def remembered(self, memories: Sequence[str], *, after: Position | None = None) -> pa.Table:
+    def remembered(
+        self,
+        memories: Sequence[str],
+        *,
+        after: Position | None = None,
+        until: Position | None = None,
+    ) -> pa.Table:
         """The events that histories are made of which are none of clicks: keys, times, and for each
         of these memories whether it remembers the event. Raises Corrupt.
         """
         columns = [PARTITION, OFFSET, UNIT, EVENT_TIME, USER_KEY, ITEM_KEY]
         columns += [f"{REMEMBERED}{name}" for name in memories]
         rows = self._table(set(columns), columns).slice(self.footer.rows)
-        return rows if after is None else rows.filter(self._is_behind(rows, after))
+        return self._between(rows, after, until)
+
+    def _between(self, rows: pa.Table, after: Position | None, until: Position | None) -> pa.Table:
+        if after is not None:
+            rows = rows.filter(self._is_behind(rows, after))
+        if until is not None:
+            rows = rows.filter(pc.invert(self._is_behind(rows, until)))
+        return rows
 
     def _table(self, needed: set[str], columns: list[str] | None) -> pa.Table:
         try:

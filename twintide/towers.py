@@ -9,7 +9,7 @@ A new kind is those two. No torch here: a configuration is checked without it.
 from abc import ABC
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -95,6 +95,11 @@ class Tower(BaseModel, ABC):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
+    tuned: ClassVar[frozenset[str]] = frozenset(
+        {"feature_weights", "output_activation", "residual"}
+    )
+    """Keys that leave its layers as they are, so that these keep what they have learnt."""
+
     kind: str
 
     feature_weights: Senet | None = None
@@ -107,6 +112,10 @@ class Tower(BaseModel, ABC):
     """A feature that is added to the vector as it is, such as the item's id; it must be as wide as
     the vector.
     """
+
+    def layers_declared(self) -> dict[str, Any]:
+        """All that its layers depend on but for inputs and vectors, as JSON has it."""
+        return self.model_dump(mode="json", exclude=set(self.tuned))
 
     def problems(self, shape: Shape) -> Iterator[Problem]:
         """What does not fit these inputs, by its own keys."""
@@ -131,6 +140,8 @@ class Tower(BaseModel, ABC):
 
 class Layered(Tower):
     """A tower with layers, each of which sees all of the one below."""
+
+    tuned: ClassVar[frozenset[str]] = Tower.tuned | {"activation", "dropout"}
 
     hidden: Annotated[tuple[LayerWidth, ...], Field(max_length=16)] = (256, 128)
     """Widths of the hidden layers; none leaves them out."""
@@ -191,6 +202,13 @@ class Dat(Layered):
     other tower makes of this id's clicks: a user's of the items, an item's of its users. So what
     both sides know of each other meets below the product too.
     """
+
+    tuned: ClassVar[frozenset[str]] = Layered.tuned | {
+        "augmented",
+        "mimic_weight",
+        "category",
+        "alignment_weight",
+    }
 
     kind: Literal["dat"] = "dat"
 
@@ -275,6 +293,8 @@ class SharedBottom(Tower):
     that are of it; those of no scenario have one together. So pages whose users behave differently
     share what they have in common and no more.
     """
+
+    tuned: ClassVar[frozenset[str]] = Tower.tuned | {"activation", "dropout"}
 
     kind: Literal["shared_bottom"] = "shared_bottom"
 

@@ -16,7 +16,7 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 import pytest
 
-from tests.console.conftest import ROOT, Done, Twintide, deployment_in, stream, write_config
+from tests.console.conftest import ROOT, Done, Twintide, stream, write_config
 from tests.console.test_status import on_kafka
 from twintide.config import fill_in, load
 from twintide.shards import Ledger
@@ -104,19 +104,6 @@ def state_moved_away(path: Path) -> None:
     state.rename(path.parent / "state.json.broken")
 
 
-def wider(_: Twintide, path: Path) -> None:
-    write_config(fill_in(load(path), {"model": {"output_width": 16}}), path.parent)
-
-
-def begun_anew(path: Path) -> None:
-    """A data_dir of its own, and the same shards."""
-    own = deployment_in(path.parent / "anew")
-    own = fill_in(own, {"model": {"output_width": 16}, "folders": {"shards": "data/shards"}})
-    write_config(own, path.parent)
-    text = path.read_text().replace('"data_dir": "data"', '"data_dir": "anew"')
-    path.write_text(text)
-
-
 def misspelt(_: Twintide, path: Path) -> None:
     path.write_text("kafka:\n  topik: clicks\n")
 
@@ -177,13 +164,6 @@ FOLLOWED = {
         "rewind --to hourly-000001",
         rest_of_first_day,
         shows="is nightly-000002 anew",
-    ),
-    "another model": Hint(
-        "and run `twintide train nightly`",
-        "published",
-        f"train hourly --now {NOW}",
-        wider,
-        begun_anew,
     ),
     "on hold": Hint(
         "`twintide release -c {}` lifts the hold",
@@ -302,7 +282,7 @@ def fixture_of(state: str) -> str:
 
 
 LONG = {
-    *("another model", "events before 2000", "no topic", "nothing live to ask"),
+    *("events before 2000", "no topic", "nothing live to ask"),
     *("on hold", "not on hold", "rewind to what has no base"),
 }
 """They train or evaluate on the way."""

@@ -202,13 +202,13 @@ def test_a_declaration_that_is_refused_at_every_run_is_wrong(
     seen = twintide("status", "--now", "2026-03-02T12:00Z", "--json").json
 
     said = {each["what"]: each["command"] for each in seen["problems"]}
-    trained = next(what for what in said if "was trained for another model" in what)
+    trained = next(what for what in said if "must begin anew" in what)
     typed = next(what for what in said if "region" in what)
     assert said[trained] == "twintide train hourly -c twintide.yaml"
     assert said[typed] == "twintide ingest -c twintide.yaml"
     assert (seen["live"], len(seen["partitions"])) == ("v000002", 2)
     refused = twintide("train", "hourly", "--now", "2026-03-02T13:00Z")
-    assert (refused.code, "another model" in refused.err) == (2, True)
+    assert (refused.code, "must begin anew" in refused.err) == (2, True)
 
 
 def test_check_makes_it_a_probe(twintide: Twintide, published: Path) -> None:

@@ -50,6 +50,15 @@ def test_a_new_column_that_nothing_reads_changes_nothing(make_line: MakeLine) ->
     assert line.hour(2, 1).manifest.base == "nightly-000004"
 
 
+def files_of(line: Line) -> list[Path]:
+    """All that lies below its folder but for locks, which say nothing."""
+    return sorted(
+        path
+        for path in line.deployment.data_dir.rglob("*")
+        if path.suffix != ".lock" and path.name != ".lock"
+    )
+
+
 def test_a_column_that_older_shards_lack_is_null_there(tmp_path: Path) -> None:
     """A feature reads it: days before it was declared and days after it are learnt alike."""
     old = deployment_in(tmp_path)
@@ -66,51 +75,70 @@ def test_a_column_that_older_shards_lack_is_null_there(tmp_path: Path) -> None:
     assert len(night.arrays["table.device.keys"]) == 1 + 3
 
 
-def test_a_checkpoint_of_another_declaration_is_refused_and_the_hint_leads_on(line: Line) -> None:
-    """The hint: a data_dir of its own, and the same shards. Everything is learnt there anew, and
-    what was there stays as it was.
+def test_a_new_feature_is_warm_started_and_its_slices_are_made_by_themselves(line: Line) -> None:
+    """Both lines go on from what they had, each from its own checkpoint, and the manifest says what
+    began anew; what the old declaration had made stays as it was.
     """
     line.night(0)
     before = {each.path: each.path.read_bytes() for each in line.slices().values()}
     other = changed(line, reading(line, "device"))
-    for learn in (hourly, nightly):
-        with pytest.raises(Refused, match="was trained for another model") as refused:
-            learn(other.deployment, clock=HeldClock(at(1, 2)))
-        assert f"shards: {line.deployment.shards_dir}" in refused.value.hint
-        assert "data_dir of its own" in refused.value.hint
 
-    own = str(line.deployment.data_dir) + "-own"
-    as_hinted = changed(other, {"data_dir": own})
-    as_hinted.night(0)
-    as_hinted.hour(1, 2)
+    hour, night = other.hour(1, 2), other.night(1)
 
-    assert publish(as_hinted.deployment, clock=HeldClock(at(1, 2))).promoted
+    assert (hour.manifest.parent, night.manifest.parent) == ("nightly-000001", "nightly-000001")
+    table, tower = "table device (new)", "what the query tower makes of device (new)"
+    assert hour.manifest.anew == night.manifest.anew == (table, tower)
+    assert other.hour(2, 1).manifest.anew == ()
+    assert publish(other.deployment, clock=HeldClock(at(2, 1))).promoted
     assert {path: path.read_bytes() for path in before} == before
-    line.hour(1, 2)
 
 
-def test_slices_of_another_declaration_are_made_from_the_shards_in_a_place_of_their_own(
-    line: Line,
-) -> None:
-    """Only checkpoints and versions need other folders: two declarations share slices/."""
+def test_towers_that_begin_anew_wait_for_a_night(line: Line) -> None:
+    """An hour would leave them untaught, so it refuses before anything is written; with `learns:
+    everything` it teaches them itself.
+    """
     line.night(0)
-    checkpoints = str(line.deployment.data_dir / "checkpoints-liked")
-    liked = changed(
-        line,
-        {
-            "events": {"positive": {"column": "liked", "equals": True}},
-            "folders": {"checkpoints": checkpoints},
-        },
-    )
-    with pytest.raises(Refused, match="was trained for other events"):
-        changed(liked, {"folders": {"checkpoints": None}}).night(0)
+    other = {"model": {"tower": {"kind": "dnn", "hidden": [24]}, "output_width": 12}}
+    deeper = changed(line, other)
+    there = files_of(line)
+    with pytest.raises(Refused, match=r"query tower \(other layers\).* must begin anew") as refused:
+        hourly(deeper.deployment, clock=HeldClock(at(1, 2)))
 
-    night = liked.night(0)
+    assert "training.hourly.learns: everything" in refused.value.hint
+    assert files_of(line) == there
+    everything = {"training": {"hourly": {"learns": "everything"}}}
+    assert changed(deeper, everything).hour(1, 2).manifest.anew[0] == "query tower (other layers)"
+    night = deeper.night(1)
+    assert night.manifest.parent == "nightly-000001"
+    assert len(night.arrays["table.user.keys"]) > len(
+        line.load("nightly-000001").arrays["table.user.keys"]
+    )
+    assert deeper.hour(2, 1).manifest.base == night.manifest.name
+
+
+def test_other_clicks_are_learnt_on_the_same_weights(line: Line) -> None:
+    """Slices of the new declaration lie beside the old ones; both ways lead on."""
+    line.night(0)
+    liked = changed(line, {"events": {"positive": {"column": "liked", "equals": True}}})
+
+    night = liked.night(1)
 
     assert night.manifest.rows < line.load("nightly-000001").manifest.rows / 2
+    assert (night.manifest.parent, night.manifest.anew) == ("nightly-000001", ())
     chains = [read_chain(root) for root in chain_dirs(line.deployment.slices_dir)]
     assert [len(chain) > 0 for chain in chains] == [True, True]
-    assert line.hour(1, 2).manifest.parent == "nightly-000001"
+    assert line.hour(2, 2).manifest.parent == night.manifest.name
+
+
+def test_another_topic_is_refused(line: Line) -> None:
+    """Offsets of one topic mean nothing in another."""
+    line.night(0)
+    other = changed(line, {"kafka": {"topic": "views"}})
+    there = files_of(line)
+    for learn in (hourly, nightly):
+        with pytest.raises(Refused, match="has learnt the topic 'clicks'"):
+            learn(other.deployment, clock=HeldClock(at(1, 2)))
+    assert files_of(line) == there
 
 
 def test_a_column_of_another_type_is_refused_with_shard_and_types(make_line: MakeLine) -> None:

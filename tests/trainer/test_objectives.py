@@ -19,13 +19,11 @@ from tests.trainer.conftest import Line, MakeLine, at, small_stream
 from trainer import labels
 from trainer.epoch import Rows
 from trainer.learner import Learner
-from trainer.line import check_same_declaration
 from trainer.rates import nightly_rates
 from trainer.rebuild import rebuild
 from twintide.checkpoints import Checkpoint
 from twintide.clock import HeldClock
-from twintide.config import Deployment, fill_in
-from twintide.errors import Refused
+from twintide.config import fill_in
 from twintide.features.kind import Side
 from twintide.model.two_tower import TwoTower, weights_in
 from twintide.ragged import Encoded
@@ -165,20 +163,6 @@ def plain_loss(learner: Learner, rows: Rows) -> float:
             total += objective.weight * weight * value
     assert len(keys) < len(rows)
     return float(total / len(rows))
-
-
-def test_what_an_answer_weighs_may_change_and_what_is_learnt_may_not(make_line: MakeLine) -> None:
-    """A request's weights are no part of what was learnt: the line goes on from its checkpoint."""
-    line = make_line(SEVERAL)
-    parent = line.night(0).manifest
-
-    def with_like(**keys: Any) -> Deployment:
-        return fill_in(line.deployment, {"model": {"objectives": {"like": keys}}})
-
-    check_same_declaration(with_like(request_weight=9.0), parent)
-    for other in ({"weight": 9.0}, {"loss": {"kind": "bpr"}}, {"scenario": "north"}):
-        with pytest.raises(Refused, match="was trained for another model"):
-            check_same_declaration(with_like(**other), parent)
 
 
 @pytest.mark.parametrize(

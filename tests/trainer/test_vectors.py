@@ -24,7 +24,6 @@ from serving.retriever import Retriever
 from tests.trainer.conftest import Line, MakeLine, at
 from trainer.epoch import Rows
 from trainer.rebuild import rebuild
-from twintide.checkpoints import list_checkpoints
 from twintide.clock import HeldClock
 from twintide.errors import Corrupt, Refused
 from twintide.features.columns import column_name
@@ -196,17 +195,16 @@ def test_another_file_is_taken_up_by_the_next_night_and_shown_in_its_lineage(
     assert nights[0].manifest.learning_hash == nights[1].manifest.learning_hash
 
 
-def test_vectors_of_another_width_are_refused(line: Line, file: Path) -> None:
-    """By the night; the hours go on with what they have."""
+def test_vectors_of_another_width_are_learnt_anew_by_the_night(line: Line, file: Path) -> None:
+    """All else keeps what it has learnt; the hours go on with the vectors that they have."""
     line.night(0)
     write(file, vectors_of_items(width=WIDTH + 1))
 
-    with pytest.raises(Refused, match=r"have 7 numbers now.* trained on vectors of 6") as refused:
-        line.night(1)
-
-    assert "give them a data_dir of their own" in refused.value.hint
-    line.hour(1, 2)
-    assert len(list_checkpoints(line.deployment.checkpoints_dir)) == 2
+    assert line.hour(1, 2).manifest.anew == ()
+    anew = line.night(1).manifest.anew
+    assert "what the candidate tower makes of title (it is another feature than before)" in anew
+    assert not any("item" in each or "layers" in each for each in anew)
+    assert line.hour(2, 2).manifest.vectors["title"].width == WIDTH + 1
 
 
 def test_ids_of_another_type_are_refused(make_line: MakeLine, tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """What a user clicked before an event, in its order, and what of it matters now."""
 
 from collections.abc import Iterator
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -17,6 +17,8 @@ class AttentionHistory(Remembered, AgedIds):
     each item after those before it, with its age; derived from the stream. It begins as the mean of
     their rows, and the nightly retrain learns what of them matters.
     """
+
+    tuned: ClassVar[frozenset[str]] = Remembered.tuned | {"layers"}
 
     kind: Literal["attention_history"]
     length: Annotated[int, Field(ge=1, le=200)] = 20

@@ -20,6 +20,7 @@ class CyclicTime(Measured):
 
     reads_time: ClassVar[bool] = True
     only_tower: ClassVar[tuple[Side, str]] = ("query", "belongs to the moment of the request")
+    tuned: ClassVar[frozenset[str]] = frozenset({"time_zone"})
 
     kind: Literal["cyclic_time"]
     period: Literal["day", "week"] = "day"

@@ -19,6 +19,7 @@ class DayOfWeek(OneId):
 
     reads_time: ClassVar[bool] = True
     only_tower: ClassVar[tuple[Side, str]] = ("query", "belongs to the moment of the request")
+    tuned: ClassVar[frozenset[str]] = frozenset({"time_zone"})
 
     kind: Literal["day_of_week"]
     time_zone: ZoneName = "UTC"

@@ -21,6 +21,7 @@ class DecayedHistory(Remembered, WeightedIds):
     """
 
     later_keys: ClassVar[frozenset[str]] = Remembered.later_keys | {"half_life_hours", "pooling"}
+    tuned: ClassVar[frozenset[str]] = Remembered.tuned | {"half_life_items", "half_life_hours"}
 
     kind: Literal["decayed_history"]
     length: Annotated[int, Field(ge=1, le=10_000)] = 50

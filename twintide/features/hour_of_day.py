@@ -19,6 +19,7 @@ class HourOfDay(OneId):
 
     reads_time: ClassVar[bool] = True
     only_tower: ClassVar[tuple[Side, str]] = ("query", "belongs to the moment of the request")
+    tuned: ClassVar[frozenset[str]] = frozenset({"time_zone"})
 
     kind: Literal["hour_of_day"]
     time_zone: ZoneName = "UTC"

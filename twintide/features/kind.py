@@ -118,6 +118,9 @@ class Kind(BaseModel, ABC):
     by the others alone, so that what was trained before goes on.
     """
 
+    tuned: ClassVar[frozenset[str]] = frozenset()
+    """Keys whose change leaves what its numbers mean, so that what was learnt of it goes on."""
+
     kind: str
     name: Name
     """What it is called in slices; once in each tower."""
@@ -136,6 +139,10 @@ class Kind(BaseModel, ABC):
         fields = type(self).model_fields
         unsaid = {key for key in self.later_keys if getattr(self, key) == fields[key].default}
         return self.model_dump(mode="json", exclude=unsaid)
+
+    def meaning(self) -> dict[str, Any]:
+        """What its numbers mean to a tower, as JSON has it."""
+        return {key: value for key, value in self.identity().items() if key not in self.tuned}
 
     def problems(self, events: EventSchema) -> Iterator[Problem]:
         """What cannot be of its own keys; each problem's key is one of them."""

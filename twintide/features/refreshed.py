@@ -1,6 +1,6 @@
 """What all counts in windows of time have in common: they are as of a grid of refreshes."""
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
@@ -16,6 +16,8 @@ class Refreshed(Measured):
     """Counts of the ordered pass, as of the start of the event's `refresh_minutes`, since that is
     what a server has.
     """
+
+    tuned: ClassVar[frozenset[str]] = frozenset({"refresh_minutes", "refresh_offset_minutes"})
 
     windows_minutes: Windows
     """How far back each count looks."""

@@ -17,6 +17,7 @@ class Remembered(LookedUp):
     derived_from: ClassVar[DerivedFrom | None] = "histories"
     only_tower: ClassVar[tuple[Side, str]] = ("query", "belongs to the user")
     later_keys: ClassVar[frozenset[str]] = frozenset({"of"})
+    tuned: ClassVar[frozenset[str]] = frozenset({"length"})
 
     of: Condition | None = None
     """Which events it remembers, said as `events.positive` is: likes, skips, whatever is in the

@@ -21,6 +21,8 @@ class Varlen(ManyIds):
 
     readable: ClassVar[frozenset[str]] = frozenset({"list<string>", "list<int64>"})
 
+    tuned: ClassVar[frozenset[str]] = frozenset({"max_length"})
+
     kind: Literal["varlen"]
     column: str
     """Column of the event, list<string> or list<int64>."""

@@ -35,6 +35,8 @@ class WeightedVarlen(WeightedIds):
     readable: ClassVar[frozenset[str]] = frozenset({"string", "list<string>"})
     later_keys: ClassVar[frozenset[str]] = frozenset({"weights"})
 
+    tuned: ClassVar[frozenset[str]] = frozenset({"max_length"})
+
     kind: Literal["weighted_varlen"]
     column: str
     """Column of the event: a string of `id:weight` with commas between, or a list<string> of them;

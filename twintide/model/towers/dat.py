@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from twintide.keys import NO_KEY, Keys
 from twintide.model.towers import dnn
+from twintide.model.towers.axes import Axes
 from twintide.model.towers.seen import Seen
 from twintide.ragged import Ids
 from twintide.towers import Dat, Shape
@@ -28,6 +29,11 @@ FEWEST = 2
 def body(declared: Dat, shape: Shape) -> nn.Module:
     """[B, X] to [B, O · D]."""
     return dnn.body(declared, shape)
+
+
+def axes(declared: Dat, shape: Shape) -> Axes:
+    """Of a weight, by dimension."""
+    return dnn.axes(declared, shape)
 
 
 def auxiliary(declared: Dat, shape: Shape, seen: Seen, *, learns_dense: bool) -> Tensor:

@@ -6,6 +6,7 @@ Shapes: B rows, X inputs, H width of the last hidden layer, O vectors of width D
 import torch
 from torch import Tensor, nn
 
+from twintide.model.towers.axes import Axes, Axis, inputs, outputs, stack
 from twintide.model.towers.layers import hidden_layers
 from twintide.towers import Dcn, Shape
 
@@ -54,3 +55,26 @@ def body(declared: Dcn, shape: Shape) -> nn.Module:
         return nn.Sequential(cross, *layers, nn.Linear(width, shape.owed_width))
     both = Parallel(cross, nn.Sequential(*layers))
     return nn.Sequential(both, nn.Linear(inputs + width, shape.owed_width))
+
+
+def axes(declared: Dcn, shape: Shape) -> Axes:
+    """Of a weight, by dimension."""
+    given, owed = inputs(shape), outputs(shape)
+    layers, width = hidden_layers(declared, shape.input_width)
+    if not layers or declared.structure == "stacked":
+        return _of_cross("0.", declared, given) | stack(given, owed, len(layers), begin=1)
+    deep = {"0.deep.0.weight": {1: given}}
+    last = {"1.weight": {0: owed, 1: given.and_then(width)}, "1.bias": {0: owed}}
+    return _of_cross("0.cross.", declared, given) | deep | last
+
+
+def _of_cross(before: str, declared: Dcn, given: Axis) -> dict[str, dict[int, Axis]]:
+    found: dict[str, dict[int, Axis]] = {}
+    for number in range(declared.cross_layers):
+        name = f"{before}layers.{number}."
+        if declared.rank is None:
+            found |= {f"{name}weight": {0: given, 1: given}, f"{name}bias": {0: given}}
+        else:
+            found |= {f"{name}0.weight": {1: given}, f"{name}1.weight": {0: given}}
+            found |= {f"{name}1.bias": {0: given}}
+    return found

@@ -11,6 +11,7 @@ from types import ModuleType
 import torch
 from torch import Tensor, nn
 
+from twintide.model.towers.axes import Axes, features
 from twintide.model.towers.layers import ACTIVATIONS
 from twintide.towers import Senet, Shape, Tower
 
@@ -18,8 +19,22 @@ from twintide.towers import Senet, Shape, Tower
 def tower(declared: Tower, shape: Shape) -> nn.Module:
     """[B, X] to [B, O · D], with its first weights drawn."""
     body: nn.Module = _module(declared).body(declared, shape)
+    return Staged(body, declared, shape) if is_staged(declared) else body
+
+
+def is_staged(declared: Tower) -> bool:
+    """Whether something is done before or after its body."""
     plain = (declared.feature_weights, declared.output_activation, declared.residual)
-    return body if plain == (None, "linear", None) else Staged(body, declared, shape)
+    return plain != (None, "linear", None)
+
+
+def axes_of(declared: Tower, shape: Shape) -> Axes:
+    """What the axes of a tower's weights stand for, by the names that its body has by itself."""
+    own: Axes = _module(declared).axes(declared, shape)
+    weighed = features(shape)
+    of_stage = {"squeeze.weight": {1: weighed}, "excite.weight": {0: weighed}}
+    of_stage |= {"excite.bias": {0: weighed}}
+    return {**own, **{f"feature_weights.{name}": axis for name, axis in of_stage.items()}}
 
 
 Auxiliary = Callable[..., Tensor]
