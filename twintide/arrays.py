@@ -8,12 +8,15 @@ import builtins
 import hashlib
 import io
 import math
+import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -35,6 +38,10 @@ class FileEntry(Record):
 
     bytes: int
     sha256: str
+    room: int | None = None
+    """Bytes of the whole file, where behind those that count there is room for more. Its sha256 is
+    then that of the digests of its pages, one after the other.
+    """
 
     @classmethod
     def of(cls, data: builtins.bytes) -> "FileEntry":
@@ -46,6 +53,17 @@ Files = dict[str, FileEntry]
 """File name -> entry; everything that belongs to the artifact, the manifest itself left out."""
 
 
+PAGE = 4096
+"""Bytes that a digest is of, in a file with room."""
+
+
+def digests_of(data: bytes | memoryview) -> bytes:
+    """sha256 of each page, one after the other."""
+    view = memoryview(data)
+    pages = (view[begin : begin + PAGE] for begin in range(0, len(view), PAGE))
+    return b"".join(hashlib.sha256(page).digest() for page in pages)
+
+
 def write_file(folder: Path, name: str, data: bytes) -> FileEntry:
     """Write one file of an artifact, durably; what its manifest says of it."""
     write_and_fsync(folder / name, data)
@@ -54,29 +72,38 @@ def write_file(folder: Path, name: str, data: bytes) -> FileEntry:
 
 def write_arrays(folder: Path, arrays: Arrays) -> Files:
     """Write each array to `<name>.npy`; returns their entries for the manifest."""
-    files: Files = {}
-    for name in sorted(arrays):
-        buffer = io.BytesIO()
-        np.save(buffer, np.asarray(arrays[name], order="C"), allow_pickle=False)
-        files[f"{name}.npy"] = write_file(folder, f"{name}.npy", buffer.getvalue())
-    return files
+    return {
+        f"{name}.npy": write_file(folder, f"{name}.npy", array_file(arrays[name]))
+        for name in sorted(arrays)
+    }
+
+
+def array_file(array: npt.NDArray[np.generic]) -> bytes:
+    """An array as a file of its own."""
+    return packed([np.asarray(array, order="C")])
 
 
 def write_table(folder: Path, name: str, table: pa.Table) -> Files:
     """Write one Parquet file; returns its entry for the manifest."""
+    return {name: write_file(folder, name, table_file(table))}
+
+
+def table_file(table: pa.Table) -> bytes:
+    """A table as a Parquet file."""
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd", compression_level=1)
-    return {name: write_file(folder, name, sink.getvalue().to_pybytes())}
+    return bytes(sink.getvalue().to_pybytes())
 
 
 def read_verified(folder: Path, files: Files) -> dict[str, bytes]:
     """The bytes of every file, each as its manifest has it. Raises Corrupt, naming the file."""
-    return {name: _read_verified_file(folder, name, entry) for name, entry in sorted(files.items())}
+    return {name: read_verified_file(folder, name, entry) for name, entry in sorted(files.items())}
 
 
 def verify(folder: Path, files: Files) -> None:
     """Raises Corrupt where a file is missing, changed, or there without being listed."""
-    read_verified(folder, files)
+    for name, entry in sorted(files.items()):
+        read_verified_file(folder, name, entry)
     strangers = {path.name for path in folder.iterdir()} - set(files) - {MANIFEST}
     if strangers:
         raise Corrupt(f"{folder} holds files that its manifest does not list: {sorted(strangers)}")
@@ -102,19 +129,32 @@ def parse_table(contents: dict[str, bytes], name: str) -> pa.Table:
     return table
 
 
-def _read_verified_file(folder: Path, name: str, entry: FileEntry) -> bytes:
+def read_verified_file(folder: Path, name: str, entry: FileEntry) -> bytes:
+    """What of a file counts, as the manifest has it. Raises Corrupt, naming the file."""
+    with opened(folder, name, entry) as file:
+        data = file.read(entry.bytes)
+    found = FileEntry.of(data if entry.room is None else digests_of(data))
+    if len(data) != entry.bytes or found.sha256 != entry.sha256:
+        raise Corrupt(f"{folder / name} is not what its manifest says: size or sha256 differs")
+    return data
+
+
+@contextmanager
+def opened(folder: Path, name: str, entry: FileEntry) -> Iterator[BinaryIO]:
+    """A file of an artifact, which is as long as its manifest says. Raises Corrupt."""
     if not _PLAIN_NAME.match(name):
         raise Corrupt(f"the manifest of {folder} names {name!r}, which is no plain file name")
     path = folder / name
     try:
         if path.is_symlink():
             raise Corrupt(f"{path} is a symbolic link, not a file of this artifact")
-        data = path.read_bytes()
-    except OSError as error:
+        with path.open("rb") as file:
+            length = os.fstat(file.fileno()).st_size
+            if length != (entry.bytes if entry.room is None else entry.room):
+                raise Corrupt(f"{path} is not what its manifest says: size or sha256 differs")
+            yield file
+    except (OSError, ValueError) as error:
         raise Corrupt(f"{path} cannot be read: {words_of(error)}") from error
-    if FileEntry.of(data) != entry:
-        raise Corrupt(f"{path} is not what its manifest says: size or sha256 differs")
-    return data
 
 
 _HEADER = re.compile(
@@ -127,12 +167,12 @@ numpy evaluates a header as Python, and gives memory to whatever shape it names.
 """
 
 
-_LONGEST_HEADER = 1024
+_LONGEST_HEADER = PAGE
 """Bytes that hold the header of any array that we write."""
 
 
 @dataclass(frozen=True)
-class _Header:
+class Header:
     """What stands before the numbers of an array."""
 
     dtype: np.dtype[np.generic]
@@ -140,9 +180,14 @@ class _Header:
     end: int
     """Where the numbers begin."""
 
+    @property
+    def size(self) -> int:
+        """Bytes of the numbers."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
 
 def _parse_array(name: str, data: bytes) -> npt.NDArray[np.generic]:
-    header = _parse_header(name, data, length=len(data))
+    header = parse_header(name, data, length=len(data))
     try:
         array: npt.NDArray[np.generic] = np.frombuffer(memoryview(data)[header.end :], header.dtype)
         return array.reshape(header.shape).copy()
@@ -150,17 +195,61 @@ def _parse_array(name: str, data: bytes) -> npt.NDArray[np.generic]:
         raise Corrupt(f"{name} is no array: {words_of(error)}") from error
 
 
-def _parse_header(name: str, data: bytes, *, length: int) -> _Header:
+def parse_header(name: str, data: bytes, *, length: int) -> Header:
     """`data` are the first bytes of `length`. Raises Corrupt where the rest is no such array."""
+    header = _header_in(name, data)
+    if length != header.end + header.size:
+        raise Corrupt(f"{name} does not hold the bytes that its shape {header.shape} asks for")
+    return header
+
+
+def _header_in(name: str, data: bytes | memoryview) -> Header:
+    """What `data` begins with. Raises Corrupt where it is no head of an array."""
     header = _HEADER.match(data)
     if header is None:
         raise Corrupt(f"{name} is no array of numbers as Twintide writes them")
     shape = tuple(int(part) for part in header["shape"].split(b",") if part.strip())
     dtype = np.dtype(header["dtype"].decode())
-    stated, size = int.from_bytes(header["length"], "little"), math.prod(shape) * dtype.itemsize
-    if 10 + stated != header.end() or length - header.end() != size:
-        raise Corrupt(f"{name} does not hold the {size} bytes that its shape {shape} asks for")
-    return _Header(dtype, shape, header.end())
+    if 10 + int.from_bytes(header["length"], "little") != header.end():
+        raise Corrupt(f"{name} is no array of numbers as Twintide writes them")
+    return Header(dtype, shape, header.end())
+
+
+def header_of(
+    dtype: np.dtype[np.generic], shape: tuple[int, ...], *, length: int | None = None
+) -> bytes:
+    """What stands before the numbers of an array, filled up to `length` bytes where it is given."""
+    made = io.BytesIO()
+    described = {
+        "descr": np.lib.format.dtype_to_descr(dtype),
+        "fortran_order": False,
+        "shape": shape,
+    }
+    np.lib.format.write_array_header_1_0(made, described)
+    head = made.getvalue()
+    if length is None:
+        return head
+    text = head[10:].rstrip().ljust(length - 11) + b"\n"
+    return head[:8] + len(text).to_bytes(2, "little") + text
+
+
+def packed(arrays: Sequence[npt.NDArray[np.generic]]) -> bytes:
+    """Several arrays one after the other, each as in a file of its own."""
+    parts = ((header_of(each.dtype, each.shape), each.tobytes()) for each in arrays)
+    return b"".join(chain.from_iterable(parts))
+
+
+def unpacked(name: str, data: bytes) -> list[npt.NDArray[np.generic]]:
+    """What `packed` was given. Raises Corrupt where it is something else."""
+    found, rest = [], memoryview(data)
+    while rest:
+        header = _header_in(name, rest)
+        end = header.end + header.size
+        if end > len(rest):
+            raise Corrupt(f"{name} does not hold the bytes that its shape {header.shape} asks for")
+        found.append(np.frombuffer(rest[header.end : end], header.dtype).reshape(header.shape))
+        rest = rest[end:]
+    return found
 
 
 def write_matrix(
@@ -171,10 +260,8 @@ def write_matrix(
 
     def pieces() -> Iterator[bytes]:
         nonlocal length
-        head = io.BytesIO()
-        described = {"descr": "<f4", "fortran_order": False, "shape": shape}
-        np.lib.format.write_array_header_1_0(head, described)
-        for piece in chain([head.getvalue()], (np.ascontiguousarray(b).tobytes() for b in blocks)):
+        head = header_of(np.dtype(np.float32), shape)
+        for piece in chain([head], (np.ascontiguousarray(b).tobytes() for b in blocks)):
             sha256.update(piece)
             length += len(piece)
             yield piece
@@ -198,7 +285,7 @@ def map_array(folder: Path, name: str, entry: FileEntry) -> npt.NDArray[np.gener
         if found != entry:
             raise Corrupt(f"{path} is not what its manifest says: size or sha256 differs")
         with path.open("rb") as file:
-            header = _parse_header(str(path), file.read(_LONGEST_HEADER), length=stat.st_size)
+            header = parse_header(str(path), file.read(_LONGEST_HEADER), length=stat.st_size)
             return np.memmap(file, header.dtype, "r", header.end, header.shape)
     except (OSError, ValueError) as error:
         raise Corrupt(f"{path} cannot be read: {words_of(error)}") from error

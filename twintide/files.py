@@ -70,6 +70,19 @@ def link_once(source: Path, path: Path) -> None:
     fsync_dir(path.parent)
 
 
+def share_file(source: Path, path: Path) -> None:
+    """Give a file that is never changed a second name; a copy where the two cannot share it.
+
+    Raises FileNotFoundError where there is no such file.
+    """
+    try:
+        os.link(source, path)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        shutil.copyfile(source, path)
+
+
 @contextmanager
 def publish_folder_once(path: Path) -> Iterator[Path]:
     """Give a hidden folder to fill; when the block ends without an error it is visible at `path`,
@@ -164,14 +177,20 @@ def write_and_fsync(path: Path, data: bytes) -> None:
     write_pieces_and_fsync(path, [data])
 
 
-def write_pieces_and_fsync(path: Path, pieces: Iterable[bytes]) -> None:
-    """The same for what is too large to be held at once."""
+def write_pieces_and_fsync(
+    path: Path, pieces: Iterable[bytes | memoryview], *, room_bytes: int | None = None
+) -> None:
+    """The same for what is too large to be held at once. `room_bytes`: how long the file is in the
+    end, with a hole behind what was written.
+    """
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
     try:
         for piece in pieces:
             view = memoryview(piece)
             while view:
                 view = view[os.write(descriptor, view) :]
+        if room_bytes is not None:
+            os.ftruncate(descriptor, room_bytes)
         os.fsync(descriptor)
     finally:
         os.close(descriptor)

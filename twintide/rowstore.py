@@ -5,8 +5,9 @@ row number. There is room to spare, so that a new row moves none of the others. 
 the rows that were touched since the last one, so that what it costs follows the clicks.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -31,11 +32,23 @@ class Column:
 class RowStore:
     """Columns of equally many rows. Whoever writes to a row touches it, before or after."""
 
-    def __init__(self, columns: Columns, length: int) -> None:
-        """`columns` are adopted, not copied; what they hold behind `length` is room to grow."""
+    def __init__(
+        self,
+        columns: Columns,
+        length: int,
+        *,
+        make_sure: Callable[[RowNumbers | None], None] | None = None,
+    ) -> None:
+        """`columns` are adopted, not copied; what they hold behind `length` is room to grow.
+
+        `make_sure` is called with rows before they are first used, or with None for all of them;
+        it raises Corrupt where the disk does not hold what was written.
+        """
         self._columns = columns
         self._length = length
         self._is_touched = np.zeros(self.capacity, np.bool_)
+        self._make_sure = make_sure
+        self._is_sure = np.zeros(length if make_sure else 0, np.bool_)
 
     @classmethod
     def empty(cls, columns: Mapping[str, Column]) -> "RowStore":
@@ -56,6 +69,7 @@ class RowStore:
 
     def __getitem__(self, name: str) -> npt.NDArray[Any]:
         """[rows, …]: one whole column, to read and to write, valid until the store grows."""
+        self._use_all()
         return self._columns[name][: self._length]
 
     @property
@@ -74,12 +88,14 @@ class RowStore:
         What follows the clicks asks so, not for whole columns: a store that lies on the disk makes
         sure of these rows and of no others.
         """
-        del rows
-        return self.columns()
+        if self._make_sure is not None:
+            self._use(rows)
+        return {name: column[: self._length] for name, column in self._columns.items()}
 
     def columns(self) -> Columns:
         """All columns, whole."""
-        return {name: self[name] for name in self._columns}
+        self._use_all()
+        return {name: column[: self._length] for name, column in self._columns.items()}
 
     def touch(self, rows: RowNumbers | slice) -> Columns:
         """Let these rows count as changed; returns the columns, to change them there."""
@@ -109,7 +125,22 @@ class RowStore:
         self._is_touched[first:needed] = True
         return first
 
+    def _use(self, rows: RowNumbers | slice) -> None:
+        if isinstance(rows, slice):
+            rows = np.arange(*rows.indices(self._length))
+        known = rows[rows < len(self._is_sure)]
+        new = known[~self._is_sure[known]]
+        if self._make_sure is not None and len(new):
+            self._make_sure(new)
+            self._is_sure[new] = True
+
+    def _use_all(self) -> None:
+        if self._make_sure is not None:
+            self._make_sure(None)
+            self._make_sure = None
+
     def _make_room(self, rows: int) -> None:
+        self._use_all()
         for name, column in self._columns.items():
             grown = _room(column.dtype, column.shape[1:], max(rows, FEWEST))
             grown[: self._length] = column[: self._length]
@@ -122,3 +153,25 @@ class RowStore:
 def _room(dtype: npt.DTypeLike, shape: tuple[int, ...], rows: int) -> npt.NDArray[Any]:
     """Zeros that take no memory until they are written to."""
     return np.zeros((rows, *shape), dtype)
+
+
+Stores = dict[str, RowStore]
+"""By name, as a checkpoint has them."""
+
+NO_STORES: Mapping[str, RowStore] = MappingProxyType({})
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What is saved: rows that know which of them changed, and whole arrays of what stays small."""
+
+    stores: Stores
+    arrays: dict[str, npt.NDArray[np.generic]]
+
+    def whole(self) -> dict[str, npt.NDArray[np.generic]]:
+        """All of it as whole arrays, a column as `<store>.<column>`; not copied."""
+        return self.arrays | {
+            f"{name}.{column}": values
+            for name, store in self.stores.items()
+            for column, values in store.columns().items()
+        }

@@ -1,0 +1,254 @@
+"""Rows on the disk are the rows that were saved, however many deltas lie between, or Corrupt."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from twintide.arrays import FileEntry, Files, packed, verify
+from twintide.errors import Corrupt
+from twintide.rowstore import Column, RowStore
+from twintide.storefile import MOST_DELTAS, StoreEntry, open_store, write_touched, write_whole
+
+COLUMNS = {"weights": Column(np.float32, (3,)), "seen": Column(np.int64)}
+ROWS = 3000
+
+
+def a_store(rows: int = ROWS) -> RowStore:
+    rng = np.random.default_rng(rows)
+    weights = rng.normal(size=(rows, 3)).astype(np.float32)
+    return RowStore.of({"weights": weights, "seen": rng.integers(0, 2**40, rows)})
+
+
+@dataclass
+class Chain:
+    """A store that is saved again and again, each time beside the time before."""
+
+    root: Path
+    store: RowStore
+    saved: list[tuple[Path, StoreEntry, Files]] = field(default_factory=list)
+
+    def save(self) -> Files:
+        """Returns the files that were not there before."""
+        number = len(self.saved) + 1
+        folder = self.root / f"{number}"
+        folder.mkdir(parents=True)
+        if not self.saved:
+            entry, files = write_whole(folder, "table", self.store)
+        else:
+            parent, before, listed = self.saved[-1]
+            entry, files = write_touched(
+                folder, "table", self.store, before=before, parent=(parent, listed), number=number
+            )
+        self.store.saved()
+        old = self.saved[-1][2] if self.saved else {}
+        self.saved.append((folder, entry, files))
+        return {name: each for name, each in files.items() if old.get(name) != each}
+
+    def opened(self) -> RowStore:
+        folder, entry, files = self.saved[-1]
+        verify(folder, files)
+        return open_store(folder, "table", entry, files)
+
+    def write(self, rows: Any, value: int) -> None:
+        rows = np.asarray(rows, np.int64)
+        columns = self.store.touch(rows)
+        columns["weights"][rows] = value
+        columns["seen"][rows] = value
+
+
+@pytest.fixture
+def chain(tmp_path: Path) -> Chain:
+    made = Chain(tmp_path, a_store())
+    made.save()
+    return made
+
+
+def same(left: RowStore, right: RowStore) -> bool:
+    return all(np.array_equal(left[name], right[name]) for name in left.names)
+
+
+@pytest.mark.promise("T2")
+@settings(
+    max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    steps=st.lists(
+        st.tuples(st.integers(0, 900), st.lists(st.integers(0, ROWS - 1), max_size=40)),
+        min_size=1,
+        max_size=12,
+    ),
+    going_on=st.booleans(),
+)
+def test_what_is_opened_is_what_was_saved(
+    tmp_path_factory: pytest.TempPathFactory,
+    steps: list[tuple[int, list[int]]],
+    going_on: bool,  # noqa: FBT001  hypothesis draws it
+) -> None:
+    """After any growth and any writes, by one process or by a new one for each checkpoint."""
+    chain = Chain(tmp_path_factory.mktemp("chain"), a_store())
+    chain.save()
+    for number, (grown, rows) in enumerate(steps):
+        if not going_on:
+            chain.store = chain.opened()
+        chain.store.grow(grown)
+        chain.write(rows, number)
+        chain.save()
+
+        found = chain.opened()
+        assert not len(found.touched())
+        assert same(found, chain.store)
+
+
+def test_a_delta_weighs_what_was_touched(chain: Chain) -> None:
+    """A hundredth of the rows makes a file of about a hundredth, and nothing else is written."""
+    whole = sum(entry.bytes for entry in chain.saved[0][2].values())
+    chain.write(np.arange(0, ROWS, 100), 1)
+    written = chain.save()
+
+    assert list(written) == ["table-000002.delta"]
+    assert written["table-000002.delta"].bytes < 0.03 * whole
+    before, after = (chain.root / number / "table.weights.npy" for number in "12")
+    assert before.samefile(after)
+
+
+def test_many_deltas_become_one_and_large_ones_a_base(chain: Chain) -> None:
+    """So that a reader never has many to go through, nor more than half a base's bytes."""
+    counts = []
+    for number in range(2 * MOST_DELTAS + 3):
+        chain.write([number, ROWS - 1], number)
+        chain.save()
+        counts.append(len(chain.saved[-1][1].deltas))
+    assert counts == [*range(1, MOST_DELTAS + 1), *range(1, MOST_DELTAS + 1), 1, 2, 3]
+
+    chain.write(np.arange(ROWS // 2 + 1), 7)
+    chain.save()
+    assert not chain.saved[-1][1].deltas
+    assert same(chain.opened(), chain.store)
+
+
+def test_rows_that_outgrow_their_room_are_written_whole(chain: Chain) -> None:
+    """Or whoever opens them would have to move all of them, every time."""
+    chain.store.grow(1000)
+    chain.save()
+    assert chain.saved[-1][1].rows == ROWS
+    assert chain.opened().capacity == ROWS + 1024
+
+    chain.store.grow(100)
+    chain.save()
+    assert chain.saved[-1][1].rows == ROWS + 1100
+    assert same(chain.opened(), chain.store)
+
+
+def test_what_is_written_in_memory_never_reaches_the_file(chain: Chain) -> None:
+    """A base is mapped by who learns and by who publishes at once."""
+    opened = chain.opened()
+    opened["weights"][:] = 7
+    opened.grow(1)
+
+    assert same(chain.opened(), chain.store)
+
+
+@pytest.mark.promise("T8")
+def test_a_page_is_checked_before_one_of_its_rows_is_used(chain: Chain) -> None:
+    """And only then: the rest of a damaged file serves whoever does not look there."""
+    folder, entry, files = chain.saved[-1]
+    path = folder / "table.weights.npy"
+    row, data = 2000, bytearray(path.read_bytes())
+    data[4096 + row * 12] ^= 1
+    path.write_bytes(data)
+    opened = open_store(folder, "table", entry, files)
+
+    assert np.array_equal(opened.at(np.arange(900))["weights"][:900], chain.store["weights"][:900])
+    for look in (opened.at, opened.touch):
+        with pytest.raises(Corrupt, match=r"table\.weights\.npy is not what .* page 6 differs"):
+            look(np.array([row]))
+    with pytest.raises(Corrupt, match="page 6 differs"):
+        opened["weights"]
+    with pytest.raises(Corrupt, match="table"):
+        verify(folder, files)
+
+
+@pytest.mark.promise("T8")
+def test_any_damage_is_refused(chain: Chain) -> None:
+    """A byte of any file changed, a file cut, longer or gone."""
+    chain.write([5, 2999], 3)
+    chain.save()
+    folder, entry, files = chain.saved[-1]
+    rng = np.random.default_rng(1)
+    for name, listed in files.items():
+        sound = (folder / name).read_bytes()
+        changed = [bytearray(sound) for _ in range(3)]
+        for each in changed:
+            each[int(rng.integers(0, listed.bytes))] ^= int(rng.integers(1, 256))
+        for data in (*changed, sound[:-1], sound + b"\0", b"", None):
+            (folder / name).unlink()
+            if data is not None:
+                (folder / name).write_bytes(data)
+            with pytest.raises(Corrupt):
+                open_store(folder, "table", entry, files).columns()
+        (folder / name).write_bytes(sound)
+    open_store(folder, "table", entry, files).columns()
+
+
+@pytest.mark.promise("T8")
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"length": ROWS + 1},
+        {"length": ROWS - 1},
+        {"length": 2**62},
+        {"rows": ROWS - 1, "length": ROWS - 1},
+        {"columns": ("weights",)},
+        {"columns": ("weights", "weights")},
+        {"columns": ("seen", "weights")},
+        {"columns": ("weights", "../seen")},
+        {"columns": ()},
+        {"deltas": ("../table-000002.delta",)},
+        {"deltas": ("table.weights.npy",)},
+        {"deltas": ("missing",)},
+    ],
+)
+def test_a_manifest_that_does_not_fit_is_refused(chain: Chain, odd: dict[str, Any]) -> None:
+    """Before memory is given to what it says, and without leaving the folder."""
+    chain.write([5], 3)
+    chain.save()
+    folder, entry, files = chain.saved[-1]
+    with pytest.raises(Corrupt):
+        open_store(folder, "table", entry.model_copy(update=odd), files)
+
+
+WEIGHTS, SEEN = np.zeros((2, 3), np.float32), np.zeros(2, np.int64)
+
+
+@pytest.mark.parametrize(
+    "arrays",
+    [
+        [],
+        [np.array([1, 2])],
+        [np.array([1, 2]), WEIGHTS],
+        [np.array([1, 2]), SEEN, WEIGHTS],
+        [np.array([2, 1]), WEIGHTS, SEEN],
+        [np.array([1, 1]), WEIGHTS, SEEN],
+        [np.array([-1, 1]), WEIGHTS, SEEN],
+        [np.array([1, ROWS]), WEIGHTS, SEEN],
+        [np.array([1, 2**62]), WEIGHTS, SEEN],
+        [np.array([1.0, 2.0]), WEIGHTS, SEEN],
+        [np.array([[1, 2]]), WEIGHTS, SEEN],
+        [np.array([1, 2, 3]), WEIGHTS, SEEN],
+        [np.array([1, 2]), WEIGHTS, SEEN, SEEN],
+        [np.array([1, 2]), WEIGHTS.astype(np.float64), SEEN],
+    ],
+)
+def test_a_delta_that_does_not_fit_is_refused(chain: Chain, arrays: list[Any]) -> None:
+    """Other rows, columns, shapes or types than the base has, though its hash fits."""
+    folder, entry, files = chain.saved[-1]
+    data = packed(arrays)
+    (folder / "odd.delta").write_bytes(data)
+    listed = files | {"odd.delta": FileEntry.of(data)}
+    with pytest.raises(Corrupt):
+        open_store(folder, "table", entry.model_copy(update={"deltas": ("odd.delta",)}), listed)

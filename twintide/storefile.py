@@ -1,0 +1,155 @@
+"""How rows lie in a checkpoint: whole once, then what was touched since, one file for each time.
+
+The whole rows are the base: a file for each column, which is mapped when it is read. A delta holds
+the numbers of rows, ascending, and what each column has there. Read in order, each over what lay
+there before, they give the rows as they were. The files are never changed, and a checkpoint has all
+of them in its own folder: those that it shares with the one before are the same files, under a
+second name.
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field
+
+from twintide.arrays import Files, packed, read_verified_file, unpacked, write_file
+from twintide.errors import Corrupt
+from twintide.files import share_file
+from twintide.pages import DIGESTS, PagedArray, write_paged
+from twintide.records import Record
+from twintide.rowstore import FEWEST, Columns, RowNumbers, RowStore
+
+MOST_DELTAS = 8
+"""Deltas on a base, before they become one."""
+
+Count = Annotated[int, Field(ge=0)]
+
+
+class StoreEntry(Record):
+    """A store in the manifest of a checkpoint."""
+
+    columns: tuple[str, ...]
+    """Each is `<store>.<column>.npy`, with its pages beside it."""
+
+    rows: Count
+    """Of the base."""
+
+    length: Count
+    """Rows in all; those behind the base's are in the deltas."""
+
+    deltas: tuple[str, ...] = ()
+    """Files of touched rows, oldest first."""
+
+    def files_of(self, name: str) -> list[str]:
+        """Those that a store of this name consists of."""
+        base = [f"{name}.{column}{end}" for column in self.columns for end in (".npy", DIGESTS)]
+        return [*base, *self.deltas]
+
+
+def write_whole(folder: Path, name: str, store: RowStore) -> tuple[StoreEntry, Files]:
+    """Write all rows, with a quarter as much room behind them."""
+    files: Files = {}
+    for column, values in store.columns().items():
+        files |= write_paged(folder, f"{name}.{column}", values, room=_room_of(len(store)))
+    return StoreEntry(columns=store.names, rows=len(store), length=len(store)), files
+
+
+def _room_of(rows: int) -> int:
+    return rows + max(FEWEST, rows // 4)
+
+
+def write_touched(
+    folder: Path,
+    name: str,
+    store: RowStore,
+    *,
+    before: StoreEntry,
+    parent: tuple[Path, Files],
+    number: int,
+) -> tuple[StoreEntry, Files]:
+    """Write what was touched since the parent, of which folder and files are given; it has the
+    store as `before`. `number` is the checkpoint's own.
+
+    Deltas become one where they are many, and the whole is written where they are no longer small
+    beside it, or where the rows have outgrown their room.
+    """
+    source, listed = parent
+    rows, deltas = store.touched(), before.deltas
+    if len(rows) and len(deltas) >= MOST_DELTAS:
+        earlier = [_read_delta(source, each, listed)[0] for each in deltas]
+        rows, deltas = np.unique(np.concatenate([*earlier, rows])), ()
+    row_bytes = sum(each[:1].nbytes for each in store.at(rows[:0]).values())
+    of_deltas = sum(listed[each].bytes for each in deltas) + len(rows) * row_bytes
+    has_outgrown = len(store) > _room_of(before.rows) or 2 * of_deltas > before.rows * row_bytes
+    if store.names != before.columns or has_outgrown:
+        return write_whole(folder, name, store)
+    kept = before.model_copy(update={"deltas": deltas, "length": len(store)})
+    files = share(source, folder, {each: listed[each] for each in kept.files_of(name)})
+    if not len(rows):
+        return kept, files
+    delta, columns = f"{name}-{number:06d}.delta", store.at(rows)
+    data = packed([rows, *(columns[each][rows] for each in store.names)])
+    files[delta] = write_file(folder, delta, data)
+    return kept.model_copy(update={"deltas": (*deltas, delta)}), files
+
+
+def share(source: Path, folder: Path, files: Files) -> Files:
+    """Give files of one folder a name in another; returns their entries."""
+    for each in files:
+        share_file(source / each, folder / each)
+    return files
+
+
+def open_store(folder: Path, name: str, entry: StoreEntry, files: Files) -> RowStore:
+    """The rows, mapped. Deltas are read here; a page of the base is checked when one of its rows is
+    first used. Raises Corrupt.
+    """
+    arrays = {each: PagedArray(folder, f"{name}.{each}", files) for each in entry.columns}
+    if {each.rows for each in arrays.values()} != {entry.rows} or len(arrays) != len(entry.columns):
+        raise Corrupt(f"{name} in {folder} is not {entry.rows} rows of {entry.columns}")
+
+    def make_sure(rows: RowNumbers | None) -> None:
+        for each in arrays.values():
+            each.check(rows)
+
+    columns: Columns = {each: array.array for each, array in arrays.items()}
+    store = RowStore(columns, entry.rows, make_sure=make_sure)
+    deltas = [_read_delta(folder, each, files) for each in entry.deltas]
+    _check_rows(folder / name, entry, [rows for rows, _ in deltas])
+    store.grow(entry.length - entry.rows)
+    for rows, values in deltas:
+        changed = store.touch(rows)
+        if len(values) != len(entry.columns):
+            raise Corrupt(f"a delta of {folder / name} has other columns than its base")
+        for column, of_rows in zip(entry.columns, values, strict=True):
+            if (
+                changed[column].dtype != of_rows.dtype
+                or changed[column][rows].shape != of_rows.shape
+            ):
+                raise Corrupt(f"a delta of {folder / name} does not fit its column {column}")
+            changed[column][rows] = of_rows
+    store.saved()
+    return store
+
+
+def _check_rows(path: Path, entry: StoreEntry, touched: list[RowNumbers]) -> None:
+    """Rows behind the base's come from the deltas, all of them, and no delta has others."""
+    every = np.unique(np.concatenate([*touched, np.zeros(0, np.int64)]))
+    new = every[every >= entry.rows]
+    if len(new) != entry.length - entry.rows or (len(new) and new[-1] != entry.length - 1):
+        raise Corrupt(f"the deltas of {path} do not make {entry.length} rows of {entry.rows}")
+
+
+def _read_delta(
+    folder: Path, name: str, files: Files
+) -> tuple[RowNumbers, list[npt.NDArray[np.generic]]]:
+    """Numbers of rows, and what each column has there."""
+    if name not in files:
+        raise Corrupt(f"the manifest of {folder} does not list {name}")
+    rows, *values = unpacked(name, read_verified_file(folder, name, files[name])) or [np.zeros(0)]
+    is_ascending = rows.dtype == np.int64 and rows.ndim == 1
+    if not is_ascending or not (np.diff(rows, prepend=-1) > 0).all():
+        raise Corrupt(f"{folder / name} does not begin with row numbers in ascending order")
+    return rows.astype(np.int64), values
