@@ -15,6 +15,7 @@ from console.output import Listing, instant, number, say, table, waiting
 from twintide.errors import Refused
 
 if TYPE_CHECKING:
+    from twintide.checkpoints import CheckpointManifest
     from twintide.config import Deployment
 
 app = typer.Typer()
@@ -33,6 +34,8 @@ class Row:
     rows: int
     loss: float | None
     size_bytes: int
+    """What it added to the disk: the files that it does not share with an older one."""
+
     state: str
     """head: the next run goes on from it; live: what is served is made of it."""
 
@@ -115,15 +118,25 @@ def gather(deployment: "Deployment") -> list[Row]:
             newest_event_at=each.newest_event_at,
             rows=each.rows,
             loss=each.loss,
-            size_bytes=sum(file.bytes for file in each.files.values()),
+            size_bytes=size_bytes,
             state=", ".join(
                 word
                 for word, is_so in (("head", each == made[-1]), ("live", each.name == served))
                 if is_so
             ),
         )
-        for each in made
+        for each, size_bytes in zip(made, _added_bytes(made), strict=True)
     ]
+
+
+def _added_bytes(made: "list[CheckpointManifest]") -> list[int]:
+    """Of each: what of its files no older one has."""
+    seen, found = set[tuple[str, str]](), []
+    for each in made:
+        new = {(name, entry.sha256): entry.bytes for name, entry in each.files.items()}
+        found.append(sum(size for file, size in new.items() if file not in seen))
+        seen |= new.keys()
+    return found
 
 
 def _served(deployment: "Deployment") -> str | None:

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from trainer import row_optimizer
 from trainer.auxiliary import auxiliary_loss
 from trainer.choices import Choices, draw
 from trainer.dense import DenseOptimizer
@@ -29,7 +30,7 @@ from trainer.negatives import Run, union_of
 from trainer.negatives.stock import Stock
 from trainer.negatives.union import Union, log_q_of
 from trainer.rates import Rates
-from trainer.row_optimizer import Incidence, RowOptimizer, incidence_of
+from trainer.row_optimizer import Incidence, incidence_of
 from twintide.arrays import Arrays
 from twintide.errors import Refused
 from twintide.features.kind import SIDES, Side
@@ -38,6 +39,7 @@ from twintide.model.sequences import rows_in
 from twintide.model.two_tower import NO_VECTORS, PooledRows, TwoTower, best_device
 from twintide.modelspec import ModelSpec
 from twintide.ragged import Encoded, Ids
+from twintide.rowstore import Parts
 from twintide.vectorstore import Vectors
 
 READ_AHEAD = 4
@@ -74,7 +76,6 @@ class Learner:
         model: TwoTower,
         *,
         estimator: FrequencyEstimator,
-        rows: dict[str, RowOptimizer],
         dense: DenseOptimizer,
         pool: Keys = NO_POOL,
     ) -> None:
@@ -82,7 +83,6 @@ class Learner:
         self.model = model
         self.estimator = estimator
         self._pool = pool
-        self._rows = rows
         self._dense = dense
         self._objectives = model.spec.every_objective()
         self._losses = {
@@ -94,11 +94,9 @@ class Learner:
         cls, spec: ModelSpec, *, seed: int, vectors: Mapping[str, Vectors] = NO_VECTORS
     ) -> "Learner":
         model = TwoTower.untrained(spec, seed=seed, device=best_device(), vectors=vectors)
-        optimizers = {name: RowOptimizer(table) for name, table in model.tables.items()}
         return cls(
             model,
             estimator=FrequencyEstimator.fresh(),
-            rows=optimizers,
             dense=DenseOptimizer(model.towers, {}),
         )
 
@@ -324,7 +322,9 @@ class Learner:
             grads = torch.cat(
                 [self._grad_of(inputs[side], side, name) for side, name in self._readers_of(table)]
             )
-            self._rows[table].step(incidence, grads, learning_rate=rates.row_learning_rate)
+            row_optimizer.step(
+                self.model.tables[table], incidence, grads, learning_rate=rates.row_learning_rate
+            )
 
     def _readers_of(self, table: str) -> list[tuple[Side, str]]:
         return [
@@ -340,36 +340,34 @@ class Learner:
         return rows_in(inputs.grad, self.model.spec, side, name)
 
     def arrays(self) -> Arrays:
-        """Weights, row accumulators, Adam's moments, estimator: all that learning goes on from."""
-        accumulators = {
-            f"optimizer.rows.{name}": optimizer.accumulators.cpu().numpy()
-            for name, optimizer in self._rows.items()
-        }
+        """All that learning goes on from, as whole arrays."""
+        return self.parts().whole()
+
+    def parts(self) -> Parts:
+        """Tables with their rows' sums; and weights, Adam's moments, estimator, pool."""
         pool = {"negatives.pool": self._pool} if self.model.spec.pooled_clicks() else {}
-        return (
-            self.model.arrays()
-            | accumulators
-            | self._dense.arrays()
-            | self.estimator.arrays()
-            | pool
-        )
+        arrays = self.model.small_arrays() | self._dense.arrays() | self.estimator.arrays() | pool
+        return Parts(self.model.stores(), arrays)
 
     @classmethod
     def from_arrays(
         cls, spec: ModelSpec, arrays: Arrays, *, vectors: Mapping[str, Vectors] = NO_VECTORS
     ) -> "Learner":
         """What `arrays` gave. Raises Corrupt where it does not fit the spec."""
-        model = TwoTower.from_arrays(spec, arrays, device=best_device(), vectors=vectors)
-        optimizers = {
-            name: RowOptimizer(
-                table, torch.from_numpy(arrays[f"optimizer.rows.{name}"].copy()).to(model.device)
-            )
-            for name, table in model.tables.items()
-        }
+        return cls.from_parts(spec, Parts({}, arrays), vectors=vectors)
+
+    @classmethod
+    def from_parts(
+        cls, spec: ModelSpec, parts: Parts, *, vectors: Mapping[str, Vectors] = NO_VECTORS
+    ) -> "Learner":
+        """What `parts` gave: it goes on in these stores, and copies the arrays."""
+        arrays = parts.arrays
+        model = TwoTower.from_arrays(
+            spec, arrays, device=best_device(), vectors=vectors, stores=parts.stores
+        )
         return cls(
             model,
             estimator=FrequencyEstimator.from_arrays(arrays),
-            rows=optimizers,
             dense=DenseOptimizer(model.towers, arrays),
             pool=arrays["negatives.pool"].astype(np.uint64) if spec.pooled_clicks() else NO_POOL,
         )

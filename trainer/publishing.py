@@ -1,14 +1,16 @@
 """What a run has learnt becomes a checkpoint, under the next number."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from trainer import line
 from trainer.run import Begun
-from twintide.arrays import Arrays
 from twintide.checkpoints import (
     CheckpointManifest,
     checkpoint_name,
@@ -18,6 +20,7 @@ from twintide.checkpoints import (
 from twintide.config import Deployment
 from twintide.errors import Refused
 from twintide.files import exclusive_lock
+from twintide.rowstore import Parts
 from twintide.slices import Slice
 from twintide.telemetry import get_log
 
@@ -69,41 +72,58 @@ def manifest_of(
 def publish(
     deployment: Deployment, begun: Begun, unnamed: CheckpointManifest
 ) -> CheckpointManifest:
-    return publish_next(deployment, unnamed, *parts_of(begun, unnamed))
+    """Under the next number."""
+    folder = deployment.checkpoints_dir
+    parts, catalogue = parts_of(begun, unnamed)
+    with named_next(deployment, unnamed) as manifest:
+        return publish_checkpoint(folder, manifest, parts, catalogue=catalogue, parents=folder)
 
 
-def parts_of(begun: Begun, manifest: CheckpointManifest) -> tuple[Arrays, pa.Table]:
+def parts_of(begun: Begun, manifest: CheckpointManifest) -> tuple[Parts, pa.Table]:
     """What a checkpoint holds. Nothing that is not finite becomes one."""
     as_of = manifest.as_of or datetime.fromtimestamp(0, UTC)
-    arrays = begun.learner.arrays() | begun.state.arrays() | begun.state.users_as_of(as_of)
-    _check_finite(arrays)
-    return arrays, begun.state.catalogue_table(as_of)
+    learnt = begun.learner.parts()
+    arrays = learnt.arrays | begun.state.arrays() | begun.state.users_as_of(as_of)
+    parts = Parts(learnt.stores, arrays)
+    _check_finite(parts)
+    return parts, begun.state.catalogue_table(as_of)
 
 
-def publish_next(
-    deployment: Deployment, unnamed: CheckpointManifest, arrays: Arrays, catalogue: pa.Table
-) -> CheckpointManifest:
-    """Under the next number, which both lines count: the lock keeps the other from taking it."""
+@contextmanager
+def named_next(deployment: Deployment, unnamed: CheckpointManifest) -> Iterator[CheckpointManifest]:
+    """The next number, which both lines count: the lock keeps the other from taking it until the
+    block, which publishes a checkpoint of that name, is over.
+    """
     folder = deployment.checkpoints_dir
     with exclusive_lock(folder / ".publish.lock", who="publishing", wait_seconds=600):
         name = checkpoint_name(unnamed.kind, line.next_sequence(list_checkpoints(folder)))
         base = name if unnamed.kind == "nightly" else unnamed.base
         manifest = unnamed.model_copy(update={"name": name, "base": base})
-        published = publish_checkpoint(folder, manifest, arrays=arrays, catalogue=catalogue)
+        yield manifest
     log.info(
         "checkpoint_published",
         checkpoint=name,
-        parent=published.parent,
-        rows=published.rows,
-        loss=published.loss,
+        parent=manifest.parent,
+        rows=manifest.rows,
+        loss=manifest.loss,
     )
-    return published
 
 
-def _check_finite(arrays: Arrays) -> None:
-    for name, array in arrays.items():
-        if np.issubdtype(array.dtype, np.floating) and not np.isfinite(array).all():
-            raise Refused(
-                f"{name} holds numbers that are not finite; no checkpoint was written",
-                hint="lower the learning rates, or look for extreme numbers in the newest clicks",
-            )
+def _check_finite(parts: Parts) -> None:
+    """Of rows those that were touched: the others were finite when they were saved."""
+    for name, store in parts.stores.items():
+        rows = store.touched()
+        for column, values in store.at(rows).items():
+            if np.issubdtype(values.dtype, np.floating):
+                _refuse_unless_finite(f"{name}.{column}", values[rows])
+    for name, array in parts.arrays.items():
+        if np.issubdtype(array.dtype, np.floating):
+            _refuse_unless_finite(name, array)
+
+
+def _refuse_unless_finite(name: str, numbers: npt.NDArray[np.generic]) -> None:
+    if not np.isfinite(numbers).all():
+        raise Refused(
+            f"{name} holds numbers that are not finite; no checkpoint was written",
+            hint="lower the learning rates, or look for extreme numbers in the newest clicks",
+        )

@@ -8,7 +8,7 @@ from trainer.rewind import as_parent
 from trainer.run import begin
 from twintide.checkpoints import (
     CheckpointManifest,
-    load_checkpoint,
+    publish_again,
     publish_checkpoint,
     read_manifest,
 )
@@ -33,9 +33,8 @@ def rebuild(deployment: Deployment, name: str, *, into: Path) -> CheckpointManif
         )
     parent = read_manifest(deployment.checkpoints_dir, wanted.parent) if wanted.parent else None
     if parent is not None and parent.kind == wanted.kind and not wanted.slices:  # by `rewind`
-        old = load_checkpoint(deployment.checkpoints_dir, parent.name)
         again = as_parent(parent, base=wanted.base).model_copy(update={"name": name})
-        return publish_checkpoint(into, again, arrays=old.arrays, catalogue=old.catalogue)
+        return publish_again(deployment.checkpoints_dir / parent.name, into, again)
     listing = open_listing(deployment.items_dir, wanted.listing, deployment.events)
     begun = begin(deployment, parent, wanted.vectors, listing, SystemClock())
     slices = _slices_named(deployment, wanted)
@@ -56,8 +55,10 @@ def rebuild(deployment: Deployment, name: str, *, into: Path) -> CheckpointManif
         seed=wanted.seed,
     )
     named = manifest.model_copy(update={"name": name})
-    arrays, catalogue = parts_of(begun, named)
-    return publish_checkpoint(into, named, arrays=arrays, catalogue=catalogue)
+    parts, catalogue = parts_of(begun, named)
+    return publish_checkpoint(
+        into, named, parts, catalogue=catalogue, parents=deployment.checkpoints_dir
+    )
 
 
 def _slices_named(deployment: Deployment, wanted: CheckpointManifest) -> list[Slice]:

@@ -1,9 +1,14 @@
 """Going back: an older checkpoint is published anew, and the lines go on from it."""
 
 from trainer import line
-from trainer.publishing import publish_next
+from trainer.publishing import named_next
 from trainer.run import line_lock
-from twintide.checkpoints import Checkpoint, CheckpointManifest, list_checkpoints, load_checkpoint
+from twintide.checkpoints import (
+    CheckpointManifest,
+    list_checkpoints,
+    open_checkpoint,
+    publish_again,
+)
 from twintide.config import Deployment
 from twintide.errors import Refused
 
@@ -13,11 +18,12 @@ def rewind(deployment: Deployment, to: str) -> CheckpointManifest:
 
     An hourly one brings its nightly base along, so that the next hourly run stays on it; killed
     between the two, the base is the newest, and the same rewind may be asked for again. Nothing is
-    removed. Raises Refused where there is no such checkpoint, or where no run would go on from it.
+    removed, and nothing copied: the files are the same ones. Raises Refused where there is no such
+    checkpoint, or where no run would go on from it.
     """
     with line_lock(deployment, "hourly"), line_lock(deployment, "nightly"):
-        target = load_checkpoint(deployment.checkpoints_dir, to)
-        base = target.manifest.base
+        target = open_checkpoint(deployment.checkpoints_dir, to).manifest
+        base = target.base
         nightly = line.newest_nightly(list_checkpoints(deployment.checkpoints_dir))
         if base is None and nightly is not None:
             raise Refused(
@@ -26,18 +32,18 @@ def rewind(deployment: Deployment, to: str) -> CheckpointManifest:
                 hint=f"`twintide rewind --to {nightly.name}`, or to an hourly that stands on a "
                 "nightly: `twintide checkpoints` lists them",
             )
-        if target.manifest.kind == "hourly" and base is not None:
-            base = _again(
-                deployment, load_checkpoint(deployment.checkpoints_dir, base), base=None
-            ).name
+        if target.kind == "hourly" and base is not None:
+            beneath = open_checkpoint(deployment.checkpoints_dir, base).manifest
+            base = _again(deployment, beneath, base=None).name
         return _again(deployment, target, base=base)
 
 
 def _again(
-    deployment: Deployment, checkpoint: Checkpoint, *, base: str | None
+    deployment: Deployment, old: CheckpointManifest, *, base: str | None
 ) -> CheckpointManifest:
-    unnamed = as_parent(checkpoint.manifest, base=base)
-    return publish_next(deployment, unnamed, checkpoint.arrays, checkpoint.catalogue)
+    folder = deployment.checkpoints_dir
+    with named_next(deployment, as_parent(old, base=base)) as manifest:
+        return publish_again(folder / old.name, folder, manifest)
 
 
 def as_parent(old: CheckpointManifest, *, base: str | None) -> CheckpointManifest:

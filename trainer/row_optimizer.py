@@ -70,40 +70,23 @@ def _grouped(
     return Incidence(sorted_rows[starts], starts, bags[order], weights[order])
 
 
-class RowOptimizer:
-    """Row-wise Adagrad: one accumulator per row, as FBGEMM's EXACT_ROWWISE_ADAGRAD."""
+def step(table: Table, incidence: Incidence, grad_bags: Tensor, *, learning_rate: float) -> None:
+    """Row-wise Adagrad: one sum per row, as FBGEMM's EXACT_ROWWISE_ADAGRAD.
 
-    def __init__(self, table: Table, accumulators: Tensor | None = None) -> None:
-        self.table = table
-        self._accumulators = (
-            table.weights.new_zeros(len(table)) if accumulators is None else accumulators
-        )
-
-    @property
-    def accumulators(self) -> Tensor:
-        """[rows]: sum of each row's mean squared gradients."""
-        if len(self._accumulators) < len(self.table):
-            missing = len(self.table) - len(self._accumulators)
-            spare = self._accumulators.new_zeros(max(missing, len(self._accumulators)))
-            self._accumulators = torch.cat((self._accumulators, spare))
-        return self._accumulators[: len(self.table)]
-
-    def step(self, incidence: Incidence, grad_bags: Tensor, *, learning_rate: float) -> None:
-        """`grad_bags` [bags, width]: each pooled input's gradient, numbered as in the incidence."""
-        if not len(incidence.rows):
-            return
-        device = grad_bags.device
-        rows = torch.from_numpy(incidence.rows).to(device)
-        grad = F.embedding_bag(
-            torch.from_numpy(incidence.bags).to(device),
-            grad_bags,
-            torch.from_numpy(incidence.starts).to(device),
-            mode="sum",
-            per_sample_weights=torch.from_numpy(incidence.weights).to(device),
-        )
-        accumulators = self.accumulators
-        sums = accumulators.index_select(0, rows) + grad.square().mean(dim=1)
-        accumulators[rows] = sums
-        self.table.weights.index_add_(
-            0, rows, grad * (-learning_rate / (sums.sqrt() + EPSILON))[:, None]
-        )
+    `grad_bags` [bags, width]: each pooled input's gradient, numbered as in the incidence.
+    """
+    if not len(incidence.rows):
+        return
+    device = grad_bags.device
+    rows = torch.from_numpy(incidence.rows).to(device)
+    grad = F.embedding_bag(
+        torch.from_numpy(incidence.bags).to(device),
+        grad_bags,
+        torch.from_numpy(incidence.starts).to(device),
+        mode="sum",
+        per_sample_weights=torch.from_numpy(incidence.weights).to(device),
+    )
+    weights, sums = table.touch(incidence.rows)
+    own = sums.index_select(0, rows) + grad.square().mean(dim=1)
+    sums[rows] = own
+    weights.index_add_(0, rows, grad * (-learning_rate / (own.sqrt() + EPSILON))[:, None])

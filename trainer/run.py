@@ -18,7 +18,7 @@ from trainer.remade import carries_state, state_at
 from trainer.state import DerivedState
 from trainer.warm import warm_arrays
 from twintide.carried import carried
-from twintide.checkpoints import CheckpointManifest, load_checkpoint
+from twintide.checkpoints import CheckpointManifest, open_checkpoint
 from twintide.clock import Clock
 from twintide.config import Deployment
 from twintide.declaration import fitting_towers, misfits
@@ -27,6 +27,7 @@ from twintide.files import exclusive_lock, sweep_temporaries
 from twintide.listed import Listing
 from twintide.listings import refreshed
 from twintide.records import Position
+from twintide.rowstore import Parts
 from twintide.slices import Slice
 from twintide.telemetry import get_log
 from twintide.vectorstore import VectorsRefs, make_stores, open_stores, store_names, widths_of
@@ -148,18 +149,19 @@ def begin(
     if parent is None:
         learner = Learner.untrained(model, seed=deployment.training.seed, vectors=opened)
         return Begun(None, learner, DerivedState.empty(deployment), {}, vectors, listing)
-    checkpoint = load_checkpoint(deployment.checkpoints_dir, parent.name)
-    arrays = checkpoint.arrays
+    checkpoint = open_checkpoint(deployment.checkpoints_dir, parent.name)
+    parts = checkpoint.parts
     anew = tuple(str(each) for each in carried(parent.model, model).anew)
     if anew or model.learnt() != parent.model.learnt():
         arrays = warm_arrays(
-            parent.model, model, arrays, seed=deployment.training.seed, vectors=opened
+            parent.model, model, parts.whole(), seed=deployment.training.seed, vectors=opened
         )
+        parts = Parts({}, arrays)
         log.info("warm_started", checkpoint=parent.name, anew=anew)
     return Begun(
         parent,
-        Learner.from_arrays(model, arrays, vectors=opened),
-        DerivedState.from_arrays(model, checkpoint.arrays, checkpoint.catalogue)
+        Learner.from_parts(model, parts, vectors=opened),
+        DerivedState.from_arrays(model, checkpoint.parts.arrays, checkpoint.catalogue)
         if carries_state(deployment, parent)
         else state_at(deployment, parent.position, clock=clock),
         dict(parent.position),

@@ -4,6 +4,9 @@ A checkpoint is an immutable folder: weights, optimizer rows, vocabularies, freq
 derived state, catalogue, and the position up to which all of that has learnt. `hourly-000042` and
 `nightly-000043` share one numbering; the newest number is the head of training. Nothing in it
 depends on when it was written, so the same inputs give the same bytes.
+
+An hourly one holds what changed: rows that were touched, and small arrays that differ. All else are
+the files of its parent under a second name, so that each folder is whole and any may be removed.
 """
 
 import re
@@ -17,12 +20,15 @@ from twintide import __version__
 from twintide.arrays import (
     MANIFEST,
     Arrays,
+    FileEntry,
     Files,
+    array_file,
     parse_arrays,
     parse_table,
     read_verified,
-    write_arrays,
-    write_table,
+    table_file,
+    verify,
+    write_file,
 )
 from twintide.declaration import check_carried
 from twintide.errors import Corrupt, Refused
@@ -31,6 +37,8 @@ from twintide.files import publish_folder_once, write_and_fsync
 from twintide.listed import ListingRef
 from twintide.modelspec import ModelSpec
 from twintide.records import CheckpointName, Day, Instant, Position, Record
+from twintide.rowstore import Parts, RowStore, Stores
+from twintide.storefile import StoreEntry, open_store, share, write_touched, write_whole
 from twintide.vectorstore import VectorsRef
 
 CATALOGUE = "catalogue.parquet"
@@ -44,7 +52,7 @@ _NAME = re.compile(r"^(nightly|hourly)-(\d{6})$")
 class CheckpointManifest(Record):
     """manifest.json of a checkpoint; also its lineage."""
 
-    format: int = 1
+    format: int = 2
     name: str
     kind: Literal["nightly", "hourly"]
     parent: CheckpointName | None
@@ -94,6 +102,9 @@ class CheckpointManifest(Record):
     listing: ListingRef | None = None
     """What the source of items said of the items whose clicks it learnt; None without one."""
 
+    stores: dict[str, StoreEntry] = {}  # noqa: RUF012  pydantic gives each record its own
+    """Rows of which an hourly checkpoint writes the touched ones only. Format 1 has none."""
+
     files: Files = {}  # noqa: RUF012  pydantic gives each record its own
 
     @property
@@ -124,18 +135,114 @@ class Checkpoint:
     catalogue: pa.Table
 
 
+@dataclass(frozen=True)
+class OpenCheckpoint:
+    """A checkpoint to go on from: rows are mapped, and checked where they are used."""
+
+    manifest: CheckpointManifest
+    parts: Parts
+    catalogue: pa.Table
+
+
 def checkpoint_name(kind: Literal["nightly", "hourly"], sequence: int) -> str:
     """Such as nightly-000012: how a checkpoint's folder is called."""
     return f"{kind}-{sequence:06d}"
 
 
 def publish_checkpoint(
-    root: Path, manifest: CheckpointManifest, *, arrays: Arrays, catalogue: pa.Table
+    root: Path,
+    manifest: CheckpointManifest,
+    parts: Parts,
+    *,
+    catalogue: pa.Table,
+    parents: Path | None = None,
 ) -> CheckpointManifest:
-    """Make a checkpoint visible, whole. Raises FileExistsError where its name is taken."""
+    """Make a checkpoint visible, whole. Raises FileExistsError where its name is taken.
+
+    An hourly one is written as what changed since its parent, which lies below `parents`, where it
+    is still there; `parts` know which of their rows were touched since. Then none counts as touched
+    any more.
+    """
+    contents = {f"{name}.npy": array_file(array) for name, array in parts.arrays.items()}
+    contents[CATALOGUE] = table_file(catalogue)
+    try:
+        made = _written(root, manifest, parts.stores, contents, _parent_of(manifest, parents))
+    except FileNotFoundError:  # gc took the parent away: all that it gave is in memory
+        made = _written(root, manifest, parts.stores, contents, None)
+    for store in parts.stores.values():
+        store.saved()
+    return made
+
+
+def _written(
+    root: Path,
+    manifest: CheckpointManifest,
+    stores: Stores,
+    contents: dict[str, bytes],
+    parent: "_Parent | None",
+) -> CheckpointManifest:
+    entries, files = dict[str, StoreEntry](), dict[str, FileEntry]()
     with publish_folder_once(root / manifest.name) as folder:
-        files = write_arrays(folder, arrays) | write_table(folder, CATALOGUE, catalogue)
-        complete = manifest.model_copy(update={"files": files})
+        for name, store in sorted(stores.items()):
+            entries[name], written = _write_store(folder, name, store, parent, manifest.sequence)
+            files |= written
+        for name, data in sorted(contents.items()):
+            files[name] = _write_unless_shared(folder, name, data, parent)
+        complete = manifest.model_copy(update={"files": files, "stores": entries})
+        write_and_fsync(folder / MANIFEST, complete.to_json())
+    return complete
+
+
+@dataclass(frozen=True)
+class _Parent:
+    """What an hourly checkpoint stands on."""
+
+    folder: Path
+    manifest: CheckpointManifest
+
+
+def _parent_of(manifest: CheckpointManifest, parents: Path | None) -> _Parent | None:
+    if manifest.kind == "nightly" or manifest.parent is None or parents is None:
+        return None
+    try:
+        return _Parent(parents / manifest.parent, read_manifest(parents, manifest.parent))
+    except Refused:  # gc took it away
+        return None
+
+
+def _write_store(
+    folder: Path, name: str, store: RowStore, parent: _Parent | None, number: int
+) -> tuple[StoreEntry, Files]:
+    before = parent.manifest.stores.get(name) if parent else None
+    if parent is None or before is None or not store.is_saved:
+        return write_whole(folder, name, store)
+    return write_touched(
+        folder,
+        name,
+        store,
+        before=before,
+        parent=(parent.folder, parent.manifest.files),
+        number=number,
+    )
+
+
+def _write_unless_shared(folder: Path, name: str, data: bytes, parent: _Parent | None) -> FileEntry:
+    entry = FileEntry.of(data)
+    if parent is not None and parent.manifest.files.get(name) == entry:
+        share(parent.folder, folder, {name: entry})
+        return entry
+    return write_file(folder, name, data)
+
+
+def publish_again(old: Path, into: Path, manifest: CheckpointManifest) -> CheckpointManifest:
+    """Make what the checkpoint in the folder `old` holds visible under this manifest, whose name is
+    new: the files are the same ones, verified. Raises FileExistsError where the name is taken.
+    """
+    before = read_manifest(old.parent, old.name)
+    verify(old, before.files)
+    complete = manifest.model_copy(update={"files": before.files, "stores": before.stores})
+    with publish_folder_once(into / manifest.name) as folder:
+        share(old, folder, before.files)
         write_and_fsync(folder / MANIFEST, complete.to_json())
     return complete
 
@@ -181,8 +288,20 @@ def read_manifest(root: Path, name: str) -> CheckpointManifest:
 
 
 def load_checkpoint(root: Path, name: str) -> Checkpoint:
-    """Every file hashed before it is parsed. Raises Refused or Corrupt."""
+    """All of it, every byte checked before it is used. Raises Refused or Corrupt."""
+    found = open_checkpoint(root, name)
+    return Checkpoint(found.manifest, found.parts.whole(), found.catalogue)
+
+
+def open_checkpoint(root: Path, name: str) -> OpenCheckpoint:
+    """What learning goes on from. Small files are hashed before they are parsed, of rows each page
+    before it is first used, whoever uses it: that raises Corrupt too. Raises Refused or Corrupt.
+    """
     manifest = read_manifest(root, name)
     check_carried(manifest.events, manifest.model, by=f"checkpoint {root / name}")
-    contents = read_verified(root / name, manifest.files)
-    return Checkpoint(manifest, parse_arrays(contents), parse_table(contents, CATALOGUE))
+    folder, files = root / name, manifest.files
+    of_stores = {each for name, entry in manifest.stores.items() for each in entry.files_of(name)}
+    contents = read_verified(folder, {n: e for n, e in files.items() if n not in of_stores})
+    stores = {name: open_store(folder, name, e, files) for name, e in manifest.stores.items()}
+    parts = Parts(stores, parse_arrays(contents))
+    return OpenCheckpoint(manifest, parts, parse_table(contents, CATALOGUE))

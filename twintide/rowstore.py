@@ -47,6 +47,9 @@ class RowStore:
         self._columns = columns
         self._length = length
         self._is_touched = np.zeros(self.capacity, np.bool_)
+        self.is_saved = False
+        """Whether it was ever: what was not has nothing on the disk that it differs from."""
+
         self._make_sure = make_sure
         self._is_sure = np.zeros(length if make_sure else 0, np.bool_)
 
@@ -109,6 +112,7 @@ class RowStore:
     def saved(self) -> None:
         """Let no row count as touched any more: the disk has them as they are."""
         self._is_touched[self.touched()] = False
+        self.is_saved = True
 
     def grow(self, count: int) -> int:
         """Make `count` rows of zeros behind the others, all touched; returns the first of them.

@@ -70,7 +70,7 @@ def write_touched(
     number: int,
 ) -> tuple[StoreEntry, Files]:
     """Write what was touched since the parent, of which folder and files are given; it has the
-    store as `before`. `number` is the checkpoint's own.
+    store as `before`, where it was saved last. `number` is the checkpoint's own.
 
     Deltas become one where they are many, and the whole is written where they are no longer small
     beside it, or where the rows have outgrown their room.

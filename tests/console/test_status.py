@@ -25,6 +25,7 @@ from tests.console.conftest import (
     stream,
     write_config,
 )
+from twintide.checkpoints import read_manifest
 from twintide.config import Deployment, fill_in, load
 
 NOBODY = {"kafka": {"bootstrap_servers": ["127.0.0.1:9"]}}
@@ -225,7 +226,7 @@ def test_check_makes_it_a_probe(twintide: Twintide, published: Path) -> None:
 
 
 def test_the_checkpoints_are_listed(twintide: Twintide, published: Path) -> None:
-    """What `rewind` can go back to: which is the head, which is served, how large each is."""
+    """What `rewind` can go back to: which is the head, which is served, what each added."""
     nightly, hourly = twintide("checkpoints", "--json").json
 
     assert (nightly["name"], nightly["line"], nightly["day"]) == (
@@ -238,9 +239,10 @@ def test_the_checkpoints_are_listed(twintide: Twintide, published: Path) -> None
         "head, live",
         "",
     )
-    folder = load(published).checkpoints_dir / "hourly-000002"
-    on_disk = sum(path.stat().st_size for path in folder.iterdir())
-    assert hourly["size_bytes"] == on_disk - (folder / "manifest.json").stat().st_size
+    root = load(published).checkpoints_dir
+    first, second = (read_manifest(root, each["name"]).files for each in (nightly, hourly))
+    assert nightly["size_bytes"] == sum(entry.bytes for entry in first.values())
+    assert hourly["size_bytes"] == sum(second[n].bytes for n in second if first.get(n) != second[n])
     text = twintide("checkpoints").out
     assert text.index("hourly-000002") < text.index("nightly-000001")
 

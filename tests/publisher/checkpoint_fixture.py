@@ -24,6 +24,7 @@ from twintide.features.item_statistics import ItemStatistics
 from twintide.keys import Keys, keys_of
 from twintide.model.two_tower import TwoTower
 from twintide.ragged import Encoded, Ids, Numbers, one_id_each
+from twintide.rowstore import Parts
 from twintide.slices import (
     IS_CLICK,
     ITEM_KEY,
@@ -180,7 +181,7 @@ def add_checkpoint(
     return publish_checkpoint(
         deployment.checkpoints_dir,
         manifest,
-        arrays=made.arrays() | histories,
+        Parts(made.stores(), made.small_arrays() | histories),
         catalogue=pa.table({"item_id": pa.array(chosen)} | columns),
     )
 

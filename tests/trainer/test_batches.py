@@ -53,7 +53,7 @@ def sum_of_the_popular(spec: ModelSpec, rows: Rows, order: list[Ints], batch_row
     learner.grow(rows.candidate, "candidate", rates)
     list(learner.learn(rows, order, rates, seed=1))
     item = learner.model.tables["item"].rows_of(keys_of(pa.array([0])))
-    return float(learner.arrays()["optimizer.rows.item"][item[0]])
+    return float(learner.arrays()["table.item.sums"][item[0]])
 
 
 AUGMENTED = {

@@ -221,7 +221,7 @@ def test_every_table_of_every_kind_has_learnt(line: Line) -> None:
     nightly = line.load("nightly-000001").arrays
 
     for name in line.deployment.model.learning_tables():
-        assert np.any(nightly[f"optimizer.rows.{name}"][1:] != 0), name
+        assert np.any(nightly[f"table.{name}.sums"][1:] != 0), name
 
 
 def test_a_click_late_in_the_night_is_of_the_day_before_in_the_zone(line: Line) -> None:

@@ -207,7 +207,7 @@ def test_what_users_liked_is_learnt_served_and_rebuilt(tmp_path: Path) -> None:
     assert (numbers.values[:-1, 2] > 0).any()
     again = rebuild(deployment, night.manifest.name, into=tmp_path / "again")
     assert again == night.manifest
-    learnt = night.arrays["optimizer.rows.long"][1:]
+    learnt = night.arrays["table.long.sums"][1:]
     assert learnt.any()
 
 

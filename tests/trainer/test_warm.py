@@ -66,7 +66,7 @@ def trained(spec: ModelSpec) -> Arrays:
             arrays[f"table.{table}.weights"] = rng.normal(size=(5, spec.table_width(table))).astype(
                 np.float32
             )
-            arrays[f"optimizer.rows.{table}"] = rng.uniform(size=5).astype(np.float32)
+            arrays[f"table.{table}.sums"] = rng.uniform(size=5).astype(np.float32)
     arrays["optimizer.adam.steps"] = np.array([7])
     return arrays
 
@@ -162,7 +162,7 @@ def test_what_begins_anew_has_the_numbers_of_an_untrained_model(declared: Any) -
     warm = warm_arrays(old, new, arrays, seed=1, vectors={})
 
     anew = {name for name, array in fresh.items() if np.array_equal(array, warm[name])}
-    assert {"table.user.weights", "table.user.keys", "optimizer.rows.user"} <= anew
+    assert {"table.user.weights", "table.user.keys", "table.user.sums"} <= anew
     assert {"dense.candidate.0.weight", "dense.candidate.2.weight"} <= anew
     assert warm["dense.log_scale"] == fresh["dense.log_scale"]
     assert {name for name in warm if name not in fresh} == {

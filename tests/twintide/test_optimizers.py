@@ -7,10 +7,12 @@ import torch
 from torch import Tensor, nn
 
 from trainer.dense import DenseOptimizer
-from trainer.row_optimizer import EPSILON, RowOptimizer, incidence_of
+from trainer.row_optimizer import EPSILON, incidence_of
+from trainer.row_optimizer import step as row_step
 from twintide.keys import mixed
 from twintide.model.table import Table
 from twintide.model.two_tower import PooledRows
+from twintide.rowstore import RowStore
 
 STEPS, WIDTH, IDS = 25, 6, 40
 Doubles = npt.NDArray[np.float64]
@@ -122,18 +124,18 @@ def test_rows_learn_as_in_a_plain_loop(poolings: tuple[str, ...]) -> None:
     rng = np.random.default_rng(4)
     table = Table.empty(WIDTH, device=torch.device("cpu"))
     table.grow(mixed(np.arange(1, IDS + 1, dtype=np.uint64)))
-    optimizer = RowOptimizer(table)
     weights, sums = table.weights.double().numpy().copy(), np.zeros(IDS + 1)
     for step in range(STEPS):
         features = [bags(rng, pooling) for pooling in poolings]
         grads = rng.normal(size=(9 * len(poolings), WIDTH)).astype(np.float32)
-        optimizer.step(incidence_of(features), torch.from_numpy(grads), learning_rate=0.1)
+        row_step(table, incidence_of(features), torch.from_numpy(grads), learning_rate=0.1)
         plain_step(weights, sums, features, grads.astype(np.float64), 0.1)
         if step == STEPS // 2:
-            optimizer = RowOptimizer(table, optimizer.accumulators.clone())
+            saved = {name: values.copy() for name, values in table.store().columns().items()}
+            table = Table(RowStore.of(saved), device=torch.device("cpu"))
 
     np.testing.assert_allclose(table.weights.numpy(), weights, rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(optimizer.accumulators.numpy(), sums, rtol=1e-5)
+    np.testing.assert_allclose(table.store()["sums"], sums, rtol=1e-5)
 
 
 @pytest.mark.faults
@@ -143,7 +145,7 @@ def test_rows_of_width_one_learn_as_torchs_adagrad() -> None:
     table.grow(mixed(np.arange(1, IDS + 1, dtype=np.uint64)))
     embedding = nn.Embedding.from_pretrained(table.weights.clone(), freeze=False)
     theirs = torch.optim.Adagrad(embedding.parameters(), lr=0.1, eps=EPSILON)
-    own, rng = RowOptimizer(table), np.random.default_rng(5)
+    rng = np.random.default_rng(5)
     for _ in range(STEPS):
         rows, targets = rng.integers(0, IDS + 1, 13), torch.from_numpy(rng.normal(size=(13, 1)))
         looked_up = PooledRows(rows, np.arange(14), "sum")
@@ -151,6 +153,6 @@ def test_rows_of_width_one_learn_as_torchs_adagrad() -> None:
         theirs.zero_grad()
         loss.backward()
         theirs.step()
-        own.step(incidence_of([looked_up]), targets.float(), learning_rate=0.1)
+        row_step(table, incidence_of([looked_up]), targets.float(), learning_rate=0.1)
 
     torch.testing.assert_close(table.weights, embedding.weight.detach(), rtol=1e-5, atol=1e-6)

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from twintide.keys import Keys
-from twintide.model.vocabulary import RowNumbers
+from twintide.rowstore import RowNumbers
 from twintide.vectorstore import Vectors
 
 

@@ -23,10 +23,10 @@ from twintide.model.scales import Scales
 from twintide.model.sequences import laid_out
 from twintide.model.table import Table
 from twintide.model.towers import Towers
-from twintide.model.vocabulary import RowNumbers, Vocabulary
 from twintide.modelspec import ModelSpec
 from twintide.objectives import Objective
 from twintide.ragged import Encoded, Ids, Numbers, in_slots
+from twintide.rowstore import NO_STORES, RowNumbers, RowStore, Stores
 from twintide.vectorstore import Vectors
 
 Arrays = dict[str, npt.NDArray[np.generic]]
@@ -229,11 +229,19 @@ class TwoTower:
         return np.concatenate(found)
 
     def arrays(self, sides: tuple[Side, ...] = ("query", "candidate")) -> Arrays:
-        """All that learns by name, as it is written to disk: `dense.…`,
+        """All that is applied, by name, as it is written to disk: `dense.…`, `scale.…`,
         `table.<name>.weights|keys`.
 
         With one side only: what that tower needs, as a version carries it for the server.
         """
+        found = self.small_arrays(sides)
+        for name in self.spec.learning_tables(sides):
+            found[f"{_TABLE}{name}.weights"] = self.tables[name].weights.detach().cpu().numpy()
+            found[f"{_TABLE}{name}.keys"] = self.tables[name].vocabulary.keys
+        return found
+
+    def small_arrays(self, sides: tuple[Side, ...] = ("query", "candidate")) -> Arrays:
+        """The same without tables."""
         found: Arrays = {
             name: array
             for name, array in self.scales.arrays().items()
@@ -249,10 +257,11 @@ class TwoTower:
                 or (name == "log_scale" and weighs_objectives)
             ):
                 found[f"dense.{name}"] = tensor.detach().cpu().numpy()
-        for name in self.spec.learning_tables(sides):
-            found[f"table.{name}.weights"] = self.tables[name].weights.detach().cpu().numpy()
-            found[f"table.{name}.keys"] = self.tables[name].vocabulary.keys
         return found
+
+    def stores(self) -> Stores:
+        """The tables, with what their rows have learnt by, as `table.<name>`."""
+        return {f"{_TABLE}{name}": table.store() for name, table in self.tables.items()}
 
     @classmethod
     def from_arrays(
@@ -262,8 +271,10 @@ class TwoTower:
         *,
         device: torch.device,
         vectors: Mapping[str, Vectors] = NO_VECTORS,
+        stores: Mapping[str, RowStore] = NO_STORES,
     ) -> "TwoTower":
-        """What `arrays` gave; tables and towers of a side that is not there stay untrained.
+        """What `arrays` gave; tables and towers of a side that is not there stay untrained. Tables
+        that are in `stores` go on in these, all others are copied.
 
         Raises Corrupt where names or shapes do not fit the spec.
         """
@@ -282,16 +293,10 @@ class TwoTower:
                     f"the weights hold {unexpected}, which the declared model does not have"
                 )
             for name in spec.learning_tables():
-                if f"table.{name}.keys" in arrays:
-                    keys, weights = arrays[f"table.{name}.keys"], arrays[f"table.{name}.weights"]
-                    if weights.shape != (len(keys), spec.table_width(name)):
-                        raise Corrupt(
-                            f"table {name} has {len(keys)} ids and weights of shape {weights.shape}"
-                        )
-                    model.tables[name] = Table(
-                        Vocabulary(keys.astype(np.uint64)),
-                        torch.from_numpy(weights.copy()).to(device),
-                    )
+                if found := _table_of(name, arrays, stores, device=device):
+                    if found.width != spec.table_width(name):
+                        raise Corrupt(f"table {name} has rows of {found.width} numbers")
+                    model.tables[name] = found
         except RuntimeError as error:
             raise Corrupt(
                 f"the weights do not fit the declared model: {words_of(error)}"
@@ -305,7 +310,29 @@ def weights_in(arrays: Arrays) -> Arrays:
     return {name: one for name, one in arrays.items() if name.startswith(_WEIGHTS)}
 
 
-_WEIGHTS = ("dense.", "table.", "scale.")
+_TABLE = "table."
+_WEIGHTS = ("dense.", _TABLE, "scale.")
+
+
+def _table_of(
+    name: str, arrays: Arrays, stores: Mapping[str, RowStore], *, device: torch.device
+) -> Table | None:
+    """None where neither has it. Raises Corrupt where its parts do not fit each other."""
+    store, prefix = stores.get(f"{_TABLE}{name}"), f"{_TABLE}{name}"
+    if store is None and f"{prefix}.keys" not in arrays:
+        return None
+    try:
+        if store is not None:
+            return Table(store, device=device)
+        sums = arrays.get(f"{prefix}.sums", arrays.get(f"optimizer.rows.{name}"))
+        return Table.of(
+            arrays[f"{prefix}.keys"].astype(np.uint64),
+            arrays[f"{prefix}.weights"].astype(np.float32),
+            None if sums is None else sums.astype(np.float32),
+            device=device,
+        )
+    except (KeyError, ValueError, IndexError) as error:
+        raise Corrupt(f"table {name} is not whole: {words_of(error)}") from error
 
 
 def _scale(side: Side, feature_name: str) -> str:

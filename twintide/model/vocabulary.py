@@ -5,11 +5,9 @@ default row of ids that the table does not know. A row is given at the first sig
 """
 
 import numpy as np
-import numpy.typing as npt
 
 from twintide.keys import NO_KEY, Keys
-
-RowNumbers = npt.NDArray[np.int64]
+from twintide.rowstore import RowNumbers
 
 DEFAULT_ROW = 0
 
@@ -19,9 +17,7 @@ class Vocabulary:
 
     def __init__(self, keys: Keys | None = None) -> None:
         """With `keys`: a saved vocabulary, in row order, row 0 included."""
-        self._keys = (
-            np.zeros(1, np.uint64) if keys is None else np.ascontiguousarray(keys, np.uint64)
-        )
+        self._keys = np.zeros(1, np.uint64) if keys is None else np.array(keys, np.uint64)
         self._size = len(self._keys)
         self._rebuild(self._size)
 
