@@ -51,15 +51,19 @@ def leaderless(line: "SoakLine") -> Mend:
 
 
 def corrupt_batch(line: "SoakLine") -> Mend:
-    """One byte of a batch that nobody has read yet is flipped in the broker's log."""
+    """The last byte of a batch that nobody has read yet is flipped in the broker's log: a checksum
+    is of it, as it is not of the offset that the next one begins with.
+    """
     partition = line.random.randrange(line.stream.partitions)
     line.ingest.signal(signal.SIGSTOP)
     log = line.log_of(partition)
     before = log.stat().st_size
     line.wait_until(lambda: log.stat().st_size > before, seconds=10)
-    _flip(log, before + 70)
+    sound = _batch_at(log, before)
+    damaged = sound[:-1] + bytes([sound[-1] ^ 0x10])
+    _replace(log, before, sound, damaged)
     line.ingest.signal(signal.SIGCONT)
-    return lambda: _flip(log, before + 70)
+    return lambda: _replace(log, before, damaged, sound)
 
 
 def clock_of_a_producer_ahead(line: "SoakLine") -> Mend:
@@ -153,11 +157,19 @@ FAULTS: dict[Callable[["SoakLine"], Mend], frozenset[str]] = {
 """Fault -> what it takes hold of: two that take hold of the same thing never run at once."""
 
 
-def _flip(log: Path, at: int) -> None:
+def _batch_at(log: Path, at: int) -> bytes:
+    """A whole batch: its offset in 8 bytes, the length of what follows in 4, and that."""
+    with log.open("rb") as file:
+        file.seek(at)
+        head = file.read(12)
+        return head + file.read(int.from_bytes(head[8:], "big"))
+
+
+def _replace(log: Path, at: int, before: bytes, after: bytes) -> None:
+    """Unless something else is there by now: a broker that starts cuts off what is damaged."""
     descriptor = os.open(log, os.O_RDWR)
     try:
-        byte = os.pread(descriptor, 1, at)
-        if byte:
-            os.pwrite(descriptor, bytes([byte[0] ^ 0x10]), at)
+        if os.pread(descriptor, len(before), at) == before:
+            os.pwrite(descriptor, after, at)
     finally:
         os.close(descriptor)
