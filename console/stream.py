@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from console.options import DEFAULT_CONFIG, AsJson, ConfigFile, daemon_of, deployment_of
+from console.options import (
+    DEFAULT_CONFIG,
+    AsJson,
+    ConfigFile,
+    daemon_of,
+    deployment_of,
+    deployment_to_fill,
+)
 from console.output import progress, say, waiting
 from streaming.options import MetricsHost, MetricsPort, UntilCaughtUp
 from twintide.clock import SystemClock
@@ -142,7 +149,7 @@ def replay(
     as_json: AsJson = False,
 ) -> None:
     """Feed a data file into the topic, in event-time order, each message stamped with its time."""
-    deployment = deployment_of(config)
+    deployment = deployment_to_fill(config)
     from streaming.replay import replay as run
 
     with progress(f"sending to {deployment.kafka.topic}") as update, stop_on_signals() as stop:

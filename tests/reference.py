@@ -51,8 +51,9 @@ COLUMN_TYPES = """\
 | `list<float64>` | a list of finite numbers | list | weights of `weighted_varlen` |
 
 Names and types of columns bind shards: a column that joins later is null in older shards, one that
-changes its type is refused. Everything else in `events`, and the features of `model`, bind slices,
-which are made anew from the shards.
+changes its type is refused. Where a column lies and what its times look like (`paths`, `times`,
+`time_zone`) binds nothing: what comes to mean something else wants another name. Everything else in
+`events`, and the features of `model`, bind slices, which are made anew from the shards.
 """
 
 

@@ -1,7 +1,8 @@
 """What binds a shard: the names and types of its columns, and nothing else of a declaration.
 
 A column that an older shard lacks is null in it; one that is declared no longer is left out. A
-column of another type, or one that must be there and is not, is refused, naming both sides.
+column of another type, or one that must be there and is not, is refused, naming both sides. A
+column that lay elsewhere in messages goes on, and whoever goes on is told so.
 """
 
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from twintide.errors import Refused
-from twintide.events import EventSchema
+from twintide.events import PATH_KEY, EventSchema
 from twintide.shardfile import columns_in, opened, path_of
 from twintide.shards import Ledger
 
@@ -21,6 +22,8 @@ class Changes:
 
     added: tuple[str, ...]
     left_out: tuple[str, ...]
+    moved: tuple[str, ...] = ()
+    """Columns that lie elsewhere in messages than when the shard was made."""
 
 
 def read_events(path: Path, schema: EventSchema) -> pa.Table:
@@ -71,24 +74,45 @@ def changes(path: Path, columns: pa.Schema, schema: EventSchema) -> Changes:
             )
         if field.name not in held:
             added.append(field.name)
-    return Changes(tuple(added), tuple(name for name in held if name not in wanted.names))
+    return Changes(
+        tuple(added),
+        tuple(name for name in held if name not in wanted.names),
+        tuple(
+            name
+            for name in wanted.names
+            if name in held and _lay_at(columns.field(name)) != _lay_at(wanted.field(name))
+        ),
+    )
 
 
 def changes_of_newest(ledger: Ledger, schema: EventSchema) -> Changes:
-    """Between the newest shards and a declaration that shall go on behind them. Raises Refused."""
+    """Between the newest shards and a declaration that shall go on behind them: a column that moved
+    is told as one that left and one that came. Raises Refused.
+    """
+    wanted = schema.shard_schema()
     added: dict[str, None] = {}
     left_out: dict[str, None] = {}
     for partition in ledger.partitions():
         newest = ledger.newest(partition)
         if newest is not None:
             path = path_of(ledger.root, newest)
-            found = changes(path, columns_in(path), schema)
+            held = columns_in(path)
+            found = changes(path, held, schema)
             added |= dict.fromkeys(found.added)
             left_out |= dict.fromkeys(found.left_out)
+            for name in found.moved:
+                added[f"{name} (at {_lay_at(wanted.field(name))})"] = None
+                left_out[f"{name} (at {_lay_at(held.field(name))})"] = None
     return Changes(tuple(added), tuple(left_out))
 
 
 _OF_ITS_OWN = "give the new declaration a data_dir of its own, which ingest fills from Kafka"
+
+
+def _lay_at(field: pa.Field) -> str:
+    """Where in messages a shard's column lay."""
+    path: bytes = (field.metadata or {}).get(PATH_KEY, field.name.encode())
+    return path.decode(errors="replace")
 
 
 def _declared(schema: EventSchema, field: pa.Field) -> str:

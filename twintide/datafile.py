@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
+from twintide.columnpath import AstrayError, ColumnPath, paths_of
 from twintide.config import Deployment
 from twintide.errors import Refused, words_of
 from twintide.jsonrows import JsonReader
@@ -177,10 +178,10 @@ class _Seen:
     def __post_init__(self) -> None:
         self.notation = notation_of(self.deployment)
         columns = self.deployment.data_file.columns
-        self.sources = {name: columns.get(name, name) for name in self.deployment.events.columns}
-        self.wanted = list(dict.fromkeys(self.sources.values()))
+        self.paths = paths_of(self.deployment.events, columns)
+        self.wanted = list(dict.fromkeys(path.top for path in self.paths.values()))
         required = self.deployment.events.required()
-        self.must = [self.sources[name] for name in dict.fromkeys([*required, *columns])]
+        self.must = [self.paths[name].top for name in dict.fromkeys([*required, *columns])]
         """What is never null, and what `data_file` says is there."""
 
     def found(self, names: Sequence[str], part: "_Part") -> list[str]:
@@ -220,7 +221,7 @@ class _Seen:
     def look_at_text(self, raw: dict[str, pa.Array]) -> None:
         """CSV cannot say whether 12.0 is a text or what pandas makes of the integer 12."""
         for name, kind in self.deployment.events.columns.items():
-            source = self.sources[name]
+            source = str(self.paths[name])
             if kind == "string" and source in raw and self.all_like_12_0.get(source, True):
                 text = raw[source].filter(pc.not_equal(raw[source], ""))
                 if len(text):
@@ -230,7 +231,7 @@ class _Seen:
     def refuse_integers_of_pandas(self, path: Path) -> None:
         for source, is_like in self.all_like_12_0.items():
             if is_like:
-                name = next(name for name, each in self.sources.items() if each == source)
+                name = next(name for name, path in self.paths.items() if str(path) == source)
                 raise Refused(
                     f"every value of column {source!r} of {path} is a whole number that is written "
                     "as a float, such as 12.0, but it is declared as string: 12 or 12.0?",
@@ -369,26 +370,38 @@ def _typed_batches(
             raw.setdefault(name, pa.repeat(pa.scalar(value, pa.string()), len(batch)))
         columns = []
         for name, kind in schema.columns.items():
-            source = seen.sources[name]
-            column = raw.get(source, pa.nulls(len(batch), pa.string()))
+            path = seen.paths[name]
+            column = _at(path, raw.get(path.top, pa.nulls(len(batch), pa.string())), part)
             result = typed(column, kind, seen.notation)
             if result.is_bad.any():
                 index = int(result.is_bad.argmax())
                 raise Refused(
-                    f"{part.path}, row {rows + index + 1}, column {source!r}: "
+                    f"{part.path}, row {rows + index + 1}, column {str(path)!r}: "
                     f"{why(_value(column, index), kind, seen.notation)}",
                     hint=_HOW,
                 )
             if name in schema.required() and result.values.null_count:
                 index = pc.index(result.values.is_null(), value=True).as_py()
                 raise Refused(
-                    f"{part.path}, row {rows + index + 1} has no {source}; nor have "
+                    f"{part.path}, row {rows + index + 1} has no {path}; nor have "
                     f"{result.values.null_count - 1} more of {len(batch)}",
                     hint=f"leave such rows out, or map another column: {_COLUMNS}",
                 )
             columns.append(result.values)
         yield pa.table(columns, schema=schema.arrow_schema())
         rows += len(batch)
+
+
+def _at(path: ColumnPath, column: pa.Array, part: _Part) -> pa.Array:
+    """The values that lie there in a column of the file."""
+    try:
+        return path.in_column(column)
+    except AstrayError as error:
+        raise Refused(
+            f"{part.path}, column {str(path)!r}: {error}",
+            hint="`events.paths` says where a column lies; where this file has it in a column of "
+            f"its own, {_COLUMNS}",
+        ) from None
 
 
 def _value(column: pa.Array, index: int) -> Any:
@@ -404,7 +417,7 @@ def _value(column: pa.Array, index: int) -> Any:
 
 def _json_lines(stream: pa.NativeFile, part: _Part, seen: _Seen) -> Iterator[pa.Table]:
     """Each line as if it were a message."""
-    reader = JsonReader(seen.deployment.events, seen.notation, seen.sources)
+    reader = JsonReader(seen.deployment.events, seen.notation, seen.paths)
     for first, lines in _blocks_of_lines(stream):
         numbers = [number for number, line in enumerate(lines, first) if line.strip()]
         values = [_with_folded(lines[number - first], part) for number in numbers]

@@ -13,10 +13,10 @@ from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from twintide import aims
+from twintide import aims, columnrules
 from twintide.conditions import no_column
 from twintide.errors import Corrupt
-from twintide.events import RESERVED_COLUMNS, EventSchema
+from twintide.events import EventSchema
 from twintide.features.kind import SIDES
 from twintide.itemsource import ItemsConfig
 from twintide.modelspec import VECTOR_FILES, WIDEST_LEARNT, ModelSpec, TableSpec
@@ -24,7 +24,6 @@ from twintide.problems import Problem
 
 if TYPE_CHECKING:
     from twintide.config import (
-        DataFileConfig,
         FoldersConfig,
         GateConfig,
         KafkaConfig,
@@ -104,16 +103,6 @@ def _roles(events: EventSchema) -> Problems:
             )
     if events.user == events.item:
         yield Problem("events.item", f"column {events.item!r} is the user's id already")
-
-
-def _column_names(events: EventSchema) -> Problems:
-    for name in events.columns:
-        if name in RESERVED_COLUMNS:
-            yield Problem(
-                f"events.columns.{name}", "is a name that the shards use for where a message lay"
-            )
-        elif not name.strip():
-            yield Problem("events.columns", "one column has no name")
 
 
 def _feature_columns(events: EventSchema, model: ModelSpec) -> Problems:
@@ -321,12 +310,6 @@ def _items(events: EventSchema, items: ItemsConfig) -> Problems:
         named[key] = column
 
 
-def _file_columns(events: EventSchema, data_file: "DataFileConfig") -> Problems:
-    for name in data_file.columns:
-        if name not in events.columns:
-            yield no_column(f"data_file.columns.{name}", name, events)
-
-
 def _holdback(shards: "ShardsConfig", training: "TrainingConfig") -> Problems:
     holdback = training.hourly.holdback_minutes
     if 0 < holdback < shards.minutes:
@@ -389,7 +372,8 @@ _RULES: tuple[tuple[tuple[str, ...], Callable[..., Problems]], ...] = (
     (("data_dir", "folders"), folders_apart),
     (("kafka",), _passwords),
     (("kafka",), _encryption),
-    (("events",), _column_names),
+    (("events",), columnrules.names),
+    (("events",), columnrules.paths),
     (("events",), _roles),
     (("events",), aims.clicks),
     (("model",), _towers),
@@ -409,7 +393,7 @@ _RULES: tuple[tuple[tuple[str, ...], Callable[..., Problems]], ...] = (
     (("model",), aims.sampling),
     (("model",), _vectors),
     (("events", "items"), _items),
-    (("events", "data_file"), _file_columns),
+    (("events", "data_file"), columnrules.of_file),
     (("shards", "training"), _holdback),
     (("publishing",), _gate),
     (("serving",), _doors),

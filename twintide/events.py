@@ -18,6 +18,7 @@ from pydantic import (
     AfterValidator,
     BaseModel,
     ConfigDict,
+    Field,
     FiniteFloat,
     ValidationError,
     ValidatorFunctionWrapHandler,
@@ -61,6 +62,9 @@ OFFSET_COLUMN = "kafka_offset"
 BROKER_TIME_COLUMN = "broker_at"
 RESERVED_COLUMNS = (PARTITION_COLUMN, OFFSET_COLUMN, BROKER_TIME_COLUMN)
 """What a shard adds to the columns of an event."""
+
+PATH_KEY = b"twintide.path"
+"""Metadata of a shard's column that lay elsewhere in messages than under its name: its path."""
 
 
 def existing_zone(name: str) -> str:
@@ -146,6 +150,11 @@ class EventSchema(BaseModel):
     columns: dict[str, ColumnType]
     """Name -> type. Every column but item and time may be missing or null in an event."""
 
+    paths: dict[str, str] = Field(default={})
+    """Column -> where its value lies in a message, or in a row of a data file, where that is not
+    the field of its name: `user.id` in an object, `topics[].name` in each object of a list.
+    """
+
     user: str
     """Column of the user's id, string or int64. A null user is an anonymous event."""
 
@@ -189,7 +198,13 @@ class EventSchema(BaseModel):
             pa.field(OFFSET_COLUMN, pa.int64(), nullable=False),
             pa.field(BROKER_TIME_COLUMN, pa.timestamp("ms", tz="UTC"), nullable=False),
         ]
-        return pa.schema([*self.arrow_schema(), *coordinates])
+        columns = [
+            field.with_metadata({PATH_KEY: self.paths[field.name].encode()})
+            if field.name in self.paths
+            else field
+            for field in self.arrow_schema()
+        ]
+        return pa.schema([*columns, *coordinates])
 
     def fingerprint(self) -> str:
         """16 hex digits that change when the name or the type of a column does, not with their

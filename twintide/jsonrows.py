@@ -22,6 +22,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.json as pj
 
+from twintide.columnpath import AstrayError, ColumnPath, arrow_fields, paths_of
 from twintide.events import ARROW_TYPES, ColumnType, EventSchema
 from twintide.notation import Notation
 from twintide.reasons import why
@@ -45,9 +46,6 @@ _JSON_TYPES: dict[pa.DataType, Any] = {
     pa.int64(): int,
     pa.float64(): float,
     pa.bool_(): bool,
-    pa.list_(pa.string()): list[str | None],
-    pa.list_(pa.int64()): list[int | None],
-    pa.list_(pa.float64()): list[float | None],
 }
 _ARROW_OF_JSON: dict[type, pa.DataType] = {
     str: pa.string(),
@@ -92,36 +90,33 @@ def _reader(schema_json: str) -> "JsonReader":
 
 
 class JsonReader:
-    """Reads blocks of JSON objects of one schema.
-
-    `sources` says which field a column comes from, where the names differ.
-    """
+    """Reads blocks of JSON objects of one schema, whose columns lie at `paths`."""
 
     def __init__(
-        self, schema: EventSchema, notation: Notation, sources: Mapping[str, str] | None = None
+        self,
+        schema: EventSchema,
+        notation: Notation,
+        paths: Mapping[str, ColumnPath] | None = None,
     ) -> None:
         self._schema = schema
         self._arrow_schema = schema.arrow_schema()
         self._notation = notation
         self._is_fine = notation.times == "ns"  # a float does not hold today's nanosecond
-        self._sources = {name: (sources or {}).get(name, name) for name in schema.columns}
-        fields: dict[str, pa.DataType] = {}
-        for name, source in self._sources.items():
-            fields.setdefault(source, _type_in_json(schema.columns[name]))
-        self._expect(fields)
+        self._paths = paths_of(schema) if paths is None else paths
+        self._tops = {path.top for path in self._paths.values()}
+        kinds: dict[ColumnPath, pa.DataType] = {}
+        for name, path in self._paths.items():
+            kinds.setdefault(path, _type_in_json(schema.columns[name]))
+        self._expect(kinds)
 
-    def _expect(self, fields: dict[str, pa.DataType]) -> None:
-        """What Arrow reads each field as. It decides about speed, never about meaning."""
-        self._fields = fields
+    def _expect(self, kinds: dict[ColumnPath, pa.DataType]) -> None:
+        """What Arrow reads each value as. It decides about speed, never about meaning."""
+        self._kinds = kinds
+        fields = arrow_fields(kinds)
         self._options = pj.ParseOptions(
-            explicit_schema=pa.schema(list(fields.items())), unexpected_field_behavior="ignore"
+            explicit_schema=pa.schema(fields), unexpected_field_behavior="ignore"
         )
-        members = [
-            (f"c{index}", _JSON_TYPES[kind] | None, msgspec.field(name=name, default=None))
-            for index, (name, kind) in enumerate(fields.items())
-        ]
-        expected = msgspec.defstruct("Expected", members, kw_only=True, gc=False)
-        self._decode_expected = msgspec.json.Decoder(expected).decode
+        self._decode_expected = msgspec.json.Decoder(_json_type(pa.struct(fields))).decode
 
     def parse(self, values: Sequence[bytes]) -> Parsed:
         """Judge and type every one."""
@@ -145,8 +140,8 @@ class JsonReader:
         whole = np.flatnonzero(is_whole)
         table, fitting = self._read(_those(values, whole))
         columns = [
-            typed(_one_chunk(table[self._sources[name]]), kind, self._notation)
-            for name, kind in self._schema.columns.items()
+            typed(path.in_column(_one_chunk(table[path.top])), kind, self._notation)
+            for kind, path in zip(self._schema.columns.values(), self._paths.values(), strict=True)
         ]
         events = pa.table([column.values for column in columns], list(self._schema.columns))
         fitting = whole[fitting]
@@ -174,7 +169,7 @@ class JsonReader:
             if events[name].null_count:
                 is_null = events[name].is_null().to_numpy()
                 for index in good[is_null & ~is_missing].tolist():
-                    reasons[index] = f"{self._sources[name]} is missing"
+                    reasons[index] = f"{self._paths[name]} is missing"
                 is_missing |= is_null
         if is_missing.any():
             events, good = events.filter(pa.array(~is_missing)), good[~is_missing]
@@ -225,18 +220,17 @@ class JsonReader:
     def _learn(self, values: Sequence[bytes]) -> bool:
         """Look at some how their fields are written; whether that is news."""
         objects = [_fields_of(value)[0] for value in values[:_SNIFFED]]
-        fields = {
-            source: self._seen([each.get(source) for each in objects], name)
-            for name, source in self._sources.items()
+        kinds = {
+            path: self._seen(_in_rows(path, objects)[0], name) for name, path in self._paths.items()
         }
-        if fields == self._fields:
+        if kinds == self._kinds:
             return False
-        self._expect(fields)
+        self._expect(kinds)
         return True
 
     def _seen(self, values: Sequence[Any], name: str) -> pa.DataType:
-        """What to read a field as that holds such values."""
-        kind, before = self._schema.columns[name], self._fields[self._sources[name]]
+        """What to read as, where such values lie."""
+        kind, before = self._schema.columns[name], self._kinds[self._paths[name]]
         kinds = {type(value) for value in values if value is not None}
         if kinds == {list}:
             parts = {type(part) for value in values for part in value or () if part is not None}
@@ -256,16 +250,18 @@ class JsonReader:
         for index, value in enumerate(values):
             fields, twice = _fields_of(value)
             objects.append(fields)
-            asked = [name for name in twice if name in self._fields]
+            asked = [name for name in twice if name in self._tops]
             if asked:
                 reasons[index] = f"{', '.join(asked)} stands twice"
         columns = []
         for name, kind in self._schema.columns.items():
-            raw = [fields.get(self._sources[name]) for fields in objects]
+            path = self._paths[name]
+            raw, astray = _in_rows(path, objects)
             column = typed_objects(raw, kind, self._notation)
-            for index in np.flatnonzero(column.is_bad).tolist():
-                reason = f"{self._sources[name]}: {why(raw[index], kind, self._notation)}"
-                reasons.setdefault(index, reason[:_REASON_CHARACTERS])
+            bad = np.flatnonzero(column.is_bad).tolist()
+            told = astray | {index: why(raw[index], kind, self._notation) for index in bad}
+            for index, reason in told.items():
+                reasons.setdefault(index, f"{path}: {reason}"[:_REASON_CHARACTERS])
             columns.append(column.values)
         return pa.table(columns, list(self._schema.columns)), reasons
 
@@ -328,6 +324,22 @@ def _is_deep(value: bytes) -> bool:
     return deepest > MAX_DEPTH
 
 
+def _in_rows(
+    path: ColumnPath, objects: Sequence[Mapping[str, Any]]
+) -> tuple[list[Any], dict[int, str]]:
+    """The value of each, and why some have none that could be read."""
+    if path.is_named:
+        return [fields.get(path.top) for fields in objects], {}
+    values: list[Any] = [None] * len(objects)
+    astray = {}
+    for index, fields in enumerate(objects):
+        try:
+            values[index] = path.in_row(fields)
+        except AstrayError as error:
+            astray[index] = str(error)
+    return values, astray
+
+
 def _fields_of(value: bytes) -> tuple[dict[str, Any], list[str]]:
     """The fields of a whole object, and which stand in it more than once.
 
@@ -349,6 +361,19 @@ def _fields_of(value: bytes) -> tuple[dict[str, Any], list[str]]:
 def _type_in_json(kind: ColumnType) -> pa.DataType:
     """What Arrow reads a column as until it has learnt better."""
     return pa.int64() if kind == "timestamp_ms" else ARROW_TYPES[kind]
+
+
+def _json_type(kind: pa.DataType) -> Any:
+    """The same in the words of msgspec, of which no field need be there."""
+    if pa.types.is_list(kind):
+        return list[_json_type(kind.value_type) | None]  # type: ignore[misc]
+    if not pa.types.is_struct(kind):
+        return _JSON_TYPES[kind]
+    members = [
+        (f"c{index}", _json_type(field.type) | None, msgspec.field(name=field.name, default=None))
+        for index, field in enumerate(kind)
+    ]
+    return msgspec.defstruct("Expected", members, kw_only=True, gc=False)
 
 
 def _one_chunk(column: pa.ChunkedArray) -> pa.Array:

@@ -180,10 +180,11 @@ class Slice:
 def fingerprint_of(events: EventSchema, model: ModelSpec) -> str:
     """16 hex digits that change when anything does that rows of slices depend on: a feature, a
     role, what is a click or a positive and what it counts, the type of a column that one of these
-    reads. A column that nothing reads changes nothing, nor does how messages write times: shards
-    hold instants.
+    reads. A column that nothing reads changes nothing, nor does how messages write: where a column
+    lies in them, what times look like. Shards hold the values.
     """
-    roles = events.model_dump(mode="json", exclude={"columns", "times", "time_zone"})
+    as_written = {"columns", "paths", "times", "time_zone"}
+    roles = events.model_dump(mode="json", exclude=as_written)
     columns = {name: events.columns[name] for name in columns_read(events, model)}
     objectives = {
         name: each.binds() | {"scenario": scenario and scenario.model_dump(mode="json")}

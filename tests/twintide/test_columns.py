@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 
 from tests.twintide.ledger_world import SCHEMA, World
-from twintide.columns import changes_of_newest, read_events
+from twintide.columns import Changes, changes_of_newest, read_events
 from twintide.errors import Refused
 from twintide.events import EventSchema
 from twintide.rowgroups import RowGroups
@@ -52,6 +52,25 @@ def test_a_shard_is_read_as_events_are_declared_now(
     found = changes_of_newest(world.ledger, schema)
     assert set(found.added) == set(columns) - set(COLUMNS)
     assert set(found.left_out) == set(COLUMNS) - set(columns)
+
+
+def test_a_column_that_moved_in_messages_is_told(world: World) -> None:
+    """What it meant may have changed with its place: the log of ingest says which, and both places;
+    nothing is refused, since a producer may move what stays the same.
+    """
+    was = declared(COLUMNS, paths={"user": "who.id"})
+    footer = world.footer(0, 3, minute=0)
+    rows = pa.table(world.rows_of(footer).columns, schema=was.shard_schema())
+    world.ledger.commit(footer, RowGroups.of(rows), after=None)
+    (path,) = world.paths()
+
+    assert read_events(path, was).schema.equals(was.shard_schema(), check_metadata=True)
+    assert changes_of_newest(world.ledger, was) == Changes((), ())
+    for paths, now in (({"user": "who.name"}, "who.name"), ({}, "user")):
+        found = changes_of_newest(world.ledger, declared(COLUMNS, paths=paths))
+        assert found.added == (f"user (at {now})",)
+        assert found.left_out == ("user (at who.id)",)
+        assert read_events(path, declared(COLUMNS, paths=paths))["user"][0].as_py() == "u0"
 
 
 REFUSED = {

@@ -90,9 +90,35 @@ def feature(side: str, number: int, **keys: Any) -> Change:
     return lambda v: v["model"][side][number].update(keys)
 
 
+def paths(**declared: Any) -> Change:
+    return section("events", paths=declared)
+
+
 YES, NO = True, False
 PASSWORD = {"sasl_mechanism": "PLAIN", "sasl_username": "me", "sasl_password_env": "PASSWORD"}
 WRONG: dict[str, tuple[Change, str]] = {
+    "a path of nobody's column": (paths(nobody="user.id"), "events.paths.nobody"),
+    "a path without a name": (paths(name="user..id"), "events.paths.name"),
+    "an empty path": (paths(name=""), "events.paths.name"),
+    "a path with blanks": (paths(name="user. id"), "events.paths.name"),
+    "a path with a place": (paths(words="topics[0].name"), "events.paths.words"),
+    "a path that ends in a list": (paths(words="topics_of[]"), "events.paths.words"),
+    "a path of lists in lists": (paths(words="a[].b[].c"), "events.paths.words"),
+    "a path with a quote": (paths(name='user."id"'), "events.paths.name"),
+    "a path deeper than anything": (paths(name=".".join("a" * 33)), "events.paths.name"),
+    "a path that is a number": (paths(name=5), "events.paths.name"),
+    "a path that is a list": (paths(name=["user", "id"]), "events.paths.name"),
+    "one value from a list": (paths(name="topics_of[].name"), "events.paths.name"),
+    "one time from a list": (paths(event_at="visits[].at"), "events.paths.event_at"),
+    "a path into another column": (paths(words="name.words"), "events.paths.words"),
+    "an object and a list in one place": (
+        paths(words="a[].b", name="a.c"),
+        "events.paths.words",
+    ),
+    "a path into what a file calls a column": (
+        lambda v: (paths(name="who.name")(v), section("data_file", columns={"words": "who"})(v)),
+        "data_file.columns.words",
+    ),
     "a sparse number": (query(kind="sparse", column="watch_seconds"), "model.query.more.column"),
     "a sparse list": (query(kind="sparse", column="topics"), "model.query.more.column"),
     "a sparse instant": (query(kind="sparse", column="at"), "model.query.more.column"),
@@ -552,6 +578,14 @@ RIGHT: dict[str, Change] = {
     "loopback by IPv6": section("serving", host="::1"),
     "shards somewhere else": lambda v: v["folders"].update(shards="/elsewhere"),
     "a file's names": section("data_file", columns={"user_id": "user"}),
+    "paths": paths(words="topics_of[].name", shares="topics_of[].score", name="user.geo.city"),
+    "two columns of one path": paths(words="a[].b", topics="a[].b"),
+    "a column renamed": paths(region="Region code"),
+    "a list at the end of objects": paths(words="user.words"),
+    "what a file has flat": lambda v: (
+        paths(name="user.name")(v),
+        section("data_file", columns={"name": "user.name", "region": "user.region"})(v),
+    ),
 }
 
 
@@ -720,7 +754,8 @@ def test_only_names_and_types_of_columns_bind_a_shard() -> None:
     ).events
     model = deployment_of(lambda _: None).model
     assert fingerprint_of(before, model) != fingerprint_of(roles, model)
-    notation = deployment_of(section("events", times="us", time_zone="Asia/Kathmandu")).events
+    written = {"times": "us", "time_zone": "Asia/Kathmandu", "paths": {"user_id": "user.id"}}
+    notation = deployment_of(section("events", **written)).events
     assert before.fingerprint() == notation.fingerprint()
     assert fingerprint_of(before, model) == fingerprint_of(notation, model)
     more = deployment_of(lambda v: v["events"]["columns"].update(country="string")).events
