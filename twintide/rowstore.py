@@ -165,6 +165,10 @@ Stores = dict[str, RowStore]
 NO_STORES: Mapping[str, RowStore] = MappingProxyType({})
 
 
+INDEX = ".index"
+"""How the name of a store ends that follows from another one, and is kept to find its rows."""
+
+
 @dataclass(frozen=True)
 class Parts:
     """What is saved: rows that know which of them changed, and whole arrays of what stays small."""
@@ -173,9 +177,10 @@ class Parts:
     arrays: dict[str, npt.NDArray[np.generic]]
 
     def whole(self) -> dict[str, npt.NDArray[np.generic]]:
-        """All of it as whole arrays, a column as `<store>.<column>`; not copied."""
+        """All but the indexes as whole arrays, a column as `<store>.<column>`; not copied."""
         return self.arrays | {
             f"{name}.{column}": values
             for name, store in self.stores.items()
+            if not name.endswith(INDEX)
             for column, values in store.columns().items()
         }

@@ -20,9 +20,12 @@ class Table:
     Its store has `keys`, `weights` [width], and `sums` of each row's mean squared gradients.
     """
 
-    def __init__(self, store: RowStore, *, device: torch.device) -> None:
+    def __init__(
+        self, store: RowStore, slots: RowStore | None = None, *, device: torch.device
+    ) -> None:
+        """`slots` are its vocabulary's; without, they are made of the keys."""
         self._store = store
-        self.vocabulary = Vocabulary(store["keys"])
+        self._vocabulary = Vocabulary.of(store["keys"]) if slots is None else Vocabulary(slots)
         self._device = device
         self._on_device = _Mirror(store, device) if device.type != "cpu" else None
 
@@ -69,13 +72,19 @@ class Table:
         return torch.from_numpy(self._store["weights"])
 
     @property
+    def keys(self) -> Keys:
+        """uint64 [rows]: the key of each row; the default row has none."""
+        found: Keys = self._store["keys"]
+        return found
+
+    @property
     def known(self) -> Keys:
         """The keys that it has a row for."""
-        return self.vocabulary.keys[1:]
+        return self.keys[1:]
 
     def rows_of(self, keys: Keys) -> RowNumbers:
         """int64 [n]: the row of each key, the default row for one that it does not know."""
-        return self.vocabulary.rows_of(keys)
+        return self._vocabulary.rows_of(keys)
 
     def gathered(self, rows: RowNumbers) -> tuple[Tensor, Tensor]:
         """Row numbers, and the weights [R, width] that these number."""
@@ -94,14 +103,17 @@ class Table:
 
     def grow(self, keys: Keys) -> RowNumbers:
         """Give new ids a row with its first values; returns the new rows' numbers."""
-        rows = self.vocabulary.add(keys)
-        if len(rows):
-            self._store.grow(len(rows))
-            new = self._store.touch(rows)
-            new["keys"][rows] = self.vocabulary.keys[rows]
-            new["weights"][rows] = first_values(new["keys"][rows], self.width)
-            if self._on_device:
-                self._on_device.grow(rows)
+        new = self._vocabulary.new_among(keys)
+        if not len(new):
+            return np.zeros(0, np.int64)
+        first = self._store.grow(len(new))
+        rows = np.arange(first, first + len(new))
+        self._vocabulary.insert(new, rows)
+        columns = self._store.touch(rows)
+        columns["keys"][rows] = new
+        columns["weights"][rows] = first_values(new, self.width)
+        if self._on_device:
+            self._on_device.grow(rows)
         return rows
 
     def store(self) -> RowStore:
@@ -109,6 +121,10 @@ class Table:
         if self._on_device:
             self._on_device.fetch(self._store.touched())
         return self._store
+
+    def slots(self) -> RowStore:
+        """Of its vocabulary."""
+        return self._vocabulary.store
 
 
 class _Mirror:
@@ -126,7 +142,8 @@ class _Mirror:
 
     def grow(self, rows: RowNumbers) -> None:
         """Take over rows that are new in the store, behind the others."""
-        first, end = int(rows[0]), len(self._store)
+        end = len(self._store)
+        first = end - len(rows)
         for name, tensor in self._tensors.items():
             if end > len(tensor):
                 spare = tensor.new_zeros((end - len(tensor) + end // 4, *tensor.shape[1:]))

@@ -26,7 +26,7 @@ from twintide.model.towers import Towers
 from twintide.modelspec import ModelSpec
 from twintide.objectives import Objective
 from twintide.ragged import Encoded, Ids, Numbers, in_slots
-from twintide.rowstore import NO_STORES, RowNumbers, RowStore, Stores
+from twintide.rowstore import INDEX, NO_STORES, RowNumbers, RowStore, Stores
 from twintide.vectorstore import Vectors
 
 Arrays = dict[str, npt.NDArray[np.generic]]
@@ -237,7 +237,7 @@ class TwoTower:
         found = self.small_arrays(sides)
         for name in self.spec.learning_tables(sides):
             found[f"{_TABLE}{name}.weights"] = self.tables[name].weights.detach().cpu().numpy()
-            found[f"{_TABLE}{name}.keys"] = self.tables[name].vocabulary.keys
+            found[f"{_TABLE}{name}.keys"] = self.tables[name].keys
         return found
 
     def small_arrays(self, sides: tuple[Side, ...] = ("query", "candidate")) -> Arrays:
@@ -260,8 +260,13 @@ class TwoTower:
         return found
 
     def stores(self) -> Stores:
-        """The tables, with what their rows have learnt by, as `table.<name>`."""
-        return {f"{_TABLE}{name}": table.store() for name, table in self.tables.items()}
+        """The tables, with what their rows have learnt by, as `table.<name>`; and the slots of
+        their vocabularies.
+        """
+        found: Stores = {}
+        for name, table in self.tables.items():
+            found |= {f"{_TABLE}{name}": table.store(), f"{_TABLE}{name}{INDEX}": table.slots()}
+        return found
 
     @classmethod
     def from_arrays(
@@ -323,7 +328,7 @@ def _table_of(
         return None
     try:
         if store is not None:
-            return Table(store, device=device)
+            return Table(store, stores.get(f"{prefix}{INDEX}"), device=device)
         sums = arrays.get(f"{prefix}.sums", arrays.get(f"optimizer.rows.{name}"))
         return Table.of(
             arrays[f"{prefix}.keys"].astype(np.uint64),
