@@ -69,6 +69,11 @@ def _events(found: Guesses) -> Iterator[str]:
     yield "  columns:"
     for column in found.columns:
         yield f"    {_said(column.name)}: {column.kind}"
+    nested = [column for column in found.columns if column.path is not None]
+    if nested:
+        yield "  paths:                          # where in a message these lie"
+        for column in nested:
+            yield f"    {_said(column.name)}: {_said(column.path)}"
     yield f"  user: {_said(found.user)}"
     yield f"  item: {_said(found.item)}"
     yield f"  time: {_said(found.time)}"

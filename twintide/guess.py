@@ -20,6 +20,7 @@ from twintide.errors import Refused
 from twintide.events import RESERVED_COLUMNS, ColumnType, TimeUnit
 from twintide.features.weighted_varlen import WeightedVarlen
 from twintide.notation import Notation, Typed
+from twintide.unfold import Found, unfolded
 from twintide.values import typed, typed_objects
 
 _NAMES = {
@@ -48,6 +49,9 @@ class Column:
     values: pa.Array
     unit: TimeUnit | None = None
     """Of a time that is written as a number."""
+
+    path: str | None = None
+    """Where its values lie; None where that is the field of its name."""
 
 
 @dataclass(frozen=True)
@@ -87,9 +91,9 @@ def guess(raw: Mapping[str, Raw], *, roles: Mapping[str, str]) -> Guesses:
     nowhere to be seen.
     """
     columns = tuple(
-        _typed(name, values)
-        for name, values in raw.items()
-        if name.strip() and name not in RESERVED_COLUMNS
+        _typed(each)
+        for each in unfolded(raw)
+        if each.name.strip() and each.name not in RESERVED_COLUMNS
     )
     time = _role("time", columns, roles, kinds={"timestamp_ms"})
     user = _role("user", columns, roles, kinds={"string", "int64"})
@@ -124,13 +128,14 @@ def guess(raw: Mapping[str, Raw], *, roles: Mapping[str, str]) -> Guesses:
     )
 
 
-def _typed(name: str, raw: Raw) -> Column:
+def _typed(found: Found) -> Column:
     """The first type that reads every value."""
+    name, raw = found.name, found.values
     for kind, unit in _types_to_try(name, raw):
         read = _read(raw, kind, Notation(times=unit))
         if not read.is_bad.any() and read.values.null_count < len(read.values):
-            return Column(name, kind, read.values, unit)
-    return Column(name, "string", _read(raw, "string", Notation()).values)
+            return Column(name, kind, read.values, unit, found.path)
+    return Column(name, "string", _read(raw, "string", Notation()).values, path=found.path)
 
 
 def _read(raw: Raw, kind: ColumnType, notation: Notation) -> Typed:
@@ -224,10 +229,16 @@ def _weighed_by(column: Column, columns: tuple[Column, ...]) -> str | None:
     if column.kind != "list<float64>":
         return None
     lengths = _lengths(column)
-    for each in columns:
+    for each in sorted(columns, key=lambda each: _list_of(each) != _list_of(column)):
         if each.kind in {"list<string>", "list<int64>"} and (_lengths(each) == lengths).all():
             return each.name
     return None
+
+
+def _list_of(column: Column) -> str | None:
+    """The list of objects that it is taken from: ids and weights of one belong together."""
+    before, in_list, _ = (column.path or "").partition("[]")
+    return before if in_list else None
 
 
 def _lengths(column: Column) -> npt.NDArray[np.int64]:

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from console.starter import text_of
@@ -114,6 +116,57 @@ def test_a_new_configuration_fits_the_events_that_it_was_guessed_from(
     assert values["training"]["day_starts_at"] == "03:00"
     for name in ("seconds", "gift", "coupon", "title", "sureness"):
         assert name in made.out.partition("left out")[2]
+
+
+def nested_shop(count: int = 1200) -> list[dict[str, Any]]:
+    """The same shop, whose messages are nested; other lists have the lengths of the tags too."""
+    events = []
+    for each in shop_events(count):
+        tags, others = each.pop("tags"), each.pop("sureness")
+        each["product"] = {name: each.pop(name) for name in ("sku", "category", "price")}
+        each["product"]["tags"] = [
+            {"score": score, "label": tag} for tag, score in zip(tags, others, strict=True)
+        ]
+        each["colours"] = [f"{tag}'s" for tag in tags]
+        each["customer"] = {"id": each.pop("customer"), "home": {"land": each.pop("lives in")}}
+        each["customer"]["odd.name"] = {"x": 1}
+        each.pop("coupon")
+        events.append(each)
+    return events
+
+
+@pytest.mark.parametrize("written", ["parquet", "jsonl"])
+def test_values_in_objects_are_found_with_their_paths(
+    twintide: Twintide, tmp_path: Path, written: str
+) -> None:
+    """Structs and lists of structs become columns with paths, ids and weights of one list stay
+    together; `config check --sample` agrees.
+    """
+    path = tmp_path / f"shop.{written}"
+    if written == "parquet":
+        pq.write_table(pa.Table.from_pylist(nested_shop()), path)
+    else:
+        as_json_lines(path, nested_shop())
+
+    made = twintide("config", "new", str(path))
+    config = tmp_path / "twintide.yaml"
+    config.write_text(made.out)
+    checked = twintide("config", "check", "-c", str(config), "--sample", str(path))
+    values = yaml12.parse(made.out, name="made")
+
+    assert (made.code, checked.code) == (0, 0), made.err + checked.err
+    assert values["events"]["paths"] == {
+        "product_sku": "product.sku",
+        "product_category": "product.category",
+        "product_price": "product.price",
+        "product_tags_score": "product.tags[].score",
+        "product_tags_label": "product.tags[].label",
+        "customer_id": "customer.id",
+        "customer_home_land": "customer.home.land",
+    }
+    assert (values["events"]["user"], values["events"]["item"]) == ("customer_id", "product_sku")
+    (weighted,) = [each for each in values["model"]["candidate"] if "weights" in each]
+    assert (weighted["column"], weighted["weights"]) == ("product_tags_label", "product_tags_score")
 
 
 def test_what_cannot_be_guessed_is_asked_for(twintide: Twintide, tmp_path: Path) -> None:
