@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal, TypeGuard, Union, get_args, get_orig
 from pydantic import BaseModel
 from pydantic_core import to_json
 
-from twintide import events, features, losses, negatives, towers
+from twintide import events, features, frequency, losses, negatives, towers
 from twintide.config import Deployment
 from twintide.modelspec import TableSpec
 from twintide.objectives import Objective
@@ -81,6 +81,8 @@ def _kinds() -> Iterator[str]:
     yield from _each_of(towers.AnyTower)
     yield "### Losses\n\n`model.loss` has a `kind`; docs/models.md says which when.\n"
     yield from _each_of(losses.AnyLoss)
+    yield "### Frequencies\n\n`model.frequency` has a `kind`.\n"
+    yield from _each_of(frequency.AnyFrequency)
     yield "### Negatives\n\nEach entry of `model.negatives` has a `kind`.\n"
     yield from _each_of(negatives.AnySource)
     yield f"### Objectives\n\nEach entry of `model.objectives`. {_paragraph(Objective.__doc__)}\n"
@@ -152,6 +154,7 @@ _NAMES: dict[Any, str] = {
     towers.AnyTower: "a tower",
     get_args(towers.AnyTower)[0]: "a tower",
     get_args(losses.AnyLoss)[0]: "a loss",
+    get_args(frequency.AnyFrequency)[0]: "an estimator",
     events.ZoneName: "IANA name",
     events.Condition: "a condition",
     Objective: "an objective",

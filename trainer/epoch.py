@@ -96,18 +96,47 @@ class Rows:
 
     def batch(self, rows: Ints) -> "Batch":
         """These rows as one step: one candidate column per distinct item."""
-        keys, first, column = np.unique(
-            self.item_keys[rows], return_index=True, return_inverse=True
-        )
+        own = self.distinct(rows)
         return Batch(
             name=f"{self.name}, clicks {rows.min()} to {rows.max()}",
             query=take(self.query, rows),
-            candidate=take(self.candidate, rows[first]),
-            target=column.astype(np.int64),
-            item_keys=keys,
-            log_q=None if self.log_q is None else self.log_q[rows[first]],
+            candidate=take(self.candidate, rows[own.first]),
+            target=own.column,
+            item_keys=own.item_keys,
+            clicks=own.clicks,
+            log_q=None if self.log_q is None else self.log_q[rows[own.first]],
             labels={name: each.take(rows) for name, each in self.labels.items()},
         )
+
+    def distinct(self, rows: Ints) -> "Distinct":
+        """The items of these rows. A row that is learnt twice in a row is one click on its item:
+        its copies come into one batch together.
+        """
+        keys, first, column = np.unique(
+            self.item_keys[rows], return_index=True, return_inverse=True
+        )
+        clicks = np.bincount(column)
+        if len(self.events):
+            events = self.events[rows]
+            clicks -= np.bincount(column[1:][events[1:] == events[:-1]], minlength=len(keys))
+        return Distinct(keys, first, column.astype(np.int64), clicks)
+
+
+@dataclass(frozen=True)
+class Distinct:
+    """The U distinct items of B rows."""
+
+    item_keys: Keys
+    """[U], ascending."""
+
+    first: Ints
+    """[U]: number of the first row of each."""
+
+    column: Ints
+    """[B]: the item of each row."""
+
+    clicks: Ints
+    """[U]: how many each has."""
 
 
 def as_listed(rows: Rows, listing: Listing, model: ModelSpec) -> Rows:
@@ -166,6 +195,9 @@ class Batch:
 
     item_keys: Keys
     """[U], distinct."""
+
+    clicks: Ints
+    """How many are on each of the columns that are the clicks' own, which come first."""
 
     log_q: Floats | None
     """Of the columns that are the clicks' own."""

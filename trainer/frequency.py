@@ -1,111 +1,284 @@
 """What Q is: how probable it is that an item is a candidate of a batch, estimated from the stream.
 
-Streaming frequency estimation (Yi et al., RecSys 2019, algorithms 2 and 3). A batch has one column
-per distinct item, so Q is the probability that the item appears in a batch at all: 1 / mean gap
-between the batches that held it. It follows popularity as that changes. Two things are changed. A
-first sighting ends no gap: until the second one an item counts as the batch's others do. And until
-an item has been seen 1 / α times its gap is the plain mean so far, where a constant α would let one
-sample of high variance rule every rare item.
+Streaming frequency estimation (Yi et al., RecSys 2019, algorithms 2 and 3), counted in clicks and
+not in batches: an item's mean gap between two clicks of its own, in clicks of all, is 1 / p,
+whatever the batches are. A batch of B clicks has one column per distinct item, so
+
+    Q(B) = 1 − (1 − p)^B
+
+of any B that is asked: a night's whole batch, an hour's last one. It follows popularity as that
+changes. Two things are added. Until an item has been clicked 1 / α times its gap is the plain mean
+so far, where a constant α would let one sample of high variance rule every rare item. And a first
+click ends no gap: until the second one an item is taken to be as frequent as newcomers have turned
+out to be, which `Newcomers` counts; of several clicks in its first batch, as these say.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from twintide.arrays import Arrays
+from twintide.frequency import Estimated, Exact, Hashed
 from twintide.keys import Keys, mixed
+from twintide.model.vocabulary import Vocabulary
+from twintide.rowstore import Column, Parts, RowStore
 
-SLOTS = 1 << 17
-SALTS = (np.uint64(0xA0761D6478BD642F), np.uint64(0xE7037ED1A0B428DB))
-"""One hash function for each."""
+Ints = npt.NDArray[np.int64]
+Doubles = npt.NDArray[np.float64]
+Floats = npt.NDArray[np.float32]
+
+COLUMNS = {
+    "last_click": Column(np.int64),
+    "mean_gap": Column(np.float32),
+    "sightings": Column(np.int32),
+}
+"""Of a cell, in clicks: A, the newest that it has seen; B, the mean gap; and how many it has seen,
+one more than the gaps that the mean is of.
+"""
+
+MOST_SIGHTINGS = 1 << 30
+HORIZON = 8192
+"""Clicks for which a newcomer tells what newcomers are like, as a mean life."""
+
+MEMORY = 4 * HORIZON
+"""Clicks for which what newcomers told is remembered, as a mean life."""
+
+STORE = "estimator"
+PREFIX = f"{STORE}."
+
+
+class Cells(Protocol):
+    """Where the means are: rows that know which were touched."""
+
+    store: RowStore
+
+    @classmethod
+    def of(cls, declared: Any, store: RowStore) -> Self | None:
+        """Those that were saved; None where they are other ones than declared."""
+
+    def held(self, item_keys: Keys) -> Ints:
+        """int64 [m, n]: the cells of items that a batch holds, made where they are missing."""
+
+    def known(self, item_keys: Keys) -> Ints:
+        """The same of items that may have none; changes nothing."""
+
+
+class KeyedCells:
+    """One cell for each item; cell 0 is that of items that have none."""
+
+    columns = COLUMNS | {"keys": Column(np.uint64)}
+
+    def __init__(self, declared: Exact, store: RowStore | None = None) -> None:
+        self._most = declared.most_items
+        self.store = RowStore.empty(self.columns) if store is None else store
+        if not len(self.store):
+            self.store.grow(1)
+        self._cells = Vocabulary(self.store["keys"])
+
+    @classmethod
+    def of(cls, declared: Exact, store: RowStore) -> Self | None:
+        return cls(declared, store) if set(store.names) == set(cls.columns) else None
+
+    def held(self, item_keys: Keys) -> Ints:
+        cells = self._cells.rows_of(item_keys)
+        missing = cells == 0
+        if missing.any():
+            if len(self.store) + np.count_nonzero(missing) > self._most:
+                self._forget_half()
+            new = self._cells.add(item_keys)
+            self.store.grow(len(new))
+            self.store.touch(new)["keys"][new] = self._cells.keys[new]
+            cells = self._cells.rows_of(item_keys)
+        return cells[None, :]
+
+    def known(self, item_keys: Keys) -> Ints:
+        return self._cells.rows_of(item_keys)[None, :]
+
+    def _forget_half(self) -> None:
+        """Keep the half that was clicked last: the others have become the rarest."""
+        oldest = np.argsort(self.store["last_click"][1:], kind="stable") + 1
+        kept = np.concatenate(([0], np.sort(oldest[len(oldest) // 2 :])))
+        self.store = RowStore.of({name: self.store[name][kept] for name in self.columns})
+        self._cells = Vocabulary(self.store["keys"])
+
+
+class HashedCells:
+    """Arrays of slots, one after the other; one hash function for each."""
+
+    def __init__(self, declared: Hashed, store: RowStore | None = None) -> None:
+        self._mask = np.uint64(declared.slots - 1)
+        self._salts = mixed(np.arange(1, declared.arrays + 1, dtype=np.uint64))[:, None]
+        self._begins = np.arange(declared.arrays)[:, None] * declared.slots
+        self.store = RowStore.empty(COLUMNS) if store is None else store
+        if not len(self.store):
+            self.store.grow(declared.arrays * declared.slots)
+
+    @classmethod
+    def of(cls, declared: Hashed, store: RowStore) -> Self | None:
+        fits = set(store.names) == set(COLUMNS)
+        fits = fits and len(store) == declared.arrays * declared.slots
+        return cls(declared, store) if fits else None
+
+    def held(self, item_keys: Keys) -> Ints:
+        slots = mixed(item_keys[None, :] ^ self._salts) & self._mask
+        cells: Ints = slots.astype(np.int64) + self._begins
+        return cells
+
+    def known(self, item_keys: Keys) -> Ints:
+        return self.held(item_keys)
 
 
 @dataclass
+class Newcomers:
+    """How frequent items turn out to be that have been clicked once: clicks on them, for each click
+    of all that came while one was young.
+    """
+
+    young: float = 0.0
+    """Items that were clicked once so far, each weighing what its age leaves of it."""
+
+    came_again: float = 0.0
+    """Clicks on such, by weight."""
+
+    exposure: float = 0.0
+    """Clicks of all, times the young that could have had them."""
+
+    def rate(self, clicks: int) -> float:
+        """Clicks on a newcomer for each click of all; `clicks` is how many there were so far. Where
+        there were no newcomers, as if one had come again in that time.
+        """
+        return (self.came_again + 1.0) / (self.exposure + min(max(clicks, 1), MEMORY))
+
+    def after(self, rows: int, *, ages: Ints, clicks: Ints) -> None:
+        """Take a batch of so many clicks that held young items, of these ages before it."""
+        weights = np.exp(-ages / HORIZON)
+        remembered = np.exp(-rows / MEMORY)
+        self.came_again = float(self.came_again * remembered + (weights * clicks).sum())
+        self.exposure = float(self.exposure * remembered + self.young * rows)
+        self.young = float(max(self.young - weights.sum(), 0.0) * np.exp(-rows / HORIZON))
+
+
 class FrequencyEstimator:
-    """Arrays A (last step that held the slot) and B (mean gap), one pair per hash function."""
+    """Clicks on an item for each click of all, of every item; from there Q of a batch."""
 
-    learning_rate: float
-    step: int
-    last_step: npt.NDArray[np.int64]
-    """A, [hashes, slots]; 0 for a slot never seen."""
-
-    mean_gap: npt.NDArray[np.float32]
-    """B, [hashes, slots]."""
-
-    sightings: npt.NDArray[np.int32]
-    """[hashes, slots]: one more than the gaps that the mean is of."""
+    def __init__(
+        self,
+        declared: Estimated,
+        cells: Cells,
+        *,
+        clicks: int = 0,
+        newcomers: Newcomers | None = None,
+    ) -> None:
+        """`clicks`: how many it has seen."""
+        self._learning_rate = declared.learning_rate
+        self.cells = cells
+        self.clicks = clicks
+        self.newcomers = newcomers or Newcomers()
 
     @classmethod
-    def fresh(cls, *, learning_rate: float = 0.05, slots: int = SLOTS) -> "FrequencyEstimator":
-        """`slots` is a power of two, some times the number of items."""
-        shape = (len(SALTS), slots)
-        return cls(
-            learning_rate,
-            step=0,
-            last_step=np.zeros(shape, np.int64),
-            mean_gap=np.zeros(shape, np.float32),
-            sightings=np.zeros(shape, np.int32),
-        )
+    def fresh(cls, declared: Estimated | None = None) -> Self:
+        """One that has seen nothing."""
+        declared = declared or Exact()
+        return cls(declared, _CELLS[type(declared)](declared))
 
-    def observe(self, item_keys: Keys) -> npt.NDArray[np.float32]:
-        """Take the distinct items of the next batch; returns log Q of each, float32 [U]."""
-        self.step += 1
-        widest = np.zeros(len(item_keys), np.float32)
-        is_new = np.zeros(len(item_keys), bool)
-        for hash_number in range(len(SALTS)):
-            slots = self._slots(item_keys, hash_number)
-            gap = (self.step - self.last_step[hash_number, slots]).astype(np.float32)
-            gaps = self.sightings[hash_number, slots]
-            before = self.mean_gap[hash_number, slots]
-            share = np.maximum(self.learning_rate, 1.0 / np.maximum(gaps, 1)) * (gaps > 0)
-            mean = (before + share * (gap - before)).astype(np.float32)
-            self.mean_gap[hash_number, slots] = mean
-            self.last_step[hash_number, slots] = self.step
-            self.sightings[hash_number, slots] = gaps + 1
-            # A collision can only shrink a gap, so the widest of the hashes is nearest the truth.
-            widest = np.maximum(widest, mean)
-            is_new |= gaps == 0
-        log_q = -np.log(np.maximum(widest, 1.0))
-        if is_new.any() and not is_new.all():
-            log_q[is_new] = log_q[~is_new].mean()
-        return log_q
+    def observe(self, item_keys: Keys, clicks: Ints) -> Floats:
+        """Take the next batch: its distinct items and how many of its clicks each has; returns log
+        Q of each, float32 [U].
+        """
+        rows = int(clicks.sum())
+        began, self.clicks = self.clicks, self.clicks + rows
+        places = self.cells.held(item_keys)
+        cells = self.cells.store.touch(places.ravel())
+        last, before, seen = (cells[name][places] for name in COLUMNS)
 
-    def expected(self, item_keys: Keys) -> npt.NDArray[np.float32]:
-        """Log Q of items that the batch just observed does not hold, float32 [n]; changes nothing.
+        mean = self._mean_after(before, seen, self.clicks - last, clicks)
+        mean = np.where(seen == 0, rows / clicks, mean)
+        cells["mean_gap"][places] = mean
+        cells["last_click"][places] = self.clicks
+        cells["sightings"][places] = np.minimum(seen + clicks, MOST_SIGHTINGS)
+
+        # Collisions can only add sightings and shrink a gap: the hash with the fewest, and that
+        # with the widest gap, are nearest to the truth.
+        fewest = seen.min(axis=0)
+        is_new, is_young = fewest == 0, fewest == 1
+        first = np.take_along_axis(last, seen.argmin(axis=0)[None, :], axis=0)[0]
+        self.newcomers.after(rows, ages=began - first[is_young], clicks=clicks[is_young])
+        rate = 1.0 / np.maximum(mean.max(axis=0), 1.0)
+        once = is_new & (clicks == 1)
+        rate[is_new] = clicks[is_new] / rows
+        rate[once] = min(self.newcomers.rate(self.clicks), 1.0)
+        self.newcomers.young += np.count_nonzero(once)
+        return log_inclusion(rate, rows)
+
+    def expected(self, item_keys: Keys, rows: int) -> Floats:
+        """Log Q of items that the batch just observed, of so many clicks, does not hold, float32
+        [n]; changes nothing.
 
         A gap that is still open counts once it is longer than the mean: what is clicked no more is
-        ever less probable. An item that no batch has held was missed by all of them.
+        ever less probable. An item that was clicked once, or never, is as a newcomer, and no more
+        frequent than it can be for how long it was missed.
         """
-        widest = np.zeros(len(item_keys), np.float32)
-        for hash_number in range(len(SALTS)):
-            slots = self._slots(item_keys, hash_number)
-            gap = (self.step - self.last_step[hash_number, slots]).astype(np.float32)
-            gaps = self.sightings[hash_number, slots]
-            before = self.mean_gap[hash_number, slots]
-            share = np.maximum(self.learning_rate, 1.0 / np.maximum(gaps, 1))
-            mean = before + share * np.maximum(gap - before, 0.0)
-            widest = np.maximum(widest, np.where(gaps == 0, self.step + 1, mean))
-        return -np.log(np.maximum(widest, 1.0)).astype(np.float32)
+        places = self.cells.known(item_keys)
+        cells = self.cells.store.at(places.ravel())
+        last, before, seen = (cells[name][places] for name in COLUMNS)
+        still_open = self.clicks - last
+        mean = self._mean_after(before, seen, np.maximum(still_open, before), 1)
+        of_newcomers = 1.0 / self.newcomers.rate(self.clicks)
+        mean = np.where(seen <= 1, np.maximum(still_open, of_newcomers), mean)
+        return log_inclusion(1.0 / np.maximum(mean.max(axis=0, initial=1.0), 1.0), rows)
 
-    def _slots(self, item_keys: Keys, hash_number: int) -> npt.NDArray[np.int64]:
-        slots = mixed(item_keys ^ SALTS[hash_number]) & np.uint64(self.mean_gap.shape[1] - 1)
-        return slots.astype(np.int64)
+    def _mean_after(
+        self, before: Floats, seen: npt.NDArray[np.int32], gap: Any, clicks: Ints | int
+    ) -> Doubles:
+        """The mean gap once clicks that share this gap evenly are in it."""
+        gaps = np.maximum(seen - 1, 0)
+        share = np.maximum(clicks / (gaps + clicks), 1.0 - (1.0 - self._learning_rate) ** clicks)
+        mean: Doubles = before + share * (gap / clicks - before)
+        return mean
 
-    def arrays(self) -> Arrays:
-        return {
-            "estimator.step": np.array([self.step]),
-            "estimator.last_step": self.last_step,
-            "estimator.mean_gap": self.mean_gap,
-            "estimator.sightings": self.sightings,
+    def parts(self) -> Parts:
+        """All that it goes on from."""
+        told = self.newcomers
+        arrays: Arrays = {
+            f"{PREFIX}clicks": np.array([self.clicks]),
+            f"{PREFIX}newcomers": np.array([told.young, told.came_again, told.exposure]),
         }
+        return Parts({STORE: self.cells.store}, arrays)
 
     @classmethod
-    def from_arrays(cls, arrays: Arrays, *, learning_rate: float = 0.05) -> "FrequencyEstimator":
-        return cls(
-            learning_rate,
-            step=int(arrays["estimator.step"][0]),
-            last_step=arrays["estimator.last_step"].astype(np.int64),
-            mean_gap=arrays["estimator.mean_gap"].astype(np.float32),
-            sightings=arrays["estimator.sightings"].astype(np.int32),
+    def from_parts(cls, declared: Estimated, parts: Parts) -> Self:
+        """What `parts` gave, in whole arrays or not. One of another kind or size, or of an older
+        program, begins anew.
+        """
+        store = parts.stores.get(STORE) or _store_of(parts.arrays)
+        clicks, newcomers = (
+            parts.arrays.get(f"{PREFIX}{name}") for name in ("clicks", "newcomers")
         )
+        cells = None if store is None else _CELLS[type(declared)].of(declared, store)
+        if clicks is None or newcomers is None or cells is None:
+            return cls.fresh(declared)
+        told = Newcomers(*newcomers.tolist())
+        return cls(declared, cells, clicks=int(clicks[0]), newcomers=told)
+
+
+def _store_of(arrays: Arrays) -> RowStore | None:
+    """The cells, where they lie in whole arrays of one length."""
+    found = {
+        name: arrays[f"{PREFIX}{name}"].copy()
+        for name in KeyedCells.columns
+        if f"{PREFIX}{name}" in arrays
+    }
+    return RowStore.of(found) if len(set(map(len, found.values()))) == 1 else None
+
+
+def log_inclusion(rate: Doubles, rows: int) -> Floats:
+    """Log probability that a batch of so many clicks holds an item with this rate: log Q(B)."""
+    with np.errstate(divide="ignore"):  # an item that every click is on is missed by none
+        found: Floats = np.log(-np.expm1(rows * np.log1p(-rate))).astype(np.float32)
+    return found
+
+
+_CELLS: Mapping[type[Estimated], Any] = {Exact: KeyedCells, Hashed: HashedCells}

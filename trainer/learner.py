@@ -96,7 +96,7 @@ class Learner:
         model = TwoTower.untrained(spec, seed=seed, device=best_device(), vectors=vectors)
         return cls(
             model,
-            estimator=FrequencyEstimator.fresh(),
+            estimator=FrequencyEstimator.fresh(spec.frequency),
             dense=DenseOptimizer(model.towers, {}),
         )
 
@@ -185,8 +185,8 @@ class Learner:
         """
         log_q = np.zeros(len(rows), np.float32)
         for numbers in order:
-            keys, column = np.unique(rows.item_keys[numbers], return_inverse=True)
-            log_q[numbers] = self.estimator.observe(keys)[column]
+            own = rows.distinct(numbers)
+            log_q[numbers] = self.estimator.observe(own.item_keys, own.clicks)[own.column]
         return log_q
 
     def estimate_union(
@@ -197,10 +197,10 @@ class Learner:
         """
         log_q, of_brought = np.zeros(len(rows), np.float32), dict[int, Floats]()
         for step in by_time:
-            own, column = np.unique(rows.item_keys[order[step]], return_inverse=True)
-            log_q[order[step]] = self.estimator.observe(own)[column]
+            own = rows.distinct(order[step])
+            log_q[order[step]] = self.estimator.observe(own.item_keys, own.clicks)[own.column]
             brought = union.brought(rows, step, order[step])
-            of_brought[step] = self.estimator.expected(brought)
+            of_brought[step] = self.estimator.expected(brought, int(own.clicks.sum()))
         return replace(rows, log_q=log_q), replace(union, log_q=of_brought)
 
     def grow(self, encoded: Encoded, side: Side, rates: Rates) -> None:
@@ -272,12 +272,14 @@ class Learner:
     def _log_q(self, batch: Batch) -> Floats:
         """[U]: log probability that each column is in the batch."""
         if (added := batch.added) is None:
-            return self.estimator.observe(batch.item_keys) if batch.log_q is None else batch.log_q
+            known = batch.log_q
+            return self.estimator.observe(batch.item_keys, batch.clicks) if known is None else known
         own, brought = batch.log_q, added.log_q
         if own is None:
-            own = self.estimator.observe(batch.item_keys[: added.first])
+            own = self.estimator.observe(batch.item_keys[: added.first], batch.clicks)
         if brought is None:
-            brought = self.estimator.expected(batch.item_keys[added.first :])
+            rows = int(batch.clicks.sum())
+            brought = self.estimator.expected(batch.item_keys[added.first :], rows)
         return log_q_of(added, np.concatenate((own, brought)))
 
     def _loss(
@@ -344,10 +346,11 @@ class Learner:
         return self.parts().whole()
 
     def parts(self) -> Parts:
-        """Tables with their rows' sums; and weights, Adam's moments, estimator, pool."""
+        """Tables with their rows' sums, the estimator's cells; weights, Adam's moments, pool."""
         pool = {"negatives.pool": self._pool} if self.model.spec.pooled_clicks() else {}
-        arrays = self.model.small_arrays() | self._dense.arrays() | self.estimator.arrays() | pool
-        return Parts(self.model.stores(), arrays)
+        told = self.estimator.parts()
+        arrays = self.model.small_arrays() | self._dense.arrays() | told.arrays | pool
+        return Parts({**self.model.stores(), **told.stores}, arrays)
 
     @classmethod
     def from_arrays(
@@ -367,7 +370,7 @@ class Learner:
         )
         return cls(
             model,
-            estimator=FrequencyEstimator.from_arrays(arrays),
+            estimator=FrequencyEstimator.from_parts(spec.frequency, parts),
             dense=DenseOptimizer(model.towers, arrays),
             pool=arrays["negatives.pool"].astype(np.uint64) if spec.pooled_clicks() else NO_POOL,
         )

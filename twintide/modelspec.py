@@ -12,6 +12,7 @@ from twintide.features import Feature
 from twintide.features.item_statistics import ItemStatistics
 from twintide.features.kind import SIDES, Kind, LookedUp, Name, Sequence, Side
 from twintide.features.user_statistics import UserStatistics
+from twintide.frequency import AnyFrequency, Exact
 from twintide.losses import AnyLoss, Softmax
 from twintide.negatives import IN_BATCH, Hard, InBatch, Negatives, Pool, Popularity, Source
 from twintide.objectives import CLICK, MOST_OBJECTIVES, Objective
@@ -104,7 +105,7 @@ class ModelSpec(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     later_keys: ClassVar[frozenset[str]] = frozenset(
-        {"negatives", "objectives", "scenarios", "positives"}
+        {"negatives", "objectives", "scenarios", "positives", "frequency"}
     )
     """Keys that came later: where they stand at their default, a declaration is known by the others
     alone, so that what was trained before goes on.
@@ -151,6 +152,11 @@ class ModelSpec(BaseModel):
     logq: bool = True
     """Subtract log Q, the log probability that an item is in a batch, from its logits: corrects
     each loss for how much more often popular items are negatives. Only in training.
+    """
+
+    frequency: AnyFrequency = Exact()
+    """How it is estimated how often each item is clicked, of which Q is made. Another one begins
+    anew, and all else goes on.
     """
 
     loss: AnyLoss = Softmax()
@@ -284,12 +290,15 @@ class ModelSpec(BaseModel):
         return self.with_widths(dict.fromkeys(self.vector_tables()))
 
     def learnt(self) -> "ModelSpec":
-        """With nothing that learning does not depend on: where files lie, what a request asks."""
+        """With nothing that may change while learning goes on: where files lie, what a request
+        asks, how frequencies are estimated.
+        """
         objectives = {
             name: objective.model_copy(update={"request_weight": 1.0})
             for name, objective in self.objectives.items()
         }
-        return self.placeless().model_copy(update={"objectives": objectives})
+        update = {"objectives": objectives, "frequency": Exact()}
+        return self.placeless().model_copy(update=update)
 
     def beside(self, folder: Path) -> "ModelSpec":
         """With relative paths counted from a folder."""

@@ -43,8 +43,6 @@ EVERY_KIND = {
         ],
     }
 }
-_RARE = "estimator."
-"""Integers and means over 131,072 slots: kept as digests, since the numbers would be megabytes."""
 
 
 def trained(line: Line) -> dict[str, Checkpoint]:
@@ -93,9 +91,8 @@ def kept() -> tuple[Arrays, dict[str, Any]]:
 def keep(arrays: Arrays) -> None:
     """Make these the golden ones."""
     GOLDEN.mkdir(exist_ok=True)
-    small = {name: array for name, array in arrays.items() if _RARE not in name}
     with zipfile.ZipFile(ARRAYS, "w", zipfile.ZIP_DEFLATED) as file:
-        for name, array in small.items():
+        for name, array in arrays.items():
             with file.open(f"{name}.npy", "w") as entry:
                 np.save(entry, array, allow_pickle=False)
     known = {"made_on": machine(), "digests": digests_of(arrays)}

@@ -19,6 +19,7 @@ from trainer.state import Catalogue, DerivedState
 from twintide import config
 from twintide.clock import to_unix_ms
 from twintide.features.item_statistics import ItemStatistics
+from twintide.frequency import Exact
 from twintide.keys import keys_of, mixed
 from twintide.modelspec import ModelSpec
 from twintide.ragged import Numbers
@@ -187,23 +188,26 @@ def test_items_that_a_batch_lacks_are_as_probable_as_they_have_been() -> None:
     """What the estimator says of items that are not there: near the truth in the mean, falling for
     an item that is clicked no more, small for one that never was.
     """
-    rng, estimator = np.random.default_rng(1), FrequencyEstimator.fresh(learning_rate=0.03)
-    keys, truth = keys_of(pa.array(range(5))), np.array([0.6, 0.3, 0.1, 0.03])
-    said: list[list[float]] = [[] for _ in truth]
+    rng, estimator = np.random.default_rng(1), FrequencyEstimator.fresh(Exact(learning_rate=0.03))
+    keys, share = keys_of(pa.array(range(5))), np.array([0.9, 0.06, 0.03, 0.01])
+    said: list[list[float]] = [[] for _ in share]
     for step in range(2500):
-        there = rng.random(4) < truth
-        estimator.observe(keys[:4][there])
+        there, clicks = np.unique(rng.choice(4, BATCH_ROWS, p=share), return_counts=True)
+        estimator.observe(keys[there], clicks)
         if step > 500:
-            for item in np.flatnonzero(~there).tolist():
-                said[item].append(float(estimator.expected(keys[item : item + 1])[0]))
-    for item, probability in enumerate(truth):
-        assert np.mean(said[item]) == pytest.approx(np.log(probability), abs=0.15)
-    before = {name: array.copy() for name, array in estimator.arrays().items()}
-    assert estimator.expected(keys[4:]).item() == pytest.approx(-np.log(2501))
-    assert all(np.array_equal(before[name], each) for name, each in estimator.arrays().items())
+            for item in np.setdiff1d(np.arange(1, 4), there).tolist():
+                said[item].append(float(estimator.expected(keys[item : item + 1], BATCH_ROWS)[0]))
+    for item in range(1, 4):
+        truth = np.log(1 - (1 - share[item]) ** BATCH_ROWS)
+        assert np.mean(said[item]) == pytest.approx(truth, abs=0.15)
+    before = {name: array.copy() for name, array in estimator.parts().whole().items()}
+    assert estimator.expected(keys[4:], BATCH_ROWS).item() <= np.log(1 / 2500)
+    assert all(
+        np.array_equal(before[name], each) for name, each in estimator.parts().whole().items()
+    )
     for _ in range(1500):
-        estimator.observe(keys[:1])
-    assert estimator.expected(keys[1:2]).item() < np.log(0.3) - 2
+        estimator.observe(keys[:1], np.array([BATCH_ROWS]))
+    assert estimator.expected(keys[1:2], BATCH_ROWS).item() < np.log(0.3) - 2
 
 
 EVERY_SOURCE: dict[str, Any] = {

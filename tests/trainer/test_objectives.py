@@ -129,10 +129,12 @@ def test_a_step_is_the_sum_of_what_each_objective_counts(make_line: MakeLine) ->
 
 
 def plain_loss(learner: Learner, rows: Rows) -> float:
-    """Of a first batch, in which log Q is 0 for all."""
+    """Of a first batch, in which log Q is what the batch itself says."""
     towers, spec = learner.model.towers, learner.model.spec
     keys, first, column = np.unique(rows.item_keys, return_index=True, return_inverse=True)
     items = rows.take(first).candidate
+    counts = np.bincount(column)
+    log_q = np.log(1 - (1 - counts / len(rows)) ** len(rows))
 
     def pooled(encoded: Encoded, side: Side) -> Tensor:
         return learner.model.pooled(encoded, learner.model.rows_of(encoded, side), side)
@@ -158,7 +160,8 @@ def plain_loss(learner: Learner, rows: Rows) -> float:
                 number = np.log1p(labels.targets[row])
                 value = (own - (number - known.mean()) / known.std()) ** 2
             else:
-                value = np.log(np.exp(scores[row]).sum()) - own
+                corrected = scores[row] - log_q
+                value = np.log(np.exp(corrected).sum()) - corrected[column[row]]
             weight = 1.0 if labels.weights is None else labels.weights[row]
             total += objective.weight * weight * value
     assert len(keys) < len(rows)
