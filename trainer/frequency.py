@@ -24,7 +24,7 @@ from twintide.arrays import Arrays
 from twintide.frequency import Estimated, Exact, Hashed
 from twintide.keys import Keys, mixed
 from twintide.model.vocabulary import Vocabulary
-from twintide.rowstore import Column, Parts, RowStore
+from twintide.rowstore import INDEX, Column, Parts, RowStore
 
 Ints = npt.NDArray[np.int64]
 Doubles = npt.NDArray[np.float64]
@@ -55,8 +55,12 @@ class Cells(Protocol):
 
     store: RowStore
 
+    @property
+    def index(self) -> RowStore | None:
+        """Where each item's cell is, where that is not a function of its key."""
+
     @classmethod
-    def of(cls, declared: Any, store: RowStore) -> Self | None:
+    def of(cls, declared: Any, store: RowStore, index: RowStore | None) -> Self | None:
         """Those that were saved; None where they are other ones than declared."""
 
     def held(self, item_keys: Keys) -> Ints:
@@ -71,16 +75,22 @@ class KeyedCells:
 
     columns = COLUMNS | {"keys": Column(np.uint64)}
 
-    def __init__(self, declared: Exact, store: RowStore | None = None) -> None:
+    def __init__(
+        self, declared: Exact, store: RowStore | None = None, index: RowStore | None = None
+    ) -> None:
         self._most = declared.most_items
         self.store = RowStore.empty(self.columns) if store is None else store
         if not len(self.store):
             self.store.grow(1)
-        self._cells = Vocabulary(self.store["keys"])
+        self._cells = Vocabulary.of(self.store["keys"]) if index is None else Vocabulary(index)
+
+    @property
+    def index(self) -> RowStore:
+        return self._cells.store
 
     @classmethod
-    def of(cls, declared: Exact, store: RowStore) -> Self | None:
-        return cls(declared, store) if set(store.names) == set(cls.columns) else None
+    def of(cls, declared: Exact, store: RowStore, index: RowStore | None) -> Self | None:
+        return cls(declared, store, index) if set(store.names) == set(cls.columns) else None
 
     def held(self, item_keys: Keys) -> Ints:
         cells = self._cells.rows_of(item_keys)
@@ -88,9 +98,11 @@ class KeyedCells:
         if missing.any():
             if len(self.store) + np.count_nonzero(missing) > self._most:
                 self._forget_half()
-            new = self._cells.add(item_keys)
-            self.store.grow(len(new))
-            self.store.touch(new)["keys"][new] = self._cells.keys[new]
+            new = self._cells.new_among(item_keys)
+            first = self.store.grow(len(new))
+            made = np.arange(first, first + len(new))
+            self._cells.insert(new, made)
+            self.store.touch(made)["keys"][made] = new
             cells = self._cells.rows_of(item_keys)
         return cells[None, :]
 
@@ -102,7 +114,7 @@ class KeyedCells:
         oldest = np.argsort(self.store["last_click"][1:], kind="stable") + 1
         kept = np.concatenate(([0], np.sort(oldest[len(oldest) // 2 :])))
         self.store = RowStore.of({name: self.store[name][kept] for name in self.columns})
-        self._cells = Vocabulary(self.store["keys"])
+        self._cells = Vocabulary.of(self.store["keys"])
 
 
 class HashedCells:
@@ -116,8 +128,13 @@ class HashedCells:
         if not len(self.store):
             self.store.grow(declared.arrays * declared.slots)
 
+    @property
+    def index(self) -> None:
+        return None
+
     @classmethod
-    def of(cls, declared: Hashed, store: RowStore) -> Self | None:
+    def of(cls, declared: Hashed, store: RowStore, index: RowStore | None) -> Self | None:
+        del index
         fits = set(store.names) == set(COLUMNS)
         fits = fits and len(store) == declared.arrays * declared.slots
         return cls(declared, store) if fits else None
@@ -246,7 +263,9 @@ class FrequencyEstimator:
             f"{PREFIX}clicks": np.array([self.clicks]),
             f"{PREFIX}newcomers": np.array([told.young, told.came_again, told.exposure]),
         }
-        return Parts({STORE: self.cells.store}, arrays)
+        index = self.cells.index
+        indexes = {} if index is None else {f"{STORE}{INDEX}": index}
+        return Parts({STORE: self.cells.store} | indexes, arrays)
 
     @classmethod
     def from_parts(cls, declared: Estimated, parts: Parts) -> Self:
@@ -257,7 +276,11 @@ class FrequencyEstimator:
         clicks, newcomers = (
             parts.arrays.get(f"{PREFIX}{name}") for name in ("clicks", "newcomers")
         )
-        cells = None if store is None else _CELLS[type(declared)].of(declared, store)
+        cells = (
+            None
+            if store is None
+            else _CELLS[type(declared)].of(declared, store, parts.stores.get(f"{STORE}{INDEX}"))
+        )
         if clicks is None or newcomers is None or cells is None:
             return cls.fresh(declared)
         told = Newcomers(*newcomers.tolist())
