@@ -58,9 +58,9 @@ def corrupt_batch(line: "SoakLine") -> Mend:
     line.ingest.signal(signal.SIGSTOP)
     log = line.log_of(partition)
     before = log.stat().st_size
-    came = line.wait_until(lambda: log.stat().st_size > before, seconds=10)
-    sound = _batch_at(log, before) if came else b""  # nothing comes while another fault is on
-    damaged = sound[:-1] + bytes(byte ^ 0x10 for byte in sound[-1:])
+    line.wait_until(lambda: log.stat().st_size > before, seconds=10)
+    sound = _batch_at(log, before)
+    damaged = sound[:-1] + bytes([sound[-1] ^ 0x10])
     _replace(log, before, sound, damaged)
     line.ingest.signal(signal.SIGCONT)
     return lambda: _replace(log, before, damaged, sound)
