@@ -41,6 +41,9 @@ _ANY_OBJECT = msgspec.json.Decoder(msgspec.defstruct("AnyObject", [], gc=False))
 """Goes through a message from its first byte to its last and builds nothing of it."""
 
 _BRACKETS = re.compile(rb'"(?:[^"\\]|\\.)*"|([\[{])|([\]}])', re.DOTALL)
+_UNNAMEABLE = re.compile(r'[\\"\x00-\x1f]')
+"""What a name of a field must not hold for msgspec."""
+
 _JSON_TYPES: dict[pa.DataType, Any] = {
     pa.string(): str,
     pa.int64(): int,
@@ -372,6 +375,7 @@ def _json_type(kind: pa.DataType) -> Any:
     members = [
         (f"c{index}", _json_type(field.type) | None, msgspec.field(name=field.name, default=None))
         for index, field in enumerate(kind)
+        if not _UNNAMEABLE.search(field.name)  # Arrow alone tells then which messages do not fit
     ]
     return msgspec.defstruct("Expected", members, kw_only=True, gc=False)
 

@@ -22,6 +22,23 @@ def raw(fields: str) -> bytes:
     return GOOD[:-1] + b"," + fields.encode() + b"}"
 
 
+ODD_NAMES = ('say "user"', "back\\slash", "line\nend", "\x00", "", "a.b", "ünï", "c0")
+
+
+@pytest.mark.promise("S8")
+@pytest.mark.parametrize("name", ODD_NAMES)
+def test_a_column_may_be_called_as_anything(name: str) -> None:
+    """Quotes, backslashes and line ends too, which are escaped in a message."""
+    columns = {name: "int64", "user": "string", "item": "string", "at": "timestamp_ms"}
+    schema = EventSchema.model_validate(EVENTS | {"columns": columns})
+    values = [1, None, "2", 3.5, [1], *range(300)]
+
+    parsed = parse([message(**{name: value}) for value in values], schema)
+
+    assert parsed.events[name].to_pylist() == [1, None, 2, *range(300)]
+    assert [index for index, _ in parsed.rejected] == [3, 4]
+
+
 BAD = {
     "blank": b"",
     "space": b"  \n",
