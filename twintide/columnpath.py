@@ -23,6 +23,7 @@ from twintide.values import Digits
 MAX_NAMES = 32
 """Of one path: what lies deeper nobody means."""
 
+_SHOWN = 80
 _NAME = re.compile(r'[^\s.\[\]"\\\x00-\x1f](?:[^.\[\]"\\\x00-\x1f]*[^\s.\[\]"\\\x00-\x1f])?')
 _KINDS: dict[type, str] = {
     bool: "true or false",
@@ -162,7 +163,9 @@ class ColumnPath:
         if column.null_count < len(column):
             where = self._until(step)
             where = where.removesuffix("[]") if wanted == "list" else where
-            raise AstrayError(f"{where} is {column.type}, and no {wanted}")
+            kind = " ".join(str(column.type).split())  # names of fields may hold line ends
+            kind = kind if len(kind) <= _SHOWN else f"{kind[:_SHOWN]}…"
+            raise AstrayError(f"{where} is {kind}, and no {wanted}")
         return pa.nulls(len(column))
 
     def _until(self, step: int) -> str:

@@ -63,8 +63,8 @@ def changes(path: Path, columns: pa.Schema, schema: EventSchema) -> Changes:
             raise Refused(
                 f"shard {path} holds column {field.name!r} as {held[field.name]}, and events: "
                 f"declares it as {_declared(schema, field)}",
-                hint="declare it as it was, or the new one under another name (data_file.columns "
-                f"and the producer may map it), or {_OF_ITS_OWN}",
+                hint="declare it as it was, or the new one under another name (events.paths and "
+                f"data_file.columns map it), or {_OF_ITS_OWN}",
             )
         if field.name not in held and not field.nullable:
             raise Refused(

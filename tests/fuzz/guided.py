@@ -3,6 +3,7 @@
     pip install atheris
     python -m tests.fuzz.guided yaml      -max_total_time=300
     python -m tests.fuzz.guided messages  -max_total_time=300
+    python -m tests.fuzz.guided nested    -max_total_time=300
 
 It ends with the first input that is wrong and writes it to `crash-…`: make a small test of it. What
 follows the name of the target goes to libFuzzer; a folder keeps what was found for the next time.
@@ -21,6 +22,7 @@ with atheris.instrument_imports(include=["yaml", "twintide", "tests"]):
     from tests.twintide import test_yaml12 as texts
     from twintide import jsonrows, yaml12
     from twintide.errors import Refused
+    from twintide.events import EventSchema
 
 LONGEST = 600
 """Bytes of an input: long ones take a hundred times as long, and reach hardly more."""
@@ -44,12 +46,21 @@ def yaml(data: bytes) -> None:
 
 def messages(data: bytes) -> None:
     """Each message means what it means to a plain reader that sees it alone."""
-    some = data.split(BETWEEN)
-    parsed = jsonrows.parse(some, plain.SCHEMA)
+    agrees(data.split(BETWEEN), plain.SCHEMA)
+
+
+def nested(data: bytes) -> None:
+    """The same where columns lie in objects and in lists of objects."""
+    agrees(data.split(BETWEEN), plain.NESTED)
+
+
+def agrees(some: list[bytes], schema: EventSchema) -> None:
+    """Each message means what it means to a plain reader that sees it alone."""
+    parsed = jsonrows.parse(some, schema)
     read = dict(zip(parsed.good.tolist(), plain.rows_of(parsed.events), strict=True))
     expect(sorted([*read, *dict(parsed.rejected)]) == list(range(len(some))), "counts")
     for index, message in enumerate(some):
-        expect(plain.same(read.get(index), plain.read_one(message)), repr(message))
+        expect(plain.same(read.get(index), plain.read_one(message, schema)), repr(message))
 
 
 def expect(truth: bool, said: str) -> None:  # noqa: FBT001  it reads as assert, which -O removes
@@ -60,6 +71,10 @@ def expect(truth: bool, said: str) -> None:  # noqa: FBT001  it reads as assert,
 SEEDS = {
     yaml: [text.encode() for text in (*texts.TEXTS, *texts.AS_MEANT, *texts.REFUSED.values())],
     messages: [BETWEEN.join(plain.some_messages(random.Random(seed))[:3]) for seed in range(300)],
+    nested: [
+        BETWEEN.join(plain.some_messages(random.Random(seed), plain.some_nested)[:3])
+        for seed in range(300)
+    ],
 }
 
 

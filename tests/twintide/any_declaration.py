@@ -44,7 +44,7 @@ def draw(rng: random.Random, data_dir: str) -> dict[str, Any]:
     }
     if rng.random() < 0.6:
         events["positive"] = _positive(rng, columns)
-    return {
+    values = {
         "data_dir": data_dir,
         "events": events,
         "model": _model(rng, columns),
@@ -77,6 +77,21 @@ def draw(rng: random.Random, data_dir: str) -> dict[str, Any]:
             },
         },
     }
+    if rng.random() < 0.5:
+        events["paths"] = _paths(rng, columns)
+    return values
+
+
+def _paths(rng: random.Random, columns: dict[str, str]) -> dict[str, str]:
+    """Some columns within others' objects; about one in ten lies where it cannot."""
+    places = ["x.%s", "x.deep.%s", "%s.id", "renamed-%s"]
+    in_lists = ["of[].%s", "x.of[].%s", "of.%s[].id"]
+    found = {}
+    for number, name in enumerate(rng.sample(list(columns), rng.randint(1, 5))):
+        is_list = columns[name].startswith("list")
+        right = in_lists if is_list and rng.random() < 0.7 else places
+        found[name] = _mostly(rng, right, ["%s[].id", "x", "a.b[]"]).replace("%s", f"f{number}")
+    return found
 
 
 def _mostly(rng: random.Random, right: list[Any], any_of: Any) -> Any:
@@ -246,13 +261,37 @@ def _values(kind: str, rng: np.random.Generator, count: int, *, few: int) -> lis
     return [makers[kind](int(number)) for number in numbers]
 
 
-def messages_of(events: pa.Table) -> list[bytes]:
-    """The events as a producer would send them."""
+def messages_of(events: pa.Table, paths: dict[str, str]) -> list[bytes]:
+    """The events as a producer would send them, whose columns lie at these paths."""
     plain = events
     for at, field in enumerate(events.schema):
         if pa.types.is_timestamp(field.type):
             plain = plain.set_column(at, field.name, events[field.name].cast(pa.int64()))
-    return [json.dumps(row).encode() for row in plain.to_pylist()]
+    return [json.dumps(_nested(row, paths)).encode() for row in plain.to_pylist()]
+
+
+def _nested(row: dict[str, Any], paths: dict[str, str]) -> dict[str, Any]:
+    message: dict[str, Any] = {}
+    for name, value in row.items():
+        if name not in paths:
+            message[name] = value
+        elif value is not None:
+            _put(message, paths[name], value)
+    return message
+
+
+def _put(message: dict[str, Any], path: str, value: Any) -> None:
+    """Into objects that others lie in as well; lists of other lengths get more objects."""
+    first, _, rest = path.partition(".")
+    if not rest:
+        message[first] = value
+    elif not first.endswith("[]"):
+        _put(message.setdefault(first, {}), rest, value)
+    else:
+        objects = message.setdefault(first.removesuffix("[]"), [])
+        objects += [{} for _ in range(len(value) - len(objects))]
+        for each, part in zip(objects, value, strict=False):
+            each.update({} if part is None else {rest: part})
 
 
 def end() -> datetime:

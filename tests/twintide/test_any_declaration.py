@@ -31,7 +31,7 @@ from twintide.problems import Misconfigured
 def runs_to_the_end(deployment: Deployment, *, seed: int) -> None:
     """Events to shards, a night, an hour, a version that answers."""
     events = events_of(deployment.events, seed=seed)
-    assert parse(messages_of(events), deployment.events).rejected == ()
+    assert parse(messages_of(events, deployment.events.paths), deployment.events).rejected == ()
     write_shards(deployment, events, complete_until=end())
     clock = HeldClock(end())
     nights = nightly(deployment, clock=clock)

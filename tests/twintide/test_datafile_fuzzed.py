@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.mutations import ODD_VALUES, damaged
+from tests.streaming.line import NOON_MS
 from tests.twintide.test_datafile_notations import (
     COMPRESSIONS,
     FORMATS,
@@ -23,6 +24,7 @@ from tests.twintide.test_datafile_notations import (
     events,
     spelled,
 )
+from twintide import config
 from twintide.config import Deployment
 from twintide.datafile import read_file
 from twintide.errors import Refused
@@ -162,6 +164,66 @@ def is_read(own: Deployment, path: Path, seed: int) -> bool:
     return False
 
 
+PATHS = {
+    "user": "user.id",
+    "item": "item.a.b",
+    "price": "price.a",
+    "tags": "tags[].a",
+    "codes": "codes.a[].b",
+}
+NESTED_TYPES = [
+    *TYPES,
+    pa.list_(pa.struct([("a", pa.string())])),
+    pa.list_(pa.struct([("a", pa.list_(pa.int64()))])),
+    pa.list_(pa.struct([("a", pa.int64()), ("a", pa.int64())])),
+    pa.large_list(pa.struct([("a", pa.float32()), ("b", pa.date32())])),
+    pa.list_(pa.struct([("a", pa.string())]), 2),
+    pa.struct([("a", pa.list_(pa.struct([("b", pa.int8())])))]),
+    pa.struct([("a", pa.struct([("b", pa.large_string())]))]),
+    pa.struct([("a\n" * 500, pa.int64())]),
+    pa.struct([("id", pa.dictionary(pa.int8(), pa.string())), ("id.x", pa.null())]),
+]
+
+
+def some_nested(kind: pa.DataType, rng: random.Random) -> Any:
+    """A value of such a type, where it is nested."""
+    if rng.random() < 0.1:
+        return None
+    if pa.types.is_struct(kind):
+        return {field.name: some_nested(field.type, rng) for field in kind}
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        return [some_nested(kind.value_type, rng) for _ in range(rng.randrange(3))]
+    return {"int64": 3, "int8": 3, "float": 0.5, "string": "x", "large_string": "x"}.get(str(kind))
+
+
+def nested_column(kind: pa.DataType, count: int, rng: random.Random) -> pa.Array:
+    try:
+        return pa.array([some_nested(kind, rng) for _ in range(count)], kind)
+    except (pa.ArrowException, ValueError):
+        return pa.nulls(count, kind)
+
+
+@pytest.mark.promise("S14")
+def test_a_file_of_any_nested_types_is_read_or_refused_in_one_sentence(tmp_path: Path) -> None:
+    """Structs where lists are meant, fields that stand twice, names of any length."""
+    own = config.fill_in(deployment(tmp_path, {}), {"events": {"paths": PATHS}})
+    path = tmp_path / "a.parquet"
+    found: Counter[bool] = Counter()
+    for seed in range(100):
+        rng = random.Random(seed)
+        columns = {"at": pa.array([NOON_MS] * 5), "id": pa.array(range(5))}
+        columns["item"] = pa.array([{"a": {"b": "i"}}] * 5, pa.struct([("a", IN_ITEM)]))
+        for name in rng.sample(list(PATHS), k=2):
+            columns[name] = nested_column(rng.choice(NESTED_TYPES), 5, rng)
+        try:
+            pq.write_table(pa.table(columns), path)
+        except pa.ArrowException:  # what Parquet cannot hold
+            continue
+        found[is_read(own, path, seed)] += 1
+    assert min(found[True], found[False]) > 15
+
+
+IN_ITEM = pa.struct([("b", pa.string())])
 NO_SUCH_VALUE_IN_PYTHON = {
     "a nanosecond": pa.array([1], pa.timestamp("ns")),
     "a nanosecond of a day": pa.array([1], pa.time64("ns")),
