@@ -130,12 +130,16 @@ def _screen(deployment: "Deployment", found: Events) -> "Iterator[RenderableType
         f"{recent.clock_nonsense:,} without a time"
     )
     yield heading("Columns")
-    rows = max(recent.rows, 1)
+    rows, paths = max(recent.rows, 1), deployment.events.paths
     yield table(
         "",
         ("column", "type", "#null or empty"),
         [
-            (name, kind, f"{recent.nulls.get(name, 0) / rows:.1%}")
+            (
+                name,
+                f"{kind} at {paths[name]}" if name in paths else kind,
+                f"{recent.nulls.get(name, 0) / rows:.1%}",
+            )
             for name, kind in deployment.events.columns.items()
         ],
     )

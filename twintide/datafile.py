@@ -149,7 +149,15 @@ def _first_of_json(stream: pa.NativeFile, rows: int) -> dict[str, Raw]:
 
 def null_columns(events: pa.Table) -> list[str]:
     """Columns that are null in every event: whoever reads the result should know."""
-    return [name for name in events.column_names if events[name].null_count == len(events)]
+    return [name for name in events.column_names if holds_nothing(events[name])]
+
+
+def holds_nothing(column: pa.ChunkedArray) -> bool:
+    """Whether each value is null, or each of a list's: a path that finds no field gives such."""
+    if pa.types.is_list(column.type) and column.null_count < len(column):
+        values = pc.list_flatten(column)
+        return bool(0 < len(values) == values.null_count)
+    return bool(column.null_count == len(column))
 
 
 def notation_of(deployment: Deployment) -> Notation:

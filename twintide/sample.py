@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from twintide import itemfile
 from twintide.clock import iso, latest_believed
 from twintide.config import Deployment
+from twintide.datafile import holds_nothing
 from twintide.events import EventSchema
 from twintide.features.kind import Doubt, Kind
 from twintide.modelspec import ModelSpec
@@ -95,7 +96,7 @@ def _problems(deployment: Deployment, events: pa.Table, clicks: pa.Table) -> Ite
         yield Problem(
             "events.user",
             f"column {schema.user!r} is null in every click of the sample",
-            hint="is it called so in the events? Without a user there is no history",
+            hint=f"{_lies(schema, schema.user)} in the events? Without a user there is no history",
         )
     yield from _objectives(schema, model, events)
     for memory in model.memories().values():
@@ -110,19 +111,25 @@ def _problems(deployment: Deployment, events: pa.Table, clicks: pa.Table) -> Ite
     for side, feature in model.all_features():
         if side == "candidate" and filled and set(feature.reads()) <= {*filled, schema.item}:
             continue  # the source of items tells it
-        doubt = None if schema.user in feature.reads() else _doubt(clicks, feature, schema.time)
+        doubt = None if schema.user in feature.reads() else _doubt(clicks, feature, schema)
         if doubt:
             key = f"model.{side}.{feature.name}.{feature.column_key}"
             yield Problem(key, doubt.reason, doubt.hint)
 
 
-def _doubt(clicks: pa.Table, feature: Kind, time_column: str) -> Doubt | None:
+def _doubt(clicks: pa.Table, feature: Kind, schema: EventSchema) -> Doubt | None:
     """Why a feature would learn nothing of these clicks."""
     for column in feature.reads():
-        if clicks[column].null_count == len(clicks):
+        if holds_nothing(clicks[column]):
             return Doubt(
                 f"column {column!r} is null in all {len(clicks)} clicks of the sample",
-                "is it called so in the events? Leave the feature out where they have no such "
-                "column",
+                f"{_lies(schema, column)} in the events? Leave the feature out where they have no "
+                "such column",
             )
-    return feature.doubt(clicks, time_column=time_column)
+    return feature.doubt(clicks, time_column=schema.time)
+
+
+def _lies(schema: EventSchema, column: str) -> str:
+    """What to ask of a column that nothing is in."""
+    path = schema.paths.get(column)
+    return "is it called so" if path is None else f"does it lie at {path}"

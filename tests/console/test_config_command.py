@@ -211,6 +211,25 @@ def test_a_sample_shows_what_would_learn_nothing(
     assert words in told.json["problems"][0]["reason"]
 
 
+def test_a_sample_shows_paths_that_find_nothing(twintide: Twintide, tmp_path: Path) -> None:
+    """A misspelt name at the end of a path gives nulls, in a list as long as the events'."""
+    paths = {"topics": "of[].nmae", "region": "user.regoin", "category": "what.category"}
+    write(tmp_path, lambda v: v["events"].update(paths=paths))
+
+    def nested(event: dict[str, Any]) -> None:
+        event["of"] = [{"name": topic} for topic in event.pop("topics")]
+        event["user"] = {"region": event.pop("region")}
+        event["what"] = {"category": event.pop("category")}
+
+    told = twintide("config", "check", "--json", "--sample", sampled(tmp_path, nested))
+
+    hints = {each["key"]: each["hint"] for each in told.json["problems"]}
+    assert told.code == REFUSED
+    assert set(hints) == {"model.query.region.column", "model.candidate.topics.column"}
+    assert "does it lie at user.regoin in the events?" in hints["model.query.region.column"]
+    assert "does it lie at of[].nmae" in hints["model.candidate.topics.column"]
+
+
 @pytest.mark.promise("X3")
 def test_what_a_source_of_items_tells_need_not_be_in_the_events(
     twintide: Twintide, tmp_path: Path
