@@ -47,6 +47,12 @@ class DenseOptimizer:
         return torch.from_numpy(saved.copy()).to(parameter.device)
 
     @torch.no_grad()
+    def squares(self) -> Tensor:
+        """The sum of all gradients' squares: not finite where the moments would not be."""
+        grads = (each.grad for each in self._parameters.values())
+        return torch.stack([each.square().sum() for each in grads if each is not None]).sum()
+
+    @torch.no_grad()
     def step(self, *, learning_rate: float) -> None:
         """Move every parameter along its gradient, then forget the gradient."""
         self._steps += 1

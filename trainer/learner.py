@@ -30,7 +30,7 @@ from trainer.negatives import Run, union_of
 from trainer.negatives.stock import Stock
 from trainer.negatives.union import Union, log_q_of
 from trainer.rates import Rates
-from trainer.row_optimizer import Incidence, incidence_of
+from trainer.row_optimizer import Incidence, RowGradients, incidence_of
 from twintide.arrays import Arrays
 from twintide.errors import Refused
 from twintide.features.kind import SIDES, Side
@@ -122,7 +122,7 @@ class Learner:
         """One step for each batch of row numbers, in order; yields each step's mean loss a row.
 
         A second thread looks rows up for the next batches meanwhile. Raises Refused, naming the
-        batch, before a loss that is not finite changes anything.
+        batch, before a loss or a gradient that is not finite changes anything.
         """
         batch_of = _own_columns if union is None else union.batch
         learns_dense = rates.dense_learning_rate is not None
@@ -264,7 +264,22 @@ class Learner:
         if not loss.requires_grad:  # no row of the batch is a positive of any objective
             return value
         loss.backward()
-        self._update_rows(prepared, inputs, rates)
+        gradients = self._row_gradients(prepared, inputs)
+        squares = [each.squares_R.sum() for each in gradients.values()]
+        if rates.dense_learning_rate is not None:
+            squares.append(self._dense.squares())
+        if squares and not np.isfinite(float(torch.stack(squares).sum())):
+            raise Refused(
+                f"a gradient of {batch.name} is not finite; nothing of it was learnt",
+                hint="look for extreme numbers in the dense features of those clicks",
+            )
+        for table, each in gradients.items():
+            limit = rates.clip_rows_at
+            row_optimizer.step(
+                self.model.tables[table],
+                each if limit is None else row_optimizer.clipped(each, at=limit),
+                learning_rate=rates.row_learning_rate,
+            )
         if rates.dense_learning_rate is not None:
             self._dense.step(learning_rate=rates.dense_learning_rate)
         return value
@@ -319,14 +334,18 @@ class Learner:
             total = total + mean * (objective.weight * share)
         return total
 
-    def _update_rows(self, prepared: Prepared, inputs: dict[Side, Tensor], rates: Rates) -> None:
-        for table, incidence in prepared.incidences.items():
-            grads = torch.cat(
-                [self._grad_of(inputs[side], side, name) for side, name in self._readers_of(table)]
+    def _row_gradients(
+        self, prepared: Prepared, inputs: dict[Side, Tensor]
+    ) -> dict[str, RowGradients]:
+        """By table that learns and that the batch reads rows of."""
+        return {
+            table: row_optimizer.gradients_of(
+                incidence,
+                torch.cat([self._grad_of(inputs[side], side, n) for side, n in readers]),
             )
-            row_optimizer.step(
-                self.model.tables[table], incidence, grads, learning_rate=rates.row_learning_rate
-            )
+            for table, incidence in prepared.incidences.items()
+            if len(incidence.rows) and (readers := self._readers_of(table))
+        }
 
     def _readers_of(self, table: str) -> list[tuple[Side, str]]:
         return [

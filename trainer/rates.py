@@ -25,12 +25,21 @@ class Rates:
     batch of few moves nothing as far as a whole one does.
     """
 
+    clip_rows_at: float | None = None
+    """The largest root mean square of a row's gradient; None: as they are."""
+
 
 def nightly_rates(deployment: Deployment) -> Rates:
     """Every table and every dense weight."""
     config = deployment.training.nightly
     tables = deployment.model.learning_tables()
-    return Rates(tables, config.row_learning_rate, config.dense_learning_rate, config.batch_rows)
+    return Rates(
+        tables,
+        config.row_learning_rate,
+        config.dense_learning_rate,
+        config.batch_rows,
+        config.clip_rows_at,
+    )
 
 
 def hourly_rates(deployment: Deployment) -> Rates:
@@ -40,4 +49,6 @@ def hourly_rates(deployment: Deployment) -> Rates:
         tables, dense_rate = model.learning_tables(), config.dense_learning_rate
     else:
         tables, dense_rate = model.hourly_tables(deployment.events), None
-    return Rates(tables, config.row_learning_rate, dense_rate, config.batch_rows)
+    return Rates(
+        tables, config.row_learning_rate, dense_rate, config.batch_rows, config.clip_rows_at
+    )

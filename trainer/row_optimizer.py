@@ -70,23 +70,46 @@ def _grouped(
     return Incidence(sorted_rows[starts], starts, bags[order], weights[order])
 
 
-def step(table: Table, incidence: Incidence, grad_bags: Tensor, *, learning_rate: float) -> None:
-    """Row-wise Adagrad: one sum per row, as FBGEMM's EXACT_ROWWISE_ADAGRAD.
+@dataclass(frozen=True)
+class RowGradients:
+    """One gradient for each of R distinct rows."""
 
-    `grad_bags` [bags, width]: each pooled input's gradient, numbered as in the incidence.
-    """
-    if not len(incidence.rows):
-        return
+    rows: npt.NDArray[np.int64]
+    """[R]"""
+
+    grad_RD: Tensor
+    squares_R: Tensor
+    """Mean squares."""
+
+
+def gradients_of(incidence: Incidence, grad_bags: Tensor) -> RowGradients:
+    """`grad_bags` [bags, width]: each pooled input's gradient, numbered as in the incidence."""
     device = grad_bags.device
-    rows = torch.from_numpy(incidence.rows).to(device)
-    grad = F.embedding_bag(
+    grad_RD = F.embedding_bag(
         torch.from_numpy(incidence.bags).to(device),
         grad_bags,
         torch.from_numpy(incidence.starts).to(device),
         mode="sum",
         per_sample_weights=torch.from_numpy(incidence.weights).to(device),
     )
-    weights, sums = table.touch(incidence.rows)
-    own = sums.index_select(0, rows) + grad.square().mean(dim=1)
-    sums[rows] = own
-    weights.index_add_(0, rows, grad * (-learning_rate / (own.sqrt() + EPSILON))[:, None])
+    return RowGradients(incidence.rows, grad_RD, grad_RD.square().mean(dim=1))
+
+
+def clipped(gradients: RowGradients, *, at: float) -> RowGradients:
+    """With none whose root mean square is more than `at`: those are scaled down to it."""
+    shares_R = (at / gradients.squares_R.sqrt().clamp_(min=EPSILON)).clamp_(max=1.0)
+    return RowGradients(
+        gradients.rows,
+        gradients.grad_RD * shares_R[:, None],
+        gradients.squares_R * shares_R.square(),
+    )
+
+
+def step(table: Table, gradients: RowGradients, *, learning_rate: float) -> None:
+    """Row-wise Adagrad: one sum per row, as FBGEMM's EXACT_ROWWISE_ADAGRAD."""
+    rows = torch.from_numpy(gradients.rows).to(gradients.grad_RD.device)
+    weights, sums = table.touch(gradients.rows)
+    own_R = sums.index_select(0, rows) + gradients.squares_R
+    sums[rows] = own_R
+    rates_R1 = (-learning_rate / (own_R.sqrt() + EPSILON))[:, None]
+    weights.index_add_(0, rows, gradients.grad_RD * rates_R1)

@@ -13,6 +13,7 @@ from trainer.labels import Labels
 from trainer.learner import Learner
 from trainer.rates import Rates
 from twintide import config
+from twintide.errors import Refused
 from twintide.keys import keys_of
 from twintide.modelspec import ModelSpec
 from twintide.ragged import Encoded, one_id_each
@@ -158,3 +159,43 @@ def test_an_item_is_as_it_was_in_the_window_of_most_of_a_batch() -> None:
     assert home_first(windows, np.arange(5)).tolist() == [1, 2, 4, 0, 3]
     assert home_first(windows, np.array([2, 1, 4])).tolist() == [2, 1, 4]
     assert [home_first(windows, np.arange(0)).tolist()] == [[]]
+
+
+@pytest.mark.promise("T6")
+@pytest.mark.parametrize("dense", [None, 1e-3], ids=["hour", "night"])
+def test_a_gradient_that_is_not_finite_stops_the_step(dense: float | None) -> None:
+    """Where the loss itself is finite, as of a click that counts 1e25, whose gradient has no square
+    in a float: nothing of the batch is applied, and the batch is named.
+    """
+    labels = {"click": Labels(weights=np.where(np.arange(CLICKS) == 70, 1e25, 1).astype("f4"))}
+    rows, learner = replace(clicks(), labels=labels), Learner.untrained(spec_of(), seed=1)
+    rates = Rates(("user", "item"), 0.1, dense, WHOLE)
+    learner.grow(rows.query, "query", rates)
+    learner.grow(rows.candidate, "candidate", rates)
+    steps = learner.learn(rows, [np.arange(WHOLE), np.arange(WHOLE, 2 * WHOLE)], rates, seed=1)
+    next(steps)
+    before = {name: array.copy() for name, array in learner.arrays().items()}
+
+    with pytest.raises(Refused, match="a gradient of clicks, clicks 64 to 127 is not finite"):
+        next(steps)
+
+    for name, array in learner.arrays().items():
+        if not name.startswith("estimator"):
+            np.testing.assert_array_equal(array, before[name], err_msg=name)
+
+
+def test_an_extreme_reward_leaves_its_rows_able_to_learn() -> None:
+    """Clipped, a click that counts a million adds no more to its item's sum than is declared."""
+    labels = {"click": Labels(weights=np.where(np.arange(CLICKS) == 3, 1e6, 1).astype(np.float32))}
+    rows = replace(clicks(), labels=labels)
+    sums = []
+    for limit in (None, 0.1):
+        learner = Learner.untrained(spec_of(), seed=1)
+        rates = Rates(("user", "item"), 0.1, None, WHOLE, limit)
+        learner.grow(rows.query, "query", rates)
+        learner.grow(rows.candidate, "candidate", rates)
+        list(learner.learn(rows, [np.arange(WHOLE)], rates, seed=1))
+        sums.append(learner.arrays()["table.item.sums"].max())
+
+    assert sums[0] > 100
+    assert sums[1] == pytest.approx(0.01)

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from trainer.dense import DenseOptimizer
-from trainer.row_optimizer import EPSILON, incidence_of
-from trainer.row_optimizer import step as row_step
+from trainer.row_optimizer import EPSILON, Incidence, clipped, gradients_of, incidence_of
+from trainer.row_optimizer import step as applied
 from twintide.keys import mixed
 from twintide.model.table import Table
 from twintide.model.two_tower import PooledRows
@@ -97,6 +97,12 @@ def bags(rng: np.random.Generator, pooling: str) -> PooledRows:
     return PooledRows(rows, offsets, "sum", rng.random(len(rows), np.float32))
 
 
+def row_step(
+    table: Table, incidence: Incidence, grad_bags: Tensor, *, learning_rate: float
+) -> None:
+    applied(table, gradients_of(incidence, grad_bags), learning_rate=learning_rate)
+
+
 def plain_step(
     weights: Doubles, sums: Doubles, features: list[PooledRows], grad_bags: Doubles, rate: float
 ) -> None:
@@ -136,6 +142,26 @@ def test_rows_learn_as_in_a_plain_loop(poolings: tuple[str, ...]) -> None:
 
     np.testing.assert_allclose(table.weights.numpy(), weights, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(table.store()["sums"], sums, rtol=1e-5)
+
+
+def test_a_clipped_gradient_keeps_its_direction_and_no_more_than_the_limit() -> None:
+    """Told by a loop over the rows; those below the limit, and rows without a gradient, are as they
+    were.
+    """
+    rng = np.random.default_rng(6)
+    features = [bags(rng, "mean")]
+    grads = rng.normal(size=(9, WIDTH)).astype(np.float32)
+    grads[:2] = 0
+    whole = gradients_of(incidence_of(features), torch.from_numpy(grads))
+    found = clipped(whole, at=0.4)
+
+    sizes = whole.grad_RD.square().mean(dim=1).sqrt()
+    assert (sizes > 0.4).any()
+    assert (sizes < 0.4).any()
+    for row, size in enumerate(sizes.tolist()):
+        share = min(1.0, 0.4 / max(size, EPSILON))
+        torch.testing.assert_close(found.grad_RD[row], whole.grad_RD[row] * share)
+    torch.testing.assert_close(found.squares_R, found.grad_RD.square().mean(dim=1))
 
 
 @pytest.mark.faults

@@ -20,6 +20,7 @@ def _time_of_day(text: str) -> str:
 
 RowRate = Annotated[float, Field(gt=0, le=10)]
 DenseRate = Annotated[float, Field(gt=0, le=1)]
+ClipAt = Annotated[float, Field(gt=0, le=1000)] | None
 BatchRows = Annotated[int, Field(ge=2, le=65_536)]
 
 
@@ -31,6 +32,12 @@ class HourlyConfig(Config):
 
     batch_rows: BatchRows = 512
     """Clicks in one step; small batches follow the hour better than large ones."""
+
+    clip_rows_at: ClipAt = None
+    """Root mean square of one row's gradient at a step, from which on it is scaled down to this, so
+    that no click of an extreme weight or number stops its rows from learning; null: none is. It is
+    that of the loss of a whole batch: a row of one click in 512 has about 0.002 at most.
+    """
 
     row_learning_rate: RowRate = 0.1
     """How far a table's row moves at a step."""
@@ -52,6 +59,12 @@ class NightlyConfig(Config):
 
     batch_rows: BatchRows = 512
     """Clicks in one step."""
+
+    clip_rows_at: ClipAt = None
+    """Root mean square of one row's gradient at a step, from which on it is scaled down to this, so
+    that no click of an extreme weight or number stops its rows from learning; null: none is. It is
+    that of the loss of a whole batch: a row of one click in 512 has about 0.002 at most.
+    """
 
     row_learning_rate: RowRate = 0.1
     """How far a table's row moves at a step."""
