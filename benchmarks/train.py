@@ -28,13 +28,13 @@ from rich.table import Table
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from trainer.catalogue import Catalogue
 from trainer.derived import ItemClicks
 from trainer.epoch import Ints, Rows, in_order
 from trainer.labels import Labels
 from trainer.learner import Learner
 from trainer.negatives.stock import Stock
 from trainer.rates import Rates
-from trainer.state import Catalogue
 from twintide.clock import monotonic_seconds
 from twintide.config import load
 from twintide.features.item_statistics import ItemStatistics
@@ -127,20 +127,21 @@ class Stream:
 
     def stock(self, spec: ModelSpec) -> Stock:
         """All items, known before the first click; each counts its clicks of the stream."""
-        keys, statistics = keys_of_range(self.items), spec.item_statistics()
+        statistics = spec.item_statistics()
         if statistics is None:
             raise ValueError("the small model has item statistics")
-        zeros, order = np.zeros(self.items, np.int64), np.argsort(keys)
-        ids = pa.array(np.arange(self.items))
-        counter = ItemClicks.empty().with_clicks(self.item, np.zeros(CLICKS, np.int64), statistics)
+        zeros, clicks = np.zeros(self.items, np.int64), ItemClicks()
+        clicks.add(self.item, np.zeros(CLICKS, np.int64), statistics)
         return Stock(
-            catalogue=Catalogue(keys, ids, zeros, {"item": one_id_each(keys)}),
-            known_since_ms=zeros,
-            keys=keys[order],
-            rows=order,
+            catalogue=Catalogue.of(
+                tuple(each for each in spec.candidate if each.name == "item"),
+                ids=pa.array(np.arange(self.items)),
+                first_seen_ms=zeros,
+                attributes={"item": one_id_each(keys_of_range(self.items))},
+            ),
             clicks=np.bincount(self.item, minlength=self.items),
             statistics=statistics,
-            counter=counter.counter(),
+            counter=clicks.counter(),
             candidate=spec.candidate,
         )
 

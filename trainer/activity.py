@@ -1,10 +1,9 @@
 """How much users have clicked: counts in buckets of time, and when each was first seen.
 
 As with items, time is that of the log: a click counts from the unit on that stores it, and what is
-told of a user is as of a refresh that came before the click and before its unit.
+told of a user is as of a refresh that came before the click and before its unit. It is changed in
+place: what a fold costs follows the users in it.
 """
-
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -20,57 +19,75 @@ from trainer.derived import (
 )
 from twintide.arrays import Arrays
 from twintide.features.user_statistics import UserStatistics
-from twintide.keys import NO_KEY, Keys, places_of
+from twintide.keyedrows import KeyedRows
+from twintide.keys import NO_KEY, Keys
+from twintide.rowstore import Column, RowStore
 
 _MS_OF_AN_HOUR = 3_600_000
 
 
-@dataclass(frozen=True)
 class Activity:
     """Users in order of their first click, and their clicks in buckets."""
 
-    users: Keys
-    first_ms: Ints
-    """When the unit began that held a user's first click."""
+    def __init__(self) -> None:
+        self._users = KeyedRows()
+        self._rows = RowStore.empty({"first_ms": Column(np.int64)})
+        """By row of `_users`: when the unit began that held a user's first click."""
 
-    clicks: ItemClicks
-    """By place in `users`, as those of items are by row of the catalogue."""
+        self._rows.grow(1)
+        self._clicks = ItemClicks()
+        """By row of `_users`, as those of items are by row of the catalogue."""
 
-    @classmethod
-    def empty(cls) -> "Activity":
-        return cls(np.zeros(0, np.uint64), np.zeros(0, np.int64), ItemClicks.empty())
-
-    def with_clicks(self, clicks: Events, spec: UserStatistics) -> "Activity":
-        """The state after these clicks, without what no later click may be told of."""
+    def add(self, clicks: Events, spec: UserStatistics) -> None:
+        """Fold these clicks in, and forget what no later click may be told of."""
         known = clicks.where(clicks.users != NO_KEY)
         if not len(known):
-            return self
-        grown = self._with_all(known, spec)
-        reach = grown.clicks.within_reach_of(int(known.unit_ms.max()), spec)
-        return Activity(grown.users, grown.first_ms, reach)
+            return
+        new, first_ms = self._new_among(known)
+        self._users.add(new)
+        first = self._rows.grow(len(new))
+        self._rows["first_ms"][first:] = first_ms
+        self._clicks.add(self._users.rows_of(known.users), known.unit_ms, spec)
+        self._clicks.drop_out_of_reach(int(known.unit_ms.max()), spec)
 
     def told(self, events: Events, came: Events, spec: UserStatistics) -> Floats:
         """float32 [N, spec.count]: of each event's user, where the clicks `came` with the events
         and are not folded in.
         """
-        state = self._with_all(came.where(came.users != NO_KEY), spec)
+        came = came.where(came.users != NO_KEY)
+        new, first_ms = self._new_among(came)
+        beside = KeyedRows.of(new)
+
+        def rows_of(users: Keys) -> Ints:
+            rows, new_rows = self._users.rows_of(users), beside.rows_of(users)
+            return np.where(new_rows > 0, new_rows + len(self._rows) - 1, rows)
+
+        clicks = self._clicks.copy()
+        clicks.add(rows_of(came.users), came.unit_ms, spec)
+        rows = rows_of(events.users)
+        is_new = rows >= len(self._rows)
+        of_known = self._first_ms(np.where(is_new, 0, rows))
+        of_new = np.concatenate((first_ms, [0]))[np.where(is_new, rows - len(self._rows), -1)]
         at_ms = refreshed_ms(events.at_ms, events.unit_ms, spec)
-        return state.at(events.users, at_ms, spec, oldest_bucket(events.unit_ms, spec))
+        oldest = oldest_bucket(events.unit_ms, spec)
+        return _numbers(clicks, rows, np.where(is_new, of_new, of_known), at_ms, spec, oldest)
 
     def as_of(self, at_ms: int, spec: UserStatistics) -> Floats:
         """float32 [users, spec.count]: of every user, as of the last refresh."""
-        instants = np.full(len(self.users), at_ms)
-        oldest = oldest_bucket(instants, spec)
-        return self.at(self.users, refreshed_ms(instants, instants, spec), spec, oldest)
+        rows = np.arange(1, len(self._rows))
+        instants = np.full(len(rows), at_ms)
+        oldest, refreshed = oldest_bucket(instants, spec), refreshed_ms(instants, instants, spec)
+        return _numbers(self._clicks, rows, self._first_ms(rows), refreshed, spec, oldest)
 
     def arrays(self, *, prefix: str) -> Arrays:
-        """As a checkpoint has them."""
+        """As a checkpoint has them: users are numbered from 0."""
+        rows, buckets, counts = self._clicks.arrays()
         return {
-            f"{prefix}.keys": self.users,
-            f"{prefix}.first_ms": self.first_ms,
-            f"{prefix}.rows": self.clicks.items,
-            f"{prefix}.buckets": self.clicks.buckets,
-            f"{prefix}.counts": self.clicks.counts,
+            f"{prefix}.keys": self._users.keys[1:],
+            f"{prefix}.first_ms": self._rows["first_ms"][1:],
+            f"{prefix}.rows": rows - 1,
+            f"{prefix}.buckets": buckets,
+            f"{prefix}.counts": counts,
         }
 
     @classmethod
@@ -80,38 +97,42 @@ class Activity:
             arrays[f"{prefix}.{part}"].astype(np.int64)
             for part in ("rows", "buckets", "counts", "first_ms")
         )
-        users = arrays[f"{prefix}.keys"].astype(np.uint64)
-        return cls(users, first_ms, ItemClicks(rows, buckets, counts))
+        made = cls()
+        made._users = KeyedRows.of(arrays[f"{prefix}.keys"].astype(np.uint64))
+        made._rows.grow(len(first_ms))
+        made._rows["first_ms"][1:] = first_ms
+        made._rows.saved()
+        made._clicks = ItemClicks.from_arrays(rows + 1, buckets, counts)
+        return made
 
-    def _with_all(self, clicks: Events, spec: UserStatistics) -> "Activity":
+    def _new_among(self, clicks: Events) -> tuple[Keys, Ints]:
+        """Users that were not known, in order of their first click, and the unit of that."""
         distinct, first_at = np.unique(clicks.users, return_index=True)
-        new = np.sort(first_at[~np.isin(distinct, self.users)])
-        grown = Activity(
-            np.concatenate((self.users, clicks.users[new])),
-            np.concatenate((self.first_ms, clicks.unit_ms[new])),
-            self.clicks,
-        )
-        counted = self.clicks.with_clicks(grown._places(clicks.users)[0], clicks.unit_ms, spec)
-        return Activity(grown.users, grown.first_ms, counted)
+        new_at = np.sort(first_at[self._users.rows_of(distinct) == 0])
+        return clicks.users[new_at], clicks.unit_ms[new_at]
 
-    def _places(self, users: Keys) -> tuple[Ints, np.ndarray]:
-        """Place of each user, and whether it is known; place 0 where it is not."""
-        if not len(self.users):
-            return np.zeros(len(users), np.int64), np.zeros(len(users), np.bool_)
-        order = np.argsort(self.users)
-        at, is_known = places_of(users, self.users[order])
-        return np.where(is_known, order[at], 0), is_known
+    def _first_ms(self, rows: Ints) -> Ints:
+        found: Ints = self._rows.at(rows)["first_ms"][rows]
+        return found
 
-    def at(self, users: Keys, at_ms: Ints, spec: UserStatistics, oldest: Ints) -> Floats:
-        """As of instants on the grid of refreshes; buckets before `oldest` do not count."""
-        places, is_known = self._places(users)
-        if not len(self.users):
-            return spec.of_new(len(users))
-        end = at_ms // bucket_ms(spec)
-        counter = self.clicks.counter()
-        counts = []
-        for window in spec.windows_minutes:
-            begin = np.minimum(np.maximum(end - window // bucket_minutes(spec), oldest), end)
-            counts.append(np.where(is_known, counter.counted(places, begin, end)[0], 0))
-        hours = np.where(is_known, (at_ms - self.first_ms[places]) / _MS_OF_AN_HOUR, 0.0)
-        return spec.numbers(np.stack(counts, axis=1), hours)
+
+def _numbers(
+    clicks: ItemClicks,
+    rows: Ints,
+    first_ms: Ints,
+    at_ms: Ints,
+    spec: UserStatistics,
+    oldest: Ints,
+) -> Floats:
+    """As of instants on the grid of refreshes; buckets before `oldest` do not count. Row 0 is a
+    user that is not known.
+    """
+    is_known = rows > 0
+    end = at_ms // bucket_ms(spec)
+    counter = clicks.counter(rows)
+    counts = []
+    for window in spec.windows_minutes:
+        begin = np.minimum(np.maximum(end - window // bucket_minutes(spec), oldest), end)
+        counts.append(np.where(is_known, counter.counted(rows, begin, end)[0], 0))
+    hours = np.where(is_known, (at_ms - first_ms) / _MS_OF_AN_HOUR, 0.0)
+    return spec.numbers(np.stack(counts, axis=1), hours)

@@ -1,7 +1,7 @@
 """The hourly run: one ordered pass over what is new, published as a checkpoint."""
 
 from datetime import timedelta
-from itertools import takewhile
+from functools import partial
 
 from trainer import line
 from trainer.passes import learn_in_order
@@ -14,8 +14,8 @@ from trainer.run import (
     hourly_vectors,
     is_at_work,
     line_lock,
+    slicer_of,
 )
-from trainer.slicing import Slicer
 from twintide.checkpoints import list_checkpoints
 from twintide.clock import Clock, floor_to_minutes, iso
 from twintide.config import Deployment
@@ -51,25 +51,29 @@ def hourly(deployment: Deployment, *, clock: Clock, on_step: OnStep | None = Non
             clock,
             by_the_hour=True,
         )
-        slicer = Slicer(deployment, begun.state, begun.position, clock=clock)
+        slicer = slicer_of(deployment, begun, clock=clock)
         sealed = floor_to_minutes(slicer.sealed_until(clock.now()), 1)
         learn_until = sealed - timedelta(minutes=hourly_config.holdback_minutes)
-        slicer.extend(learn_until)
-        slicer.extend(sealed)
-        waiting = [each for each in slicer.chain if not each.is_covered_by(begun.position)]
-        # In chain order without a gap: all that lies before the position must have been learnt.
-        due = list(takewhile(lambda each: each.footer.until <= learn_until, waiting))
-        if not due and (parent is None or parent.kind == "hourly"):
-            return Outcome(None, f"nothing new before {iso(learn_until)}")
-        losses = learn_in_order(deployment, begun, due, on_step)
-        manifest = manifest_of(
+        losses = learn_in_order(
             deployment,
             begun,
-            kind="hourly",
-            base=parent.base if parent else None,
-            day=parent.day if parent else None,
-            learnt=due,
-            losses=losses,
-            seed=deployment.training.seed,
+            slicer.in_order(learn_until),
+            on_step,
+            rows_to_come=partial(slicer.rows_to_come, learn_until),
         )
-        return Outcome(publish(deployment, begun, manifest), "learnt what was new")
+        outcome = Outcome(None, f"nothing new before {iso(learn_until)}")
+        if begun.slices or (parent is not None and parent.kind != "hourly"):
+            manifest = manifest_of(
+                deployment,
+                begun,
+                kind="hourly",
+                base=parent.base if parent else None,
+                day=parent.day if parent else None,
+                losses=losses,
+                seed=deployment.training.seed,
+            )
+            outcome = Outcome(publish(deployment, begun, manifest), "learnt what was new")
+        # The state goes on along what is held back, and nothing that was learnt knows of it.
+        slicer.extend(learn_until)
+        slicer.extend(sealed)
+        return outcome

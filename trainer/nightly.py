@@ -7,15 +7,23 @@ from trainer import line
 from trainer.days import Calendar, complete_until
 from trainer.passes import learn_shuffled
 from trainer.publishing import manifest_of, publish
-from trainer.run import Begun, OnStep, Outcome, begin, declared_listing, declared_vectors, line_lock
-from trainer.slicing import Slicer
+from trainer.run import (
+    Begun,
+    OnStep,
+    Outcome,
+    begin,
+    declared_listing,
+    declared_vectors,
+    line_lock,
+    slicer_of,
+)
+from trainer.slicing import Taken
 from twintide.checkpoints import CheckpointManifest, list_checkpoints
 from twintide.clock import Clock, from_unix_ms, iso
 from twintide.config import Deployment
 from twintide.errors import Refused
 from twintide.events import EARLIEST_MS
 from twintide.shards import Ledger
-from twintide.slices import Slice
 
 EARLIEST_DAY = from_unix_ms(EARLIEST_MS).date()
 """No event that is accepted is older."""
@@ -52,56 +60,49 @@ def nightly(
         )
         vectors = declared_vectors(deployment)
         begun = begin(deployment, parent, vectors, declared_listing(deployment, clock), clock)
-        slicer = Slicer(deployment, begun.state, begun.position, clock=clock)
-        slicer.extend(calendar.end_of(last_day))
-        due = [
-            each
-            for each in slicer.chain
-            if each.footer.day <= last_day and not each.is_covered_by(begun.position)
-        ]
-        _check_clicks(due, day, parent)
+        slicer = slicer_of(deployment, begun, clock=clock)
+        to_come = slicer.days_to_come(last_day)
+        if day is not None and day not in to_come:
+            raise _no_clicks(day, parent)
         outcomes = []
-        for due_day in _nights(due, parent, last_day, calendar):
+        waiting: list[Taken] = []
+        for night in _nights(to_come, parent, last_day, calendar):
             if on_day:
-                on_day(due_day)
-            outcomes.append(_one_night(deployment, begun, due, due_day, on_step))
+                on_day(night)
+            waiting += slicer.of_days(night)
+            if any(each.slice_.footer.rows for each in waiting):
+                outcomes.append(_one_night(deployment, begun, waiting, night, on_step))
+                waiting = []
+        if day is not None and (not outcomes or waiting):
+            raise _no_clicks(day, parent)
         return outcomes or [Outcome(None, f"no complete day up to {last_day} is waiting")]
 
 
 def _nights(
-    due: list[Slice], parent: CheckpointManifest | None, last_day: date, calendar: Calendar
+    days: set[date], parent: CheckpointManifest | None, last_day: date, calendar: Calendar
 ) -> list[date]:
     """The days to learn, in order; what came late for a day that is learnt joins the next night."""
     first_open = calendar.after(parent.day) if parent and parent.day else date.min
-    days = {max(each.footer.day, first_open) for each in due if each.footer.rows}
-    return sorted(day for day in days if day <= last_day)
+    nights = {max(day, first_open) for day in days}
+    return sorted(night for night in nights if night <= last_day)
 
 
 def _one_night(
     deployment: Deployment,
     begun: Begun,
-    due: list[Slice],
+    taken: list[Taken],
     day: date,
     on_step: OnStep | None,
 ) -> Outcome:
-    """One shuffled epoch over what is due up to `day`, on the weights that `begun` holds."""
-    today = [
-        each for each in due if each.footer.day <= day and not each.is_covered_by(begun.position)
-    ]
+    """One shuffled epoch over these slices, on the weights that `begun` holds."""
     seed = deployment.training.seed * 1_000_003 + day.toordinal()
-    losses = learn_shuffled(deployment, begun, today, day=day, seed=seed, on_step=on_step)
+    losses = learn_shuffled(deployment, begun, taken, day=day, seed=seed, on_step=on_step)
     manifest = manifest_of(
-        deployment,
-        begun,
-        kind="nightly",
-        base=None,
-        day=day,
-        learnt=today,
-        losses=losses,
-        seed=seed,
+        deployment, begun, kind="nightly", base=None, day=day, losses=losses, seed=seed
     )
-    begun.goes_on(publish(deployment, begun, manifest))
-    return Outcome(begun.parent, f"learnt {day}")
+    published = publish(deployment, begun, manifest)
+    begun.goes_on(published)
+    return Outcome(published, f"learnt {day}")
 
 
 def _last_complete(
@@ -127,15 +128,13 @@ def _last_complete(
     return newest
 
 
-def _check_clicks(due: list[Slice], asked: date | None, parent: CheckpointManifest | None) -> None:
-    if asked is None or any(each.footer.rows and each.footer.day == asked for each in due):
-        return
+def _no_clicks(asked: date, parent: CheckpointManifest | None) -> Refused:
     if parent and parent.day and asked <= parent.day:
-        raise Refused(
+        return Refused(
             f"day {asked} is learnt already: {parent.name} stands at {parent.day}",
             hint="`twintide rewind --to CHECKPOINT` goes back",
         )
-    raise _no_clicks_on(asked)
+    return _no_clicks_on(asked)
 
 
 def _no_clicks_on(day: date) -> Refused:

@@ -1,12 +1,13 @@
 """How a run goes over its slices: in order as an hour does, or shuffled as a night does."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import date
 
 import numpy as np
 import pyarrow as pa
 
+from trainer.derived import ItemClicks
 from trainer.epoch import Rows, home_first, in_order, shuffled, windows_of
 from trainer.learner import Learner
 from trainer.negatives.stock import Stock
@@ -14,8 +15,8 @@ from trainer.negatives.union import Union
 from trainer.positives import sampled
 from trainer.rates import Rates, hourly_rates, nightly_rates
 from trainer.run import Begun, OnStep
+from trainer.slicing import Taken
 from twintide.config import Deployment
-from twintide.slices import Slice
 from twintide.telemetry import get_log
 
 log = get_log("trainer")
@@ -25,40 +26,46 @@ OnRows = Callable[[int, float], None]
 
 
 def learn_in_order(
-    deployment: Deployment, begun: Begun, due: list[Slice], on_step: OnStep | None
+    deployment: Deployment,
+    begun: Begun,
+    taken: Iterable[Taken],
+    on_step: OnStep | None,
+    *,
+    rows_to_come: Callable[[], int] = lambda: 0,
 ) -> list[float]:
-    """Slice by slice, first click to last. What is in memory is one slice."""
-    to_learn = sum(each.footer.rows for each in due)
+    """Slice by slice, first click to last. What is in memory is one slice. `rows_to_come` says how
+    many there are at most behind the one that is being learnt.
+    """
     losses: list[float] = []
     learnt = 0
-    for each in due:
-        table = begun.to_learn(each)
-        counted, stock = _counted(on_step, learnt, to_learn), _stock(begun, table)
-        rows = _taught(begun, table, stock, name=f"slice {each.name}")
+    for each in taken:
+        to_learn = learnt + len(each.rows) + rows_to_come()
+        stock = _stock(begun, each.clicks_before, each.rows)
+        rows = _taught(begun, each.rows, stock, name=f"slice {each.slice_.name}")
+        counted = _counted(on_step, learnt, to_learn)
         losses += rows_in_order(deployment, begun.learner, rows, stock=stock, on_step=counted)
-        learnt += len(table)
-        begun.has_learnt(each, table)
+        learnt += len(each.rows)
+        begun.has_learnt(each.slice_, len(each.rows))
     return losses
 
 
 def learn_shuffled(
     deployment: Deployment,
     begun: Begun,
-    due: list[Slice],
+    taken: list[Taken],
     *,
     day: date,
     seed: int,
     on_step: OnStep | None,
 ) -> list[float]:
     """Every click of the slices once, in an order given by the seed."""
-    tables = [begun.to_learn(each) for each in due]
-    table = pa.concat_tables(tables)
-    stock = _stock(begun, table)
+    table = pa.concat_tables([each.rows for each in taken])
+    stock = _stock(begun, taken[0].clicks_before, table)
     rows = _taught(begun, table, stock, name=f"day {day}")
     counted = _counted(on_step, 0, len(rows))
     losses = rows_shuffled(deployment, begun.learner, rows, seed=seed, stock=stock, on_step=counted)
-    for each, one in zip(due, tables, strict=True):
-        begun.has_learnt(each, one)
+    for each in taken:
+        begun.has_learnt(each.slice_, len(each.rows))
     return losses
 
 
@@ -69,12 +76,11 @@ def _taught(begun: Begun, table: pa.Table, stock: Stock | None, *, name: str) ->
     return rows
 
 
-def _stock(begun: Begun, table: pa.Table) -> Stock | None:
+def _stock(begun: Begun, clicks_before: ItemClicks, table: pa.Table) -> Stock | None:
     """The catalogue while these rows are learnt, where the model draws from it or goes by it."""
     if not begun.learner.model.spec.needs_stock():
         return None
-    after = replace(begun.state, histories={}).with_slice(table)
-    return Stock.of(begun.state, after, table, listing=begun.listing)
+    return Stock.of(clicks_before, begun.state, table, listing=begun.listing)
 
 
 def rows_in_order(

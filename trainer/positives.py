@@ -2,8 +2,9 @@
 
 import numpy as np
 
+from trainer.catalogue import UNKNOWN
 from trainer.epoch import Rows
-from trainer.negatives.stock import UNKNOWN, Stock
+from trainer.negatives.stock import Stock
 from twintide.keys import mixed
 from twintide.modelspec import ModelSpec
 

@@ -21,7 +21,6 @@ from twintide.config import Deployment
 from twintide.errors import Refused
 from twintide.files import exclusive_lock
 from twintide.rowstore import Parts
-from twintide.slices import Slice
 from twintide.telemetry import get_log
 
 log = get_log("trainer")
@@ -34,12 +33,10 @@ def manifest_of(
     kind: Literal["nightly", "hourly"],
     base: str | None,
     day: date | None,
-    learnt: list[Slice],
     losses: list[float],
     seed: int,
 ) -> CheckpointManifest:
-    parent = begun.parent
-    rows = begun.rows
+    parent, learnt, rows = begun.parent, begun.slices, begun.rows
     newest = [each.footer.newest_event_at for each in learnt if each.footer.newest_event_at]
     newest += [parent.newest_event_at] if parent and parent.newest_event_at else []
     ends = [each.footer.until for each in learnt] + (

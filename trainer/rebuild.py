@@ -1,11 +1,13 @@
 """Making a checkpoint again, from its lineage alone."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from trainer.passes import learn_in_order, learn_shuffled
 from trainer.publishing import manifest_of, parts_of
 from trainer.rewind import as_parent
-from trainer.run import begin
+from trainer.run import Begun, begin
+from trainer.slicing import Taken
 from twintide.checkpoints import (
     CheckpointManifest,
     publish_again,
@@ -37,20 +39,19 @@ def rebuild(deployment: Deployment, name: str, *, into: Path) -> CheckpointManif
         return publish_again(deployment.checkpoints_dir / parent.name, into, again)
     listing = open_listing(deployment.items_dir, wanted.listing, deployment.events)
     begun = begin(deployment, parent, wanted.vectors, listing, SystemClock())
-    slices = _slices_named(deployment, wanted)
-    if wanted.day is not None and wanted.kind == "nightly" and slices:
+    taken = _taken(begun, _slices_named(deployment, wanted))
+    if wanted.day is not None and wanted.kind == "nightly" and wanted.slices:
         losses = learn_shuffled(
-            deployment, begun, slices, day=wanted.day, seed=wanted.seed, on_step=None
+            deployment, begun, list(taken), day=wanted.day, seed=wanted.seed, on_step=None
         )
     else:
-        losses = learn_in_order(deployment, begun, slices, None)
+        losses = learn_in_order(deployment, begun, taken, None)
     manifest = manifest_of(
         deployment,
         begun,
         kind=wanted.kind,
         base=wanted.base,
         day=wanted.day,
-        learnt=slices,
         losses=losses,
         seed=wanted.seed,
     )
@@ -59,6 +60,15 @@ def rebuild(deployment: Deployment, name: str, *, into: Path) -> CheckpointManif
     return publish_checkpoint(
         into, named, parts, catalogue=catalogue, parents=deployment.checkpoints_dir
     )
+
+
+def _taken(begun: Begun, slices: list[Slice]) -> Iterator[Taken]:
+    """One after the other; the state takes in each as it comes."""
+    position = dict(begun.position)
+    for each in slices:
+        before, contents = begun.state.item_clicks.copy(), each.contents(after=position)
+        begun.state.fold(contents)
+        yield Taken(each, contents.rows, before)
 
 
 def _slices_named(deployment: Deployment, wanted: CheckpointManifest) -> list[Slice]:

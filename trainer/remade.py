@@ -7,7 +7,6 @@ from trainer.state import DerivedState
 from twintide.checkpoints import CheckpointManifest
 from twintide.clock import Clock, floor_to_minutes
 from twintide.config import Deployment
-from twintide.modelspec import CLICKS
 from twintide.records import Position
 from twintide.slices import fingerprint_of
 
@@ -25,8 +24,7 @@ def state_at(deployment: Deployment, position: Position, *, clock: Clock) -> Der
     slicer = Slicer(deployment, DerivedState.empty(deployment), {}, clock=clock)
     slicer.extend(floor_to_minutes(slicer.sealed_until(clock.now()), 1))
     state = DerivedState.empty(deployment)
-    memories = [name for name in state.histories if name != CLICKS]
     for each in slicer.chain:
-        remembered = each.remembered(memories, until=position) if memories else None
-        state = state.with_slice(each.read(until=position), remembered)
+        if each.begins_before(position):
+            state.fold(each.contents(until=position))
     return state

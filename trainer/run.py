@@ -6,7 +6,7 @@ the checkpoint is the one atomic step, and progress lies inside it.
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pyarrow as pa
 import torch
@@ -15,10 +15,11 @@ from trainer import line
 from trainer.epoch import Rows, as_listed
 from trainer.learner import Learner
 from trainer.remade import carries_state, state_at
+from trainer.slicing import Slicer
 from trainer.state import DerivedState
 from trainer.warm import warm_arrays
 from twintide.carried import carried
-from twintide.checkpoints import CheckpointManifest, open_checkpoint
+from twintide.checkpoints import CheckpointManifest, OpenCheckpoint, open_checkpoint
 from twintide.clock import Clock
 from twintide.config import Deployment
 from twintide.declaration import fitting_towers, misfits
@@ -26,6 +27,7 @@ from twintide.errors import Refused, Retryable
 from twintide.files import exclusive_lock, sweep_temporaries
 from twintide.listed import Listing
 from twintide.listings import refreshed
+from twintide.modelspec import ModelSpec
 from twintide.records import Position
 from twintide.rowstore import Parts
 from twintide.slices import Slice
@@ -48,15 +50,20 @@ class Outcome:
 
 @dataclass
 class Begun:
-    """What a run goes on from."""
+    """What a run goes on from, and how far it has come."""
 
     parent: CheckpointManifest | None
     learner: Learner
     state: DerivedState
+    """It has taken in what is learnt, and while it is learnt."""
+
     position: Position
     vectors: VectorsRefs
     listing: Listing | None
     """What the source of items says of the items whose clicks are learnt."""
+
+    slices: list[Slice] = field(default_factory=list)
+    """Those learnt since the parent."""
 
     rows: int = 0
     """Clicks learnt since the parent."""
@@ -69,13 +76,7 @@ class Begun:
 
     def goes_on(self, parent: CheckpointManifest) -> None:
         """What was learnt is in `parent` now."""
-        self.parent, self.rows, self.taught, self.anew = parent, 0, 0, ()
-
-    def to_learn(self, each: Slice) -> pa.Table:
-        """The rows of a slice that are not learnt: all, or those behind where a slice that was
-        remade with other ends goes on.
-        """
-        return each.read(after=self.position)
+        self.parent, self.slices, self.rows, self.taught, self.anew = parent, [], 0, 0, ()
 
     def rows_of(self, table: pa.Table, *, name: str) -> Rows:
         """Clicks of slices, encoded; their items as the index has them."""
@@ -83,10 +84,10 @@ class Begun:
         rows = Rows.of(table, model, name=name)
         return rows if self.listing is None else as_listed(rows, self.listing, model)
 
-    def has_learnt(self, each: Slice, rows: pa.Table) -> None:
-        """State and position move together, behind the slice."""
-        self.rows += len(rows)
-        self.state = self.state.after_rows(each, rows, self.position)
+    def has_learnt(self, each: Slice, rows: int) -> None:
+        """So many rows of a slice: the position is behind it now, as the state is."""
+        self.slices.append(each)
+        self.rows += rows
         self.position |= {p: next_ for p, (_, next_) in each.footer.ranges.items()}
 
 
@@ -161,14 +162,36 @@ def begin(
     return Begun(
         parent,
         Learner.from_parts(model, parts, vectors=opened),
-        DerivedState.from_arrays(model, checkpoint.parts.arrays, checkpoint.catalogue)
-        if carries_state(deployment, parent)
-        else state_at(deployment, parent.position, clock=clock),
+        _state_of(deployment, checkpoint, model, clock=clock),
         dict(parent.position),
         vectors,
         listing,
         anew=anew,
     )
+
+
+def _state_of(
+    deployment: Deployment, checkpoint: OpenCheckpoint, model: ModelSpec, *, clock: Clock
+) -> DerivedState:
+    """Of a checkpoint, or where the declaration asks for more, made anew up to its position."""
+    if carries_state(deployment, checkpoint.manifest):
+        return DerivedState.from_arrays(model, checkpoint.parts.arrays, checkpoint.catalogue)
+    return state_at(deployment, checkpoint.manifest.position, clock=clock)
+
+
+def slicer_of(deployment: Deployment, begun: Begun, *, clock: Clock) -> Slicer:
+    """What goes along the chain with a run, and takes its state along."""
+    parent, model = begun.parent, begun.learner.model.spec
+
+    def anew() -> DerivedState:
+        if parent is None:
+            return DerivedState.empty(deployment)
+        checkpoint = open_checkpoint(deployment.checkpoints_dir, parent.name)
+        return _state_of(deployment, checkpoint, model, clock=clock)
+
+    slicer = Slicer(deployment, begun.state, begun.position, clock=clock, anew=anew)
+    begun.state = slicer.state
+    return slicer
 
 
 def is_at_work(deployment: Deployment, kind: str) -> bool:

@@ -6,6 +6,8 @@ running late or often changes where slices end, and neither what is in them nor 
 """
 
 from collections import defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
 import numpy as np
@@ -16,7 +18,7 @@ import pyarrow.compute as pc
 from trainer import labels
 from trainer.chains import Found, shards_behind
 from trainer.days import Calendar
-from trainer.derived import Bools
+from trainer.derived import Bools, ItemClicks
 from trainer.state import DerivedState, events_of, stateless
 from trainer.units import happened_before, is_believed, sealed_until
 from twintide.clock import Clock, floor_to_minutes, from_unix_ms, to_unix_ms
@@ -50,19 +52,54 @@ from twintide.slices import (
     Slice,
     SliceFooter,
     chain_dir,
+    goes_on,
     publish_slice,
     read_chain,
 )
 
 
+@dataclass(frozen=True)
+class Taken:
+    """A slice that a run has come to; the state has taken in what it holds."""
+
+    slice_: Slice
+    rows: pa.Table
+    """Those of its rows that are not learnt."""
+
+    clicks_before: ItemClicks
+    """What was counted before any of it was."""
+
+
+_Shards = dict[tuple[datetime, date], list[Found]]
+"""By hour and training day, those of each in the order in which they are sliced."""
+
+
+@dataclass(frozen=True)
+class _Groups:
+    """What there is to be sliced, up to an instant, behind a chain of a length."""
+
+    until: datetime
+    chain_length: int
+    shards: _Shards
+
+
 class Slicer:
-    """The chain's end, and the derived state there. `chain` holds every slice, oldest first."""
+    """The chain of slices, and one derived state that goes along it with a run: each slice that it
+    comes to is read or made, once, and folded in, once. `chain` holds every slice, oldest first.
+    """
 
     def __init__(
-        self, deployment: Deployment, state: DerivedState, position: Position, *, clock: Clock
+        self,
+        deployment: Deployment,
+        state: DerivedState,
+        position: Position,
+        *,
+        clock: Clock,
+        anew: Callable[[], DerivedState] | None = None,
     ) -> None:
-        """`state` is that of a checkpoint at `position`; slices after it are folded in. Where the
-        chain does not reach so far, as slices were removed, its own state is made from its slices.
+        """`state` is that of a checkpoint at `position`, and it is changed; `anew` gives it again.
+        Without `anew` it is an empty one. Where the chain does not reach so far, as slices were
+        removed, another state is made from its slices.
         """
         self._deployment = deployment
         self._clock = clock
@@ -70,51 +107,146 @@ class Slicer:
         self._ledger = Ledger(deployment.shards_dir, deployment.kafka.topic)
         self._calendar = Calendar.of(deployment.training)
         self._last_unit: dict[int, datetime] = {}
+        self._learnt = dict(position)
+        self._groups: _Groups | None = None
+        self._just_made: Taken | None = None
+        self._apart: DerivedState | None = None
+        self._taken_apart = 0
+        self._is_swept = False
+        self._strayed = False
+        """Whether the state has left slices out that are behind it."""
+
         self.chain: list[Slice] = []
         self.position: Position = {}
+        """Where the chain ends."""
+
         chain = read_chain(self._root)
         ends = {p: next_ for each in chain for p, (_, next_) in each.footer.ranges.items()}
         reaches = all(ends.get(partition, 0) >= next_ for partition, next_ in position.items())
-        self.state = state if reaches else DerivedState.empty(deployment)
-        self._take_up(chain, learnt=position if reaches else {})
+        self._anew = anew if reaches and anew else lambda: DerivedState.empty(deployment)
+        self._begun_at: Position = dict(position) if reaches else {}
+        self.state = state if reaches else self._anew()
+        self._ahead: list[Slice] = []
+        """Of the chain, what the state has not taken in."""
+
+        self._take_up(chain)
 
     def sealed_until(self, now: datetime) -> datetime:
         """How far the line may go at `now`."""
         return sealed_until(self._ledger, now=now, clock=self._clock)
 
-    def extend(self, until: datetime) -> list[Slice]:
-        """Slice every unit that ends by `until` and is not sliced yet."""
-        with exclusive_lock(self._root / ".lock", who="slicing", wait_seconds=600):
-            sweep_temporaries(self._root, older_than_seconds=0)
-            behind = read_chain(self._root, after=len(self.chain))
-            self._take_up(behind, learnt={})
-            groups = self._new_shards_by_hour(until)
-            made = [
-                self._make(groups[hour_at, day], hour_at=hour_at, day=day, until=until)
-                for hour_at, day in sorted(groups)
-            ]
-        return [*behind, *made]
+    def in_order(self, until: datetime) -> Iterator[Taken]:
+        """What is not learnt, up to the first slice that goes beyond `until`."""
+        self._groups = None
+        while (self._ahead or self._grow(until)) and self._ahead[0].footer.until <= until:
+            yield from self._taken(0)
 
-    def _take_up(self, slices: list[Slice], *, learnt: Position) -> None:
+    def of_days(self, last_day: date) -> Iterator[Taken]:
+        """What is not learnt of the days up to that one, in order; what belongs to later days and
+        came before stays where it is.
+        """
+        until = self._calendar.end_of(last_day)
+        self._groups = None
+        while True:
+            days = [each.footer.day for each in self._ahead]
+            place = next((n for n, day in enumerate(days) if day <= last_day), None)
+            if place is not None:
+                yield from self._taken(place)
+            elif not self._grow(until):
+                return
+
+    def extend(self, until: datetime) -> list[Slice]:
+        """Go along the whole chain, and slice every unit that ends by `until` and is not sliced
+        yet; returns the slices that it has come to.
+        """
+        passed = []
+        self._groups = None
+        while self._ahead or self._grow(until):
+            passed.append(self._ahead[0])
+            self._take(0)
+        return passed
+
+    def rows_to_come(self, until: datetime) -> int:
+        """Rows up to `until` that the state has not taken in: what is not sliced yet may hold
+        events that are not learnt, so it is at most so many.
+        """
+        sliced = sum(each.footer.rows for each in self._ahead if each.footer.until <= until)
+        found = self._new_groups(until).values()
+        return sliced + sum(each.footer.rows for shards in found for each in shards)
+
+    def days_to_come(self, last_day: date) -> set[date]:
+        """Days up to that one of which there are rows that the state has not taken in."""
+        sliced = {each.footer.day for each in self._ahead if each.footer.rows}
+        found = self._new_groups(self._calendar.end_of(last_day)).items()
+        new = {day for (_, day), shards in found if any(each.footer.rows for each in shards)}
+        return {day for day in sliced | new if day <= last_day}
+
+    def _taken(self, place: int) -> Iterator[Taken]:
+        """The slice at this place of those ahead, where it holds something to learn."""
+        taken = self._take(place)
+        if not taken.slice_.is_covered_by(self._learnt):
+            yield taken
+
+    def _take(self, place: int) -> Taken:
+        """Fold in the slice at this place of those ahead, where making it has not done so."""
+        self._strayed |= place > 0
+        each, made = self._ahead.pop(place), self._just_made
+        self._just_made = None
+        if made is not None and made.slice_ is each:
+            return made
+        before, contents = self.state.item_clicks.copy(), each.contents(after=self._begun_at)
+        self.state.fold(contents)
+        return Taken(each, each.behind(self._learnt, contents.rows), before)
+
+    def _take_up(self, slices: list[Slice]) -> None:
         for slice_ in slices:
             if slice_.footer.fingerprint != self._root.name:
                 raise Corrupt(
                     f"slice {slice_.path} was made for another declaration than its folder's",
                     hint="remove it and all later ones: the next run makes them from the shards",
                 )
-            if not slice_.is_covered_by(learnt):
-                self.state = self.state.after(slice_, learnt)
             self._append(slice_)
 
     def _append(self, slice_: Slice) -> None:
         self.chain.append(slice_)
+        if not slice_.is_covered_by(self._begun_at):
+            self._ahead.append(slice_)
         for partition, (_, next_) in slice_.footer.ranges.items():
             self.position[partition] = next_
             self._last_unit[partition] = slice_.footer.units[partition]
 
-    def _new_shards_by_hour(self, until: datetime) -> dict[tuple[datetime, date], list[Found]]:
-        """Shards after the chain, by hour. Each partition's ledger must go on where it stopped."""
-        groups: dict[tuple[datetime, date], list[Found]] = defaultdict(list)
+    def _grow(self, until: datetime) -> bool:
+        """Put the chain on by what others have made since, or by the next slice that ends by
+        `until`; whether there was either.
+        """
+        with exclusive_lock(self._root / ".lock", who="slicing", wait_seconds=600):
+            if not self._is_swept:
+                sweep_temporaries(self._root, older_than_seconds=0)
+                self._is_swept = True
+            if goes_on(self._root, after=len(self.chain)):
+                self._take_up(read_chain(self._root, after=len(self.chain)))
+                return True
+            groups = self._new_groups(until)
+            if not groups:
+                return False
+            (hour_at, day), found = min(groups.items())
+            self._make(found, hour_at=hour_at, day=day, until=until)
+            self._groups = _Groups(until, len(self.chain), groups)
+            del groups[hour_at, day]
+            return True
+
+    def _new_groups(self, until: datetime) -> _Shards:
+        """Shards after the chain that end by `until`; looked for once for as long as the chain is
+        put on from here only.
+        """
+        known, length = self._groups, len(self.chain)
+        if known is None or (known.until, known.chain_length) != (until, length):
+            known = self._groups = _Groups(until, length, self._shards_by_hour(until))
+        return known.shards
+
+    def _shards_by_hour(self, until: datetime) -> _Shards:
+        """Each partition's ledger must go on where the chain stopped."""
+        groups: _Shards = defaultdict(list)
         for each in shards_behind(
             self._ledger,
             self.position,
@@ -143,13 +275,15 @@ class Slicer:
             return None
         return min(self._last_unit.values())
 
-    def _make(self, found: list[Found], *, hour_at: datetime, day: date, until: datetime) -> Slice:
+    def _make(self, found: list[Found], *, hour_at: datetime, day: date, until: datetime) -> None:
+        """The next slice, from the state where the chain ends."""
         schema = self._deployment.events
         events = pa.concat_tables(self._read(each) for each in found)
         remembered = self._remembered(events)
-        rows, self.state = self._enriched(
-            _in_order(self._learnable(events), schema.time), remembered
-        )
+        is_in_step = not self._ahead and not self._strayed
+        state = self.state if is_in_step else self._state_of_chain()
+        before = state.item_clicks.copy()
+        rows = self._enriched(state, _in_order(self._learnable(events), schema.time), remembered)
         footer = SliceFooter(
             sequence=len(self.chain) + 1,
             day=day,
@@ -165,7 +299,22 @@ class Slicer:
         )
         made = publish_slice(self._root, footer, rows, remembered)
         self._append(made)
-        return made
+        if is_in_step:
+            self._just_made = Taken(made, made.behind(self._learnt, rows), before)
+        else:
+            self._taken_apart = len(self.chain)
+
+    def _state_of_chain(self) -> DerivedState:
+        """Where the chain ends, while the run's own state has left some of it out: a partition that
+        was waited for in vain brings what belongs to a night, behind what belongs to the next.
+        """
+        if self._apart is None:
+            self._apart = self._anew()
+        for each in self.chain[self._taken_apart :]:
+            if not each.is_covered_by(self._begun_at):
+                self._apart.fold(each.contents(after=self._begun_at))
+        self._taken_apart = len(self.chain)
+        return self._apart
 
     def _read(self, shard: Found) -> pa.Table:
         """The events of a shard, each with its unit, none later than that lets them be."""
@@ -211,35 +360,35 @@ class Slicer:
         return found
 
     def _enriched(
-        self, events: pa.Table, remembered: pa.Table | None
-    ) -> tuple[pa.Table, DerivedState]:
-        """The rows of a slice, and the state after it."""
+        self, state: DerivedState, events: pa.Table, remembered: pa.Table | None
+    ) -> pa.Table:
+        """The rows of a slice; the state takes them in."""
         schema, model = self._deployment.events, self._deployment.model
         clicked = self._clicked(events)
         columns = _coordinates(events, schema)
         told = events_of(pa.table(columns))
         query = encode(events, model.query, time_column=schema.time)
         candidate = encode(events, model.candidate, time_column=schema.time)
-        candidate = self.state.catalogue.filled(
+        candidate = state.catalogue.filled(
             told.items, candidate, missing_in(events, stateless(model.candidate))
         )
         columns |= {ITEM_ID: events[schema.item], IS_CLICK: pa.array(clicked)}
         columns |= labels.to_columns(labels.labels_of(events, clicked, model))
         if hard := model.hard():
             columns[HARD] = keys_to_lists(hard.of(events, told.items))
-        statistics = model.item_statistics()
-        query |= self.state.histories_before(told, clicked, remembered)
-        query |= self.state.users_told(told, clicked)
-        after = self.state.with_remembered(remembered).with_events(
-            told, clicked, ids=events[schema.item].combine_chunks(), attributes=candidate
-        )
-        if statistics:
-            candidate[statistics.name] = self.state.statistics_of(
-                told, clicked, statistics, after.catalogue
-            )
+        # 1. What is told of the clicks before, 2. these clicks count, 3. and what is told of the
+        # clicks before of items that are known now.
+        query |= state.histories_before(told, clicked, remembered)
+        query |= state.users_told(told, clicked)
+        before = state.item_clicks.copy()
+        state.remember(remembered)
+        ids = events[schema.item].combine_chunks()
+        state.add(told, clicked, ids=ids, attributes=candidate)
+        if statistics := model.item_statistics():
+            candidate[statistics.name] = state.statistics_of(told, clicked, statistics, before)
         columns |= to_columns(query, model.query, "query")
         columns |= to_columns(candidate, model.candidate, "candidate")
-        return pa.table(columns), after
+        return pa.table(columns)
 
 
 def _coordinates(events: pa.Table, schema: EventSchema) -> dict[str, pa.Array | pa.ChunkedArray]:

@@ -9,7 +9,6 @@ It is a function of the slices folded in, so it needs no file of its own: a chec
 and the slices after the checkpoint bring it up to date.
 """
 
-from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Self
 
@@ -17,27 +16,25 @@ import numpy as np
 import pyarrow as pa
 
 from trainer.activity import Activity
+from trainer.catalogue import Catalogue
 from trainer.derived import (
     Bools,
     Events,
-    Histories,
-    Ints,
     ItemClicks,
     bucket_minutes,
     oldest_bucket,
     refreshed_ms,
     statistics_at,
 )
+from trainer.histories import Histories
 from twintide.arrays import Arrays
 from twintide.clock import floor_to_minutes, to_unix_ms
 from twintide.config import Deployment
 from twintide.features import Feature
 from twintide.features.columns import from_columns, to_columns
 from twintide.features.item_statistics import ItemStatistics
-from twintide.keys import Keys, keys_of
 from twintide.modelspec import CLICKS, ModelSpec, memory_prefix
-from twintide.ragged import Encoded, Ids, Numbers, joined, take
-from twintide.records import Position
+from twintide.ragged import Encoded, Ids, Numbers
 from twintide.slices import (
     EVENT_TIME,
     IS_CLICK,
@@ -46,10 +43,11 @@ from twintide.slices import (
     REMEMBERED,
     UNIT,
     USER_KEY,
-    Slice,
+    Contents,
 )
 
 FIRST_SEEN = "first_seen_at"
+SO_FAR = "state.clicks.so_far"
 USERS = "state.users"
 USER_STATISTICS = "state.users.statistics"
 
@@ -57,88 +55,6 @@ USER_STATISTICS = "state.users.statistics"
 def stateless(features: tuple[Feature, ...]) -> tuple[Feature, ...]:
     """Features that an event's own columns give."""
     return tuple(f for f in features if f.derived_from is None)
-
-
-@dataclass(frozen=True)
-class Catalogue:
-    """Every item, in order of its first event, with what its events last said of it."""
-
-    keys: Keys
-    ids: pa.Array
-    first_seen_ms: Ints
-    """When the unit began that held its first event."""
-
-    attributes: Encoded
-
-    @classmethod
-    def empty(cls, id_type: pa.DataType, features: tuple[Feature, ...]) -> Self:
-        nothing: Encoded = {feature.name: feature.no_rows() for feature in features}
-        return cls(np.zeros(0, np.uint64), pa.array([], id_type), np.zeros(0, np.int64), nothing)
-
-    def __len__(self) -> int:
-        return len(self.keys)
-
-    def rows_of(self, keys: Keys) -> Ints:
-        """int64 [n]: row of each key, all of which must be in the catalogue."""
-        order = np.argsort(self.keys)
-        found: Ints = order[np.searchsorted(self.keys, keys, sorter=order)]
-        return found
-
-    def filled(self, items: Keys, attributes: Encoded, missing: dict[str, Bools]) -> Encoded:
-        """`attributes` of events in order; where one is `missing` it is what the item's events
-        before said last. One that does not say what an item is does not make it nothing.
-        """
-        return attributes | {
-            name: self._filled(items, name, attributes, is_missing)
-            for name, is_missing in missing.items()
-            if is_missing.any()
-        }
-
-    def _filled(
-        self, items: Keys, name: str, attributes: Encoded, is_missing: Bools
-    ) -> Ids | Numbers:
-        known = np.isin(items, self.keys)
-        before = take({name: self.attributes[name]}, self.rows_of(items[known]))
-        from_before = np.where(known, np.cumsum(known) - 1, known.sum() + np.arange(len(items)))
-        from_here = last_said(items, ~is_missing)
-        source = np.where(from_here >= 0, known.sum() + from_here, from_before)
-        return take(joined(before, {name: attributes[name]}), source)[name]
-
-    def with_events(self, events: Events, *, ids: pa.Array, attributes: Encoded) -> "Catalogue":
-        """New items behind the old ones; attributes as of the last of these events."""
-        distinct, first_at = np.unique(events.items, return_index=True)
-        last_at = len(events) - 1 - np.unique(events.items[::-1], return_index=True)[1]
-        is_new = ~np.isin(distinct, self.keys)
-        by_arrival = np.argsort(first_at[is_new])
-        new_first = first_at[is_new][by_arrival]
-
-        keys = np.concatenate((self.keys, events.items[new_first]))
-        grown = replace(
-            self,
-            keys=keys,
-            ids=pa.concat_arrays([self.ids, ids.take(pa.array(new_first))]),
-            first_seen_ms=np.concatenate((self.first_seen_ms, events.unit_ms[new_first])),
-        )
-        # A row of the attributes comes from the old catalogue, row i, or from an event, row
-        # len(self) + event.
-        source = np.concatenate((np.arange(len(self)), np.zeros(len(new_first), np.int64)))
-        source[grown.rows_of(distinct)] = len(self) + last_at
-        return replace(grown, attributes=take(joined(self.attributes, attributes), source))
-
-
-def last_said(items: Keys, says: Bools) -> Ints:
-    """int64 [N]: for each event, the number of the newest event up to it that is of the same item
-    and `says` something; -1 where there is none.
-    """
-    order = np.argsort(items, kind="stable")
-    place = np.arange(len(items))
-    begins = np.concatenate(([True], np.diff(items[order]) != 0))[: len(items)]
-    begin = np.maximum.accumulate(np.where(begins, place, 0))
-    said = np.maximum.accumulate(np.where(says[order], place, -1))
-    found = np.full(len(items), -1, np.int64)
-    has_said = said >= begin
-    found[order[has_said]] = order[said[has_said]]
-    return found
 
 
 def events_of(rows: pa.Table) -> Events:
@@ -167,103 +83,78 @@ def _before(histories: Histories, told: Events, came: Events) -> Ids:
     return found.take(place[: len(told)])
 
 
-@dataclass(frozen=True)
 class DerivedState:
-    """What the ordered pass knows after the slices folded in so far."""
+    """What the ordered pass knows after the slices folded in so far. A fold changes it in place."""
 
-    model: ModelSpec
-    histories: dict[str, Histories]
-    """By name of what is remembered, as `ModelSpec.memories` has it."""
+    def __init__(
+        self,
+        model: ModelSpec,
+        *,
+        histories: dict[str, Histories],
+        item_clicks: ItemClicks,
+        catalogue: Catalogue,
+        activity: Activity,
+    ) -> None:
+        self.model = model
+        self.histories = histories
+        """By name of what is remembered, as `ModelSpec.memories` has it."""
 
-    item_clicks: ItemClicks
-    catalogue: Catalogue
-    activity: Activity | None = None
-    """How much users have clicked; None where the model does not ask."""
-
-    clicks_of_items: Ints | None = None
-    """[items]: clicks so far of each item of the catalogue; None where the model asks for none."""
+        self.item_clicks = item_clicks
+        self.catalogue = catalogue
+        self.activity = activity
+        """How much users have clicked; nobody where the model does not ask."""
 
     @classmethod
-    def empty(cls, deployment: Deployment) -> "DerivedState":
+    def empty(cls, deployment: Deployment) -> Self:
         model, events = deployment.model, deployment.events
         return cls(
-            model=model,
-            histories={
-                name: Histories.empty(memory.length) for name, memory in model.memories().items()
-            },
-            item_clicks=ItemClicks.empty(),
-            catalogue=Catalogue.empty(
+            model,
+            histories={name: Histories(each.length) for name, each in model.memories().items()},
+            item_clicks=ItemClicks(),
+            catalogue=Catalogue(
                 events.arrow_schema().field(events.item).type, stateless(model.candidate)
             ),
-            activity=Activity.empty() if model.user_statistics() else None,
-            clicks_of_items=np.zeros(0, np.int64) if model.counts_clicks() else None,
+            activity=Activity(),
         )
 
-    def after(self, slice_: Slice, position: Position) -> "DerivedState":
-        """The state after what a slice holds behind a position."""
-        return self.with_slice(
-            slice_.read(after=position), self._remembered_in(slice_, after=position)
-        )
-
-    def after_rows(self, slice_: Slice, rows: pa.Table, position: Position) -> "DerivedState":
-        """The same, where these rows of it were read already."""
-        return self.with_slice(rows, self._remembered_in(slice_, after=position))
-
-    def _remembered_in(self, slice_: Slice, *, after: Position) -> pa.Table | None:
-        names = [name for name in self.histories if name != CLICKS]
-        return slice_.remembered(names, after=after) if names else None
-
-    def with_slice(self, rows: pa.Table, remembered: pa.Table | None = None) -> "DerivedState":
+    def fold(self, contents: Contents) -> None:
+        """Take in what a slice holds, all of it or what lies behind a position."""
+        rows = contents.rows
         attributes = from_columns(rows, stateless(self.model.candidate), "candidate")
-        return self.with_remembered(remembered).with_events(
+        self.remember(contents.remembered)
+        self.add(
             events_of(rows),
             rows[IS_CLICK].to_numpy(),
             ids=rows[ITEM_ID].combine_chunks(),
             attributes=attributes,
         )
 
-    def with_events(
-        self, events: Events, is_click: Bools, *, ids: pa.Array, attributes: Encoded
-    ) -> "DerivedState":
-        """`ids` and `attributes` have one row per event."""
+    def add(self, events: Events, is_click: Bools, *, ids: pa.Array, attributes: Encoded) -> None:
+        """Take in events, of which clicks make histories and counts. `ids` and `attributes` have
+        one row per event.
+        """
         if not len(events):
-            return self
+            return
         clicks = events.where(is_click)
-        of_clicks = {
-            name: histories.with_clicks(clicks)
-            for name, histories in self.histories.items()
-            if name == CLICKS
-        }
-        grown = replace(
-            self,
-            histories=self.histories | of_clicks,
-            catalogue=self.catalogue.with_events(events, ids=ids, attributes=attributes),
-        )
-        of_users = self.model.user_statistics()
-        if self.activity is not None and of_users is not None:
-            grown = replace(grown, activity=self.activity.with_clicks(clicks, of_users))
-        spec = self.model.item_statistics()
-        rows = grown.catalogue.rows_of(clicks.items)
-        if self.clicks_of_items is not None:
-            counts = np.bincount(rows, minlength=len(grown.catalogue))
-            counts[: len(self.clicks_of_items)] += self.clicks_of_items
-            grown = replace(grown, clicks_of_items=counts)
-        if spec is None or not len(clicks):
-            return grown
-        counted = self.item_clicks.with_clicks(rows, clicks.unit_ms, spec)
-        newest = int(clicks.unit_ms.max())
-        return replace(grown, item_clicks=counted.within_reach_of(newest, spec))
+        self.catalogue.add(events, ids=ids, attributes=attributes)
+        if CLICKS in self.histories:
+            self.histories[CLICKS].add(clicks)
+        if of_users := self.model.user_statistics():
+            self.activity.add(clicks, of_users)
+        rows = self.catalogue.rows_of(clicks.items)
+        if self.model.counts_clicks():
+            self.catalogue.count(rows)
+        if (spec := self.model.item_statistics()) and len(clicks):
+            self.item_clicks.add(rows, clicks.unit_ms, spec)
+            self.item_clicks.drop_out_of_reach(int(clicks.unit_ms.max()), spec)
 
-    def with_remembered(self, remembered: pa.Table | None) -> "DerivedState":
-        """The state after events that are remembered and no more, as a slice has them."""
+    def remember(self, remembered: pa.Table | None) -> None:
+        """Take in events that are remembered and no more, as a slice has them."""
         if remembered is None:
-            return self
-        others = {
-            name: histories.with_clicks(events_of(came_to(name, remembered)))
-            for name, histories in self.histories.items()
-            if name != CLICKS
-        }
-        return replace(self, histories=self.histories | others)
+            return
+        for name, histories in self.histories.items():
+            if name != CLICKS:
+                histories.add(events_of(came_to(name, remembered)))
 
     def histories_before(
         self, events: Events, is_click: Bools, remembered: pa.Table | None
@@ -284,31 +175,33 @@ class DerivedState:
     def users_told(self, events: Events, is_click: Bools) -> Encoded:
         """How active each event's user was, where the model asks."""
         spec = self.model.user_statistics()
-        if self.activity is None or spec is None:
+        if spec is None:
             return {}
         return {spec.name: Numbers(self.activity.told(events, events.where(is_click), spec))}
 
     def users_as_of(self, as_of: datetime) -> Arrays:
         """The same of every user, as of an instant: what a version carries."""
         spec = self.model.user_statistics()
-        if self.activity is None or spec is None:
+        if spec is None:
             return {}
         return {USER_STATISTICS: self.activity.as_of(to_unix_ms(as_of), spec)}
 
     def statistics_of(
-        self, events: Events, is_click: Bools, spec: ItemStatistics, catalogue: Catalogue
+        self, events: Events, is_click: Bools, spec: ItemStatistics, before: ItemClicks
     ) -> Numbers:
         """Of each event's item, as a server had them that refreshes as declared: [N, spec.count].
 
-        The events are not folded in yet, but `catalogue` has their items. Only clicks of units
-        before an event's own count, as its refresh came before.
+        The catalogue has their items; `before` are the clicks before these events. Only clicks of
+        units before an event's own count, as its refresh came before.
         """
-        rows = catalogue.rows_of(events.items)
+        rows = self.catalogue.rows_of(events.items)
+        clicks = before.copy()
+        clicks.add(rows[is_click], events.unit_ms[is_click], spec)
         return Numbers(
             statistics_at(
-                self.item_clicks.with_clicks(rows[is_click], events.unit_ms[is_click], spec),
+                clicks,
                 rows,
-                catalogue.first_seen_ms[rows],
+                self.catalogue.first_seen_ms[rows],
                 refreshed_ms(events.at_ms, events.unit_ms, spec),
                 spec,
                 oldest=oldest_bucket(events.unit_ms, spec),
@@ -324,10 +217,10 @@ class DerivedState:
 
     def catalogue_table(self, as_of: datetime) -> pa.Table:
         """The catalogue as a checkpoint has it: ids, and candidate features as of that instant."""
-        candidate = dict(self.catalogue.attributes)
+        items = np.arange(len(self.catalogue))
+        candidate = self.catalogue.attributes(items)
         spec = self.model.item_statistics()
         if spec:
-            items = np.arange(len(self.catalogue))
             candidate[spec.name] = Numbers(
                 statistics_at(
                     self.item_clicks,
@@ -342,14 +235,15 @@ class DerivedState:
         return pa.table({ITEM_ID: self.catalogue.ids, FIRST_SEEN: first_seen, **columns})
 
     def arrays(self) -> Arrays:
+        items, buckets, counts = self.item_clicks.arrays()
         found: Arrays = {
-            "state.clicks.items": self.item_clicks.items,
-            "state.clicks.buckets": self.item_clicks.buckets,
-            "state.clicks.counts": self.item_clicks.counts,
+            "state.clicks.items": items,
+            "state.clicks.buckets": buckets,
+            "state.clicks.counts": counts,
         }
-        if self.clicks_of_items is not None:
-            found["state.clicks.so_far"] = self.clicks_of_items
-        if self.activity is not None:
+        if self.model.counts_clicks():
+            found[SO_FAR] = self.catalogue.clicks
+        if self.model.user_statistics():
             found |= self.activity.arrays(prefix=USERS)
         for name, histories in self.histories.items():
             found |= {
@@ -359,32 +253,31 @@ class DerivedState:
         return found
 
     @classmethod
-    def from_arrays(cls, model: ModelSpec, arrays: Arrays, catalogue: pa.Table) -> "DerivedState":
+    def from_arrays(cls, model: ModelSpec, arrays: Arrays, catalogue: pa.Table) -> Self:
         """What `arrays` and `catalogue_table` gave."""
-        ids = catalogue[ITEM_ID].combine_chunks()
+        items = Catalogue.of(
+            stateless(model.candidate),
+            ids=catalogue[ITEM_ID].combine_chunks(),
+            first_seen_ms=catalogue[FIRST_SEEN].cast(pa.int64()).to_numpy(),
+            attributes=from_columns(catalogue, stateless(model.candidate), "candidate"),
+            clicks=arrays[SO_FAR].astype(np.int64) if model.counts_clicks() else None,
+        )
         return cls(
-            model=model,
+            model,
             histories={
                 name: Histories.from_arrays(
                     memory.length, arrays, prefix=memory_prefix("state.history", name)
                 )
                 for name, memory in model.memories().items()
             },
-            item_clicks=ItemClicks(
-                arrays["state.clicks.items"].astype(np.int64),
-                arrays["state.clicks.buckets"].astype(np.int64),
-                arrays["state.clicks.counts"].astype(np.int64),
+            item_clicks=ItemClicks.from_arrays(
+                *(
+                    arrays[f"state.clicks.{part}"].astype(np.int64)
+                    for part in ("items", "buckets", "counts")
+                )
             ),
-            catalogue=Catalogue(
-                keys_of(ids),
-                ids,
-                catalogue[FIRST_SEEN].cast(pa.int64()).to_numpy(),
-                from_columns(catalogue, stateless(model.candidate), "candidate"),
-            ),
+            catalogue=items,
             activity=Activity.from_arrays(arrays, prefix=USERS)
             if model.user_statistics()
-            else None,
-            clicks_of_items=arrays["state.clicks.so_far"].astype(np.int64)
-            if model.counts_clicks()
-            else None,
+            else Activity(),
         )

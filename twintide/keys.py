@@ -5,6 +5,7 @@ id". Integers map one to one; strings collide with odds of 3e-6 at ten million i
 """
 
 import struct
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +15,7 @@ import pyarrow.compute as pc
 Keys = npt.NDArray[np.uint64]
 
 NO_KEY = np.uint64(0)
+_Number = TypeVar("_Number", np.uint64, np.int64)
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _ALL_BITS = 2**64 - 1
 _FEW = 16
@@ -42,7 +44,9 @@ def mixed(values: Keys) -> Keys:
     return values ^ (values >> np.uint64(31))
 
 
-def places_of(keys: Keys, ascending: Keys) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+def places_of(
+    keys: npt.NDArray[_Number], ascending: npt.NDArray[_Number]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
     """Where each key stands among others in ascending order, and whether it does; any place for one
     that does not.
     """

@@ -13,7 +13,6 @@ a fingerprint of what they depend on. Another declaration makes its slices from 
 import hashlib
 import json
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
@@ -48,6 +47,8 @@ UNIT = "unit_at"
 
 IS_CLICK = "is_click"
 """Whether the row is a click: only clicks make histories and counts, and only they are scored."""
+
+_OF_MEMORIES = (PARTITION, OFFSET, UNIT, EVENT_TIME, USER_KEY, ITEM_KEY)
 
 REMEMBERED = "remembered."
 """Behind it the name of a memory: whether the event is of those that it remembers."""
@@ -103,6 +104,19 @@ class SliceFooter(Record):
 
 
 @dataclass(frozen=True)
+class Contents:
+    """What a slice holds, or the part of it behind a position."""
+
+    rows: pa.Table
+    """What is learnt."""
+
+    remembered: pa.Table | None = None
+    """Events that histories are made of which are none of clicks: keys, times, and for each memory
+    whether it remembers the event. None where there is no such memory.
+    """
+
+
+@dataclass(frozen=True)
 class Slice:
     """A slice whose footer was read."""
 
@@ -114,44 +128,34 @@ class Slice:
         """Its number, as it stands in the file's name."""
         return f"{self.footer.sequence:08d}"
 
-    def read(self, *, after: Position | None = None, until: Position | None = None) -> pa.Table:
-        """The rows, page checksums verified; those at or behind one position, or before another,
-        where one is given. Raises Corrupt.
+    def read(self, *, after: Position | None = None) -> pa.Table:
+        """The rows, page checksums verified; those at or behind a position, where one is given.
+
+        Raises Corrupt.
         """
-        table = self._table({PARTITION, OFFSET, IS_CLICK}, None)
+        return self.contents(after=after).rows
+
+    def contents(self, *, after: Position | None = None, until: Position | None = None) -> Contents:
+        """All that it holds, or what lies at or behind one position, or before another, read in one
+        go. Raises Corrupt.
+        """
+        table = self._table()
         memories = [name for name in table.column_names if name.startswith(REMEMBERED)]
         rows = table.slice(0, self.footer.rows).drop_columns(memories)
-        return self._between(rows, after, until)
-
-    def remembered(
-        self,
-        memories: Sequence[str],
-        *,
-        after: Position | None = None,
-        until: Position | None = None,
-    ) -> pa.Table:
-        """The events that histories are made of which are none of clicks: keys, times, and for each
-        of these memories whether it remembers the event. Raises Corrupt.
-        """
-        columns = [PARTITION, OFFSET, UNIT, EVENT_TIME, USER_KEY, ITEM_KEY]
-        columns += [f"{REMEMBERED}{name}" for name in memories]
-        rows = self._table(set(columns), columns).slice(self.footer.rows)
-        return self._between(rows, after, until)
-
-    def _between(self, rows: pa.Table, after: Position | None, until: Position | None) -> pa.Table:
+        remembered = table.slice(self.footer.rows).select([*_OF_MEMORIES, *memories])
         if after is not None:
-            rows = rows.filter(self._is_behind(rows, after))
+            rows, remembered = self.behind(after, rows), self.behind(after, remembered)
         if until is not None:
-            rows = rows.filter(pc.invert(self._is_behind(rows, until)))
-        return rows
+            rows, remembered = self._before(until, rows), self._before(until, remembered)
+        return Contents(rows, remembered if memories else None)
 
-    def _table(self, needed: set[str], columns: list[str] | None) -> pa.Table:
+    def _table(self) -> pa.Table:
         try:
             with pq.ParquetFile(self.path, page_checksum_verification=True) as file:
-                table = file.read(columns)
+                table = file.read()
         except DAMAGED as error:
             raise self._damaged(words_of(error)) from error
-        if not needed <= set(table.column_names):
+        if not {*_OF_MEMORIES, IS_CLICK} <= set(table.column_names):
             raise self._damaged("it lacks columns that each slice has")
         return table
 
@@ -160,6 +164,13 @@ class Slice:
             f"slice {self.path} is damaged: {why}",
             hint="remove it and all later ones: the next run makes them anew from the shards",
         )
+
+    def behind(self, position: Position, rows: pa.Table) -> pa.Table:
+        """Those of its rows that a checkpoint at that position has not learnt."""
+        return rows.filter(self._is_behind(rows, position))
+
+    def _before(self, position: Position, rows: pa.Table) -> pa.Table:
+        return rows.filter(pc.invert(self._is_behind(rows, position)))
 
     def _is_behind(self, rows: pa.Table, position: Position) -> pa.ChunkedArray:
         """Which rows a checkpoint at `position` has not learnt."""
@@ -174,6 +185,13 @@ class Slice:
         return all(
             next_ <= position.get(partition, 0)
             for partition, (_, next_) in self.footer.ranges.items()
+        )
+
+    def begins_before(self, position: Position) -> bool:
+        """Whether a checkpoint at `position` has learnt any of it."""
+        return any(
+            first < position.get(partition, 0)
+            for partition, (first, _) in self.footer.ranges.items()
         )
 
 
@@ -302,6 +320,11 @@ def chain_paths(root: Path, *, after: int = 0) -> list[Path]:
                 hint="remove it and all later ones: the next run makes them anew from the shards",
             )
     return found
+
+
+def goes_on(root: Path, *, after: int) -> bool:
+    """Whether a chain has a slice with the number behind that one."""
+    return next(root.glob(f"day=*/{after + 1:08d}.parquet"), None) is not None
 
 
 def read_chain(root: Path, *, after: int = 0) -> list[Slice]:

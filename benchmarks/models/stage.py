@@ -4,7 +4,8 @@ Nothing here depends on weights, so all contestants of one set of features share
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from copy import deepcopy
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from itertools import groupby
 from pathlib import Path
@@ -14,6 +15,7 @@ import pyarrow as pa
 from console.evaluate import Clicked
 from streaming.offline import write_shards
 from trainer.days import Calendar
+from trainer.derived import ItemClicks
 from trainer.epoch import Rows
 from trainer.negatives.stock import Stock
 from trainer.slicing import Slicer
@@ -24,7 +26,7 @@ from twintide.datafile import read_data
 from twintide.features.columns import from_columns
 from twintide.keys import Keys, keys_of
 from twintide.ragged import Encoded
-from twintide.slices import IS_CLICK, ITEM_ID, USER_KEY, Slice
+from twintide.slices import IS_CLICK, ITEM_ID, USER_KEY, Contents, Slice
 
 
 @dataclass(frozen=True)
@@ -85,10 +87,11 @@ def days_of(deployment: Deployment, *, scored: int) -> list[Day]:
         is_scored = number >= len(days) - scored
         tables = [each.read() for each in slices]
         hours: list[Hour] = []
-        began = state
+        began = state.item_clicks.copy()
         for each, table in zip(slices, tables, strict=True):
             catalogue = _catalogue(state, deployment, each) if is_scored else None
-            before, state = state, state.with_slice(table)
+            before = state.item_clicks.copy()
+            state.fold(Contents(table))
             stock = _stock(deployment, before, state, table) if is_scored else None
             hours += _hours(deployment, each, table, catalogue, stock)
         day, table = slices[0].footer.day, pa.concat_tables(tables)
@@ -113,9 +116,14 @@ def _catalogue(state: DerivedState, deployment: Deployment, next_slice: Slice) -
 
 
 def _stock(
-    deployment: Deployment, before: DerivedState, after: DerivedState, rows: pa.Table
+    deployment: Deployment, before: ItemClicks, after: DerivedState, rows: pa.Table
 ) -> Stock | None:
-    return Stock.of(before, after, rows) if deployment.model.needs_stock() else None
+    """The state goes on, and this stays as it is."""
+    if not deployment.model.needs_stock():
+        return None
+    stock = Stock.of(before, after, rows)
+    clicks = None if stock.clicks is None else stock.clicks.copy()
+    return replace(stock, catalogue=deepcopy(stock.catalogue), clicks=clicks)
 
 
 def _hours(

@@ -8,11 +8,11 @@ import pytest
 
 from trainer.derived import (
     Events,
-    Histories,
     ItemClicks,
     bucket_minutes,
     statistics_at,
 )
+from trainer.histories import Histories
 from twintide.features.item_statistics import ItemStatistics
 from twintide.ragged import Ids
 
@@ -85,12 +85,13 @@ def test_histories_equal_a_plain_loop(seed: int) -> None:
         random_clicks(30, seed + 200, begin_ms=1_800),
     ]
     counts = [some_of(batch, seed) for batch in batches]
-    state = Histories.empty(5)
+    state = Histories(5)
     for number, batch in enumerate(batches):
         found = as_lists(state.before(batch, counts[number]))
         assert found == plain_histories(batches[: number + 1], counts[: number + 1], 5)
-        state = state.with_clicks(batch.where(counts[number]))
-        assert list(state.users) == sorted(state.users)
+        state.add(batch.where(counts[number]))
+        users = state.arrays()["users"].tolist()
+        assert users == sorted(users)
 
 
 @pytest.mark.promise("T9")
@@ -104,7 +105,7 @@ def test_a_history_never_holds_a_click_of_the_same_or_a_later_moment() -> None:
         clicks = Events(
             user, items[order], np.array([first_ms, 1_000])[order], np.zeros(2, np.int64)
         )
-        found = as_lists(Histories.empty(5).before(clicks, np.ones(2, np.bool_)))
+        found = as_lists(Histories(5).before(clicks, np.ones(2, np.bool_)))
         return found[int(np.flatnonzero(order == 1)[0])]
 
     assert second_history(999) == [1]
@@ -123,20 +124,21 @@ def test_histories_are_the_same_however_many_units_are_folded_in_at_once(seed: i
         random_clicks(15, seed * 50 + number, begin_ms=number * 300 - int(rng.integers(0, 400)))
         for number in range(8)
     ]
-    one_by_one, state = [], Histories.empty(3)
+    one_by_one, state = [], Histories(3)
     for unit in units:
         one_by_one += as_lists(state.before(unit, some_of(unit, seed)))
-        state = state.with_clicks(unit.where(some_of(unit, seed)))
+        state.add(unit.where(some_of(unit, seed)))
 
     for cuts in ([0, 8], [0, 3, 8], [0, 1, 2, 7, 8]):
-        found, other = [], Histories.empty(3)
+        found, other = [], Histories(3)
         for begin, end in itertools.pairwise(cuts):
             several = together(units[begin:end], first=begin)
             counts = np.concatenate([some_of(unit, seed) for unit in units[begin:end]])
             found += as_lists(other.before(several, counts))
-            other = other.with_clicks(several.where(counts))
+            other.add(several.where(counts))
         assert found == one_by_one
-        np.testing.assert_array_equal(other.items, state.items)
+        for name, array in state.arrays().items():
+            np.testing.assert_array_equal(other.arrays()[name], array)
 
 
 def together(units: list[Events], *, first: int) -> Events:
@@ -162,9 +164,9 @@ def test_statistics_equal_a_plain_count() -> None:
     rng = np.random.default_rng(4)
     items, at_ms = rng.integers(0, 5, 300), np.sort(rng.integers(0, 30 * HOUR_MS, 300))
     first_seen = [int(at_ms[items == item].min()) for item in range(5)]
-    state = ItemClicks.empty()
+    state = ItemClicks()
     for begin in range(0, 300, 50):
-        state = state.with_clicks(items[begin : begin + 50], at_ms[begin : begin + 50], SPEC)
+        state.add(items[begin : begin + 50], at_ms[begin : begin + 50], SPEC)
     now_ms = 29 * HOUR_MS
 
     found = statistics_of(state, first_seen, now_ms)
@@ -185,7 +187,8 @@ def test_statistics_never_see_the_bucket_that_they_are_as_of() -> None:
     width_ms = bucket_minutes(SPEC) * 60_000
 
     def share(click_ms: int) -> float:
-        state = ItemClicks.empty().with_clicks(np.array([0]), np.array([click_ms]), SPEC)
+        state = ItemClicks()
+        state.add(np.array([0]), np.array([click_ms]), SPEC)
         return float(statistics_of(state, [0], 10 * width_ms)[0, 0])
 
     assert share(10 * width_ms - 1) > 0
@@ -194,10 +197,10 @@ def test_statistics_never_see_the_bucket_that_they_are_as_of() -> None:
 
 def test_clicks_that_no_window_reaches_are_dropped() -> None:
     """The state stays as large as the longest window, not as long as the stream."""
-    state = ItemClicks.empty()
+    state = ItemClicks()
     for day in range(10):
         at_ms = np.arange(24) * HOUR_MS + day * 24 * HOUR_MS
-        state = state.with_clicks(np.zeros(24, np.int64), at_ms, SPEC)
-        state = state.within_reach_of(int(at_ms[-1]), SPEC)
+        state.add(np.zeros(24, np.int64), at_ms, SPEC)
+        state.drop_out_of_reach(int(at_ms[-1]), SPEC)
 
-    assert len(state.counts) <= 24 + 3
+    assert len(state) <= 24 + 3

@@ -11,16 +11,18 @@ import pytest
 from streaming.offline import write_shards
 from tests.trainer.conftest import Line, at, deployment_in, small_stream
 from trainer import rebuild
+from trainer.derived import ItemClicks
 from trainer.epoch import Rows, in_order
 from trainer.learner import Learner
 from trainer.negatives.stock import Stock
 from trainer.run import begin
 from trainer.state import DerivedState
 from twintide.checkpoints import list_checkpoints
+from twintide.clock import HeldClock
 from twintide.config import Deployment
 from twintide.keys import keys_of
 from twintide.negatives import Hard
-from twintide.slices import HARD, ITEM_KEY, UNIT, fingerprint_of
+from twintide.slices import HARD, ITEM_KEY, UNIT, Contents, fingerprint_of
 
 UNKNOWN_ITEM = 900_000
 
@@ -91,8 +93,9 @@ def test_a_click_has_its_own_hard_negatives_and_nobody_elses(
     line = hard_line(declared_in(tmp_path, *sources))
     line.night(0)
     table = pa.concat_tables(each.read() for each in line.slices().values())
-    before, spec = DerivedState.empty(line.deployment), line.deployment.model
-    stock = Stock.of(before, before.with_slice(table), table)
+    state, spec = DerivedState.empty(line.deployment), line.deployment.model
+    state.fold(Contents(table))
+    stock = Stock.of(ItemClicks(), state, table)
     rows = Rows.of(table, spec, name="day")
     order = list(in_order(len(rows), batch_rows=64))
     union = Learner.untrained(spec, seed=1).union_for(rows, order, stock, seed=1)
@@ -153,10 +156,10 @@ def test_hard_negatives_sink_below_the_clicked_item(tmp_path: Path, loss: str) -
 def _won(line: Line) -> float:
     """How often a click's item scores above its hard negatives, on the slices of the night."""
     parent = list_checkpoints(line.deployment.checkpoints_dir)[-1]
-    begun = begin(line.deployment, parent, {}, None)
+    begun = begin(line.deployment, parent, {}, None, HeldClock(at(1, 1)))
     table = pa.concat_tables(each.read() for each in line.slices().values())
     rows = Rows.of(table, line.deployment.model, name="day")
-    stock = Stock.of(begun.state, begun.state, table.slice(0, 0))
+    stock = Stock.of(begun.state.item_clicks, begun.state, table.slice(0, 0))
     numbers = np.arange(len(rows))
     union = begun.learner.union_for(rows, [numbers], stock, seed=1)
     assert union is not None

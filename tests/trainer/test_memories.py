@@ -15,7 +15,16 @@ import pytest
 from publisher.publish import publish
 from publisher.reader import load_version
 from tests.trainer.conftest import Line, at, deployment_in
-from tests.trainer.test_units import END, WINDOW, Ingest, as_bytes, fresh, minute, rows_of
+from tests.trainer.test_units import (
+    END,
+    WINDOW,
+    Ingest,
+    along,
+    as_bytes,
+    fresh,
+    minute,
+    rows_of,
+)
 from trainer.rebuild import rebuild
 from trainer.slicing import Slicer
 from twintide.clock import HeldClock
@@ -63,7 +72,7 @@ def sliced(ingest: Ingest, *runs: float) -> Slicer:
 def remembered_in(deployment: Deployment) -> pa.Table:
     """Of every slice, in order."""
     chain = read_chain(chain_dir(deployment.slices_dir, deployment.events, deployment.model))
-    return pa.concat_tables(each.remembered(["liked", "long"]) for each in chain)
+    return pa.concat_tables(each.contents().remembered for each in chain)
 
 
 @dataclass(frozen=True)
@@ -92,7 +101,7 @@ def test_one_log_gives_the_same_memories_however_it_is_cut(
 
     found = sliced(ingest, *runs)
 
-    again = fresh(ingest.deployment)
+    again = along(ingest.deployment)
     assert as_bytes(rows_of(ingest.deployment)) == as_bytes(rows_of(at_once.deployment))
     wanted = at_once.slicer.state.arrays()
     for state in (found.state, again.state):

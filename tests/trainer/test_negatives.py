@@ -10,12 +10,14 @@ import pytest
 
 from tests.trainer.conftest import Line, MakeLine, at
 from trainer import rebuild
+from trainer.catalogue import UNKNOWN, Catalogue
+from trainer.derived import ItemClicks
 from trainer.epoch import Added, Ints, Rows, in_order
 from trainer.frequency import FrequencyEstimator
 from trainer.negatives import Run, union_of
-from trainer.negatives.stock import UNKNOWN, Stock
+from trainer.negatives.stock import Stock
 from trainer.negatives.union import Union, log_q_of
-from trainer.state import Catalogue, DerivedState
+from trainer.state import DerivedState
 from twintide import config
 from twintide.clock import to_unix_ms
 from twintide.features.item_statistics import ItemStatistics
@@ -23,7 +25,7 @@ from twintide.frequency import Exact
 from twintide.keys import keys_of, mixed
 from twintide.modelspec import ModelSpec
 from twintide.ragged import Numbers
-from twintide.slices import UNIT
+from twintide.slices import UNIT, Contents
 
 ITEMS, KNOWN, BATCH_ROWS, BATCHES = 40, 34, 8, 600
 P = 1.0 / np.arange(1, KNOWN + 1) ** 0.7
@@ -44,12 +46,11 @@ def spec_with(*sources: dict[str, Any]) -> ModelSpec:
 
 def stock() -> Stock:
     """Forty items, of which the last six are not known yet when the batches come."""
-    keys = keys_of(pa.array(range(ITEMS)))
     seen_ms = np.where(np.arange(ITEMS) < KNOWN, 0, 1000)
-    catalogue = Catalogue(keys, pa.array(range(ITEMS)), seen_ms, {})
+    ids = pa.array(range(ITEMS))
+    catalogue = Catalogue.of((), ids=ids, first_seen_ms=seen_ms, attributes={})
     clicks = np.arange(ITEMS)[::-1] * 3  # the last one has none
-    order = np.argsort(keys)
-    return Stock(catalogue, seen_ms, keys[order], order, clicks, None, None)
+    return Stock(catalogue, clicks, None, None)
 
 
 def clicked(batches: int = BATCHES) -> Rows:
@@ -271,13 +272,14 @@ def test_an_item_that_is_brought_is_what_it_was_at_the_batchs_time(line: Line) -
     spec = line.deployment.model.item_statistics()
     assert isinstance(spec, ItemStatistics)
     table = pa.concat_tables(each.read() for each in line.slices().values())
-    before = DerivedState.empty(line.deployment)
-    stock_of_day = Stock.of(before, before.with_slice(table), table)
+    state, then = (DerivedState.empty(line.deployment) for _ in range(2))
+    state.fold(Contents(table))
+    stock_of_day = Stock.of(ItemClicks(), state, table)
     rows = Rows.of(table, line.deployment.model, name="day")
     numbers = np.flatnonzero(rows.unit_ms // 3_600_000 == to_unix_ms(at(0, 9)) // 3_600_000)
     moment = stock_of_day.moment(rows, numbers, 0)
     until = pa.scalar(moment.refreshed_ms, pa.timestamp("ms")).cast(pa.timestamp("ms", tz="UTC"))
-    then = before.with_slice(table.filter(pa.compute.less(table[UNIT], until)))
+    then.fold(Contents(table.filter(pa.compute.less(table[UNIT], until))))
     items = np.arange(len(then.catalogue))
 
     found = stock_of_day.features(items, moment)

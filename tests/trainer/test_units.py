@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -131,13 +132,13 @@ def make_ingest(tmp_path: Path) -> MakeIngest:
     """Ingests of the same log, each into a folder of its own."""
     made = 0
 
-    def make(minutes_late: tuple[float, float] = (0.1, 0.1)) -> Ingest:
+    def make(
+        minutes_late: tuple[float, float] = (0.1, 0.1), changes: dict[str, Any] | None = None
+    ) -> Ingest:
         nonlocal made
         made += 1
-        deployment = deployment_in(
-            tmp_path / f"log-{made}",
-            {"shards": {"minutes": WINDOW}, "data_dir": str(tmp_path / f"{made}")},
-        )
+        own = {"shards": {"minutes": WINDOW}, "data_dir": str(tmp_path / f"{made}")}
+        deployment = deployment_in(tmp_path / f"log-{made}", own | (changes or {}))
         return Ingest(deployment, minutes_late=dict(enumerate(minutes_late)))
 
     return make
@@ -166,6 +167,13 @@ def sliced(ingest: Ingest, runs: Iterable[float], *, restart_each: bool = False)
 def fresh(deployment: Deployment) -> Slicer:
     """As a program has it that begins."""
     return Slicer(deployment, DerivedState.empty(deployment), {}, clock=HeldClock(minute(END + 60)))
+
+
+def along(deployment: Deployment) -> Slicer:
+    """One that has gone along the whole chain, and put nothing on to it."""
+    slicer = fresh(deployment)
+    slicer.extend(START)
+    return slicer
 
 
 def rows_of(deployment: Deployment) -> pa.Table:
@@ -233,6 +241,47 @@ def test_a_partition_that_is_waited_for_in_vain_stops_nothing_and_loses_nothing(
     assert len(set(places)) == len(places) == CLICKS
 
 
+@pytest.mark.promise("T4")
+@pytest.mark.promise("T11")
+def test_what_comes_late_for_a_night_is_sliced_behind_the_next_day_and_learnt_with_its_own(
+    make_ingest: MakeIngest,
+) -> None:
+    """A partition is 100 minutes late, the day ends after 90, and the hourly line has gone on. The
+    night takes each click of its day, its state knows of no other, and what it slices is what
+    whoever goes along the chain in order would slice.
+    """
+    training = {"training": {"day_starts_at": "01:30"}}
+    ingest = make_ingest((0.1, 100.0), training)
+    ingest.until(minute(120))
+    hours = fresh(ingest.deployment)
+    hours.extend(hours.sealed_until(minute(120)))
+    ingest.until(minute(END + 100))
+    other = make_ingest((0.1, 0.1), training).deployment
+    shutil.copytree(ingest.deployment.data_dir, other.data_dir)
+    today = min(each.footer.day for each in hours.chain)
+
+    night = fresh(ingest.deployment)
+    taken = list(night.of_days(today))
+
+    in_order = fresh(other)
+    in_order.extend(minute(90))
+    assert as_bytes(rows_of(ingest.deployment)) == as_bytes(rows_of(other))
+    days = [each.footer.day for each in night.chain]
+    assert days != sorted(days)
+    assert [each.slice_.name for each in taken] == [
+        each.name for each in night.chain if each.footer.day == today
+    ]
+    apart = DerivedState.empty(ingest.deployment)
+    for each in taken:
+        assert each.rows.equals(each.slice_.read())
+        apart.fold(each.slice_.contents())
+    wanted, found = apart.arrays(), night.state.arrays()
+    assert [name for name in wanted if not np.array_equal(found[name], wanted[name])] == []
+    assert sum(len(each.rows) for each in taken) == sum(
+        each < minute(90) for each in sliced(ingest, [])[UNIT].to_pylist()
+    )
+
+
 @pytest.mark.promise("T9")
 def test_no_click_is_told_of_clicks_that_the_log_did_not_hold_yet(at_once: pa.Table) -> None:
     """Histories against a plain loop over the units: strictly earlier, and stored by then."""
@@ -266,7 +315,7 @@ def test_slices_that_were_removed_are_made_anew_as_they_were(make_ingest: MakeIn
     deployment = ingest.deployment
     root = chain_dir(deployment.slices_dir, deployment.events, deployment.model)
     chain = read_chain(root)
-    learnt = fresh(deployment)
+    learnt = along(deployment)
 
     for each in chain[9:]:
         each.path.unlink()
@@ -308,7 +357,7 @@ def test_what_an_item_is_stays_when_a_click_does_not_say_it(make_ingest: MakeIng
         if category:
             said[item] = (category, topics)
 
-    catalogue = fresh(ingest.deployment).state.catalogue_table(minute(END))
+    catalogue = along(ingest.deployment).state.catalogue_table(minute(END))
     kept = zip(*(catalogue[name].to_pylist() for name in names), strict=True)
     found = {item: (category, topics) for item, category, topics in kept if category}
     assert found == said

@@ -11,20 +11,24 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from trainer.derived import ClickCounter, counted_statistics, oldest_bucket, refreshed_ms
+from trainer.catalogue import Catalogue
+from trainer.derived import (
+    ClickCounter,
+    ItemClicks,
+    counted_statistics,
+    oldest_bucket,
+    refreshed_ms,
+)
 from trainer.epoch import Rows
-from trainer.state import Catalogue, DerivedState
+from trainer.state import DerivedState
 from twintide.features import Feature
 from twintide.features.item_statistics import ItemStatistics
-from twintide.keys import Keys, places_of
+from twintide.keys import Keys
 from twintide.listed import Listing
-from twintide.ragged import Encoded, Numbers, take
+from twintide.ragged import Encoded, Numbers
 from twintide.slices import IS_CLICK, ITEM_KEY, UNIT
 
 Ints = npt.NDArray[np.int64]
-
-UNKNOWN = -1
-"""In place of a row of the catalogue."""
 
 
 @dataclass(frozen=True)
@@ -52,15 +56,6 @@ class Stock:
     """The catalogue after the rows, and what tells how it was before."""
 
     catalogue: Catalogue
-    known_since_ms: Ints
-    """Ascending: by when each item of the catalogue was known."""
-
-    keys: Keys
-    """Those of the catalogue, ascending."""
-
-    rows: Ints
-    """The row of each of these."""
-
     clicks: Ints | None
     """[items]: clicks so far, where the model counts them."""
 
@@ -75,32 +70,30 @@ class Stock:
     @classmethod
     def of(
         cls,
-        before: DerivedState,
+        clicks_before: ItemClicks,
         after: DerivedState,
         rows: pa.Table,
         *,
         listing: Listing | None = None,
     ) -> Self:
-        """`rows` are the slices' that lead from one state to the other."""
+        """`rows` are the slices' that lead from those clicks to that state. It holds for as long as
+        the state takes in no more.
+        """
         catalogue, spec = after.catalogue, after.model.item_statistics()
         counter = None
         if spec:
             clicks = rows.filter(rows[IS_CLICK])
             items = catalogue.rows_of(clicks[ITEM_KEY].to_numpy())
-            units = clicks[UNIT].cast(pa.int64()).to_numpy()
-            counter = before.item_clicks.with_clicks(items, units, spec).counter()
-        order = np.argsort(catalogue.keys)
-        return cls(
-            catalogue,
-            np.maximum.accumulate(catalogue.first_seen_ms),
-            catalogue.keys[order],
-            order,
-            after.clicks_of_items,
-            spec,
-            counter,
-            after.model.candidate,
-            listing,
-        )
+            counted = clicks_before.copy()
+            counted.add(items, clicks[UNIT].cast(pa.int64()).to_numpy(), spec)
+            counter = counted.counter()
+        so_far = catalogue.clicks if after.model.counts_clicks() else None
+        return cls(catalogue, so_far, spec, counter, after.model.candidate, listing)
+
+    @property
+    def known_since_ms(self) -> Ints:
+        """Ascending: by when each item of the catalogue was known."""
+        return self.catalogue.known_since_ms
 
     def moment(self, rows: Rows, numbers: Ints, step: int) -> Moment:
         """That of a batch: of its newest click."""
@@ -120,10 +113,7 @@ class Stock:
 
     def rows_of(self, keys: Keys) -> Ints:
         """int64 [n]: the row of each key in the catalogue, UNKNOWN for one that it has not."""
-        found = np.full(len(keys), UNKNOWN)
-        places, is_known = places_of(keys, self.keys)
-        found[is_known] = self.rows[places[is_known]]
-        return found
+        return self.catalogue.rows_of(keys)
 
     def features(self, rows: Ints, moment: Moment) -> Encoded:
         """What the candidate tower sees of these items: attributes as they were said last, and item
@@ -141,7 +131,7 @@ class Stock:
         )
 
     def _told_by_clicks(self, rows: Ints, moment: Moment) -> Encoded:
-        encoded = take(self.catalogue.attributes, rows)
+        encoded = self.catalogue.attributes(rows)
         if self.statistics is None or self.counter is None:
             return encoded
         numbers = counted_statistics(
