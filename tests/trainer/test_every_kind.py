@@ -43,6 +43,7 @@ DECLARED: dict[str, Any] = SMALL | {
             "sure": "list<float64>",
             "reads": "list<int64>",
             "minutes": "list<float64>",
+            "searched": "string",
         },
         "user": "user",
         "item": "item",
@@ -59,6 +60,7 @@ DECLARED: dict[str, Any] = SMALL | {
             {"kind": "weighted_varlen", "name": "tastes", "column": "tastes", "table": "tag"},
             {"kind": "weighted_varlen", "name": "reads", "column": "reads", "table": "shelf"}
             | {"weights": "minutes"},
+            {"kind": "words", "name": "searched", "column": "searched", "table": "word"},
             {"kind": "cross", "name": "pair", "columns": ["city", "paying"], "table": "pair"},
             {"kind": "bucket", "name": "age", "column": "age", "boundaries": [30], "table": "age"},
             {"kind": "dense", "name": "years", "column": "age", "divided_by": 50.0},
@@ -89,7 +91,17 @@ DECLARED: dict[str, Any] = SMALL | {
         ],
     },
 }
-OF_A_REQUEST = ("joined_at", "age", "city", "paying", "follows", "tastes", "reads", "minutes")
+OF_A_REQUEST = (
+    "joined_at",
+    "age",
+    "city",
+    "paying",
+    "follows",
+    "tastes",
+    "reads",
+    "minutes",
+    "searched",
+)
 
 
 def stream(schema: pa.Schema) -> pa.Table:
@@ -119,6 +131,7 @@ def stream(schema: pa.Schema) -> pa.Table:
         "sure": some([0.5], [0.25, 2.0], None),
         "reads": [[None, [], [1, 2], [3]][number] for number in numbers],
         "minutes": [[None, [], [2.5, None], [7.0]][number] for number in numbers],
+        "searched": some(None, "", "Grüner Tee", "tee-kanne, 2 liter"),
     }
     return pa.table(columns).select(schema.names).cast(schema)
 

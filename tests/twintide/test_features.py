@@ -2,6 +2,7 @@
 
 import bisect
 import math
+import unicodedata
 from datetime import UTC, datetime, timedelta
 from typing import Any, get_args
 from zoneinfo import ZoneInfo
@@ -25,6 +26,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "sparse": {"column": "city", "table": "city"},
     "varlen": {"column": "tags", "table": "tag", "max_length": 2},
     "weighted_varlen": {"column": "shares", "table": "topic", "max_length": 2},
+    "words": {"column": "title", "table": "word", "max_length": 3},
     "cross": {"columns": ["city", "own"], "table": "pair"},
     "bucket": {"column": "age", "table": "age", "boundaries": [18, 30.5, 65]},
     "dense": {"column": "age", "transform": "log1p", "divided_by": 4.0},
@@ -38,6 +40,16 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "item_statistics": {"windows_minutes": [60, 1440]},
     "user_statistics": {"windows_minutes": [60, 1440]},
 }
+TITLES = [
+    None,
+    "",
+    " -- ! ",
+    "Zwölf Äpfel, zwölf BIRNEN",
+    "a_b\tc-3\u00a0d",
+    "Ёлка \u0926\u0941\u0927",
+    "one",
+    "\u0301x " * 60,
+]
 DERIVED = (
     "history",
     "decayed_history",
@@ -79,6 +91,7 @@ def events() -> pa.Table:
             "age": pa.array(some([None, -3.0, 17.9, 18.0, 30.5, 64.0, 65.0, math.nan])),
             "tags": pa.array(some([None, [], ["x"], ["x", None, "y", "z"]]), pa.list_(pa.string())),
             "shares": pa.array(some(shares)),
+            "title": pa.array(some(TITLES)),
             "joined_at": pa.array(joined_at, pa.timestamp("ms", tz="UTC")),
         }
     )
@@ -221,6 +234,26 @@ def test_weights_may_stand_in_a_list_beside_the_ids() -> None:
     assert doubt is not None
     assert doubt.reason.startswith("in 17% of the clicks 'ids' and 'amounts' are lists of other")
     assert feature.doubt(events.slice(3), time_column=AT) is None
+
+
+def test_words_are_letters_and_digits_in_lower_case(events: pa.Table) -> None:
+    """The first ones of a text, each an id by itself; what has none is no word, and a column that
+    hardly ever has several is doubted.
+    """
+
+    def plainly(text: str | None) -> list[int]:
+        signs = [c if unicodedata.category(c)[0] in "LMN" else " " for c in (text or "").lower()]
+        return [key(word) for word in "".join(signs).split()][:3]
+
+    rows = lists_in(declared("words").encode(events, time_column=AT))
+
+    assert rows == [plainly(text) for text in events["title"].to_pylist()]
+    assert max(map(len, rows)) == 3
+    assert declared("words").doubt(events, time_column=AT) is None
+    ones = pa.table({"title": ["one"] * COUNT})
+    doubt = declared("words").doubt(ones, time_column=AT)
+    assert doubt is not None
+    assert doubt.reason == "0 of 500 texts of column 'title' have several words"
 
 
 def test_keys_that_came_later_change_no_identity_until_they_are_said() -> None:

@@ -21,11 +21,13 @@ from twintide.features.time_since import TimeSince
 from twintide.features.user_statistics import UserStatistics
 from twintide.features.varlen import Varlen
 from twintide.features.weighted_varlen import WeightedVarlen
+from twintide.features.words import Words
 
 Feature = Annotated[
     Sparse
     | Varlen
     | WeightedVarlen
+    | Words
     | Cross
     | Bucket
     | Dense
