@@ -25,7 +25,7 @@ from twintide.arrays import Files
 from twintide.clock import monotonic_seconds
 from twintide.keys import mixed
 from twintide.model.table import Table
-from twintide.rowstore import INDEX, RowStore
+from twintide.rowstore import RowStore
 from twintide.storefile import StoreEntry, open_store, write_touched, write_whole
 
 WIDTH = 64
@@ -85,8 +85,8 @@ def measure(root: Path, chosen: argparse.Namespace) -> None:
 def _save(folder: Path, table: Table, before: Saved | None, number: int) -> Saved:
     folder.mkdir()
     entries, files = dict[str, StoreEntry](), Files()
-    for name, store in (("table", table.store()), (f"table{INDEX}", table.slots())):
-        entries[name], written = _write(folder, name, store, before, number)
+    for name, store in table.stores().items():
+        entries[name], written = _write(folder, f"table{name}", store, before, number)
         files |= written
         store.saved()
     return Saved(folder, entries, files)
@@ -99,15 +99,16 @@ def _write(
         return write_whole(folder, name, store)
     parent = (before.folder, before.files)
     return write_touched(
-        folder, name, store, before=before.entries[name], parent=parent, number=number
+        folder, name, store, before=before.entries[name[5:]], parent=parent, number=number
     )
 
 
 def _use(saved: Saved, keys: Any) -> None:
-    store, slots = (
-        open_store(saved.folder, name, entry, saved.files) for name, entry in saved.entries.items()
-    )
-    table = Table(store, slots, device=torch.device("cpu"))
+    stores = {
+        name: open_store(saved.folder, f"table{name}", entry, saved.files)
+        for name, entry in saved.entries.items()
+    }
+    table = Table(stores, device=torch.device("cpu"))
     table.touch(table.rows_of(keys))
 
 

@@ -230,8 +230,7 @@ def learner_run(
         candidate={each.name: rows.candidate[each.name] for each in spec.candidate},
     )
     model = Learner.untrained(spec, seed=1)
-    model.grow(rows.query, "query", rates)
-    model.grow(rows.candidate, "candidate", rates)
+    model.grow(rows, rates)
 
     def run() -> None:
         log_q = model.estimate_log_q(rows, order) if epoch else None

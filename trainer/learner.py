@@ -43,6 +43,7 @@ from twintide.rowstore import Parts
 from twintide.vectorstore import Vectors
 
 READ_AHEAD = 4
+MS_OF_HOUR = 3_600_000
 NO_POOL = np.zeros(0, np.uint64)
 
 
@@ -203,15 +204,23 @@ class Learner:
             of_brought[step] = self.estimator.expected(brought, int(own.clicks.sum()))
         return replace(rows, log_q=log_q), replace(union, log_q=of_brought)
 
-    def grow(self, encoded: Encoded, side: Side, rates: Rates) -> None:
-        """Give every id of these rows a row in the tables that learn, before any batch is prepared.
+    def grow(self, rows: Rows, rates: Rates) -> None:
+        """Give every id of these rows that its table admits a row in the tables that learn, before
+        any batch is prepared.
 
         From then on look-ups only read, so that the reading thread may run ahead.
         """
-        for feature in self.model.spec.lookups(side):
-            ids = encoded[feature.name]
-            if isinstance(ids, Ids) and feature.table in rates.tables:
-                self.model.tables[feature.table].grow(ids.keys)
+        hours = rows.unit_ms // MS_OF_HOUR
+        encoded: dict[Side, Encoded] = {"query": rows.query, "candidate": rows.candidate}
+        for table in rates.tables:
+            seen = [
+                (ids.keys, np.repeat(hours, np.diff(ids.offsets)))
+                for side, name in self._readers_of(table)
+                if isinstance(ids := encoded[side][name], Ids)
+            ]
+            if seen:
+                keys, of_hours = (np.concatenate(each) for each in zip(*seen, strict=True))
+                self.model.tables[table].sight(keys, of_hours)
 
     def _prepare(self, batch_of: Callable[[], Batch], rates: Rates) -> Prepared:
         batch = batch_of()

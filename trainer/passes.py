@@ -140,8 +140,7 @@ def _steps(
 ) -> list[float]:
     if union is not None and union.hard is not None and union.hard.left_out:
         log.info("hard_negatives_left_out", rows=rows.name, left_out=union.hard.left_out)
-    learner.grow(rows.query, "query", rates)
-    learner.grow(rows.candidate, "candidate", rates)
+    learner.grow(rows, rates)
     losses: list[float] = []
     learnt = 0
     steps = learner.learn(rows, order, rates, seed=seed, union=union)

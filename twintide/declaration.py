@@ -19,7 +19,7 @@ from twintide.errors import Corrupt
 from twintide.events import EventSchema
 from twintide.features.kind import SIDES
 from twintide.itemsource import ItemsConfig
-from twintide.modelspec import VECTOR_FILES, WIDEST_LEARNT, ModelSpec, TableSpec
+from twintide.modelspec import RULES, VECTOR_FILES, WIDEST_LEARNT, ModelSpec, TableSpec
 from twintide.problems import Problem
 
 if TYPE_CHECKING:
@@ -255,6 +255,13 @@ def _vectors(model: ModelSpec) -> Problems:
                 f"is {table.changed_by}, but fixed vectors never change",
                 hint="leave it out, or leave `vectors` out to have rows that learn",
             )
+        for field in RULES:
+            if getattr(table, field) != TableSpec.model_fields[field].default:
+                yield Problem(
+                    f"{key}.{field}",
+                    "is given, but the ids of fixed vectors neither come nor go",
+                    hint="leave it out; the file says which ids have a vector",
+                )
         yield from _files_of_vectors(key, table)
 
 

@@ -98,6 +98,40 @@ class TableSpec(BaseModel):
     vector_column: Annotated[str, Field(min_length=1)] = "vector"
     """Column of the Parquet file, or array of the `.npz`, that holds the vectors."""
 
+    admit_after: Annotated[int, Field(ge=1, le=1_000_000)] = 1
+    """An id has a row of its own from the first hour on that sees it after earlier hours have seen
+    it so often; before that it is the table's default row. 1: at its first sighting. One that
+    waits is forgotten when it was not seen for `evict_after_days`, or 7.
+    """
+
+    evict_after_days: Annotated[int, Field(ge=1, le=3660)] | None = None
+    """An id that was not seen for more days than these loses its row, with what the row learnt, to
+    the next new one; when it comes back it is new. Null: never.
+    """
+
+    max_rows: Annotated[int, Field(ge=1)] | None = None
+    """Ids that have a row at once, at most; further ones are the default row until some leave.
+    Null: as many as come.
+    """
+
+    def is_rule(self) -> bool:
+        """Whether it says when ids come or go."""
+        return self.admit_after > 1 or self.evict_after_days is not None
+
+    def identity(self) -> dict[str, Any]:
+        """As JSON has it; what it came to know later only where it is said."""
+        unsaid = {key for key in RULES if getattr(self, key) == _RULE_DEFAULTS[key]}
+        return self.model_dump(mode="json", exclude=unsaid)
+
+    def without_rules(self) -> "TableSpec":
+        """What its rows are, whoever has one."""
+        return self.model_copy(update=_RULE_DEFAULTS)
+
+
+_RULE_DEFAULTS = {"admit_after": 1, "evict_after_days": None, "max_rows": None}
+RULES = tuple(_RULE_DEFAULTS)
+"""Keys that say when ids come and go."""
+
 
 class ModelSpec(BaseModel):
     """A two-tower model: its features, its tables, its towers, its loss."""
@@ -236,7 +270,8 @@ class ModelSpec(BaseModel):
         """All that what is learnt depends on, as JSON has it."""
         fields = type(self).model_fields
         unsaid = {key for key in self.later_keys if getattr(self, key) == fields[key].default}
-        return self.model_dump(mode="json", exclude=unsaid) | self.features_identity()
+        tables = {"tables": {name: one.identity() for name, one in self.tables.items()}}
+        return self.model_dump(mode="json", exclude=unsaid) | tables | self.features_identity()
 
     def features_identity(self) -> dict[str, Any]:
         """All that the features' rows and the hard negatives depend on, as JSON has it."""
@@ -257,6 +292,10 @@ class ModelSpec(BaseModel):
     def input_width(self, features: tuple[Kind, ...]) -> int:
         """Numbers that these features give to a tower, side by side."""
         return sum(feature.width(self.table_width) for feature in features)
+
+    def table_rule(self, table: str) -> TableSpec:
+        """What is declared of a table, beside its width."""
+        return self.tables.get(table, TableSpec())
 
     def table_width(self, table: str) -> int:
         """Numbers in one row of a table. That of fixed vectors must have been read off the file:
@@ -291,13 +330,14 @@ class ModelSpec(BaseModel):
 
     def learnt(self) -> "ModelSpec":
         """With nothing that may change while learning goes on: where files lie, what a request
-        asks, how frequencies are estimated.
+        asks, how frequencies are estimated, when ids come and go.
         """
         objectives = {
             name: objective.model_copy(update={"request_weight": 1.0})
             for name, objective in self.objectives.items()
         }
-        update = {"objectives": objectives, "frequency": Exact()}
+        tables = {name: table.without_rules() for name, table in self.tables.items()}
+        update = {"objectives": objectives, "frequency": Exact(), "tables": tables}
         return self.placeless().model_copy(update=update)
 
     def beside(self, folder: Path) -> "ModelSpec":

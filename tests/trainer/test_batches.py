@@ -50,8 +50,7 @@ def sum_of_the_popular(spec: ModelSpec, rows: Rows, order: list[Ints], batch_row
     """
     learner = Learner.untrained(spec, seed=1)
     rates = Rates(("user", "item"), 0.1, None, batch_rows)
-    learner.grow(rows.query, "query", rates)
-    learner.grow(rows.candidate, "candidate", rates)
+    learner.grow(rows, rates)
     list(learner.learn(rows, order, rates, seed=1))
     item = learner.model.tables["item"].rows_of(keys_of(pa.array([0])))
     return float(learner.arrays()["table.item.sums"][item[0]])

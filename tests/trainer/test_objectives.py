@@ -119,8 +119,7 @@ def test_a_step_is_the_sum_of_what_each_objective_counts(make_line: MakeLine) ->
     learner = Learner.untrained(spec, seed=3)
     learner.observe(rows)
     rates = nightly_rates(line.deployment)
-    learner.grow(rows.query, "query", rates)
-    learner.grow(rows.candidate, "candidate", rates)
+    learner.grow(rows, rates)
     expected = plain_loss(learner, rows)
 
     (loss,) = learner.learn(rows, [np.arange(len(rows))], rates, seed=1)

@@ -66,3 +66,23 @@ def test_new_items_of_a_nightly_item_table_wait_for_their_rows_and_not_for_their
 
     assert len(hourly.catalogue) > len(hourly.arrays["table.item.keys"]) - 1
     assert outcome.promoted
+
+
+@pytest.mark.long
+@pytest.mark.promise("T11")
+def test_who_has_a_row_does_not_depend_on_how_often_runs_come(make_line: MakeLine) -> None:
+    """With admission and eviction, hours that are learnt at once or one by one, each from the
+    checkpoint of the one before.
+    """
+    rule = {"admit_after": 2, "evict_after_days": 1, "max_rows": 150}
+    often, seldom = (make_line(with_tables({"item": rule, "user": rule})) for _ in range(2))
+    for each in (often, seldom):
+        each.night(0)
+    for hour in (1, 2, 3, 4):
+        often.hour(1, hour)
+    one, other = often.hour(1, 5).arrays, seldom.hour(1, 5).arrays
+
+    for table in ("item", "user"):
+        known = [set(each[f"table.{table}.keys"].tolist()) - {0} for each in (one, other)]
+        assert known[0] == known[1]
+        assert 0 < len(known[0]) <= 150

@@ -188,8 +188,7 @@ def learnt(spec: ModelSpec, *, rounds: int, dense: float | None) -> Learner:
     """Every click so many times, in one batch."""
     learner, rows = Learner.untrained(spec, seed=2), some_rows()
     rates = Rates(spec.learning_tables(), 0.1, dense, batch_rows=40)
-    for side in SIDES:
-        learner.grow(rows.query if side == "query" else rows.candidate, side, rates)
+    learner.grow(rows, rates)
     list(learner.learn(rows, [np.arange(40)] * rounds, rates, seed=1))
     return learner
 

@@ -137,11 +137,12 @@ def test_rows_learn_as_in_a_plain_loop(poolings: tuple[str, ...]) -> None:
         row_step(table, incidence_of(features), torch.from_numpy(grads), learning_rate=0.1)
         plain_step(weights, sums, features, grads.astype(np.float64), 0.1)
         if step == STEPS // 2:
-            saved = {name: values.copy() for name, values in table.store().columns().items()}
-            table = Table(RowStore.of(saved), device=torch.device("cpu"))
+            stores = table.stores()[""].columns()
+            saved = RowStore.of({name: values.copy() for name, values in stores.items()})
+            table = Table({"": saved}, device=torch.device("cpu"))
 
     np.testing.assert_allclose(table.weights.numpy(), weights, rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(table.store()["sums"], sums, rtol=1e-5)
+    np.testing.assert_allclose(table.stores()[""]["sums"], sums, rtol=1e-5)
 
 
 def test_a_clipped_gradient_keeps_its_direction_and_no_more_than_the_limit() -> None:

@@ -26,7 +26,7 @@ from twintide.model.towers import Towers
 from twintide.modelspec import ModelSpec
 from twintide.objectives import Objective
 from twintide.ragged import Encoded, Ids, Numbers, in_slots
-from twintide.rowstore import INDEX, NO_STORES, RowNumbers, RowStore, Stores
+from twintide.rowstore import NO_STORES, RowNumbers, RowStore, Stores
 from twintide.vectorstore import Vectors
 
 Arrays = dict[str, npt.NDArray[np.generic]]
@@ -93,7 +93,7 @@ class TwoTower:
             torch.manual_seed(seed)
             towers = Towers(spec).to(device)
         tables = {
-            name: Table.empty(spec.table_width(name), device=device)
+            name: Table.empty(spec.table_width(name), spec.table_rule(name), device=device)
             for name in spec.learning_tables()
         }
         fixed = {name: FixedTable(each, device=device) for name, each in vectors.items()}
@@ -260,13 +260,14 @@ class TwoTower:
         return found
 
     def stores(self) -> Stores:
-        """The tables, with what their rows have learnt by, as `table.<name>`; and the slots of
-        their vocabularies.
+        """The tables, with what their rows have learnt by, as `table.<name>`; and what finds their
+        rows, and which ids wait for one.
         """
-        found: Stores = {}
-        for name, table in self.tables.items():
-            found |= {f"{_TABLE}{name}": table.store(), f"{_TABLE}{name}{INDEX}": table.slots()}
-        return found
+        return {
+            f"{_TABLE}{name}{part}": store
+            for name, table in self.tables.items()
+            for part, store in table.stores().items()
+        }
 
     @classmethod
     def from_arrays(
@@ -298,7 +299,7 @@ class TwoTower:
                     f"the weights hold {unexpected}, which the declared model does not have"
                 )
             for name in spec.learning_tables():
-                if found := _table_of(name, arrays, stores, device=device):
+                if found := _table_of(name, spec, arrays, stores, device=device):
                     if found.width != spec.table_width(name):
                         raise Corrupt(f"table {name} has rows of {found.width} numbers")
                     model.tables[name] = found
@@ -320,20 +321,31 @@ _WEIGHTS = ("dense.", _TABLE, "scale.")
 
 
 def _table_of(
-    name: str, arrays: Arrays, stores: Mapping[str, RowStore], *, device: torch.device
+    name: str,
+    spec: ModelSpec,
+    arrays: Arrays,
+    stores: Mapping[str, RowStore],
+    *,
+    device: torch.device,
 ) -> Table | None:
     """None where neither has it. Raises Corrupt where its parts do not fit each other."""
-    store, prefix = stores.get(f"{_TABLE}{name}"), f"{_TABLE}{name}"
-    if store is None and f"{prefix}.keys" not in arrays:
+    prefix, rule = f"{_TABLE}{name}", spec.table_rule(name)
+    own = {
+        part.removeprefix(prefix): store
+        for part, store in stores.items()
+        if part == prefix or part.startswith(f"{prefix}.")
+    }
+    if not own and f"{prefix}.keys" not in arrays:
         return None
     try:
-        if store is not None:
-            return Table(store, stores.get(f"{prefix}{INDEX}"), device=device)
+        if own:
+            return Table(own, rule, device=device)
         sums = arrays.get(f"{prefix}.sums", arrays.get(f"optimizer.rows.{name}"))
         return Table.of(
             arrays[f"{prefix}.keys"].astype(np.uint64),
             arrays[f"{prefix}.weights"].astype(np.float32),
             None if sums is None else sums.astype(np.float32),
+            rule,
             device=device,
         )
     except (KeyError, ValueError, IndexError) as error:
