@@ -7,7 +7,7 @@ the way is bad, and never null.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -86,18 +86,11 @@ class ColumnPath:
         """Whether there is one value for each object of a list."""
         return any(is_list for _, is_list in self.steps)
 
-    def meets(self, other: "ColumnPath") -> bool:
-        """Whether the other lies in what this one takes for a value, or as an object where this
-        one finds a list: no row could have both.
-        """
-        for (name, is_list), (other_name, other_is_list) in zip(
-            self.steps, other.steps, strict=False
-        ):
-            if name != other_name:
-                return False
-            if is_list != other_is_list:
-                return True
-        return len(self.steps) < len(other.steps)
+    def takes(self) -> Iterator[tuple[tuple[str, ...], str]]:
+        """What it takes the value of each name on the way for: an object, a list, its own value."""
+        for step, (_, is_list) in enumerate(self.steps, 1):
+            kind = "value" if step == len(self.steps) else "list" if is_list else "object"
+            yield tuple(name for name, _ in self.steps[:step]), kind
 
     def in_row(self, row: Mapping[str, Any]) -> Any:
         """The value of a row whose objects are tuples of (name, value). Raises AstrayError."""

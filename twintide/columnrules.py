@@ -1,7 +1,7 @@
 """What of events' columns cannot work: their names, where they lie, and what a file calls them."""
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from itertools import product
 from typing import TYPE_CHECKING
 
 from twintide.columnpath import ColumnPath, paths_of
@@ -70,20 +70,23 @@ def of_file(events: EventSchema, data_file: "DataFileConfig") -> Problems:
 def _meeting(
     lies_at: Mapping[str, ColumnPath], key: Callable[[str], str], declared: Iterable[str]
 ) -> Problems:
-    """Two columns of which one lies within the other: whatever a row has there, one is bad."""
-    for name, other in product(declared, lies_at):
-        if name not in lies_at:
-            continue
-        mine, others = lies_at[name], lies_at[other]
-        if mine.meets(others) or others.meets(mine):
-            yield Problem(
-                key(name),
-                f"column {name!r} lies at {str(mine)!r}, and column {other!r} at {str(others)!r}: "
-                "no row could have both",
-                hint="what one takes for a value, or for one object, is to the other an object, or "
-                "a list: mend one, or leave it out",
-                reads=(f"events.paths.{other}",),
-            )
+    """Columns that take one thing of a row for two: whatever it is, one of them is bad."""
+    taken: dict[tuple[str, ...], dict[str, str]] = defaultdict(dict)
+    for name, path in lies_at.items():
+        for place, kind in path.takes():
+            taken[place].setdefault(kind, name)
+    for name in declared:
+        for place, kind in lies_at[name].takes() if name in lies_at else ():
+            others = [other for taken_for, other in taken[place].items() if taken_for != kind]
+            if others:
+                yield Problem(
+                    key(name),
+                    f"column {name!r} lies at {str(lies_at[name])!r}, and column {others[0]!r} at "
+                    f"{str(lies_at[others[0]])!r}: no row could have both",
+                    hint=f"what lies at {'.'.join(place)} is one of a value, an object and a list",
+                    reads=(f"events.paths.{others[0]}",),
+                )
+                break
 
 
 _LISTS = ("list<string>", "list<int64>", "list<float64>")

@@ -29,7 +29,8 @@ _SAMPLE_LENGTH = 3
 class WeightedVarlen(WeightedIds):
     """A list of ids with weights, pooled; an empty list is the zero vector. It is read from text:
     `sports:0.7,news:0.3`, or a list of such entries; or from two lists of one length, ids and their
-    `weights`. An entry without a weight of 0 or more does not count.
+    `weights`, as two `events.paths` take them from a list of objects. An entry without a weight of
+    0 or more does not count.
     """
 
     readable: ClassVar[frozenset[str]] = frozenset({"string", "list<string>"})
