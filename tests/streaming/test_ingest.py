@@ -565,6 +565,32 @@ def test_a_column_may_join_and_none_may_change_its_type(line: NewLine, capsys: C
     assert pa.concat_tables(tables)["id"].to_pylist() == list(range(20))
 
 
+def test_nested_messages_become_flat_shards_and_a_path_that_changed_is_told(
+    line: NewLine, capsys: Capture
+) -> None:
+    """A column is what lies at its path; what lies elsewhere from one shard on goes on under its
+    name, and the log says from where to where.
+    """
+    telemetry.configure_logging()  # to the stderr that is captured
+    made = line()
+    events = made.values["events"]
+    for number, path in enumerate(("topics[].name", "topics[].slug")):
+        made.values["events"] = events | {"paths": {"user": "user.id", "tags": path}}
+        topics = [{"name": "News", "slug": "n"}, {}]
+        nested = {"item": "i", "at": NOON_MS, "user": {"id": "u"}, "topics": topics}
+        flat = nested | {"user": "u"}
+        at_ms = NOON_MS + number * MINUTE_MS
+        made.feed_raw([json.dumps(each).encode() for each in (nested, flat)], at_ms=at_ms)
+        assert made.catch_up().rejected == 1
+
+    rows = made.rows().sort_by("kafka_offset")
+    assert rows["user"].to_pylist() == ["u", "u"]
+    assert rows["tags"].to_pylist() == [["News", None], ["n", None]]
+    (said,) = [each for each in logged(capsys) if each["event"] == "columns_changed"]
+    assert said["added"] == ["tags (at topics[].slug)"]
+    assert said["left_out"] == ["tags (at topics[].name)"]
+
+
 @pytest.mark.promise("S2")
 def test_a_breach_of_the_ledger_stops_the_daemon_and_is_named(line: NewLine) -> None:
     """A shard in the middle is gone: by a run that ends, and by one that does not."""
