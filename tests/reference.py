@@ -19,6 +19,7 @@ from pydantic_core import to_json
 
 from twintide import events, features, frequency, losses, negatives, towers
 from twintide.config import Deployment
+from twintide.config.training import TableRates
 from twintide.modelspec import TableSpec
 from twintide.objectives import Objective
 
@@ -63,7 +64,7 @@ def page() -> str:
     for name, section in _sections().items():
         parts.append(f"## {name}\n\n{_paragraph(section.__doc__)}\n")
         parts.append(_table(f"{name}.", section))
-        parts += {"events": [COLUMN_TYPES], "model": _kinds()}.get(name, [])
+        parts += {"events": [COLUMN_TYPES], "model": _kinds(), "training": _rates()}.get(name, [])
     return "\n".join(parts)
 
 
@@ -90,6 +91,12 @@ def _kinds() -> Iterator[str]:
     places = "`events.positive`, an objective's `positive`, each of `model.scenarios`"
     yield f"### Conditions\n\n{places}. {_paragraph(events.Condition.__doc__)}\n"
     yield _table("", events.Condition)
+
+
+def _rates() -> Iterator[str]:
+    places = "Each entry of `training.hourly.tables` and `training.nightly.tables`"
+    yield f"### Rates of a table\n\n{places}. {_paragraph(TableRates.__doc__)}\n"
+    yield _table("", TableRates)
 
 
 def _each_of(kinds: Any) -> Iterator[str]:
@@ -159,6 +166,7 @@ _NAMES: dict[Any, str] = {
     events.Condition: "a condition",
     Objective: "an objective",
     TableSpec: "a table",
+    TableRates: "rates",
 }
 
 

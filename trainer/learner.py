@@ -45,6 +45,7 @@ from twintide.vectorstore import Vectors
 READ_AHEAD = 4
 MS_OF_HOUR = 3_600_000
 NO_POOL = np.zeros(0, np.uint64)
+NO_ROWS = np.zeros(0, np.int64)
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,7 @@ class Learner:
         self.model = model
         self.estimator = estimator
         self._pool = pool
+        self._new_rows = dict[str, Ints]()
         self._dense = dense
         self._objectives = model.spec.every_objective()
         self._losses = {
@@ -139,6 +141,7 @@ class Learner:
                 with self._drawing_by(seed):
                     loss = self._step(prepared, rates)
                 yield loss
+        self._new_rows.clear()
         if remembered := self.model.spec.pooled_clicks():
             self._pool = np.concatenate((self._pool, rows.item_keys))[-remembered:]
 
@@ -208,7 +211,8 @@ class Learner:
         """Give every id of these rows that its table admits a row in the tables that learn, before
         any batch is prepared.
 
-        From then on look-ups only read, so that the reading thread may run ahead.
+        From then on look-ups only read, so that the reading thread may run ahead. Those rows are
+        new until what is learnt next is learnt.
         """
         hours = rows.unit_ms // MS_OF_HOUR
         encoded: dict[Side, Encoded] = {"query": rows.query, "candidate": rows.candidate}
@@ -220,7 +224,7 @@ class Learner:
             ]
             if seen:
                 keys, of_hours = (np.concatenate(each) for each in zip(*seen, strict=True))
-                self.model.tables[table].sight(keys, of_hours)
+                self._new_rows[table] = self.model.tables[table].sight(keys, of_hours)
 
     def _prepare(self, batch_of: Callable[[], Batch], rates: Rates) -> Prepared:
         batch = batch_of()
@@ -287,7 +291,7 @@ class Learner:
             row_optimizer.step(
                 self.model.tables[table],
                 each if limit is None else row_optimizer.clipped(each, at=limit),
-                learning_rate=rates.row_learning_rate,
+                learning_rate=self._rate_of_rows(table, each, rates),
             )
         if rates.dense_learning_rate is not None:
             self._dense.step(learning_rate=rates.dense_learning_rate)
@@ -342,6 +346,14 @@ class Learner:
             share = len(part.choices.target) / rates.batch_rows
             total = total + mean * (objective.weight * share)
         return total
+
+    def _rate_of_rows(self, table: str, gradients: RowGradients, rates: Rates) -> float | Tensor:
+        own = rates.of(table)
+        if own.new == own.learning_rate:
+            return own.learning_rate
+        is_new = np.isin(gradients.rows, self._new_rows.get(table, NO_ROWS))
+        rate_R = np.where(is_new, own.new, own.learning_rate).astype(np.float32)
+        return torch.from_numpy(rate_R).to(gradients.grad_RD.device)
 
     def _row_gradients(
         self, prepared: Prepared, inputs: dict[Side, Tensor]

@@ -4,9 +4,19 @@ The nightly epoch changes everything. An hourly pass changes the rows of ID-embe
 unless `training.hourly.learns` says `everything`.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
-from twintide.config import Deployment
+from twintide.config import Deployment, HourlyConfig, NightlyConfig
+
+
+@dataclass(frozen=True)
+class RowRate:
+    """How far rows of one table move at a step."""
+
+    learning_rate: float
+    new: float
+    """Of rows that an id got for the rows of slices that are being learnt."""
 
 
 @dataclass(frozen=True)
@@ -28,27 +38,36 @@ class Rates:
     clip_rows_at: float | None = None
     """The largest root mean square of a row's gradient; None: as they are."""
 
+    of_tables: Mapping[str, RowRate] = field(default_factory=dict)
+    """Tables whose rows have rates of their own."""
+
+    def of(self, table: str) -> RowRate:
+        """How far the rows of a table move."""
+        plain = RowRate(self.row_learning_rate, self.row_learning_rate)
+        return self.of_tables.get(table, plain)
+
 
 def nightly_rates(deployment: Deployment) -> Rates:
     """Every table and every dense weight."""
     config = deployment.training.nightly
-    tables = deployment.model.learning_tables()
-    return Rates(
-        tables,
-        config.row_learning_rate,
-        config.dense_learning_rate,
-        config.batch_rows,
-        config.clip_rows_at,
-    )
+    return _rates(config, deployment.model.learning_tables(), config.dense_learning_rate)
 
 
 def hourly_rates(deployment: Deployment) -> Rates:
     """Tables that are looked up by user or item id, and nothing else, by default."""
     config, model = deployment.training.hourly, deployment.model
     if config.learns == "everything":
-        tables, dense_rate = model.learning_tables(), config.dense_learning_rate
-    else:
-        tables, dense_rate = model.hourly_tables(deployment.events), None
+        return _rates(config, model.learning_tables(), config.dense_learning_rate)
+    return _rates(config, model.hourly_tables(deployment.events), None)
+
+
+def _rates(
+    config: HourlyConfig | NightlyConfig, tables: tuple[str, ...], dense: float | None
+) -> Rates:
+    own = dict[str, RowRate]()
+    for name, said in config.tables.items():
+        rate = said.row_learning_rate or config.row_learning_rate
+        own[name] = RowRate(rate, said.new_row_learning_rate or rate)
     return Rates(
-        tables, config.row_learning_rate, dense_rate, config.batch_rows, config.clip_rows_at
+        tables, config.row_learning_rate, dense, config.batch_rows, config.clip_rows_at, own
     )

@@ -105,8 +105,10 @@ def clipped(gradients: RowGradients, *, at: float) -> RowGradients:
     )
 
 
-def step(table: Table, gradients: RowGradients, *, learning_rate: float) -> None:
-    """Row-wise Adagrad: one sum per row, as FBGEMM's EXACT_ROWWISE_ADAGRAD."""
+def step(table: Table, gradients: RowGradients, *, learning_rate: float | Tensor) -> None:
+    """Row-wise Adagrad: one sum per row, as FBGEMM's EXACT_ROWWISE_ADAGRAD. A learning rate for
+    all, or [R] for each.
+    """
     rows = torch.from_numpy(gradients.rows).to(gradients.grad_RD.device)
     weights, sums = table.touch(gradients.rows)
     own_R = sums.index_select(0, rows) + gradients.squares_R

@@ -329,6 +329,24 @@ def _holdback(shards: "ShardsConfig", training: "TrainingConfig") -> Problems:
         )
 
 
+def _rates_of_tables(events: EventSchema, model: ModelSpec, training: "TrainingConfig") -> Problems:
+    """Rates are of tables that the line changes."""
+    every = training.hourly.learns == "everything"
+    learning = {
+        "nightly": model.learning_tables(),
+        "hourly": model.learning_tables() if every else model.hourly_tables(events),
+    }
+    for line, tables in learning.items():
+        for name in getattr(training, line).tables:
+            if name not in tables:
+                yield Problem(
+                    f"training.{line}.tables.{name}",
+                    f"is no table that the {line} line changes",
+                    hint=f"it changes {', '.join(tables)}",
+                    reads=("model.tables", "model.query", "model.candidate"),
+                )
+
+
 def _gate(publishing: "PublishingConfig") -> Problems:
     gate: GateConfig = publishing.gate
     if gate.min_events > gate.max_events:
@@ -402,6 +420,7 @@ _RULES: tuple[tuple[tuple[str, ...], Callable[..., Problems]], ...] = (
     (("events", "items"), _items),
     (("events", "data_file"), columnrules.of_file),
     (("shards", "training"), _holdback),
+    (("events", "model", "training"), _rates_of_tables),
     (("publishing",), _gate),
     (("serving",), _doors),
 )

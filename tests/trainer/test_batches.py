@@ -169,8 +169,7 @@ def test_a_gradient_that_is_not_finite_stops_the_step(dense: float | None) -> No
     labels = {"click": Labels(weights=np.where(np.arange(CLICKS) == 70, 1e25, 1).astype("f4"))}
     rows, learner = replace(clicks(), labels=labels), Learner.untrained(spec_of(), seed=1)
     rates = Rates(("user", "item"), 0.1, dense, WHOLE)
-    learner.grow(rows.query, "query", rates)
-    learner.grow(rows.candidate, "candidate", rates)
+    learner.grow(rows, rates)
     steps = learner.learn(rows, [np.arange(WHOLE), np.arange(WHOLE, 2 * WHOLE)], rates, seed=1)
     next(steps)
     before = {name: array.copy() for name, array in learner.arrays().items()}
@@ -191,8 +190,7 @@ def test_an_extreme_reward_leaves_its_rows_able_to_learn() -> None:
     for limit in (None, 0.1):
         learner = Learner.untrained(spec_of(), seed=1)
         rates = Rates(("user", "item"), 0.1, None, WHOLE, limit)
-        learner.grow(rows.query, "query", rates)
-        learner.grow(rows.candidate, "candidate", rates)
+        learner.grow(rows, rates)
         list(learner.learn(rows, [np.arange(WHOLE)], rates, seed=1))
         sums.append(learner.arrays()["table.item.sums"].max())
 

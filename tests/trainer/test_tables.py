@@ -1,13 +1,24 @@
-"""What `model.tables` says of an embedding table: how wide it is, and which line changes it."""
+"""What `model.tables` says of an embedding table, how wide it is and which line changes it; and
+what each line's `tables` say of how fast.
+"""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from publisher.publish import publish
-from tests.trainer.conftest import Line, MakeLine, at
+from tests.trainer.conftest import ROOT, Line, MakeLine, at
+from tests.trainer.test_batches import WHOLE, clicks, spec_of
+from trainer.learner import Learner
+from trainer.rates import Rates, hourly_rates
+from twintide import config
 from twintide.clock import HeldClock
+from twintide.problems import Misconfigured
+
+Doubles = npt.NDArray[np.float64]
 
 
 def with_tables(tables: dict[str, Any]) -> dict[str, Any]:
@@ -86,3 +97,47 @@ def test_who_has_a_row_does_not_depend_on_how_often_runs_come(make_line: MakeLin
         known = [set(each[f"table.{table}.keys"].tolist()) - {0} for each in (one, other)]
         assert known[0] == known[1]
         assert 0 < len(known[0]) <= 150
+
+
+def moved(rates: Rates, table: str, *, known: int) -> Doubles:
+    """How far each row of a table goes at a first step over 64 clicks, where the ids of the first
+    clicks had their rows before that.
+    """
+    learner, rows = Learner.untrained(spec_of(), seed=1), clicks(WHOLE)
+    for part in (rows.take(np.arange(known)), rows):
+        list(learner.learn(rows, [], rates, seed=1))  # what was new is new no more
+        learner.grow(part, rates)
+    before = learner.model.tables[table].weights.numpy().copy()
+    list(learner.learn(rows, [np.arange(WHOLE)], rates, seed=1))
+    after = learner.model.tables[table].weights.numpy()
+    found: Doubles = np.abs(after - before).sum(axis=1).astype(np.float64)
+    return found[1:]
+
+
+def test_tables_and_new_rows_have_rates_of_their_own() -> None:
+    """A row moves as far as its table says, and one whose id came with the very slice that is
+    learnt as far as is said of new ones; other tables as ever.
+    """
+    said = {"item": {"row_learning_rate": 0.2, "new_row_learning_rate": 0.8}}
+    quickstart = config.load(ROOT / "configs" / "quickstart.yaml")
+    rates = hourly_rates(config.fill_in(quickstart, {"training": {"hourly": {"tables": said}}}))
+    plain = replace(rates, of_tables={})
+    items = len(np.unique(clicks(8).item_keys))
+
+    ratios = moved(rates, "item", known=8) / moved(plain, "item", known=8)
+    users = moved(rates, "user", known=8) / moved(plain, "user", known=8)
+
+    assert ratios[:items] == pytest.approx(np.full(items, 2.0), rel=1e-3)
+    assert ratios[items:] == pytest.approx(np.full(len(ratios) - items, 8.0), rel=1e-3)
+    assert users == pytest.approx(np.ones(WHOLE), rel=1e-6)
+
+
+def test_rates_of_a_table_that_a_line_does_not_change_are_refused() -> None:
+    """By key, with the tables that it changes: an hour changes no side table, and nobody a table
+    that is not there.
+    """
+    quickstart = config.load(ROOT / "configs" / "quickstart.yaml")
+    for line, table in (("hourly", "topic"), ("nightly", "none")):
+        wrong = {"training": {line: {"tables": {table: {"row_learning_rate": 0.1}}}}}
+        with pytest.raises(Misconfigured, match=rf"training\.{line}\.tables\.{table}.*changes"):
+            config.fill_in(quickstart, wrong)

@@ -7,6 +7,7 @@ from pydantic import AfterValidator, Field, NonNegativeInt, PositiveInt
 
 from twintide.config.section import Config
 from twintide.events import ZoneName
+from twintide.features.kind import Name
 from twintide.features.refreshed import MINUTES_OF_A_WEEK
 
 _TIME_OF_DAY = re.compile(r"([01][0-9]|2[0-3]):[0-5][0-9]")
@@ -22,6 +23,18 @@ RowRate = Annotated[float, Field(gt=0, le=10)]
 DenseRate = Annotated[float, Field(gt=0, le=1)]
 ClipAt = Annotated[float, Field(gt=0, le=1000)] | None
 BatchRows = Annotated[int, Field(ge=2, le=65_536)]
+
+
+class TableRates(Config):
+    """How far the rows of one table move at a step, where that is not as for all of them."""
+
+    row_learning_rate: RowRate | None = None
+    """null: as that of the line."""
+
+    new_row_learning_rate: RowRate | None = None
+    """Of rows that an id gets in the very slice that is learnt, or in the day by night, while that
+    is learnt; null: as the others.
+    """
 
 
 class HourlyConfig(Config):
@@ -41,6 +54,9 @@ class HourlyConfig(Config):
 
     row_learning_rate: RowRate = 0.1
     """How far a table's row moves at a step."""
+
+    tables: dict[Name, TableRates] = {}  # noqa: RUF012  pydantic gives each its own
+    """By name of a table that learns in this line: rates of its own."""
 
     learns: Literal["id_tables", "everything"] = "id_tables"
     """What the pass may change. `everything` lets dense weights and side tables learn too, and may
@@ -68,6 +84,9 @@ class NightlyConfig(Config):
 
     row_learning_rate: RowRate = 0.1
     """How far a table's row moves at a step."""
+
+    tables: dict[Name, TableRates] = {}  # noqa: RUF012  pydantic gives each its own
+    """By name of a table that learns in this line: rates of its own."""
 
     dense_learning_rate: DenseRate = 1e-3
     """How far the towers' weights move at a step."""

@@ -133,16 +133,17 @@ class Table:
                 self._on_device.take(rows)
         return rows
 
-    def sight(self, keys: Keys, hours: RowNumbers) -> None:
+    def sight(self, keys: Keys, hours: RowNumbers) -> RowNumbers:
         """See ids, in order, each in an hour since 1970: those that the rule admits have a row
-        afterwards, and those that it evicts have none.
+        afterwards, and those that it evicts have none. Returns the rows that were given.
         """
         if not self._rule.is_rule():
-            self.grow(keys)
-            return
+            return self.grow(keys)
+        given = [np.zeros(0, np.int64)]
         for hour in np.unique(hours).tolist():
             self._begin_day(hour // 24)
-            self._sight_hour(keys[hours == hour], hour)
+            given.append(self._sight_hour(keys[hours == hour], hour))
+        return np.concatenate(given)
 
     def _begin_day(self, day: int) -> None:
         """Once a day: rows that no id was seen for are free."""
@@ -161,7 +162,7 @@ class Table:
             self._on_device.take(going)
         self._store.touch(top)["seen"][0] = day
 
-    def _sight_hour(self, keys: Keys, hour: int) -> None:
+    def _sight_hour(self, keys: Keys, hour: int) -> RowNumbers:
         distinct, first_at, counts = np.unique(
             keys[keys != NO_KEY], return_index=True, return_counts=True
         )
@@ -172,7 +173,7 @@ class Table:
         if self._waiting is not None:
             enough = self._rule.admit_after
             new = self._waiting.sight(new, counts[is_new], hour=hour, enough=enough)
-        self.grow(new)
+        given = self.grow(new)
         rows = self.rows_of(distinct)
         if self._waiting is not None:
             self._waiting.leave(new[self.rows_of(new) != DEFAULT_ROW])
@@ -180,6 +181,7 @@ class Table:
             rows = rows[rows != DEFAULT_ROW]
             seen = self._store.touch(rows)["seen"]
             seen[rows] = np.maximum(seen[rows], hour // 24)
+        return given
 
     def stores(self) -> Stores:
         """Keys, weights and sums as they are now, as ""; with what finds rows, and who waits."""
