@@ -17,6 +17,7 @@ from twintide.clock import Clock
 from twintide.errors import Corrupt, Refused, TwintideError
 
 if TYPE_CHECKING:
+    from console.capacity import TableRow
     from publisher.overview import VersionRow
     from twintide.checkpoints import CheckpointManifest
     from twintide.config import Deployment
@@ -124,6 +125,9 @@ class Status:
     slices: int = 0
     nightly: CheckpointRow | None = None
     hourly: CheckpointRow | None = None
+    tables: "list[TableRow]" = field(default_factory=list)
+    """Rows of each table, and when one that has a limit is full."""
+
     due_day: date | None = None
     first_day_ends_at: datetime | None = None
     """When the first nightly can run; None once there is a checkpoint."""
@@ -301,13 +305,14 @@ def _newest_event(
 
 
 def _training(deployment: "Deployment", clock: Clock) -> dict[str, Any]:
+    from console.capacity import table_rows
     from trainer.days import Calendar
     from trainer.due import nightly_due
     from twintide.checkpoints import list_checkpoints
     from twintide.slices import chain_dir, read_chain
 
     chain = read_chain(chain_dir(deployment.slices_dir, deployment.events, deployment.model))
-    made = list_checkpoints(deployment.checkpoints_dir)
+    made, model = list_checkpoints(deployment.checkpoints_dir), deployment.model
     of_kind = {kind: [one for one in made if one.kind == kind] for kind in ("nightly", "hourly")}
     sliced = [one.footer.newest_event_at for one in chain if one.footer.newest_event_at]
     calendar = Calendar.of(deployment.training)
@@ -315,6 +320,10 @@ def _training(deployment: "Deployment", clock: Clock) -> dict[str, Any]:
         "slices": len(chain),
         "nightly": _row(of_kind["nightly"]),
         "hourly": _row(of_kind["hourly"]),
+        "tables": table_rows(
+            made,
+            {name: model.table_rule(name).max_rows for name in model.learning_tables()},
+        ),
         "head": made[-1].name if made else None,
         "due_day": nightly_due(deployment, clock=clock).day,
         "first_day_ends_at": None

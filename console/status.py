@@ -108,6 +108,21 @@ def _tables(seen: "Status") -> "Iterator[RenderableType]":
             for kind, each in (("nightly", seen.nightly), ("hourly", seen.hourly))
         ],
     )
+    if seen.tables:
+        yield table(
+            "",
+            ("table", "#rows", "#at most", "#more a day", "full at"),
+            [
+                (
+                    each.name,
+                    f"{each.rows:,}",
+                    "–" if each.max_rows is None else f"{each.max_rows:,}",
+                    "–" if each.rows_a_day is None else f"{each.rows_a_day:,.0f}",
+                    instant(each.full_at),
+                )
+                for each in seen.tables
+            ],
+        )
     if seen.items:
         yield heading("Items", _items(seen.items))
     hold = f"; on hold: {seen.hold}" if seen.hold else ""

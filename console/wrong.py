@@ -16,6 +16,9 @@ QUIET_MINUTES = 10
 LATE_CADENCES = 2
 """Hourly runs that may be missing before somebody should look."""
 
+FORESEEN = timedelta(days=14)
+"""How long before a table is full it is said."""
+
 MANY = 0.01
 """Share of the newest messages that may be bad before somebody should look."""
 
@@ -162,6 +165,13 @@ def _worth_knowing(seen: Status) -> Iterator[str]:
         )
     if recent.rejected and recent.rejected / recent.messages <= MANY:
         yield f"{recent.rejected:,} of the newest {recent.messages:,} messages were rejected"
+    for each in seen.tables:
+        if each.full_at is not None and each.full_at - seen.at < FORESEEN:
+            when = "" if each.rows >= (each.max_rows or 0) else f" by {each.full_at:%Y-%m-%d}"
+            yield (
+                f"table {each.name} is full{when}: {each.rows:,} of {each.max_rows:,} rows; new "
+                "ids are its default row then, until others leave (max_rows, evict_after_days)"
+            )
     without = recent.nulls.get(seen.user_column, 0)
     if 0 < without < recent.rows:
         yield f"{without:,} of the newest {recent.rows:,} events have no user"
