@@ -20,7 +20,7 @@ from uuid import uuid4
 import typer
 from rich.text import Text
 
-from console.options import AsJson, deployment_to_fill, quiet_logs
+from console.options import AsJson, deployment_of, quiet_logs
 from console.output import progress, say, stderr, waiting
 from twintide.clock import monotonic_seconds
 from twintide.errors import Refused, Retryable
@@ -75,7 +75,7 @@ def demo(
         )
     quiet_logs()
     if config is not None and data is not None:
-        _check_data(deployment_to_fill(config), data)
+        _check_data(deployment_of(config), data)
     if kafka is not None:
         _check_address(kafka)
     make_room(folder)

@@ -62,24 +62,6 @@ def deployment_of(config: Path) -> "Deployment":
     return load(config)
 
 
-def deployment_to_fill(config: Path) -> "Deployment":
-    """That of a command which sends a file's events into the topic, each a flat message.
-
-    Raises Refused as well where ingest would look for values within others.
-    """
-    from twintide.errors import Refused
-
-    deployment = deployment_of(config)
-    if deployment.events.paths:
-        raise Refused(
-            f"{config}: events.paths says where values lie in messages, and what is sent from a "
-            "file is flat: ingest would find none of them",
-            hint="`twintide evaluate` reads the file as it is; into the topic send the messages as "
-            "your producer writes them",
-        )
-    return deployment
-
-
 def check_exists(config: Path) -> None:
     """Raises Refused, with how to get one, where there is no such file."""
     from twintide.errors import Refused

@@ -18,7 +18,6 @@ from console.options import (
     ConfigFile,
     daemon_of,
     deployment_of,
-    deployment_to_fill,
 )
 from console.output import progress, say, waiting
 from streaming.options import MetricsHost, MetricsPort, UntilCaughtUp
@@ -149,7 +148,7 @@ def replay(
     as_json: AsJson = False,
 ) -> None:
     """Feed a data file into the topic, in event-time order, each message stamped with its time."""
-    deployment = deployment_to_fill(config)
+    deployment = deployment_of(config)
     from streaming.replay import replay as run
 
     with progress(f"sending to {deployment.kafka.topic}") as update, stop_on_signals() as stop:

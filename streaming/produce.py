@@ -6,6 +6,7 @@ order in it. For replays, the demo and tests; a site has its own producer.
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -14,6 +15,7 @@ from kafka.partitioner.default import murmur2
 
 from streaming.client import as_config, partitions_of, producer, translated
 from twintide.clock import from_unix_ms
+from twintide.columnpath import nested, paths_of
 from twintide.config import KafkaConfig
 from twintide.errors import Refused, Retryable
 from twintide.events import EventSchema
@@ -82,17 +84,15 @@ def sending(kafka: KafkaConfig | str, topic: str, *, schema: EventSchema) -> Ite
 
 
 class Encoder:
-    """Rows to messages as ingest reads them. A field without a value is left out."""
+    """Rows to messages as ingest reads them, nested where `events.paths` says so. A field without a
+    value is left out.
+    """
 
     def __init__(self, schema: EventSchema, partitions: int) -> None:
         self._schema = schema
         self._partitions = partitions
         self._of_user: dict[Any, tuple[bytes, int]] = {}
-        fields = [
-            (f"c{index}", Any, msgspec.field(name=name, default=None))
-            for index, name in enumerate(schema.columns)
-        ]
-        self._event = msgspec.defstruct("Event", fields, omit_defaults=True, gc=False)
+        self._event = _nested(schema) if schema.paths else _flat(schema)
         self._encode = msgspec.json.Encoder().encode
 
     def messages(self, events: pa.Table) -> Iterator[tuple[int, bytes | None, bytes, int]]:
@@ -134,3 +134,17 @@ class Encoder:
 
     def _partition_of(self, data: bytes) -> int:
         return int((murmur2(data) & 0x7FFFFFFF) % self._partitions)
+
+
+def _flat(schema: EventSchema) -> Callable[..., Any]:
+    """Makes a message of the values of its columns."""
+    fields = [
+        (f"c{index}", Any, msgspec.field(name=name, default=None))
+        for index, name in enumerate(schema.columns)
+    ]
+    return msgspec.defstruct("Event", fields, omit_defaults=True, gc=False)
+
+
+def _nested(schema: EventSchema) -> Callable[..., Any]:
+    """The same where some lie in others' objects."""
+    return partial(nested, tuple(paths_of(schema).values()))

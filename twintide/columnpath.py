@@ -7,7 +7,7 @@ the way is bad, and never null.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -176,6 +176,29 @@ def paths_of(schema: EventSchema, names: Mapping[str, str] | None = None) -> dic
         else ColumnPath.named(names.get(name, name))
         for name in schema.columns
     }
+
+
+def nested(paths: Sequence[ColumnPath], *values: Any) -> dict[str, Any]:
+    """The row that has these values in these places; what is null is left out."""
+    row: dict[str, Any] = {}
+    for path, value in zip(paths, values, strict=True):
+        if value is not None:
+            _put(row, path.steps, value)
+    return row
+
+
+def _put(row: dict[str, Any], steps: Steps, value: Any) -> None:
+    (name, is_list), *rest = steps
+    if not rest:
+        row[name] = value
+    elif not is_list:
+        _put(row.setdefault(name, {}), tuple(rest), value)
+    else:
+        objects = row.setdefault(name, [])
+        objects += [{} for _ in range(len(value) - len(objects))]
+        for each, part in zip(objects, value, strict=False):
+            if part is not None:
+                _put(each, tuple(rest), part)
 
 
 def arrow_fields(kinds: Mapping[ColumnPath, pa.DataType]) -> list[pa.Field]:

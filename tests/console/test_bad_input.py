@@ -57,21 +57,6 @@ def test_a_missing_data_file_is_named(twintide: Twintide, bare: Path) -> None:
     told(done, REFUSED, "there is no data file none.parquet")
 
 
-def test_flat_messages_are_not_sent_where_nested_ones_are_read(
-    twintide: Twintide, tmp_path: Path
-) -> None:
-    """Ingest would find no value in what replay, or a demo, writes."""
-    nested = fill_in(
-        deployment_in(tmp_path / "data"), {"events": {"paths": {"region": "u.region"}}}
-    )
-    path = str(write_config(nested, tmp_path))
-    pq.write_table(stream(nested, hours=1), tmp_path / "events.parquet")
-    data = str(tmp_path / "events.parquet")
-
-    for command in (("replay", "-c", path, data), ("demo", "-c", path, "--data", data)):
-        told(twintide(*command), REFUSED, "events.paths", "twintide evaluate")
-
-
 def test_a_broker_that_does_not_answer_is_named(twintide: Twintide, tmp_path: Path) -> None:
     """With its address, and how to get a local one."""
     nobody = {"kafka": {"bootstrap_servers": ["127.0.0.1:9"]}}

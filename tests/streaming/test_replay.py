@@ -272,3 +272,24 @@ def test_what_a_replay_sends_ingest_reads(mapped: Line, tmp_path: Path, times: s
     found = mapped.rows().sort_by("at").select(expected.column_names)
     assert done.rejected == 0
     assert found.combine_chunks().equals(expected)
+
+
+@pytest.mark.promise("S14")
+def test_what_a_replay_nests_ingest_finds(mapped: Line, tmp_path: Path) -> None:
+    """Messages have the objects, and the lists of objects, in which ingest looks."""
+    paths = {"user": "who.id", "price": "what.price", "liked": "what.liked", "item": "what.item"}
+    lists = {"tags": "topics[].name", "codes": "topics[].of.code"}
+    mapped.values["events"] = mapped.values["events"] | {"paths": paths | lists}
+    mapped.values["data_file"]["columns"] = COLUMNS | {"codes": "codes"}
+    path = tmp_path / "data.parquet"
+    table = pq.read_table(data_file(tmp_path, rows=60))
+    codes = pa.array([[7, None, 9][: len(each)] for each in table["labels"].to_pylist()])
+    pq.write_table(table.set_column(table.column_names.index("codes"), "codes", codes), path)
+
+    send(mapped, path)
+    done = mapped.catch_up()
+
+    expected = read_data(mapped.deployment, path)
+    found = mapped.rows().sort_by("at").select(expected.column_names)
+    assert done.rejected == 0
+    assert found.combine_chunks().equals(expected)
