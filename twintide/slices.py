@@ -142,12 +142,14 @@ class Slice:
         table = self._table()
         memories = [name for name in table.column_names if name.startswith(REMEMBERED)]
         rows = table.slice(0, self.footer.rows).drop_columns(memories)
-        remembered = table.slice(self.footer.rows).select([*_OF_MEMORIES, *memories])
+        remembered = table.slice(self.footer.rows)
         if after is not None:
             rows, remembered = self.behind(after, rows), self.behind(after, remembered)
         if until is not None:
             rows, remembered = self._before(until, rows), self._before(until, remembered)
-        return Contents(rows, remembered if memories else None)
+        if not memories:
+            return Contents(rows)
+        return Contents(rows, remembered.select([*_OF_MEMORIES, *memories]))
 
     def _table(self) -> pa.Table:
         try:
@@ -155,7 +157,9 @@ class Slice:
                 table = file.read()
         except DAMAGED as error:
             raise self._damaged(words_of(error)) from error
-        if not {*_OF_MEMORIES, IS_CLICK} <= set(table.column_names):
+        names = set(table.column_names)
+        remembers = any(name.startswith(REMEMBERED) for name in names)
+        if not {PARTITION, OFFSET, IS_CLICK, *(_OF_MEMORIES if remembers else ())} <= names:
             raise self._damaged("it lacks columns that each slice has")
         return table
 
