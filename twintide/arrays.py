@@ -30,6 +30,7 @@ from twintide.rowgroups import DAMAGED
 
 MANIFEST = "manifest.json"
 Arrays = dict[str, npt.NDArray[np.generic]]
+_PIECE = 1 << 20
 _PLAIN_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
 
 
@@ -104,9 +105,22 @@ def verify(folder: Path, files: Files) -> None:
     """Raises Corrupt where a file is missing, changed, or there without being listed."""
     for name, entry in sorted(files.items()):
         read_verified_file(folder, name, entry)
+        if entry.room is not None:
+            _check_room(folder, name, entry)
     strangers = {path.name for path in folder.iterdir()} - set(files) - {MANIFEST}
     if strangers:
         raise Corrupt(f"{folder} holds files that its manifest does not list: {sorted(strangers)}")
+
+
+def _check_room(folder: Path, name: str, entry: FileEntry) -> None:
+    """Raises Corrupt where there is anything in the room behind the rows of a file. No reader looks
+    there; what has changed by itself says of a disk what is to be known.
+    """
+    with opened(folder, name, entry) as file:
+        file.seek(entry.bytes)
+        while piece := file.read(_PIECE):
+            if piece.count(0) != len(piece):
+                raise Corrupt(f"{folder / name} holds something behind its rows, where nothing is")
 
 
 def parse_arrays(contents: dict[str, bytes]) -> Arrays:
