@@ -39,7 +39,6 @@ PROMISES = {
     "T9": "Derived features never see the future; quality is measured on clicks not learnt",
     "T10": "A version can be rebuilt from its lineage",
     "T11": "The same log gives the same rows, whatever the cadence, lateness of runs or restarts",
-    "T12": "What an hour costs follows its clicks",
     "P1": "A version is whole, immutable, verified before anything parses it",
     "P2": "Query tower and index always belong together",
     "P3": "A switch is atomic, without a gap",

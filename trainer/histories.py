@@ -10,47 +10,53 @@ import numpy as np
 
 from trainer.derived import Bools, Events, Ints
 from twintide.arrays import Arrays
-from twintide.keyedlists import KeyedLists, as_arrays, has_lists
+from twintide.keyedrows import KeyedRows
 from twintide.keys import NO_KEY, Keys
 from twintide.ragged import Ids, hours_between, places_between
-from twintide.rowlists import Entries, Offsets
-from twintide.rowstore import Parts
+from twintide.rowlists import Entries, Offsets, RowLists
 
-_ENTRY = {"items": np.uint64, "at_ms": np.int64}
 _NEVER = np.iinfo(np.int64).min
 
 
 class Histories:
     """The last `length` clicks of each user, oldest first."""
 
-    def __init__(self, length: int, clicks: KeyedLists | None = None) -> None:
-        """With `clicks`: what `of` or a checkpoint has."""
+    def __init__(self, length: int) -> None:
         self.length = length
-        self._clicks = clicks or KeyedLists.empty(_ENTRY, longest=length)
+        self._users = KeyedRows()
+        self._clicks = RowLists({"items": np.uint64, "at_ms": np.int64}, longest=length)
+        """Of each user, by row of `_users`; nobody's row has none."""
+
+        self._clicks.add(1)
 
     def arrays(self) -> Arrays:
-        """All of it: users ascending, user i with items[offsets[i]:offsets[i + 1]]."""
-        return as_arrays(self._clicks)
-
-    def parts(self, *, prefix: str) -> Parts:
-        """As a checkpoint has them."""
-        return self._clicks.parts(prefix=prefix)
+        """By the names that they have behind a prefix in a checkpoint: users ascending, user i with
+        items[offsets[i]:offsets[i + 1]].
+        """
+        rows = 1 + np.argsort(self._users.keys[1:])
+        entries, offsets = self._clicks.read(rows)
+        return {"users": self._users.keys[rows], "offsets": offsets, **entries}
 
     @classmethod
-    def from_parts(cls, length: int, parts: Parts, *, prefix: str) -> "Histories":
-        """What `parts` gave, or as older programs kept them: `arrays`."""
-        if has_lists(parts, prefix=prefix):
-            return cls(length, KeyedLists.from_parts(parts, prefix=prefix, longest=length))
-        users, offsets, items, at_ms = (
-            parts.arrays[f"{prefix}.{name}"] for name in ("users", "offsets", "items", "at_ms")
+    def from_arrays(cls, length: int, arrays: Arrays, *, prefix: str) -> "Histories":
+        """What `arrays` gave."""
+        return cls.of(
+            length,
+            arrays[f"{prefix}.users"].astype(np.uint64),
+            arrays[f"{prefix}.offsets"].astype(np.int64),
+            {
+                "items": arrays[f"{prefix}.items"].astype(np.uint64),
+                "at_ms": arrays[f"{prefix}.at_ms"].astype(np.int64),
+            },
         )
-        entries = {"items": items.astype(np.uint64), "at_ms": at_ms.astype(np.int64)}
-        return cls.of(length, users.astype(np.uint64), offsets.astype(np.int64), entries)
 
     @classmethod
     def of(cls, length: int, users: Keys, offsets: Offsets, entries: Entries) -> "Histories":
         """Of these distinct users, one after the other."""
-        return cls(length, KeyedLists.of(users, offsets, entries, longest=length))
+        made = cls(length)
+        made._users = KeyedRows.of(users)
+        made._clicks = RowLists.of(entries, np.concatenate(([0], offsets)), longest=length)
+        return made
 
     def before(self, events: Events, counts: Bools) -> Ids:
         """For each event, what its user had clicked strictly before it, oldest first, at most
@@ -91,8 +97,9 @@ class Histories:
         end = np.searchsorted(entries.users, users, side="right")
         begin = np.maximum(np.searchsorted(entries.users, users, side="left"), end - self.length)
         at, offsets = places_between(begin, end)
+        self._clicks.add(self._users.add(users))
         last = {"items": entries.items[at], "at_ms": entries.at_ms[at]}
-        self._clicks.replace(users, offsets, last)
+        self._clicks.replace(self._users.rows_of(users), offsets, last)
 
     def _users_with_late_events(self, events: Events) -> Keys:
         """Users of whom a unit holds an event that is not newer than all in the units before it."""
@@ -112,18 +119,18 @@ class Histories:
 
     def _newest_of(self, users: Keys) -> Ints:
         """Time of each user's last click that is folded in."""
-        last, is_any = self._clicks.last(users, "at_ms")
+        last, is_any = self._clicks.last(self._users.rows_of(users), "at_ms")
         return np.where(is_any, last, _NEVER)
 
     def _of(self, users: Keys) -> "Histories":
         """The part of the state that is of these users, apart."""
-        entries, offsets = self._clicks.read(users)
+        entries, offsets = self._clicks.read(self._users.rows_of(users))
         return Histories.of(self.length, users, offsets, entries)
 
     def _joined_with(self, events: Events, counts: Bools) -> "_Entries":
         """State and the events that count, of users who have one now: by user, time, arrival."""
         distinct, rank_of_event = np.unique(events.users, return_inverse=True)
-        kept, offsets = self._clicks.read(distinct)
+        kept, offsets = self._clicks.read(self._users.rows_of(distinct))
         rank_of_kept = np.repeat(np.arange(len(distinct)), np.diff(offsets))
         rank = np.concatenate((rank_of_kept, rank_of_event))
         items = np.concatenate((kept["items"], events.items))

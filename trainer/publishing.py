@@ -79,9 +79,9 @@ def publish(
 def parts_of(begun: Begun, manifest: CheckpointManifest) -> tuple[Parts, pa.Table]:
     """What a checkpoint holds. Nothing that is not finite becomes one."""
     as_of = manifest.as_of or datetime.fromtimestamp(0, UTC)
-    learnt, state = begun.learner.parts(), begun.state.parts()
-    arrays = learnt.arrays | state.arrays | begun.state.users_as_of(as_of)
-    parts = Parts(learnt.stores | state.stores, arrays)
+    learnt = begun.learner.parts()
+    arrays = learnt.arrays | begun.state.arrays() | begun.state.users_as_of(as_of)
+    parts = Parts(learnt.stores, arrays)
     _check_finite(parts)
     return parts, begun.state.catalogue_table(as_of)
 

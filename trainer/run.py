@@ -175,7 +175,7 @@ def _state_of(
 ) -> DerivedState:
     """Of a checkpoint, or where the declaration asks for more, made anew up to its position."""
     if carries_state(deployment, checkpoint.manifest):
-        return DerivedState.from_parts(model, checkpoint.parts, checkpoint.catalogue)
+        return DerivedState.from_arrays(model, checkpoint.parts.arrays, checkpoint.catalogue)
     return state_at(deployment, checkpoint.manifest.position, clock=clock)
 
 

@@ -33,10 +33,8 @@ from twintide.config import Deployment
 from twintide.features import Feature
 from twintide.features.columns import from_columns, to_columns
 from twintide.features.item_statistics import ItemStatistics
-from twintide.keyedlists import whole
 from twintide.modelspec import CLICKS, ModelSpec, memory_prefix
 from twintide.ragged import Encoded, Ids, Numbers
-from twintide.rowstore import Parts, Stores
 from twintide.slices import (
     EVENT_TIME,
     IS_CLICK,
@@ -237,36 +235,26 @@ class DerivedState:
         return pa.table({ITEM_ID: self.catalogue.ids, FIRST_SEEN: first_seen, **columns})
 
     def arrays(self) -> Arrays:
-        """All but the catalogue as whole arrays."""
-        return whole(self.parts())
-
-    def parts(self) -> Parts:
-        """As a checkpoint has it, the catalogue apart: histories in stores, else arrays."""
         items, buckets, counts = self.item_clicks.arrays()
-        arrays: Arrays = {
+        found: Arrays = {
             "state.clicks.items": items,
             "state.clicks.buckets": buckets,
             "state.clicks.counts": counts,
         }
         if self.model.counts_clicks():
-            arrays[SO_FAR] = self.catalogue.clicks
+            found[SO_FAR] = self.catalogue.clicks
         if self.model.user_statistics():
-            arrays |= self.activity.arrays(prefix=USERS)
-        stores: Stores = {}
+            found |= self.activity.arrays(prefix=USERS)
         for name, histories in self.histories.items():
-            own = histories.parts(prefix=memory_prefix("state.history", name))
-            stores, arrays = stores | own.stores, arrays | own.arrays
-        return Parts(stores, arrays)
+            found |= {
+                f"{memory_prefix('state.history', name)}.{part}": array
+                for part, array in histories.arrays().items()
+            }
+        return found
 
     @classmethod
     def from_arrays(cls, model: ModelSpec, arrays: Arrays, catalogue: pa.Table) -> Self:
         """What `arrays` and `catalogue_table` gave."""
-        return cls.from_parts(model, Parts({}, arrays), catalogue)
-
-    @classmethod
-    def from_parts(cls, model: ModelSpec, parts: Parts, catalogue: pa.Table) -> Self:
-        """What `parts` and `catalogue_table` gave: it goes on in these stores."""
-        arrays = parts.arrays
         items = Catalogue.of(
             stateless(model.candidate),
             ids=catalogue[ITEM_ID].combine_chunks(),
@@ -277,8 +265,8 @@ class DerivedState:
         return cls(
             model,
             histories={
-                name: Histories.from_parts(
-                    memory.length, parts, prefix=memory_prefix("state.history", name)
+                name: Histories.from_arrays(
+                    memory.length, arrays, prefix=memory_prefix("state.history", name)
                 )
                 for name, memory in model.memories().items()
             },

@@ -34,7 +34,6 @@ from twintide.declaration import check_carried
 from twintide.errors import Corrupt, Refused
 from twintide.events import EventSchema
 from twintide.files import publish_folder_once, write_and_fsync
-from twintide.keyedlists import whole
 from twintide.listed import ListingRef
 from twintide.modelspec import ModelSpec
 from twintide.records import CheckpointName, Day, Instant, Position, Record
@@ -291,7 +290,7 @@ def read_manifest(root: Path, name: str) -> CheckpointManifest:
 def load_checkpoint(root: Path, name: str) -> Checkpoint:
     """All of it, every byte checked before it is used. Raises Refused or Corrupt."""
     found = open_checkpoint(root, name)
-    return Checkpoint(found.manifest, whole(found.parts), found.catalogue)
+    return Checkpoint(found.manifest, found.parts.whole(), found.catalogue)
 
 
 def open_checkpoint(root: Path, name: str) -> OpenCheckpoint:

@@ -13,13 +13,10 @@ from twintide.rowstore import Column, RowNumbers, RowStore
 class KeyedRows:
     """Key -> row, and row -> key; it grows."""
 
-    def __init__(self, rows: RowStore | None = None, slots: RowStore | None = None) -> None:
-        """With `rows` and `slots`: saved ones."""
-        self._vocabulary = Vocabulary(slots)
-        if rows is None:
-            rows = RowStore.empty({"key": Column(np.uint64)})
-            rows.grow(1)
-        self._rows = rows
+    def __init__(self) -> None:
+        self._vocabulary = Vocabulary()
+        self._rows = RowStore.empty({"key": Column(np.uint64)})
+        self._rows.grow(1)
 
     @classmethod
     def of(cls, keys: Keys) -> "KeyedRows":
@@ -34,16 +31,6 @@ class KeyedRows:
     def __len__(self) -> int:
         """Rows, that of nobody included."""
         return len(self._rows)
-
-    @property
-    def store(self) -> RowStore:
-        """Row -> key."""
-        return self._rows
-
-    @property
-    def slots(self) -> RowStore:
-        """Key -> row, as the vocabulary has them."""
-        return self._vocabulary.store
 
     @property
     def keys(self) -> Keys:
@@ -61,6 +48,6 @@ class KeyedRows:
         """
         new = self._vocabulary.new_among(keys[keys != NO_KEY])
         first = self._rows.grow(len(new))
-        self._rows.at(slice(first, None))["key"][first:] = new
+        self._rows["key"][first:] = new
         self._vocabulary.insert(new, np.arange(first, first + len(new)))
         return len(new)

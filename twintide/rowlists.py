@@ -48,23 +48,6 @@ class RowLists:
         made.cells.saved()
         return made
 
-    @classmethod
-    def in_stores(
-        cls,
-        rows: RowStore,
-        cells: RowStore,
-        free: Mapping[int, tuple[RowStore, int]],
-        *,
-        longest: int | None = None,
-    ) -> Self:
-        """Lists that were saved: `rows`, `cells`, and by size `free` and its count."""
-        dtypes = {name: column.dtype for name, column in cells.at(slice(0)).items()}
-        made = cls(dtypes, longest=longest)
-        made.rows, made.cells = rows, cells
-        made.free = {size: store for size, (store, _) in free.items()}
-        made.free_counts = {size: count for size, (_, count) in free.items()}
-        return made
-
     def __len__(self) -> int:
         return len(self.rows)
 
