@@ -291,6 +291,7 @@ def test_a_model_may_know_its_items_by_their_vectors_alone(make_line: MakeLine, 
 
     assert {name for name in hour.arrays if name.startswith("table.")} == {
         "table.user.keys",
+        "table.user.sums",
         "table.user.weights",
     }
 
