@@ -9,8 +9,11 @@ whatever the batches are. A batch of B clicks has one column per distinct item, 
 of any B that is asked: a night's whole batch, an hour's last one. It follows popularity as that
 changes. Two things are added. Until an item has been clicked 1 / α times its gap is the plain mean
 so far, where a constant α would let one sample of high variance rule every rare item. And a first
-click ends no gap: until the second one an item is taken to be as frequent as newcomers have turned
-out to be, which `Newcomers` counts; of several clicks in its first batch, as these say.
+click ends no gap: in its first batch an item with one click counts as the batch's others do. Their
+mean is too frequent for most newcomers, and what a model then finds of items that nobody has
+clicked is twice what it finds by their true rate (docs/decisions/0021). Until the second click it
+is taken to be as frequent as newcomers have turned out to be, which `Newcomers` counts; of several
+clicks in its first batch, as these say.
 """
 
 from collections.abc import Mapping
@@ -228,7 +231,10 @@ class FrequencyEstimator:
         rate[is_new] = clicks[is_new] / rows
         rate[once] = min(self.newcomers.rate(self.clicks), 1.0)
         self.newcomers.young += np.count_nonzero(once)
-        return log_inclusion(rate, rows)
+        log_q = log_inclusion(rate, rows)
+        if once.any() and not once.all():
+            log_q[once] = log_q[~once].mean()
+        return log_q
 
     def expected(self, item_keys: Keys, rows: int) -> Floats:
         """Log Q of items that the batch just observed, of so many clicks, does not hold, float32
