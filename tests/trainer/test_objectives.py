@@ -128,12 +128,13 @@ def test_a_step_is_the_sum_of_what_each_objective_counts(make_line: MakeLine) ->
 
 
 def plain_loss(learner: Learner, rows: Rows) -> float:
-    """Of a first batch, in which log Q is what the batch itself says."""
+    """Of a first batch, in which log Q is what the batch says; of one click, as of the others."""
     towers, spec = learner.model.towers, learner.model.spec
     keys, first, column = np.unique(rows.item_keys, return_index=True, return_inverse=True)
     items = rows.take(first).candidate
     counts = np.bincount(column)
     log_q = np.log(1 - (1 - counts / len(rows)) ** len(rows))
+    log_q[counts == 1] = log_q[counts > 1].mean()
 
     def pooled(encoded: Encoded, side: Side) -> Tensor:
         return learner.model.pooled(encoded, learner.model.rows_of(encoded, side), side)
