@@ -25,8 +25,8 @@ import numpy.typing as npt
 
 from twintide.arrays import Arrays
 from twintide.frequency import Estimated, Exact, Hashed
+from twintide.keyedrows import KEYS, KeyedRows
 from twintide.keys import Keys, mixed
-from twintide.model.vocabulary import Vocabulary
 from twintide.rowstore import INDEX, Column, Parts, RowStore
 
 Ints = npt.NDArray[np.int64]
@@ -56,7 +56,9 @@ PREFIX = f"{STORE}."
 class Cells(Protocol):
     """Where the means are: rows that know which were touched."""
 
-    store: RowStore
+    @property
+    def store(self) -> RowStore:
+        """The rows."""
 
     @property
     def index(self) -> RowStore | None:
@@ -76,20 +78,21 @@ class Cells(Protocol):
 class KeyedCells:
     """One cell for each item; cell 0 is that of items that have none."""
 
-    columns = COLUMNS | {"keys": Column(np.uint64)}
+    columns = COLUMNS | {KEYS: Column(np.uint64)}
 
     def __init__(
         self, declared: Exact, store: RowStore | None = None, index: RowStore | None = None
     ) -> None:
         self._most = declared.most_items
-        self.store = RowStore.empty(self.columns) if store is None else store
-        if not len(self.store):
-            self.store.grow(1)
-        self._cells = Vocabulary.of(self.store["keys"]) if index is None else Vocabulary(index)
+        self._cells = KeyedRows(RowStore.empty(self.columns) if store is None else store, index)
+
+    @property
+    def store(self) -> RowStore:
+        return self._cells.store
 
     @property
     def index(self) -> RowStore:
-        return self._cells.store
+        return self._cells.index
 
     @classmethod
     def of(cls, declared: Exact, store: RowStore, index: RowStore | None) -> Self | None:
@@ -101,11 +104,7 @@ class KeyedCells:
         if missing.any():
             if len(self.store) + np.count_nonzero(missing) > self._most:
                 self._forget_half()
-            new = self._cells.new_among(item_keys)
-            first = self.store.grow(len(new))
-            made = np.arange(first, first + len(new))
-            self._cells.insert(new, made)
-            self.store.touch(made)["keys"][made] = new
+            self._cells.add(item_keys)
             cells = self._cells.rows_of(item_keys)
         return cells[None, :]
 
@@ -116,8 +115,7 @@ class KeyedCells:
         """Keep the half that was clicked last: the others have become the rarest."""
         oldest = np.argsort(self.store["last_click"][1:], kind="stable") + 1
         kept = np.concatenate(([0], np.sort(oldest[len(oldest) // 2 :])))
-        self.store = RowStore.of({name: self.store[name][kept] for name in self.columns})
-        self._cells = Vocabulary.of(self.store["keys"])
+        self._cells = KeyedRows(RowStore.of({n: self.store[n][kept] for n in self.columns}))
 
 
 class HashedCells:

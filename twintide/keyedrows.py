@@ -1,6 +1,8 @@
-"""Which row is whose: users or items by key, numbered from 1 in the order in which they came.
+"""Which row is whose: a store of rows with the vocabulary that finds them by key.
 
-Row 0 is nobody's. Others hold what they know of each by these rows.
+Row 0 is nobody's. A key that leaves gives back its row with all that stood in it, and the lowest
+free row is the next one's, so that who has which row follows from who came and left when; where
+none leaves, rows are numbered in the order in which keys came.
 """
 
 import numpy as np
@@ -9,45 +11,88 @@ from twintide.keys import NO_KEY, Keys
 from twintide.model.vocabulary import Vocabulary
 from twintide.rowstore import Column, RowNumbers, RowStore
 
+KEYS = "keys"
+"""The column that says whose a row is."""
+
 
 class KeyedRows:
-    """Key -> row, and row -> key; it grows."""
+    """A store with a column of keys; a row without one is free."""
 
-    def __init__(self) -> None:
-        self._vocabulary = Vocabulary()
-        self._rows = RowStore.empty({"key": Column(np.uint64)})
-        self._rows.grow(1)
+    def __init__(self, store: RowStore | None = None, index: RowStore | None = None) -> None:
+        """`store`: without, one of keys alone; `index`: the slots of its vocabulary; without, they
+        are made of the keys.
+        """
+        self.store = RowStore.empty({KEYS: Column(np.uint64)}) if store is None else store
+        if not len(self.store):
+            self.store.grow(1)
+        self._vocabulary = Vocabulary.of(self.store[KEYS]) if index is None else Vocabulary(index)
+        self._free: RowNumbers | None = None
 
     @classmethod
     def of(cls, keys: Keys) -> "KeyedRows":
         """Of distinct keys, from row 1 on. None of the rows counts as touched."""
-        made = cls()
-        made._rows.grow(len(keys))
-        made._rows["key"][1:] = keys
-        made._rows.saved()
-        made._vocabulary = Vocabulary.of(made._rows["key"])
-        return made
+        return cls(RowStore.of({KEYS: np.concatenate(([NO_KEY], keys))}))
 
     def __len__(self) -> int:
-        """Rows, that of nobody included."""
-        return len(self._rows)
+        """Rows, that of nobody and free ones included."""
+        return len(self.store)
+
+    @property
+    def taken(self) -> int:
+        """How many keys have a row."""
+        return len(self._vocabulary)
 
     @property
     def keys(self) -> Keys:
-        """uint64 [rows]: NO_KEY first."""
-        found: Keys = self._rows["key"]
+        """uint64 [rows]: whose each is; NO_KEY first, and for free ones."""
+        found: Keys = self.store[KEYS]
         return found
+
+    @property
+    def index(self) -> RowStore:
+        """The slots of its vocabulary."""
+        return self._vocabulary.store
 
     def rows_of(self, keys: Keys) -> RowNumbers:
         """int64 [n]: the row of each key, 0 for one that has none."""
         return self._vocabulary.rows_of(keys)
 
+    def new_among(self, keys: Keys) -> Keys:
+        """Keys without a row, each once, in the order of their first appearance. NO_KEY is none."""
+        return self._vocabulary.new_among(keys)
+
     def add(self, keys: Keys) -> int:
         """Give a row to each key that has none, in order of appearance; returns how many are new.
         NO_KEY gets none.
         """
-        new = self._vocabulary.new_among(keys[keys != NO_KEY])
-        first = self._rows.grow(len(new))
-        self._rows["key"][first:] = new
-        self._vocabulary.insert(new, np.arange(first, first + len(new)))
-        return len(new)
+        return len(self.give(self.new_among(keys)))
+
+    def give(self, keys: Keys) -> RowNumbers:
+        """Give a row of zeros to each of these keys, which are distinct and have none."""
+        if not len(keys):
+            return np.zeros(0, np.int64)
+        free = self._free_rows()
+        again, self._free = free[: len(keys)], free[len(keys) :]
+        first = self.store.grow(len(keys) - len(again))
+        rows = np.concatenate((again, np.arange(first, len(self.store))))
+        self._vocabulary.insert(keys, rows)
+        self.store.touch(rows)[KEYS][rows] = keys
+        return rows
+
+    def remove(self, rows: RowNumbers) -> None:
+        """Take these rows from their keys, which are then unknown."""
+        if not len(rows):
+            return
+        free = self._free_rows()
+        columns = self.store.touch(rows)
+        self._vocabulary.remove(columns[KEYS][rows])
+        for column in columns.values():
+            column[rows] = 0
+        self._free = np.union1d(free, rows)
+
+    def _free_rows(self) -> RowNumbers:
+        if self._free is None:
+            has_free = self.taken < len(self.store) - 1
+            keys = self.store[KEYS][1:] if has_free else np.ones(0, np.uint64)
+            self._free = np.flatnonzero(keys == NO_KEY) + 1
+        return self._free

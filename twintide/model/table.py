@@ -10,8 +10,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from twintide.keyedrows import KEYS, KeyedRows
 from twintide.keys import NO_KEY, Keys, mixed
-from twintide.model.keyed import KEYS, KeyedRows
 from twintide.model.vocabulary import DEFAULT_ROW
 from twintide.model.waiting import Waiting
 from twintide.modelspec import TableSpec
@@ -125,8 +125,8 @@ class Table:
         """Give new ids a row with its first values; returns these rows' numbers."""
         new = self._rows.new_among(keys)
         if self._rule.max_rows is not None:
-            new = new[: max(0, self._rule.max_rows - len(self._rows))]
-        rows = self._rows.add(new)
+            new = new[: max(0, self._rule.max_rows - self._rows.taken)]
+        rows = self._rows.give(new)
         if len(rows):
             self._store.touch(rows)["weights"][rows] = first_values(new, self.width)
             if self._on_device:

@@ -6,8 +6,8 @@ row at the end of an hour follows from the log, however many runs the hour was l
 
 import numpy as np
 
+from twintide.keyedrows import KEYS, KeyedRows
 from twintide.keys import Keys
-from twintide.model.keyed import KEYS, KeyedRows
 from twintide.rowstore import Column, RowNumbers, RowStore
 
 COLUMNS = {
@@ -47,7 +47,7 @@ class Waiting:
         """
         rows = self.rows.rows_of(keys)
         new = rows == 0
-        rows[new] = self.rows.add(keys[new])
+        rows[new] = self.rows.give(keys[new])
         columns = self.rows.store.touch(rows)
         earned = columns["earned"][rows]
         columns["sightings"][rows] += counts
