@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 Mend = Callable[[], None]
 
 
+class NotStruckError(Exception):
+    """What a fault was to strike is not there, for another fault holds it."""
+
+
 def nothing() -> None:
     """Healed by itself."""
 
@@ -55,10 +59,12 @@ def corrupt_batch(line: "SoakLine") -> Mend:
     is of it, as it is not of the offset that the next one begins with.
     """
     partition = line.random.randrange(line.stream.partitions)
-    line.ingest.signal(signal.SIGSTOP)
     log = line.log_of(partition)
     before = log.stat().st_size
-    line.wait_until(lambda: log.stat().st_size > before, seconds=10)
+    line.ingest.signal(signal.SIGSTOP)
+    if not line.wait_until(lambda: len(_batch_at(log, before)) > 0, seconds=10):
+        line.ingest.signal(signal.SIGCONT)
+        raise NotStruckError(f"nothing came into partition {partition}")
     sound = _batch_at(log, before)
     damaged = sound[:-1] + bytes([sound[-1] ^ 0x10])
     _replace(log, before, sound, damaged)
@@ -158,11 +164,15 @@ FAULTS: dict[Callable[["SoakLine"], Mend], frozenset[str]] = {
 
 
 def _batch_at(log: Path, at: int) -> bytes:
-    """A whole batch: its offset in 8 bytes, the length of what follows in 4, and that."""
+    """A batch: its offset in 8 bytes, the length of what follows in 4, and that. Nothing where it
+    is not there whole.
+    """
     with log.open("rb") as file:
         file.seek(at)
         head = file.read(12)
-        return head + file.read(int.from_bytes(head[8:], "big"))
+        length = int.from_bytes(head[8:], "big")
+        rest = file.read(length)
+    return head + rest if rest and len(rest) == length else b""
 
 
 def _replace(log: Path, at: int, before: bytes, after: bytes) -> None:

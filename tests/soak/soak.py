@@ -24,7 +24,7 @@ from rich.console import Console
 from rich.table import Table
 
 from streaming.daemon import run as ingest
-from tests.soak.faults import FAULTS, Mend, full_disk
+from tests.soak.faults import FAULTS, Mend, NotStruckError, full_disk
 from tests.soak.line import PARTITIONS, TOPIC, SoakLine, small_disk
 from tests.soak.stream import everything_in
 from trainer.hourly import hourly
@@ -125,7 +125,7 @@ def _strike(
                 lasts = chance.uniform(2, 12)
                 try:
                     mend = fault(line)
-                except KafkaError as error:  # a broker that is down by another fault
+                except (KafkaError, NotStruckError) as error:  # another fault holds it
                     say(f"{now - began:6.1f} s  {name} could not strike: {error}")
                     struck[f"{name}, could not strike"] += 1
                 else:
