@@ -261,3 +261,9 @@ def spread(keys: Keys, count: int) -> Keys:
     if not len(keys):
         return np.zeros(count, np.uint64)
     return keys[np.arange(count) * max(len(keys) // count, 1) % len(keys)]
+
+
+def a_few_each(keys: Keys, count: int) -> Ids:
+    """`count` lists of three of the keys, such as sample queries take; empty without any."""
+    length = 3 if len(keys) else 0
+    return Ids(spread(keys, count * length), np.arange(count + 1) * length)

@@ -2,18 +2,14 @@
 
 from typing import Annotated, ClassVar, Literal
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
 
 from twintide.events import EventSchema
-from twintide.features.kind import Doubt, Known, spread
+from twintide.features.kind import Doubt, Known, a_few_each
 from twintide.features.shapes import ManyIds
 from twintide.ragged import Ids, cut_to, lists_of_ids
-
-_SAMPLE_LENGTH = 3
-"""Ids in each list of a sample query."""
 
 
 class Varlen(ManyIds):
@@ -47,9 +43,7 @@ class Varlen(ManyIds):
         return cut_to(lists_of_ids(events[self.column]), self.max_length)
 
     def sample(self, known: Known) -> Ids:
-        ids = known.ids_in(self.table)
-        length = _SAMPLE_LENGTH if len(ids) else 0
-        return Ids(spread(ids, known.count * length), np.arange(known.count + 1) * length)
+        return a_few_each(known.ids_in(self.table), known.count)
 
     def doubt(self, clicks: pa.Table, *, time_column: str) -> Doubt | None:
         del time_column

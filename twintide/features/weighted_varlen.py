@@ -11,7 +11,7 @@ from pydantic import Field
 
 from twintide.events import EventSchema
 from twintide.features.dense import LARGEST
-from twintide.features.kind import Doubt, Known, spread
+from twintide.features.kind import Doubt, Known, a_few_each
 from twintide.features.shapes import WeightedIds
 from twintide.keys import keys_of
 from twintide.problems import Problem
@@ -23,7 +23,6 @@ _WHOLE = r"^[+-]?[0-9]{1,18}$"
 _IDS = frozenset({"list<string>", "list<int64>"})
 _AMOUNTS = frozenset({"list<float64>", "list<int64>"})
 _UNREAD_SHARE = 0.01
-_SAMPLE_LENGTH = 3
 
 
 class WeightedVarlen(WeightedIds):
@@ -108,11 +107,9 @@ class WeightedVarlen(WeightedIds):
         return without_missing(Ids(keys, offsets_of(lists), _cut(weights)))
 
     def sample(self, known: Known) -> Ids:
-        ids = known.ids_in(self.table)
-        length = _SAMPLE_LENGTH if len(ids) else 0
-        keys = spread(ids, known.count * length)
-        weights = np.resize(np.array([0.5, 0.3, 0.2], np.float32), len(keys))
-        return Ids(keys, np.arange(known.count + 1) * length, weights)
+        ids = a_few_each(known.ids_in(self.table), known.count)
+        weights = np.resize(np.array([0.5, 0.3, 0.2], np.float32), len(ids.keys))
+        return Ids(ids.keys, ids.offsets, weights)
 
     def doubt(self, clicks: pa.Table, *, time_column: str) -> Doubt | None:
         del time_column
