@@ -5,7 +5,7 @@ from typing import Protocol
 import numpy as np
 
 from twintide.features import Feature
-from twintide.ragged import Ids, Numbers
+from twintide.ragged import Ids, Numbers, as_ids, as_numbers
 from twintide.rowlists import RowLists
 from twintide.rowstore import Column, RowNumbers, RowStore
 
@@ -41,7 +41,7 @@ class _OfIds:
         self._lists.add(count)
 
     def write(self, rows: RowNumbers, said: Ids | Numbers) -> None:
-        ids = _ids(said)
+        ids = as_ids(said)
         weights = {} if ids.weights is None else {"weights": ids.weights}
         self._lists.replace(rows, ids.offsets, {"keys": ids.keys, **weights})
 
@@ -62,7 +62,7 @@ class _OfNumbers:
         self._rows.grow(count)
 
     def write(self, rows: RowNumbers, said: Ids | Numbers) -> None:
-        values = _numbers(said).values
+        values = as_numbers(said).values
         differs = (self._rows.at(rows)["values"][rows] != values).any(axis=1)
         written = rows[differs]
         self._rows.touch(written)["values"][written] = values[differs]
@@ -72,15 +72,3 @@ class _OfNumbers:
 
     def saved(self) -> None:
         self._rows.saved()
-
-
-def _ids(said: Ids | Numbers) -> Ids:
-    if not isinstance(said, Ids):
-        raise TypeError("numbers were said where ids belong")
-    return said
-
-
-def _numbers(said: Ids | Numbers) -> Numbers:
-    if not isinstance(said, Numbers):
-        raise TypeError("ids were said where numbers belong")
-    return said

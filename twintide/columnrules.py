@@ -4,9 +4,11 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
+import pyarrow as pa
+
 from twintide.columnpath import ColumnPath, paths_of
 from twintide.conditions import no_column
-from twintide.events import RESERVED_COLUMNS, EventSchema
+from twintide.events import ARROW_TYPES, RESERVED_COLUMNS, EventSchema
 from twintide.problems import Problem
 
 if TYPE_CHECKING:
@@ -89,4 +91,4 @@ def _meeting(
                 break
 
 
-_LISTS = ("list<string>", "list<int64>", "list<float64>")
+_LISTS = [kind for kind, arrow_type in ARROW_TYPES.items() if pa.types.is_list(arrow_type)]

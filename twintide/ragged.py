@@ -72,6 +72,20 @@ class Numbers:
         return Numbers(self.values[rows])
 
 
+def as_ids(rows: Ids | Numbers) -> Ids:
+    """The same, of a feature of ids. Raises TypeError of numbers."""
+    if not isinstance(rows, Ids):
+        raise TypeError("numbers where ids belong")
+    return rows
+
+
+def as_numbers(rows: Ids | Numbers) -> Numbers:
+    """The same, of a feature of numbers. Raises TypeError of ids."""
+    if not isinstance(rows, Numbers):
+        raise TypeError("ids where numbers belong")
+    return rows
+
+
 Encoded = dict[str, Ids | Numbers]
 """Feature name -> its rows: what a tower is given."""
 

@@ -9,7 +9,15 @@ import pyarrow as pa
 
 from twintide.features.kind import Kind, LookedUp, WidthOf
 from twintide.keys import Keys
-from twintide.ragged import Ids, Numbers, keys_from_lists, keys_to_lists, one_id_each
+from twintide.ragged import (
+    Ids,
+    Numbers,
+    as_ids,
+    as_numbers,
+    keys_from_lists,
+    keys_to_lists,
+    one_id_each,
+)
 
 
 class OneId(LookedUp):
@@ -21,7 +29,7 @@ class OneId(LookedUp):
         return one_id_each(np.zeros(0, np.uint64))
 
     def to_arrow(self, rows: Ids | Numbers) -> pa.Array:
-        return pa.array(_ids(rows).keys)
+        return pa.array(as_ids(rows).keys)
 
     def from_arrow(self, column: pa.Array) -> Ids:
         return one_id_each(column.to_numpy())
@@ -34,7 +42,7 @@ class ManyIds(LookedUp):
         return Ids(np.zeros(0, np.uint64), np.zeros(1, np.int64))
 
     def to_arrow(self, rows: Ids | Numbers) -> pa.Array:
-        return keys_to_lists(_ids(rows))
+        return keys_to_lists(as_ids(rows))
 
     def from_arrow(self, column: pa.Array) -> Ids:
         return keys_from_lists(column)
@@ -47,7 +55,7 @@ class WeightedIds(LookedUp):
         return Ids(np.zeros(0, np.uint64), np.zeros(1, np.int64), np.zeros(0, np.float32))
 
     def to_arrow(self, rows: Ids | Numbers) -> pa.Array:
-        ids = _ids(rows)
+        ids = as_ids(rows)
         entries = pa.StructArray.from_arrays([ids.keys, ids.weights], names=["key", "weight"])
         return pa.LargeListArray.from_arrays(pa.array(ids.offsets), entries)
 
@@ -63,7 +71,7 @@ class AgedIds(LookedUp):
         return Ids(np.zeros(0, np.uint64), np.zeros(1, np.int64), ages=np.zeros(0, np.float32))
 
     def to_arrow(self, rows: Ids | Numbers) -> pa.Array:
-        ids = _ids(rows)
+        ids = as_ids(rows)
         entries = pa.StructArray.from_arrays([ids.keys, ids.ages], names=["key", "age"])
         return pa.LargeListArray.from_arrays(pa.array(ids.offsets), entries)
 
@@ -89,7 +97,7 @@ class Measured(Kind):
         return Numbers(np.zeros((0, self.count), np.float32))
 
     def to_arrow(self, rows: Ids | Numbers) -> pa.Array:
-        values = _numbers(rows).values
+        values = as_numbers(rows).values
         flat = pa.array(np.ascontiguousarray(values, np.float32).reshape(-1))
         return pa.FixedSizeListArray.from_arrays(flat, values.shape[1])
 
@@ -108,15 +116,3 @@ def _entries(
         entries.field(beside).to_numpy(),
         offsets - offsets[0],
     )
-
-
-def _ids(rows: Ids | Numbers) -> Ids:
-    if not isinstance(rows, Ids):
-        raise TypeError("numbers where a feature of ids is meant")
-    return rows
-
-
-def _numbers(rows: Ids | Numbers) -> Numbers:
-    if not isinstance(rows, Numbers):
-        raise TypeError("ids where a feature of numbers is meant")
-    return rows
