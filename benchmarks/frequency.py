@@ -14,7 +14,7 @@ Three tables, all on Zipf items (share ∝ 1 / rank) unless it is said:
 """
 
 import argparse
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import matplotlib as mpl
@@ -24,6 +24,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.train import keys_of_range
+from tests.trainer.clicks_of_shares import Doubles, Ints, batches_of, zipf
 from trainer.frequency import FrequencyEstimator, log_inclusion
 from twintide.frequency import Exact, Hashed
 from twintide.keys import Keys
@@ -32,9 +33,7 @@ mpl.use("Agg")
 
 from matplotlib import pyplot as plt
 
-Doubles = npt.NDArray[np.float64]
 Floats = npt.NDArray[np.float32]
-Ints = npt.NDArray[np.int64]
 Observe = Callable[[Keys, Ints], Floats]
 
 SLOTS = 1 << 17
@@ -93,7 +92,7 @@ def show_errors(batches: int) -> None:
     table = Table("items", "estimator", "head", "middle", "tail", title="error of log Q, nats")
     sizes = [4096] * batches + [256] * batches
     for items in (1_000, 100_000, 1_000_000):
-        shares = _zipf(items)
+        shares = zipf(items)
         for name, observe in contestants(items).items():
             errors = errors_of(observe, shares, sizes, after=batches)
             table.add_row(f"{items:,}", name, *(f"{each:+.2f}" for each in errors))
@@ -105,7 +104,7 @@ def errors_of(observe: Observe, shares: Doubles, sizes: list[int], *, after: int
     every = keys_of_range(len(shares))
     part = np.minimum(np.cumsum(shares) * 3, 2.9).astype(int)
     sums, counts = np.zeros(3), np.zeros(3)
-    for number, (held, clicks) in enumerate(_batches(shares, sizes)):
+    for number, (held, clicks) in enumerate(batches_of(shares, sizes)):
         error = observe(every[held], clicks) - log_inclusion(shares[held], sizes[number])
         if number >= after:
             sums += np.bincount(part[held], error, minlength=3)
@@ -116,9 +115,9 @@ def errors_of(observe: Observe, shares: Doubles, sizes: list[int], *, after: int
 def show_corrections() -> None:
     """The second table."""
     items, rows = 5_000, 512
-    shares, every = _zipf(items), keys_of_range(items)
+    shares, every = zipf(items), keys_of_range(items)
     estimator, mass = FrequencyEstimator.fresh(), np.zeros((4, items))
-    for number, (held, clicks) in enumerate(_batches(shares, [rows] * 8_000)):
+    for number, (held, clicks) in enumerate(batches_of(shares, [rows] * 8_000)):
         q = np.exp(estimator.observe(every[held], clicks).astype(np.float64))
         counts = -rows * np.expm1(np.log1p(-np.minimum(q, 1 - 1e-12)) / rows)
         if number >= 500:  # noqa: PLR2004
@@ -162,7 +161,7 @@ def simulated(estimator: FrequencyEstimator, *, items: int = 1_000) -> Doubles:
     weights = np.arange(1, items + 1) ** 2.0
     shares: Doubles = weights / weights.sum()
     for half, now in enumerate((shares, shares[::-1])):
-        for held, clicks in _batches(now, [256] * TURN, seed=half):
+        for held, clicks in batches_of(now, [256] * TURN, seed=half):
             estimator.observe(every[held], clicks)
             told = np.exp(estimator.expected(every, 1).astype(np.float64))
             errors.append(float(np.abs(told - now).sum()))
@@ -171,20 +170,6 @@ def simulated(estimator: FrequencyEstimator, *, items: int = 1_000) -> Doubles:
 
 def _hashed(arrays: int, slots: int, learning_rate: float = 0.05) -> Hashed:
     return Hashed(kind="hashed", arrays=arrays, slots=slots, learning_rate=learning_rate)
-
-
-def _zipf(items: int) -> Doubles:
-    weights = 1.0 / np.arange(1, items + 1)
-    found: Doubles = weights / weights.sum()
-    return found
-
-
-def _batches(shares: Doubles, sizes: list[int], *, seed: int = 0) -> Iterator[tuple[Ints, Ints]]:
-    """Distinct items of each batch, and the clicks on each."""
-    rng, sums = np.random.default_rng(seed), np.cumsum(shares)
-    for size in sizes:
-        drawn = np.searchsorted(sums, rng.random(size) * sums[-1], side="right")
-        yield np.unique(drawn, return_counts=True)
 
 
 if __name__ == "__main__":

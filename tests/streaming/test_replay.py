@@ -257,6 +257,17 @@ def test_times_that_ingest_would_not_believe_are_refused(
         send(mapped, tmp_path / "moved.parquet")
 
 
+def assert_comes_back(line: Line, path: Path) -> None:
+    """What a replay of the file sends, ingest makes shards of: the same rows, none rejected."""
+    send(line, path)
+    done = line.catch_up()
+
+    expected = read_data(line.deployment, path)
+    found = line.rows().sort_by("at").select(expected.column_names)
+    assert done.rejected == 0
+    assert found.combine_chunks().equals(expected)
+
+
 @pytest.mark.promise("S14")
 @pytest.mark.parametrize("times", [None, "s", "ms", "us", "ns"])
 def test_what_a_replay_sends_ingest_reads(mapped: Line, tmp_path: Path, times: str | None) -> None:
@@ -265,13 +276,7 @@ def test_what_a_replay_sends_ingest_reads(mapped: Line, tmp_path: Path, times: s
     mapped.values["data_file"]["times"] = "ms"
     path = data_file(tmp_path, rows=20, step_ms=777)
 
-    send(mapped, path)
-    done = mapped.catch_up()
-
-    expected = read_data(mapped.deployment, path)
-    found = mapped.rows().sort_by("at").select(expected.column_names)
-    assert done.rejected == 0
-    assert found.combine_chunks().equals(expected)
+    assert_comes_back(mapped, path)
 
 
 @pytest.mark.promise("S14")
@@ -286,10 +291,4 @@ def test_what_a_replay_nests_ingest_finds(mapped: Line, tmp_path: Path) -> None:
     codes = pa.array([[7, None, 9][: len(each)] for each in table["labels"].to_pylist()])
     pq.write_table(table.set_column(table.column_names.index("codes"), "codes", codes), path)
 
-    send(mapped, path)
-    done = mapped.catch_up()
-
-    expected = read_data(mapped.deployment, path)
-    found = mapped.rows().sort_by("at").select(expected.column_names)
-    assert done.rejected == 0
-    assert found.combine_chunks().equals(expected)
+    assert_comes_back(mapped, path)

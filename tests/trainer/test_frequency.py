@@ -1,40 +1,23 @@
 """The estimator of Q against exact frequencies."""
 
 from collections import defaultdict
-from collections.abc import Iterator
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pytest
 
+from tests.trainer.clicks_of_shares import Doubles, batches_of, zipf
 from trainer.frequency import FrequencyEstimator
 from twintide.frequency import Estimated, Exact, Hashed
 from twintide.keys import Keys, keys_of
 from twintide.rowstore import Parts
 
-Doubles = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
 BOTH = [Exact(), Hashed(kind="hashed", slots=1 << 16)]
 IDS = ["exact", "hashed"]
 
 
 def keys(count: int) -> Keys:
     return keys_of(pa.array(range(count)))
-
-
-def zipf(items: int) -> Doubles:
-    weights = 1.0 / np.arange(1, items + 1)
-    found: Doubles = weights / weights.sum()
-    return found
-
-
-def batches_of(shares: Doubles, sizes: list[int], *, seed: int = 0) -> Iterator[tuple[Ints, Ints]]:
-    """Distinct items of each batch, and the clicks on each; a click is on item i with shares[i]."""
-    rng, sums = np.random.default_rng(seed), np.cumsum(shares)
-    for size in sizes:
-        drawn = np.searchsorted(sums, rng.random(size) * sums[-1], side="right")
-        yield np.unique(drawn, return_counts=True)
 
 
 def q_of(shares: Doubles, rows: int) -> Doubles:
