@@ -97,7 +97,7 @@ class Histories:
         end = np.searchsorted(entries.users, users, side="right")
         begin = np.maximum(np.searchsorted(entries.users, users, side="left"), end - self.length)
         at, offsets = places_between(begin, end)
-        self._clicks.add(self._users.add(users))
+        self._clicks.add(self._users.add(clicks.users))
         last = {"items": entries.items[at], "at_ms": entries.at_ms[at]}
         self._clicks.replace(self._users.rows_of(users), offsets, last)
 

@@ -75,6 +75,36 @@ def test_a_vocabulary_stays_a_dict_as_ids_come_and_go(rounds: int) -> None:
     assert len(vocabulary.store) < 1024 + 8 * max(len(plain), 3000)
 
 
+@pytest.mark.promise("T11")
+@pytest.mark.parametrize("seed", range(3))
+def test_slots_follow_from_who_has_which_row(seed: int) -> None:
+    """Ids that come, go and come in the place of others, one by one, all at once or in pieces: the
+    same slots, to the byte, and the same ones touched by those that came.
+    """
+    rng = np.random.default_rng(seed)
+    every = mixed(rng.choice(1 << 20, 2000, replace=False).astype(np.uint64) + np.uint64(1))
+    every[::50] = every[::50] << np.uint64(40) | np.uint64(5)
+    rows = np.arange(1, 2001)
+    going = rng.choice(1900, 300, replace=False)
+    instead = mixed(every[going] + np.uint64(1 << 30))
+    found = []
+    for pieces in (1000, 1, 20):
+        vocabulary = Vocabulary()
+        for first in (slice(0, 1400), slice(1400, 2000)):
+            vocabulary.store.saved()
+            for part in np.array_split(np.arange(2000)[first], pieces):
+                vocabulary.insert(every[part], rows[part])
+        states = [vocabulary.store.touched().tolist(), vocabulary.store[PAIRS].tolist()]
+        for part in np.array_split(going, pieces):
+            vocabulary.remove(every[part])
+        states.append(vocabulary.store[PAIRS].tolist())
+        for part in np.array_split(rng.permutation(300), pieces):
+            vocabulary.insert(instead[part], rows[going[part]])
+        found.append([*states, vocabulary.store[PAIRS].tolist()])
+
+    assert found[0] == found[1] == found[2]
+
+
 def test_a_vocabulary_grows_to_a_hundred_thousand_ids() -> None:
     """Through many growths, by small and large batches; nothing is lost or moved."""
     rng = np.random.default_rng(3)

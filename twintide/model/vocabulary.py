@@ -1,12 +1,14 @@
 """How an id becomes a row: key -> row number of an embedding table.
 
 Open addressing with linear probing, all keys of a batch in step. A slot holds a key beside its row,
-so that one look finds both. The slots lie in a store of rows, which a checkpoint saves as all
-others: a start neither reads nor makes what nobody asks for. Row 0 is the default row of ids that
-the table does not know.
+so that one look finds both. Of two keys that want one slot, that of the lower row has it: so where
+a key lies follows from who has which row, and not from when or with whom it came. The slots lie in
+a store of rows, which a checkpoint saves as all others: a start neither reads nor makes what nobody
+asks for. Row 0 is the default row of ids that the table does not know.
 """
 
 import numpy as np
+import numpy.typing as npt
 
 from twintide.errors import Corrupt
 from twintide.keys import NO_KEY, Keys
@@ -14,8 +16,8 @@ from twintide.rowstore import Column, RowNumbers, RowStore
 
 DEFAULT_ROW = 0
 PAIRS = "pairs"
-"""uint64 [slots + 1, 2]: key and row; row 0 where a slot is free, `_LEFT` where it was. Behind the
-slots stand how many are not free, and how many are taken.
+"""uint64 [slots + 1, 2]: key and row; row 0 where a slot is free. Behind the slots stands how many
+are taken, twice: older programs left slots that were neither free nor taken, and counted them too.
 """
 
 _LEFT = np.uint64(2**64 - 1)
@@ -39,6 +41,9 @@ class Vocabulary:
             raise Corrupt("the slots of a vocabulary are not pairs of key and row")
         if count < 1 or count & (count - 1):
             raise Corrupt(f"a vocabulary has {count} slots, which is no power of two")
+        used, taken = self._counts()
+        if used != taken:
+            self._remake(taken)
 
     @classmethod
     def of(cls, keys: Keys) -> "Vocabulary":
@@ -93,44 +98,60 @@ class Vocabulary:
         """Know these keys, which are distinct and new, by these rows."""
         if not len(keys):
             return
-        used, taken = self._counts()
-        if used + len(keys) > _FULL * (len(self._slots) - 1):
-            self._remake(taken + len(keys))
-        self._put(keys, rows)
+        taken = len(self) + len(keys)
+        if taken > _FULL * (len(self._slots) - 1):
+            self._remake(taken)
+        self._put(np.stack((keys, rows.astype(np.uint64)), axis=1))
+        self._count(taken)
 
     def remove(self, keys: Keys) -> None:
-        """Know these keys, each of which it knows, no more."""
+        """Know these keys, each of which it knows, no more. Whoever stands behind them moves up."""
         slots, _ = self._found(keys)
-        self._slots.touch(slots)[PAIRS][slots] = (NO_KEY, _LEFT)
-        used, taken = self._counts()
-        self._count(used, taken - len(keys))
+        self._slots.touch(slots)[PAIRS][slots] = (NO_KEY, DEFAULT_ROW)
+        behind, there = [slots[:0]], self._next(slots)
+        while len(there := there[self._slots.at(there)[PAIRS][there, 1] != DEFAULT_ROW]):
+            behind.append(there)
+            there = self._next(there)
+        slots = np.concatenate(behind)
+        pairs = self._slots.touch(slots)[PAIRS]
+        moving = pairs[slots]
+        pairs[slots] = (NO_KEY, DEFAULT_ROW)
+        self._put(moving)
+        self._count(len(self) - len(keys))
 
-    def _put(self, keys: Keys, rows: RowNumbers) -> None:
-        """Each into the first slot that is not taken; of several that want one, the last has it."""
-        used, taken = self._counts()
-        self._count(used, taken + len(keys))
-        slots, numbers = self._first_slots(keys), rows.astype(np.uint64)
-        while len(keys):
-            pairs = self._slots.touch(slots)[PAIRS]
-            before = pairs[slots, 1]
-            is_open = (before == DEFAULT_ROW) | (before == _LEFT)
-            pairs[slots[is_open], 1] = numbers[is_open]
-            is_mine = is_open & (pairs[slots, 1] == numbers)
-            pairs[slots[is_mine], 0] = keys[is_mine]
-            used += int(np.count_nonzero(before[is_mine] == DEFAULT_ROW))
-            keys, numbers = keys[~is_mine], numbers[~is_mine]
-            slots = self._next(slots[~is_mine])
-        self._count(used, self._counts()[1])
+    def _put(self, pairs: npt.NDArray[np.uint64]) -> None:
+        """Each into the first slot from its own on that holds no lower row; whoever stood there
+        goes on behind it.
+        """
+        for begin in range(0, len(pairs), _AT_ONCE):
+            some = pairs[begin : begin + _AT_ONCE]
+            self._put_at_once(some, self._first_slots(some[:, 0]))
+
+    def _put_at_once(self, pairs: npt.NDArray[np.uint64], slots: RowNumbers) -> None:
+        while len(pairs):
+            rows = pairs[:, 1]
+            before = self._slots.at(slots)[PAIRS].take(slots, axis=0)
+            is_open = (before[:, 1] == DEFAULT_ROW) | (before[:, 1] > rows)
+            # Of several that are written to one slot the last one stays: the lowest.
+            by_row = np.flatnonzero(is_open)
+            by_row = by_row[np.argsort(~rows[by_row])]
+            there = self._slots.touch(slots[by_row])[PAIRS]
+            there[slots[by_row]] = pairs[by_row]
+            is_in = is_open & (there[slots, 1] == rows)
+            is_out = is_in & (before[:, 1] != DEFAULT_ROW)
+            pairs = np.concatenate((pairs[~is_in], before[is_out]))
+            slots = self._next(np.concatenate((slots[~is_in], slots[is_out])))
 
     def _remake(self, ids: int) -> None:
-        """Slots for so many ids, and a half more until the next time; without those that were left
-        behind.
-        """
+        """As few slots as hold so many ids."""
         pairs = self._slots[PAIRS][:-1]
         pairs = pairs[(pairs[:, 1] != DEFAULT_ROW) & (pairs[:, 1] != _LEFT)]
-        wanted = int(1.5 * ids / _FULL)
-        self._slots = _no_slots(max(_FEWEST, 1 << (wanted - 1).bit_length()))
-        self._put(pairs[:, 0], pairs[:, 1].astype(np.int64))
+        count = len(self._slots) - 1
+        while ids > _FULL * count:
+            count *= 2
+        self._slots = _no_slots(count)
+        self._put(pairs)
+        self._count(len(pairs))
 
     def _first_slots(self, keys: Keys) -> RowNumbers:
         return (keys & np.uint64(len(self._slots) - 2)).astype(np.int64)
@@ -143,9 +164,9 @@ class Vocabulary:
         used, taken = self._slots.at(last)[PAIRS][last[0]].tolist()
         return used, taken
 
-    def _count(self, used: int, taken: int) -> None:
+    def _count(self, taken: int) -> None:
         last = np.array([len(self._slots) - 1])
-        self._slots.touch(last)[PAIRS][last[0]] = (used, taken)
+        self._slots.touch(last)[PAIRS][last[0]] = (taken, taken)
 
 
 def _no_slots(count: int) -> RowStore:
