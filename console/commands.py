@@ -10,6 +10,7 @@ from typer.core import TyperGroup
 
 from console import (
     answers,
+    changes,
     checkpoints,
     demo,
     events,
@@ -30,6 +31,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+settings.config_app.command(epilog=changes.EXAMPLE)(changes.diff)
 for part in (
     *(demo, stream, events, train, checkpoints),
     *(versions, answers, report, status, settings),

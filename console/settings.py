@@ -33,7 +33,7 @@ app.add_typer(
     config_app,
     name="config",
     rich_help_panel="Operation",
-    help="Write, check or show a configuration file.",
+    help="Write, check, show or compare configuration files.",
     epilog="Example: twintide config check -c twintide.yaml",
 )
 

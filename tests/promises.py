@@ -39,6 +39,7 @@ PROMISES = {
     "T9": "Derived features never see the future; quality is measured on clicks not learnt",
     "T10": "A version can be rebuilt from its lineage",
     "T11": "The same log gives the same rows, whatever the cadence, lateness of runs or restarts",
+    "T13": "A changed declaration goes on, is remade, warm-starts or is refused, as the table says",
     "P1": "A version is whole, immutable, verified before anything parses it",
     "P2": "Query tower and index always belong together",
     "P3": "A switch is atomic, without a gap",

@@ -50,7 +50,7 @@ class Carried:
     """Objectives whose temperature does."""
 
     numbers: frozenset[str]
-    """Objectives that learn the same number as before."""
+    """Objectives whose loss and number are the same as before."""
 
     anew: tuple[Anew, ...]
 
@@ -63,6 +63,12 @@ def carried(old: ModelSpec, new: ModelSpec) -> Carried:
     features = {side: frozenset(_same_features(side, old, new)) for side in SIDES}
     both = [name for name in now if name in before]
     objectives = frozenset(name for name in both if _keeps_head(name, old, new))
+    numbers = frozenset(
+        name
+        for name in objectives
+        if (before[name].loss.kind, before[name].loss.target_column())
+        == (now[name].loss.kind, now[name].loss.target_column())
+    )
     return Carried(
         tables=tables,
         towers=towers,
@@ -75,16 +81,12 @@ def carried(old: ModelSpec, new: ModelSpec) -> Carried:
             if before[name].loss.temperature(old.temperature)
             == now[name].loss.temperature(new.temperature)
         ),
-        numbers=frozenset(
-            name
-            for name in objectives
-            if (before[name].loss.kind, before[name].loss.target_column())
-            == (now[name].loss.kind, now[name].loss.target_column())
-        ),
+        numbers=numbers,
         anew=(
             *_tables_anew(tables, old, new),
             *(each for side in SIDES for each in _tower_anew(side, towers, features, old, new)),
             *_heads_anew(objectives, old, new),
+            *_numbers_anew(numbers, old, new),
         ),
     )
 
@@ -195,3 +197,10 @@ def _heads_anew(kept: frozenset[str], old: ModelSpec, new: ModelSpec) -> Iterato
         older = [objective.loss for objective in before.values()]
         if old.popularity_bias or not any(loss.needs_intercept for loss in older):
             yield Anew("intercept", "a loss needs it now", holds_up_hours=False)
+
+
+def _numbers_anew(kept: frozenset[str], old: ModelSpec, new: ModelSpec) -> Iterator[Anew]:
+    for name, objective in new.every_objective().items():
+        is_known = name in old.every_objective()
+        if is_known and name not in kept and objective.loss.target_column() is not None:
+            yield Anew(f"scale of {name}", "it learns another number", holds_up_hours=False)

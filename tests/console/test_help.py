@@ -28,7 +28,7 @@ INTERFACE = {
     ),
     *("publish", "versions", "show", "diff", "verify", "gc", "rollback", "hold", "release"),
     *("recommend", "serve", "evaluate", "status"),
-    *("config", "config new", "config check", "config show"),
+    *("config", "config new", "config check", "config show", "config diff"),
 }
 
 
