@@ -2,6 +2,7 @@
 
 # ruff: noqa: PLC0415  what is heavy is imported where it is needed; see console/options.py
 
+import re
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -17,16 +18,18 @@ from console.options import (
     clock_at,
     daemon_of,
     deployment_of,
+    parse_instant,
 )
 from console.output import Update, instant, number, progress, say
 from twintide.clock import Clock, SystemClock
-from twintide.errors import TwintideError
+from twintide.errors import Refused, TwintideError
 
 if TYPE_CHECKING:
     from publisher.publish import Published
     from trainer.run import OnStep, Outcome
     from twintide.checkpoints import CheckpointManifest
     from twintide.config import Deployment
+    from twintide.leftout import LeftOut
 
 app = typer.Typer()
 train = typer.Typer(no_args_is_help=True)
@@ -116,20 +119,57 @@ def rewind(
     to: Annotated[
         str, typer.Option(metavar="CHECKPOINT", help="`twintide checkpoints` lists them.")
     ],
+    leave_out: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="WHAT",
+            help="Do not learn it again: minutes FROM..TO as they were stored, or offsets "
+            "PARTITION:FROM-TO. May be given several times.",
+        ),
+    ] = None,
     config: ConfigFile = DEFAULT_CONFIG,
     as_json: AsJson = False,
 ) -> None:
-    """Make training go on from an older checkpoint. Nothing is removed; clicks are learnt again."""
+    """Make training go on from an older checkpoint. Nothing is removed; clicks are learnt again.
+
+    What is left out is never learnt again, by either line, nor is a version judged by it; histories
+    and statistics still know of it, since they are what the log says.
+    """
     deployment = deployment_of(config)
     from trainer.rewind import rewind as run
 
-    made = run(deployment, to)
+    made = run(deployment, to, leave_out=[left_out(each) for each in leave_out or ()])
+    without = f", without {', '.join(map(str, made.left_out))}" if made.left_out else ""
     say(
         made,
-        f"{made.name} is {to} anew, and the next run goes on from it; "
+        f"{made.name} is {to} anew, and the next run goes on from it{without}; "
         f"next: `twintide publish -c {config}`",
         as_json=as_json,
     )
+
+
+_OFFSETS = re.compile(r"([0-9]{1,9}):([0-9]{1,18})-([0-9]{1,18})")
+
+
+def left_out(text: str) -> "LeftOut":
+    """What a person means by FROM..TO or PARTITION:FROM-TO; the end is not of it."""
+    from pydantic import ValidationError
+
+    from twintide.leftout import Interval, Offsets
+
+    since, _, until = text.partition("..")
+    found = _OFFSETS.fullmatch(text)
+    try:
+        if found:
+            partition, first, next_ = map(int, found.groups())
+            return Offsets(partition=partition, first=first, next=next_)
+        return Interval(since=parse_instant(since), until=parse_instant(until))
+    except (ValidationError, typer.BadParameter):
+        raise Refused(
+            f"{text!r} is nothing that can be left out",
+            hint="minutes as 2026-01-05T04:00Z..2026-01-05T06:00Z, or offsets of a partition as "
+            "0:1200-1300; the first comes before the end, which is learnt again",
+        ) from None
 
 
 def publish_and_tidy(deployment: "Deployment", *, clock: Clock) -> "Published":

@@ -60,12 +60,16 @@ def judge(
     newest last; None where there are none. With `rewound_to`, an operator went back to that
     checkpoint on purpose. A newest click later than `latest` says nothing of how new anything is.
     """
-    reasons = mechanics(draft, live.manifest if live else None, config)
+    reasons = mechanics(draft)
     clicks, notes = _to_be_had(draft, clicks)
     if live:
-        older, said = _is_older(draft, live.manifest, latest=latest, rewound_to=rewound_to)
-        reasons += older
-        notes += said
+        for found, said in (
+            _knows_fewer(draft, live.manifest, config, rewound_to=rewound_to),
+            _is_older(draft, live.manifest, latest=latest, rewound_to=rewound_to),
+        ):
+            reasons += found
+            notes += said
+        reasons += _leaves_fewer(draft, live.manifest, config)
     if live is None:
         notes.append("recall was not compared: no version is live")
     if clicks is None or len(clicks) < config.min_events:
@@ -96,12 +100,9 @@ def _to_be_had(draft: Draft, clicks: pa.Table | None) -> tuple[pa.Table | None, 
     return clicks.filter(pa.array(to_be_had)), [note]
 
 
-def mechanics(draft: Draft, live: VersionManifest | None, config: GateConfig) -> list[str]:
+def mechanics(draft: Draft) -> list[str]:
     """Why the draft cannot be right, whatever users click; [] where nothing was found."""
-    found = _unsound_tables(draft) + _unsound_vectors(draft)
-    if not found:
-        found = _disparities(draft)
-    return found + (_steps_back(draft, live, config) if live else [])
+    return _unsound_tables(draft) + _unsound_vectors(draft) or _disparities(draft)
 
 
 def compare(draft: Draft, live: LoadedVersion | None, clicks: pa.Table, *, k: int) -> Recall:
@@ -193,7 +194,7 @@ def _disparities(draft: Draft) -> list[str]:
     unknown = draft.model.looked_up(table).rows_of(clicked) == 0
     is_nightly = draft.checkpoint.kind == "nightly"
     learns_now = table in (spec.learning_tables() if is_nightly else spec.hourly_tables(events))
-    if unknown.any() and learns_now:
+    if unknown.any() and learns_now and not draft.checkpoint.left_out:
         return [f"{unknown.sum()} items of the catalogue have no row in table {table}"]
     if draft.index.items != len(draft.item_keys):
         return [f"the index has {draft.index.items} items, the catalogue {len(draft.item_keys)}"]
@@ -222,24 +223,33 @@ def _parity_tolerance(kind: str) -> float:
     return samples.TOLERANCE if kind == "flat" else 5e-3
 
 
-def _steps_back(draft: Draft, live: VersionManifest, config: GateConfig) -> list[str]:
-    """Far fewer items than the live version has: of those that were clicked, and where both know
-    what a source of items says, of those that it lets be answered.
+def _knows_fewer(
+    draft: Draft, live: VersionManifest, config: GateConfig, *, rewound_to: str | None
+) -> tuple[list[str], list[str]]:
+    """Why it knows far fewer clicked items than the live version does, and what of that was meant:
+    of what is rewound the items go too.
     """
-    ratio = config.min_items_ratio
     known, live_known = draft.catalogue_items, live.catalogue_items or live.items
-    if known < ratio * live_known:
-        least = math.ceil(ratio * live_known)
-        found = f"it has {known} items, the live version {live_known}; {least} is the least allowed"
-        return [found]
-    if draft.listing and live.listing and draft.index.items < ratio * live.items:
-        found = (
-            f"the source of items leaves {draft.index.items} items, the live version has "
-            f"{live.items}; {math.ceil(ratio * live.items)} is the least allowed: is "
-            f"{draft.listing.ref.name} whole? `twintide publish --no-gate` says that it is"
-        )
-        return [found]
-    return []
+    least = math.ceil(config.min_items_ratio * live_known)
+    if known >= least:
+        return [], []
+    found = f"it has {known} items, the live version {live_known}"
+    if rewound_to is not None:
+        return [], [f"{found}: training was rewound to {rewound_to}"]
+    return [f"{found}; {least} is the least allowed"], []
+
+
+def _leaves_fewer(draft: Draft, live: VersionManifest, config: GateConfig) -> list[str]:
+    """Whether the source of items lets far fewer be answered, where both know what it says."""
+    least = math.ceil(config.min_items_ratio * live.items)
+    if not draft.listing or not live.listing or draft.index.items >= least:
+        return []
+    found = (
+        f"the source of items leaves {draft.index.items} items, the live version has "
+        f"{live.items}; {least} is the least allowed: is "
+        f"{draft.listing.ref.name} whole? `twintide publish --no-gate` says that it is"
+    )
+    return [found]
 
 
 def _is_older(

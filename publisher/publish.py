@@ -191,6 +191,7 @@ def _judged(
         positions=[own.position, live.manifest.position] if live else [own.position],
         specs=[own.model, live.manifest.model] if live else [own.model],
         limit=config.max_events,
+        left_out=own.left_out,
     )
     rewound_to = _rewound_to(deployment, own, live.manifest) if live else None
     report = gate.judge(draft, live, clicks, config, latest=clock.latest(), rewound_to=rewound_to)

@@ -6,6 +6,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from twintide.features.columns import column_name
+from twintide.leftout import LeftOut, without
 from twintide.modelspec import ModelSpec
 from twintide.records import Position
 from twintide.slices import IS_CLICK, ITEM_KEY, Slice, read_chain
@@ -17,11 +18,16 @@ def unlearnt_slices(chain: Sequence[Slice], positions: Sequence[Position]) -> li
 
 
 def newest_clicks(
-    root: Path, *, positions: Sequence[Position], specs: Sequence[ModelSpec], limit: int
+    root: Path,
+    *,
+    positions: Sequence[Position],
+    specs: Sequence[ModelSpec],
+    limit: int,
+    left_out: Sequence[LeftOut] = (),
 ) -> pa.Table | None:
     """Up to `limit` or a few more of the newest unlearnt clicks, newest last, with all columns
     that the models' queries need; None where there are none. Slices made for other features are
-    left out. Raises Corrupt.
+    left out, and so is what training was told to leave out. Raises Corrupt.
     """
     needed = [column_name("query", f.name) for spec in specs for f in spec.query]
     columns = list(dict.fromkeys([*needed, ITEM_KEY]))
@@ -29,7 +35,7 @@ def newest_clicks(
     for one in reversed(unlearnt_slices(read_chain(root), positions)):
         if sum(map(len, tables)) >= limit:
             break
-        rows = one.read(after=_newest(positions))
+        rows = without(one.read(after=_newest(positions)), left_out)
         if set(columns) <= set(rows.column_names):
             tables.insert(0, rows.filter(rows[IS_CLICK]).select(columns))
     return pa.concat_tables(tables) if tables else None

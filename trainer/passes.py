@@ -40,12 +40,13 @@ def learn_in_order(
     learnt = 0
     for each in taken:
         to_learn = learnt + len(each.rows) + rows_to_come()
-        stock = _stock(begun, each.clicks_before, each.rows)
-        rows = _taught(begun, each.rows, stock, name=f"slice {each.slice_.name}")
+        table = begun.to_teach(each.rows)
+        stock = _stock(begun, each.clicks_before, table)
+        rows = _taught(begun, table, stock, name=f"slice {each.slice_.name}")
         counted = _counted(on_step, learnt, to_learn)
         losses += rows_in_order(deployment, begun.learner, rows, stock=stock, on_step=counted)
         learnt += len(each.rows)
-        begun.has_learnt(each.slice_, len(each.rows))
+        begun.has_learnt(each.slice_, table)
     return losses
 
 
@@ -59,13 +60,14 @@ def learn_shuffled(
     on_step: OnStep | None,
 ) -> list[float]:
     """Every click of the slices once, in an order given by the seed."""
-    table = pa.concat_tables([each.rows for each in taken])
+    tables = [begun.to_teach(each.rows) for each in taken]
+    table = pa.concat_tables(tables)
     stock = _stock(begun, taken[0].clicks_before, table)
     rows = _taught(begun, table, stock, name=f"day {day}")
     counted = _counted(on_step, 0, len(rows))
     losses = rows_shuffled(deployment, begun.learner, rows, seed=seed, stock=stock, on_step=counted)
-    for each in taken:
-        begun.has_learnt(each.slice_, len(each.rows))
+    for each, one in zip(taken, tables, strict=True):
+        begun.has_learnt(each.slice_, one)
     return losses
 
 

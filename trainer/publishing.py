@@ -37,8 +37,6 @@ def manifest_of(
     seed: int,
 ) -> CheckpointManifest:
     parent, learnt, rows = begun.parent, begun.slices, begun.rows
-    newest = [each.footer.newest_event_at for each in learnt if each.footer.newest_event_at]
-    newest += [parent.newest_event_at] if parent and parent.newest_event_at else []
     ends = [each.footer.until for each in learnt] + (
         [parent.as_of] if parent and parent.as_of else []
     )
@@ -51,7 +49,7 @@ def manifest_of(
         position=begun.position,
         slices=tuple(each.name for each in learnt),
         rows=rows,
-        newest_event_at=max(newest, default=None),
+        newest_event_at=begun.newest_event_at,
         as_of=begun.state.statistics_instant(max(ends)) if ends else None,
         loss=sum(losses) / begun.taught if begun.taught else None,
         seed=seed,
@@ -61,6 +59,7 @@ def manifest_of(
         model=begun.learner.model.spec,
         topic=deployment.kafka.topic,
         anew=begun.anew,
+        left_out=begun.left_out,
         vectors=begun.vectors,
         listing=begun.listing.ref if begun.listing else None,
     )

@@ -35,7 +35,9 @@ def rebuild(deployment: Deployment, name: str, *, into: Path) -> CheckpointManif
         )
     parent = read_manifest(deployment.checkpoints_dir, wanted.parent) if wanted.parent else None
     if parent is not None and parent.kind == wanted.kind and not wanted.slices:  # by `rewind`
-        again = as_parent(parent, base=wanted.base).model_copy(update={"name": name})
+        again = as_parent(parent, base=wanted.base).model_copy(
+            update={"name": name, "left_out": wanted.left_out}
+        )
         return publish_again(deployment.checkpoints_dir / parent.name, into, again)
     listing = open_listing(deployment.items_dir, wanted.listing, deployment.events)
     begun = begin(deployment, parent, wanted.vectors, listing, SystemClock())

@@ -7,8 +7,10 @@ the checkpoint is the one atomic step, and progress lies inside it.
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 
 from trainer import line
@@ -20,17 +22,18 @@ from trainer.state import DerivedState
 from trainer.warm import warm_arrays
 from twintide.carried import carried
 from twintide.checkpoints import CheckpointManifest, OpenCheckpoint, open_checkpoint
-from twintide.clock import Clock
+from twintide.clock import Clock, from_unix_ms
 from twintide.config import Deployment
 from twintide.declaration import fitting_towers, misfits
 from twintide.errors import Refused, Retryable
 from twintide.files import exclusive_lock, sweep_temporaries
+from twintide.leftout import LeftOut, without
 from twintide.listed import Listing
 from twintide.listings import refreshed
 from twintide.modelspec import ModelSpec
 from twintide.records import Position
 from twintide.rowstore import Parts
-from twintide.slices import Slice
+from twintide.slices import EVENT_TIME, IS_CLICK, Slice
 from twintide.telemetry import get_log
 from twintide.vectorstore import VectorsRefs, make_stores, open_stores, store_names, widths_of
 
@@ -65,6 +68,9 @@ class Begun:
     slices: list[Slice] = field(default_factory=list)
     """Those learnt since the parent."""
 
+    newest_event_at: datetime | None = None
+    """Event time of the newest click that was learnt, here or before."""
+
     rows: int = 0
     """Clicks learnt since the parent."""
 
@@ -74,9 +80,16 @@ class Begun:
     anew: tuple[str, ...] = ()
     """Parts of the model that begin anew here."""
 
+    left_out: tuple[LeftOut, ...] = ()
+    """What is not to be learnt."""
+
     def goes_on(self, parent: CheckpointManifest) -> None:
         """What was learnt is in `parent` now."""
         self.parent, self.slices, self.rows, self.taught, self.anew = parent, [], 0, 0, ()
+
+    def to_teach(self, table: pa.Table) -> pa.Table:
+        """Of rows of slices those that are learnt from."""
+        return without(table, self.left_out)
 
     def rows_of(self, table: pa.Table, *, name: str) -> Rows:
         """Clicks of slices, encoded; their items as the index has them."""
@@ -84,10 +97,14 @@ class Begun:
         rows = Rows.of(table, model, name=name)
         return rows if self.listing is None else as_listed(rows, self.listing, model)
 
-    def has_learnt(self, each: Slice, rows: int) -> None:
-        """So many rows of a slice: the position is behind it now, as the state is."""
+    def has_learnt(self, each: Slice, taught: pa.Table) -> None:
+        """These rows of a slice: the position is behind it now, as the state is."""
         self.slices.append(each)
-        self.rows += rows
+        self.rows += len(taught)
+        newest_ms = pc.max(taught.filter(taught[IS_CLICK])[EVENT_TIME].cast(pa.int64())).as_py()
+        if newest_ms is not None:
+            newest = from_unix_ms(newest_ms).replace(microsecond=0)  # as manifests have it
+            self.newest_event_at = max(newest, self.newest_event_at or newest)
         self.position |= {p: next_ for p, (_, next_) in each.footer.ranges.items()}
 
 
@@ -159,14 +176,22 @@ def begin(
         )
         parts = Parts({}, arrays)
         log.info("warm_started", checkpoint=parent.name, anew=anew)
+    learner = Learner.from_parts(model, parts, vectors=opened)
+    state = _state_of(deployment, checkpoint, model, clock=clock)
+    if anew:  # an item of the catalogue has a row, also in a table that begins anew
+        item = model.item_feature(deployment.events).table
+        if item in learner.model.tables:
+            learner.model.tables[item].grow(state.catalogue.keys)
     return Begun(
         parent,
-        Learner.from_parts(model, parts, vectors=opened),
-        _state_of(deployment, checkpoint, model, clock=clock),
+        learner,
+        state,
         dict(parent.position),
         vectors,
         listing,
         anew=anew,
+        left_out=parent.left_out,
+        newest_event_at=parent.newest_event_at,
     )
 
 

@@ -34,6 +34,7 @@ from twintide.declaration import check_carried
 from twintide.errors import Corrupt, Refused
 from twintide.events import EventSchema
 from twintide.files import publish_folder_once, write_and_fsync
+from twintide.leftout import LeftOut
 from twintide.listed import ListingRef
 from twintide.modelspec import ModelSpec
 from twintide.records import CheckpointName, Day, Instant, Position, Record
@@ -98,6 +99,9 @@ class CheckpointManifest(Record):
 
     anew: tuple[str, ...] = ()
     """Parts of the model that began anew with this run, since another declaration was given."""
+
+    left_out: tuple[LeftOut, ...] = ()
+    """What it and all that goes on from it does not learn, by `twintide rewind --leave-out`."""
 
     listing: ListingRef | None = None
     """What the source of items said of the items whose clicks it learnt; None without one."""

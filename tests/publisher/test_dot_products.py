@@ -68,5 +68,5 @@ def test_items_that_a_product_cannot_tell_apart_are_refused(
 
     draft = draft_of(checkpoint, deployment.publishing, vectors_dir=deployment.vectors_dir)
 
-    reasons = gate.mechanics(draft, None, deployment.publishing.gate)
+    reasons = gate.mechanics(draft)
     assert any("point the same way" in reason for reason in reasons), reasons

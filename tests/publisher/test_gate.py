@@ -117,7 +117,7 @@ def test_items_without_vectors_of_their_own_are_blocked(drafted: Drafted) -> Non
     vectors = draft.vectors.copy()
     vectors[100:] = vectors[np.arange(200) % 3]
 
-    reasons = gate.mechanics(replace(draft, vectors=vectors), None, CONFIG)
+    reasons = gate.mechanics(replace(draft, vectors=vectors))
 
     assert reasons == ["the 300 items have only 100 different vectors"]
 
@@ -142,7 +142,7 @@ def test_parts_that_do_not_belong_together_are_blocked(drafted: Drafted) -> None
     }
 
     for reason, draft in cases.items():
-        (found,) = gate.mechanics(draft, None, CONFIG)
+        (found,) = gate.mechanics(draft)
         assert reason in found
 
 
@@ -170,6 +170,26 @@ def test_a_step_back_from_the_live_version_is_blocked(
 
 
 @pytest.mark.promise("P7")
+def test_of_a_rewind_items_and_freshness_are_given_up_and_nothing_else(
+    drafted: Drafted, live: LoadedVersion, clicks: pa.Table
+) -> None:
+    """What going back takes along is said and lets the version pass; a tower that finds nothing
+    does not, whoever went back.
+    """
+    earlier = drafted(items=ITEMS[:140], newest_event_at=NOON - timedelta(hours=1))
+    forgetful = drafted(seed=2, newest_event_at=NOON - timedelta(hours=1))
+
+    meant = gate.judge(earlier, live, None, CONFIG, rewound_to="nightly-000001")
+    worse = gate.judge(forgetful, live, clicks, CONFIG, rewound_to="nightly-000001")
+
+    assert meant.passed, meant.reasons
+    assert [each for each in meant.notes if each.endswith("training was rewound to nightly-000001")]
+    assert "it has 140 items, the live version 300" in meant.notes[0]
+    assert not worse.passed
+    assert "recall@20 falls" in worse.reasons[0]
+
+
+@pytest.mark.promise("P7")
 def test_good_drafts_pass(drafted: Drafted, live: LoadedVersion, deployment: Deployment) -> None:
     """At most 1 of 50 equal or slightly different ones is blocked, each on clicks of its own."""
     drafts = [drafted(), *(drafted(noise=n / 1e4) for n in range(1, 5))]
@@ -179,7 +199,8 @@ def test_good_drafts_pass(drafted: Drafted, live: LoadedVersion, deployment: Dep
         draft = drafts[seed % len(drafts)]
         blocked += bool(gate.recall_reasons(gate.compare(draft, live, clicks, k=20), CONFIG))
     assert blocked <= 1
-    assert [gate.mechanics(draft, live.manifest, CONFIG) for draft in drafts] == [[]] * len(drafts)
+    reports = [gate.judge(draft, live, None, CONFIG) for draft in drafts]
+    assert [report.reasons for report in reports] == [()] * len(drafts)
 
 
 def test_recall_is_that_of_a_plain_loop(
