@@ -20,10 +20,11 @@ from console.options import (
     deployment_of,
 )
 from console.output import progress, say, waiting
-from streaming.options import MetricsHost, MetricsPort, UntilCaughtUp
+from streaming.options import UntilCaughtUp
 from twintide.clock import SystemClock
 from twintide.errors import Refused, Retryable
 from twintide.files import exclusive_lock
+from twintide.probeoptions import MetricsHost, MetricsPort
 
 if TYPE_CHECKING:
     from streaming.daemon import IngestProgress, IngestSummary

@@ -23,6 +23,7 @@ from console.options import (
 from console.output import Update, instant, number, progress, say
 from twintide.clock import Clock, SystemClock
 from twintide.errors import Refused, TwintideError
+from twintide.probeoptions import MetricsHost, MetricsPort
 
 if TYPE_CHECKING:
     from publisher.publish import Published
@@ -91,8 +92,13 @@ def nightly(
     _say_outcomes(outcomes, config, as_json=as_json)
 
 
-@train.command(epilog="Example: twintide train schedule -c twintide.yaml")
-def schedule(*, config: ConfigFile = DEFAULT_CONFIG) -> None:
+@train.command(epilog="Example: twintide train schedule -c twintide.yaml --metrics-port 9101")
+def schedule(
+    *,
+    config: ConfigFile = DEFAULT_CONFIG,
+    metrics_port: MetricsPort = None,
+    metrics_host: MetricsHost = "127.0.0.1",
+) -> None:
     """The daemon: rings hourly and nightly runs, publishes after each, and cleans up.
 
     What is due is read off the files, so a late or doubled ring does nothing wrong. SIGTERM ends it
@@ -107,6 +113,8 @@ def schedule(*, config: ConfigFile = DEFAULT_CONFIG) -> None:
         clock=clock,
         publish=lambda: publish_and_tidy(deployment, clock=clock),
         read_items=lambda: read_items(deployment, clock),
+        metrics_port=metrics_port,
+        metrics_host=metrics_host,
     )
 
 

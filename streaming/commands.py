@@ -6,9 +6,10 @@ from typing import Annotated
 import typer
 
 from streaming.daemon import run
-from streaming.options import MetricsHost, MetricsPort, UntilCaughtUp
+from streaming.options import UntilCaughtUp
 from twintide.clock import SystemClock
 from twintide.config import load
+from twintide.probeoptions import MetricsHost, MetricsPort
 from twintide.telemetry import configure_logging
 
 

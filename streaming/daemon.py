@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from streaming.metrics import served
 from streaming.reader import Reader, Stopped
 from streaming.source import Source
 from streaming.tally import IngestProgress, IngestSummary, Tally
@@ -24,6 +23,7 @@ from twintide.config import Deployment
 from twintide.errors import Refused, Retryable, TwintideError
 from twintide.files import check_writable
 from twintide.layout import make_ready
+from twintide.probes import served
 from twintide.shards import Ledger
 
 __all__ = ["IngestProgress", "IngestSummary", "run"]

@@ -10,6 +10,7 @@ import typer
 
 from twintide.clock import SystemClock
 from twintide.config import load
+from twintide.probeoptions import MetricsHost, MetricsPort
 from twintide.telemetry import configure_logging
 
 ConfigFile = Annotated[Path, typer.Option("-c", "--config", help="The deployment, a YAML file.")]
@@ -43,14 +44,22 @@ def nightly(
 
 
 @app.command()
-def schedule(config: ConfigFile) -> None:
+def schedule(
+    config: ConfigFile, metrics_port: MetricsPort = None, metrics_host: MetricsHost = "127.0.0.1"
+) -> None:
     """Ring hourly and nightly runs until SIGTERM; `twintide train schedule` publishes as well.
 
     Example: python -m trainer schedule -c configs/quickstart.yaml
     """
     from trainer.schedule import run
 
-    run(load(config), clock=SystemClock(), publish=None)
+    run(
+        load(config),
+        clock=SystemClock(),
+        publish=None,
+        metrics_port=metrics_port,
+        metrics_host=metrics_host,
+    )
 
 
 def main() -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from signal import SIGINT, SIGTERM, signal
 
 from apscheduler.events import EVENT_SCHEDULER_SHUTDOWN, EVENT_SCHEDULER_STARTED
@@ -20,13 +21,15 @@ from apscheduler.triggers.base import BaseTrigger
 
 from trainer.due import nightly_due
 from trainer.hourly import hourly
+from trainer.metrics import TrainMetrics
 from trainer.nightly import nightly
-from trainer.run import declared_listing
-from twintide.checkpoints import checkpoint_names
+from trainer.run import Outcome, declared_listing
+from twintide.checkpoints import checkpoint_names, list_checkpoints
 from twintide.clock import Clock, monotonic_seconds
 from twintide.config import Deployment
 from twintide.errors import Refused, Retryable, TwintideError
 from twintide.listings import listing_names
+from twintide.probes import served
 from twintide.telemetry import get_log
 
 NIGHTLY_EVERY_MINUTES = 10
@@ -55,9 +58,15 @@ class Rings:
     read_items: Callable[[], object] = lambda: None
     """Read a source of items that is a topic; given by whoever starts the scheduler."""
 
+    metrics: TrainMetrics = field(init=False)
+    """What is shown of the runs."""
+
     _hourly_turn: threading.Lock = field(default_factory=threading.Lock)
     _published_items: str | None = None
     """The listing that the last publish knew."""
+
+    def __post_init__(self) -> None:
+        self.metrics = TrainMetrics(self.clock)
 
     def hourly(self) -> None:
         """Learn what is new, then publish."""
@@ -71,7 +80,7 @@ class Rings:
             if due.day is None:
                 return
             self.read_items()
-            outcomes = nightly(self.deployment, clock=self.clock)
+            outcomes = self._measured("nightly", lambda: nightly(self.deployment, clock=self.clock))
             log.info("nightly_ended", up_to=str(due.day), runs=[each.why for each in outcomes])
             if any(each.checkpoint for each in outcomes):
                 self._hourly_and_publish()
@@ -89,9 +98,20 @@ class Rings:
     def _hourly_and_publish(self) -> None:
         with self._hourly_turn:  # the hand-over and a ring of the hour take turns
             self.read_items()
-            outcome = hourly(self.deployment, clock=self.clock)
+            run = partial(hourly, self.deployment, clock=self.clock)
+            (outcome,) = self._measured("hourly", lambda: [run()])
             log.info("hourly_ended", why=outcome.why)
             self._publish()  # also where nothing was learnt: an earlier one may have failed
+
+    def _measured(self, line: str, run: Callable[[], list[Outcome]]) -> list[Outcome]:
+        begun = monotonic_seconds()
+        outcomes = run()
+        made = [each.checkpoint for each in outcomes if each.checkpoint is not None]
+        for each in made:
+            self.metrics.learnt(each, seconds=(monotonic_seconds() - begun) / len(made))
+        if not made:
+            self.metrics.had_nothing_to_do(line)
+        return outcomes
 
     def _publish(self) -> None:
         if self.publish is not None:
@@ -99,31 +119,31 @@ class Rings:
             self.publish()
             self._published_items = listings[-1] if listings else None
 
-    @staticmethod
-    def _failed(what: str, why: str, hint: str = "") -> None:
+    def _failed(self, what: str, why: str, hint: str = "") -> None:
         log.error("run_failed", run=what, why=why, hint=hint)
+        self.metrics.ended(what, why)
 
     @contextmanager
     def _tried_again_later(self, what: str) -> Iterator[None]:
         """Whatever went wrong is said, and tried again at the next ring."""
         try:
             yield
+            self.metrics.ended(what, None)
         except Retryable as error:
             log.warning("run_postponed", run=what, why=error.message)
         except Refused as error:
             log.warning("run_waiting", run=what, why=error.message, hint=error.hint)
+            self.metrics.ended(what, error.message, outcome="waiting")
         except TwintideError as error:
             self._failed(what, error.message, error.hint)
         except OSError as error:  # a full disk, say: nothing half is left
             self._failed(what, f"the disk refuses: {error}")
         except Exception as error:
             # One run that fails must not end all that come after it.
-            log.exception(
-                "run_failed",
-                run=what,
-                why=f"something failed that nobody foresaw: {type(error).__name__}: {error}",
-                hint="nothing half is left; please report it with the traceback",
-            )
+            why = f"something failed that nobody foresaw: {type(error).__name__}: {error}"
+            hint = "nothing half is left; please report it with the traceback"
+            log.exception("run_failed", run=what, why=why, hint=hint)
+            self.metrics.ended(what, why)
 
 
 def run(
@@ -133,13 +153,22 @@ def run(
     publish: Publish | None,
     stop: threading.Event | None = None,
     read_items: Callable[[], object] = lambda: None,
+    metrics_port: int | None = None,
+    metrics_host: str = "127.0.0.1",
 ) -> None:
-    """Ring until SIGTERM, Ctrl-C or `stop`; ends after the runs at work."""
+    """Ring until SIGTERM, Ctrl-C or `stop`; ends after the runs at work. With a port, /metrics,
+    /livez and /readyz are answered there.
+    """
     rings = Rings(deployment, clock, publish, stop or threading.Event(), read_items)
-    scheduler = scheduler_of(rings, every_minutes=deployment.training.hourly.every_minutes)
-    with _set_by_signals(rings.stop):
+    every_minutes = deployment.training.hourly.every_minutes
+    scheduler = scheduler_of(rings, every_minutes=every_minutes)
+    with (
+        _set_by_signals(rings.stop),
+        served(rings.metrics, metrics_port, host=metrics_host) as port,
+    ):
+        rings.metrics.begin_with(list_checkpoints(deployment.checkpoints_dir))
         scheduler.start()
-        log.info("scheduler_started", every_minutes=deployment.training.hourly.every_minutes)
+        log.info("scheduler_started", every_minutes=every_minutes, metrics_port=port)
         rings.stop.wait()
         scheduler.shutdown(wait=True)
     log.info("scheduler_ended")
@@ -165,7 +194,7 @@ def scheduler_of(rings: Rings, *, every_minutes: float) -> BackgroundScheduler:
         )
     watch = threading.Event()
     scheduler.add_listener(
-        lambda _: _in_background(scheduler, bells, rings.clock, watch), EVENT_SCHEDULER_STARTED
+        lambda _: _in_background(scheduler, bells, rings, watch), EVENT_SCHEDULER_STARTED
     )
     scheduler.add_listener(lambda _: watch.set(), EVENT_SCHEDULER_SHUTDOWN)
     return scheduler
@@ -209,7 +238,7 @@ class Bell:
 
 
 def _in_background(
-    scheduler: BackgroundScheduler, bells: Sequence[Bell], clock: Clock, stop: threading.Event
+    scheduler: BackgroundScheduler, bells: Sequence[Bell], rings: Rings, stop: threading.Event
 ) -> None:
     """The scheduler waits for a time of the wall clock. Where that is set back it would wait until
     the clock has caught up, and where it is set forward it would sleep on: so it is looked after by
@@ -217,11 +246,13 @@ def _in_background(
     """
 
     def watch() -> None:
+        rings.metrics.turned()
         while not stop.wait(CHECK_SECONDS):
             for bell in bells:
                 if bell.is_overdue():
-                    scheduler.modify_job(bell.name, next_run_time=clock.now())
+                    scheduler.modify_job(bell.name, next_run_time=rings.clock.now())
             scheduler.wakeup()
+            rings.metrics.turned()
 
     threading.Thread(target=watch, name="bells", daemon=True).start()
 

@@ -21,6 +21,7 @@ from serving.request import parse_request
 from streaming.metrics import IngestMetrics
 from tests import commands
 from tests.console.conftest import ROOT, Twintide
+from trainer.metrics import TrainMetrics
 from twintide import config, yaml12
 from twintide.clock import SystemClock
 
@@ -93,10 +94,11 @@ def names_in(registry: CollectorRegistry) -> set[str]:
 
 
 def test_every_metric_is_documented_and_no_other(tmp_path: Path) -> None:
-    """What a scraper can find of ingest and of a server is in the list, by its name there."""
+    """What a scraper finds of ingest, training and a server is in the list, by its name there."""
     follower = Follower(tmp_path, clock=SystemClock(), max_k=10, poll_seconds=1.0)
     served = names_in(Metrics(follower, clock=SystemClock()).registry)
     found = names_in(IngestMetrics().registry) | served | once_a_version_is_live()
+    found |= names_in(TrainMetrics(SystemClock()).registry)
 
     listed = set(re.findall(r"`(twintide_\w+)`", text_of("metrics.md")))
 

@@ -14,11 +14,12 @@ from typing import Any
 import pytest
 
 from streaming.daemon import run
-from streaming.metrics import IngestMetrics, served
+from streaming.metrics import IngestMetrics
 from tests.streaming import crash_runs
 from tests.streaming.line import MINUTE_MS, NOON_MS, Line, wait_until
 from twintide.clock import SystemClock, to_unix_ms
 from twintide.errors import Refused
+from twintide.probes import served
 
 ROOT = Path(__file__).parents[2]
 
