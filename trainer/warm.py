@@ -40,10 +40,10 @@ def warm_arrays(
     fresh = Learner.untrained(new, seed=seed, vectors=vectors).arrays()
     kept = carried(old, new)
     axes = _of_kept(_axes_of(old), kept), _axes_of(new)
-    sources = {_plain(name, old): name for name in arrays}
+    sources = {plain_name(name, old): name for name in arrays}
     found = {name: array for name, array in arrays.items() if name.startswith(begun_at(""))}
     for name, array in fresh.items():
-        plain = _plain(name, new)
+        plain = plain_name(name, new)
         source = sources.get(plain)
         if source is None or not _goes_on(plain, kept):
             found[name] = array
@@ -105,7 +105,7 @@ def _kind_of(name: str) -> str:
     return next(prefix for prefix in _DENSE if name.startswith(prefix))
 
 
-def _plain(name: str, spec: ModelSpec) -> str:
+def plain_name(name: str, spec: ModelSpec) -> str:
     """The name of a weight as it is where nothing stands around a tower's body."""
     for before in _DENSE:
         for side in SIDES:
@@ -139,7 +139,7 @@ def _goes_on(plain: str, kept: Carried) -> bool:
 
 
 def _axes_of(spec: ModelSpec) -> dict[str, Mapping[int, Axis]]:
-    """Name of a dense weight, as `_plain` has it -> what its axes stand for."""
+    """Name of a dense weight, as `plain_name` has it -> what its axes stand for."""
     found: dict[str, Mapping[int, Axis]] = {}
     for side in SIDES:
         for name, axes in axes_of(spec.tower_of(side), spec.shape(side)).items():

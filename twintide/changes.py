@@ -168,6 +168,11 @@ TABLE = _rules(
     ),
     (
         _ANEW,
+        "switched on or off that tower begins anew; another share goes on",
+        "tower.*.dropout",
+    ),
+    (
+        _ANEW,
         "the weights of features begin anew, the layers behind them go on",
         "tower.*.feature_weights",
     ),
@@ -175,7 +180,7 @@ TABLE = _rules(
         _GOES_ON,
         "on the same weights",
         """
-        tower.*.activation tower.*.dropout tower.*.output_activation tower.*.residual
+        tower.*.activation tower.*.output_activation tower.*.residual
         tower.*.augmented tower.*.mimic_weight tower.*.category tower.*.alignment_weight
         model.similarity model.temperature_learnt model.logq loss.*.negatives loss.*.gamma
         loss.*.positive_weight loss.*.margin loss.*.sigma model.positives

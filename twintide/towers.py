@@ -115,7 +115,8 @@ class Tower(BaseModel, ABC):
 
     def layers_declared(self) -> dict[str, Any]:
         """All that its layers depend on but for inputs and vectors, as JSON has it."""
-        return self.model_dump(mode="json", exclude=set(self.tuned))
+        drops = getattr(self, "dropout", 0.0) > 0  # a layer of its own, so that others move on
+        return self.model_dump(mode="json", exclude=set(self.tuned)) | {"drops": drops}
 
     def problems(self, shape: Shape) -> Iterator[Problem]:
         """What does not fit these inputs, by its own keys."""

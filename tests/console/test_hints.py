@@ -158,6 +158,12 @@ FOLLOWED = {
         "rewind --to nightly-000009",
         shows="nightly-000001",
     ),
+    "leave out what is learnt": Hint(
+        "go back further: `twintide checkpoints` says",
+        "published",
+        "rewind --to nightly-000001 --leave-out 2026-03-01T02:00Z..2026-03-01T05:00Z",
+        shows="newest click",
+    ),
     "rewind to what has no base": Hint(
         "`twintide rewind --to {}`, or to an hourly",
         "sharded",
