@@ -30,7 +30,7 @@ from twintide.files import exclusive_lock, sweep_temporaries
 from twintide.leftout import LeftOut, without
 from twintide.listed import Listing
 from twintide.listings import refreshed
-from twintide.modelspec import ModelSpec
+from twintide.modelspec import ModelSpec, TableSpec
 from twintide.records import Position
 from twintide.rowstore import Parts
 from twintide.slices import EVENT_TIME, IS_CLICK, Slice
@@ -180,7 +180,7 @@ def begin(
     state = _state_of(deployment, checkpoint, model, clock=clock)
     if anew:  # an item of the catalogue has a row, also in a table that begins anew
         item = model.item_feature(deployment.events).table
-        if item in learner.model.tables:
+        if item in learner.model.tables and not model.tables.get(item, TableSpec()).is_rule():
             learner.model.tables[item].grow(state.catalogue.keys)
     return Begun(
         parent,

@@ -68,7 +68,7 @@ TABLE = _rules(
         kafka.security_protocol kafka.sasl_mechanism kafka.sasl_username
         kafka.sasl_password_env kafka.ssl_cafile kafka.allow_password_over_plaintext
         shards.minutes shards.max_rows shards.max_bytes shards.allowed_lateness_seconds
-        shards.max_rejected_ratio shards.accept_gap events.times events.time_zone
+        shards.max_rejected_ratio shards.accept_gap events.times events.time_zone events.paths
         """,
     ),
     (
@@ -188,6 +188,16 @@ TABLE = _rules(
         """,
     ),
     (
+        _GOES_ON,
+        "ids get and lose rows by it from the next run on",
+        "model.tables.*.admit_after model.tables.*.evict_after_days model.tables.*.max_rows",
+    ),
+    (
+        _GOES_ON,
+        "with all weights; another kind of estimate begins to count anew",
+        "model.frequency",
+    ),
+    (
         _ANEW,
         "the last layer of both towers begins anew",
         "model.output_width",
@@ -245,6 +255,8 @@ TABLE = _rules(
         training.seed training.threads training.keep_hourly training.keep_nightly
         training.hourly.every_minutes training.hourly.batch_rows
         training.hourly.row_learning_rate training.hourly.learns
+        training.hourly.tables training.nightly.tables training.hourly.clip_rows_at
+        training.nightly.clip_rows_at
         training.hourly.dense_learning_rate training.hourly.holdback_minutes
         training.nightly.batch_rows training.nightly.row_learning_rate
         training.nightly.dense_learning_rate

@@ -50,6 +50,7 @@ EVENTS_DECLARED: dict[str, Any] = {
         "sure": "list<float64>",
         "doubt": "list<float64>",
         "tastes": "string",
+        "said": "string",
         "reads": "list<int64>",
         "unread": "int64",
     },
@@ -64,6 +65,7 @@ QUERY: list[dict[str, Any]] = [
     {"kind": "weighted_varlen", "name": "reads", "column": "reads", "table": "shelf"}
     | {"weights": "sure"},
     {"kind": "weighted_varlen", "name": "tastes", "column": "tastes", "table": "taste"},
+    {"kind": "words", "name": "said", "column": "said", "table": "word"},
     {"kind": "cross", "name": "pair", "columns": ["city", "liked"], "table": "pair"},
     {"kind": "bucket", "name": "age", "column": "age", "boundaries": [30], "table": "age"},
     {"kind": "dense", "name": "years", "column": "age"},
@@ -120,7 +122,7 @@ MODELS: dict[Base, dict[str, Any]] = {
             "click": {},
             "like": {"positive": LIKED, "scenario": "north"},
             "north": {"positive": LIKED, "scenario": "north", "loss": {"kind": "bpr"}},
-            "south": {"positive": LIKED, "scenario": "south"},
+            "south": {"positive": LIKED, "scenario": "south", "loss": {"kind": "hinge"}},
         },
         "scenarios": {"north": SHOP, "south": {"column": "shop", "equals": "south"}},
     },
@@ -163,6 +165,7 @@ def stream(schema: pa.Schema) -> pa.Table:
         "sure": [[0.5, 1.0]] * EVENTS,
         "doubt": [[0.25, 1.0]] * EVENTS,
         "tastes": ["1:0.5,2:2"] * EVENTS,
+        "said": ["two words"] * EVENTS,
         "reads": [[int(one), 7] for one in rng.integers(0, 20, EVENTS)],
         "unread": item,
     }
@@ -409,7 +412,7 @@ OTHERWISE: dict[str, Change] = {
         for kind in ("softmax", "bce", "hinge", "logistic", "bpr")
     },
     **{
-        f"loss.{kind}.kind": kind_of(f"loss.{kind}.kind", {"kind": "softmax"})
+        f"loss.{kind}.kind": kind_of(f"loss.{kind}.kind", {"kind": "softmax", "negatives": 4})
         for kind in ("mse", "log_mse")
     },
     **{
@@ -418,6 +421,21 @@ OTHERWISE: dict[str, Change] = {
         )
         for one in NEGATIVES
     },
+    "feature.words.kind": kind_of_feature("words"),
+    "feature.words.column": to("feature.words.column", "city"),
+    **{
+        f"training.{each}.clip_rows_at": to(f"training.{each}.clip_rows_at", 1.0)
+        for each in ("hourly", "nightly")
+    },
+    **{
+        f"training.{each}.tables": to(f"training.{each}.tables.user.row_learning_rate", 0.2)
+        for each in ("hourly", "nightly")
+    },
+    "events.paths": to("events.paths", {"unread": "a.b"}),
+    "model.frequency": to("model.frequency", {"kind": "hashed"}),
+    "model.tables.*.admit_after": to("model.tables.*.admit_after", 3),
+    "model.tables.*.evict_after_days": to("model.tables.*.evict_after_days", 9),
+    "model.tables.*.max_rows": to("model.tables.*.max_rows", 90),
     "feature.sparse.column": to("feature.sparse.column", "other_item"),
     "feature.varlen.column": to("feature.varlen.column", "reads"),
     "feature.weighted_varlen.column": to("feature.weighted_varlen.column", "tags"),
@@ -456,7 +474,7 @@ OTHERWISE: dict[str, Change] = {
     "model.objectives.*.loss": to("model.objectives.*.loss", {"kind": "mse", "column": "seconds"}),
     "model.objectives.*.reward": to("model.objectives.*.reward", {"column": "seconds"}),
     "model.scenarios": to("model.scenarios.north", {"column": "shop", "equals": ["north", "x"]}),
-    "training.day_starts_at": to("training.day_starts_at", "03:00"),
+    "training.day_starts_at": to("training.day_starts_at", "00:30"),
     "training.hourly.learns": to("training.hourly.learns", "everything"),
     "publishing.index": to("publishing.index", "flat"),
     "publishing.gate.min_events": to("publishing.gate.min_events", 7),
@@ -547,7 +565,8 @@ def observed(before: Deployment, after: Deployment) -> set[Effect]:
     new = weights_in(begun.learner.arrays())
     found = set()
     for name, array in new.items():
-        if named.get(plain_name(name, after.model)) != array.tobytes():
+        is_weight = not name.endswith(".seen") and ".waiting." not in name
+        if is_weight and named.get(plain_name(name, after.model)) != array.tobytes():
             found.add(Effect.ANEW)
     assert made[-1].checkpoint is not None
     assert made[-1].checkpoint.anew == begun.anew == outcome(before, after).anew
