@@ -3,6 +3,9 @@ import signal
 import socket
 import warnings
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -12,6 +15,8 @@ with warnings.catch_warnings():
     warnings.filterwarnings("ignore", "(read|open)_text is deprecated", DeprecationWarning)
     from kafka.net.inet import KafkaNetSocket
 
+
+_NAMED = "TWINTIDE_TEST_KAFKA"
 
 # A busy machine is no fault of the code, and what was found belongs into a test of its own.
 settings.register_profile(
@@ -24,6 +29,16 @@ def pytest_configure(config: pytest.Config) -> None:
     # In the background of a shell SIGINT is ignored, and so it would be by all that tests start.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    _share_kafka(config)
+
+
+def _share_kafka(config: pytest.Config) -> None:
+    """Where several workers run tests, whoever leads them starts one Kafka for all."""
+    leads = config.getoption("numprocesses", None) and not hasattr(config, "workerinput")
+    if leads and not config.option.collectonly:
+        running = ExitStack()
+        config.add_cleanup(running.close)
+        os.environ[_NAMED] = running.enter_context(_real_kafka())
 
 
 class _ClosedWhenForgotten(socket.socket):
@@ -48,18 +63,22 @@ KafkaNetSocket.socket = _socket
 
 
 @pytest.fixture(scope="session")
-def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """host:port of a real Kafka: the one that is named, one in Docker, or one from pip."""
+def kafka() -> Iterator[str]:
+    """host:port of a real Kafka, one for all workers."""
+    with _real_kafka() as bootstrap:
+        yield bootstrap
+
+
+@contextmanager
+def _real_kafka() -> Iterator[str]:
+    """host:port of the one that is named, of one in Docker, or of one from pip."""
     from tests import kafka_fixture  # noqa: PLC0415  only who asks for Kafka loads Docker's client
 
-    named = os.environ.get("TWINTIDE_TEST_KAFKA")
-    if named:
+    if named := os.environ.get(_NAMED):
         yield named
-        return
-    container = kafka_fixture.in_docker()
-    if container is not None:
+    elif (container := kafka_fixture.in_docker()) is not None:
         with container as running:
             yield running.get_bootstrap_server()
-        return
-    with kafka_fixture.from_pip(tmp_path_factory.mktemp("kafka")) as local:
-        yield local.bootstrap
+    else:
+        with TemporaryDirectory() as folder, kafka_fixture.from_pip(Path(folder)) as local:
+            yield local.bootstrap
