@@ -237,25 +237,37 @@ def home_first(windows: Ints, batch: Ints) -> Ints:
     return np.concatenate((batch[is_home], batch[~is_home]))
 
 
-def shuffled(windows: Ints, *, batch_rows: int, seed: int) -> list[Ints]:
+def shuffled(windows: Ints, *, batch_rows: int, seed: int | tuple[int, ...]) -> list[Ints]:
     """Every row once; a batch stays within one window, or within neighbours that have few rows;
     rows and batches are drawn uniformly.
     """
     generator = np.random.default_rng(seed)
-    batches = [
+    batches = cut(windows, batch_rows=batch_rows, generator=generator)
+    return [batches[number] for number in generator.permutation(len(batches))]
+
+
+def cut(windows: Ints, *, batch_rows: int, generator: np.random.Generator) -> list[Ints]:
+    """The batches of `shuffled`, still in the order of their windows."""
+    return [
         home_first(windows, batch)
         for rows in _of_windows(windows, at_least=batch_rows // SMALL_WINDOW)
         for batch in _evenly(generator.permutation(rows), batch_rows)
     ]
-    return [batches[number] for number in generator.permutation(len(batches))]
 
 
 def _of_windows(windows: Ints, *, at_least: int) -> list[Ints]:
-    """The rows of each window, in order. One of few rows, such as those that came hours late, is
+    """The rows of each group of windows, in order."""
+    _, window, counts = np.unique(windows, return_inverse=True, return_counts=True)
+    group = joined_windows(counts, at_least=at_least)[window]
+    ends = np.cumsum(np.bincount(group))
+    return np.split(np.argsort(group, kind="stable"), ends[:-1])
+
+
+def joined_windows(counts: Ints, *, at_least: int) -> Ints:
+    """The group of each window, from 0. One of few rows, such as those that came hours late, is
     taken together with the windows after it until they have enough; the last, with those before.
     """
-    distinct, window, counts = np.unique(windows, return_inverse=True, return_counts=True)
-    joined, number, rows = np.zeros(len(distinct), np.int64), 0, 0
+    joined, number, rows = np.zeros(len(counts), np.int64), 0, 0
     for place, count in enumerate(counts.tolist()):
         joined[place] = number
         rows += count
@@ -263,9 +275,7 @@ def _of_windows(windows: Ints, *, at_least: int) -> list[Ints]:
             number, rows = number + 1, 0
     if rows and number:
         joined[joined == number] = number - 1
-    group = joined[window]
-    ends = np.cumsum(np.bincount(group))
-    return np.split(np.argsort(group, kind="stable"), ends[:-1])
+    return joined
 
 
 def _places_of(rows: pa.Table) -> Keys:

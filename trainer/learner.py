@@ -121,8 +121,10 @@ class Learner:
         *,
         seed: int,
         union: Union | None = None,
+        first: int = 0,
     ) -> Iterator[float]:
-        """One step for each batch of row numbers, in order; yields each step's mean loss a row.
+        """One step for each batch of row numbers, in order, from number `first` on; yields each
+        step's mean loss a row.
 
         A second thread looks rows up for the next batches meanwhile. Raises Refused, naming the
         batch, before a loss or a gradient that is not finite changes anything.
@@ -130,7 +132,8 @@ class Learner:
         batch_of = _own_columns if union is None else union.batch
         learns_dense = rates.dense_learning_rate is not None
         with self._in_training(dense=learns_dense), ThreadPoolExecutor(max_workers=1) as reader:
-            ahead = (partial(batch_of, rows, step, numbers) for step, numbers in enumerate(order))
+            to_come = islice(enumerate(order), first, None)
+            ahead = (partial(batch_of, rows, step, numbers) for step, numbers in to_come)
             pending = deque(
                 reader.submit(self._prepare, batch, rates) for batch in islice(ahead, READ_AHEAD)
             )
@@ -141,7 +144,10 @@ class Learner:
                 with self._drawing_by(seed):
                     loss = self._step(prepared, rates)
                 yield loss
-        self._new_rows.clear()
+        self.has_learnt(rows)
+
+    def has_learnt(self, rows: Rows) -> None:
+        """Remember these clicks as the ones that were learnt last, where the model does so."""
         if remembered := self.model.spec.pooled_clicks():
             self._pool = np.concatenate((self._pool, rows.item_keys))[-remembered:]
 
@@ -207,12 +213,16 @@ class Learner:
             of_brought[step] = self.estimator.expected(brought, int(own.clicks.sum()))
         return replace(rows, log_q=log_q), replace(union, log_q=of_brought)
 
+    def begin(self) -> None:
+        """Let no row of a table be new any more: what is learnt next are other rows."""
+        self._new_rows.clear()
+
     def grow(self, rows: Rows, rates: Rates) -> None:
         """Give every id of these rows that its table admits a row in the tables that learn, before
         any batch is prepared.
 
         From then on look-ups only read, so that the reading thread may run ahead. Those rows are
-        new until what is learnt next is learnt.
+        new until the next `begin`.
         """
         hours = rows.unit_ms // MS_OF_HOUR
         encoded: dict[Side, Encoded] = {"query": rows.query, "candidate": rows.candidate}
@@ -224,7 +234,9 @@ class Learner:
             ]
             if seen:
                 keys, of_hours = (np.concatenate(each) for each in zip(*seen, strict=True))
-                self._new_rows[table] = self.model.tables[table].sight(keys, of_hours)
+                given = self.model.tables[table].sight(keys, of_hours)
+                before = self._new_rows.get(table, NO_ROWS)
+                self._new_rows[table] = np.concatenate((before, given))
 
     def _prepare(self, batch_of: Callable[[], Batch], rates: Rates) -> Prepared:
         batch = batch_of()

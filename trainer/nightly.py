@@ -5,6 +5,7 @@ from datetime import date
 
 from trainer import line
 from trainer.days import Calendar, complete_until
+from trainer.gathered import Gathered
 from trainer.passes import learn_shuffled
 from trainer.publishing import manifest_of, publish
 from trainer.run import (
@@ -17,7 +18,7 @@ from trainer.run import (
     line_lock,
     slicer_of,
 )
-from trainer.slicing import Taken
+from trainer.scratch import clear
 from twintide.checkpoints import CheckpointManifest, list_checkpoints
 from twintide.clock import Clock, from_unix_ms, iso
 from twintide.config import Deployment
@@ -27,6 +28,9 @@ from twintide.shards import Ledger
 
 EARLIEST_DAY = from_unix_ms(EARLIEST_MS).date()
 """No event that is accepted is older."""
+
+SCRATCH = ".epoch"
+"""Below the checkpoints: what an epoch that does not fit into memory lies in while it is learnt."""
 
 
 def nightly(
@@ -51,6 +55,7 @@ def nightly(
     if day is not None and day < EARLIEST_DAY:
         raise _no_clicks_on(day)
     with line_lock(deployment, "nightly"):
+        clear(deployment.checkpoints_dir / SCRATCH)
         parent = line.newest_nightly(list_checkpoints(deployment.checkpoints_dir))
         if parent is not None:
             line.check_goes_on(deployment, parent)
@@ -65,15 +70,16 @@ def nightly(
         if day is not None and day not in to_come:
             raise _no_clicks(day, parent)
         outcomes = []
-        waiting: list[Taken] = []
+        waiting = _gathered(deployment, begun)
         for night in _nights(to_come, parent, last_day, calendar):
             if on_day:
                 on_day(night)
-            waiting += slicer.of_days(night)
-            if any(each.slice_.footer.rows for each in waiting):
+            for taken in slicer.of_days(night):
+                waiting.add(taken)
+            if any(each.slice_.footer.rows for each in waiting.slices):
                 outcomes.append(_one_night(deployment, begun, waiting, night, on_step))
-                waiting = []
-        if day is not None and (not outcomes or waiting):
+                waiting = _gathered(deployment, begun)
+        if day is not None and (not outcomes or waiting.slices):
             raise _no_clicks(day, parent)
         return outcomes or [Outcome(None, f"no complete day up to {last_day} is waiting")]
 
@@ -87,16 +93,28 @@ def _nights(
     return sorted(night for night in nights if night <= last_day)
 
 
+def _gathered(deployment: Deployment, begun: Begun) -> Gathered:
+    return Gathered(begun, deployment.training.nightly.memory_rows)
+
+
 def _one_night(
     deployment: Deployment,
     begun: Begun,
-    taken: list[Taken],
+    gathered: Gathered,
     day: date,
     on_step: OnStep | None,
 ) -> Outcome:
     """One shuffled epoch over these slices, on the weights that `begun` holds."""
     seed = deployment.training.seed * 1_000_003 + day.toordinal()
-    losses = learn_shuffled(deployment, begun, taken, day=day, seed=seed, on_step=on_step)
+    losses = learn_shuffled(
+        deployment,
+        begun,
+        gathered,
+        day=day,
+        seed=seed,
+        scratch=deployment.checkpoints_dir / SCRATCH,
+        on_step=on_step,
+    )
     manifest = manifest_of(
         deployment, begun, kind="nightly", base=None, day=day, losses=losses, seed=seed
     )

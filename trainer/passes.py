@@ -1,20 +1,22 @@
 """How a run goes over its slices: in order as an hour does, or shuffled as a night does."""
 
-from collections.abc import Callable, Iterable
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator
 from datetime import date
+from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 
+from trainer import largeday
 from trainer.derived import ItemClicks
-from trainer.epoch import Rows, home_first, in_order, shuffled, windows_of
+from trainer.epoch import Rows, home_first, in_order, windows_of
+from trainer.gathered import Gathered
 from trainer.learner import Learner
 from trainer.negatives.stock import Stock
-from trainer.negatives.union import Union
 from trainer.positives import sampled
+from trainer.prepared import Prepared, prepared
 from trainer.rates import Rates, hourly_rates, nightly_rates
-from trainer.run import Begun, OnStep
+from trainer.run import Begun, OnStep, newest_click
+from trainer.scratch import scratch_folder
 from trainer.slicing import Taken
 from twintide.config import Deployment
 from twintide.telemetry import get_log
@@ -46,29 +48,58 @@ def learn_in_order(
         counted = _counted(on_step, learnt, to_learn)
         losses += rows_in_order(deployment, begun.learner, rows, stock=stock, on_step=counted)
         learnt += len(each.rows)
-        begun.has_learnt(each.slice_, table)
+        begun.has_learnt(each.slice_, len(table), newest_click(table))
     return losses
 
 
 def learn_shuffled(
     deployment: Deployment,
     begun: Begun,
-    taken: list[Taken],
+    gathered: Gathered,
     *,
     day: date,
     seed: int,
+    scratch: Path,
     on_step: OnStep | None,
 ) -> list[float]:
-    """Every click of the slices once, in an order given by the seed."""
-    tables = [begun.to_teach(each.rows) for each in taken]
-    table = pa.concat_tables(tables)
-    stock = _stock(begun, taken[0].clicks_before, table)
-    rows = _taught(begun, table, stock, name=f"day {day}")
-    counted = _counted(on_step, 0, len(rows))
-    losses = rows_shuffled(deployment, begun.learner, rows, seed=seed, stock=stock, on_step=counted)
-    for each, one in zip(taken, tables, strict=True):
-        begun.has_learnt(each.slice_, one)
+    """Every click of the slices once, in an order given by the seed. What does not fit into memory
+    is spread over files in the folder `scratch`, which nobody else uses and which goes afterwards.
+    """
+    losses: list[float] = []
+    learner, rates = begun.learner, nightly_rates(deployment)
+    learner.begin()
+    with scratch_folder(scratch) as folder:
+        learnt = 0
+        for part in _parts(begun, gathered, rates, folder, day=day, seed=seed):
+            counted = _counted(on_step, learnt, begun.taught)
+            losses += _steps(learner, part, rates, seed=seed, on_step=counted)
+            learnt += len(part.rows)
+    for each in gathered.slices:
+        begun.has_learnt(each.slice_, each.rows, each.newest_at)
     return losses
+
+
+def _parts(
+    begun: Begun, gathered: Gathered, rates: Rates, folder: Path, *, day: date, seed: int
+) -> Iterator[Prepared]:
+    """What an epoch consists of; all of it together is every row once."""
+    name = f"day {day}"
+    by_windows = begun.learner.model.spec.item_statistics() is not None
+    shuffled = "by refresh window" if by_windows else "uniformly"
+    log.info(
+        "day_shuffled",
+        day=str(day),
+        rows=gathered.rows,
+        shuffled=shuffled,
+        within="memory" if gathered.fits else "files",
+    )
+    if not gathered.fits:
+        yield from largeday.in_files(begun, gathered, rates, folder, name=name, seed=seed)
+        return
+    table = pa.concat_tables(gathered.tables())
+    stock = _stock(begun, gathered.clicks_before, table)
+    rows = _taught(begun, table, stock, name=name)
+    yield _whole(begun.learner, rows, rates, seed=seed, stock=stock)
 
 
 def _taught(begun: Begun, table: pa.Table, stock: Stock | None, *, name: str) -> Rows:
@@ -101,7 +132,9 @@ def rows_in_order(
     batches = in_order(len(rows), batch_rows=rates.batch_rows)
     order = [home_first(windows, batch) for batch in batches]
     union = learner.union_for(rows, order, stock, seed=seed)
-    return _steps(learner, rows, order, rates, seed=seed, union=union, on_step=on_step)
+    learner.begin()
+    learner.grow(rows, rates)
+    return _steps(learner, Prepared(rows, order, union), rates, seed=seed, on_step=on_step)
 
 
 def rows_shuffled(
@@ -116,33 +149,30 @@ def rows_shuffled(
     """Every click once, in an order given by the seed; the summed loss of each batch. A model that
     draws negatives from the catalogue needs `stock`.
     """
-    windows = windows_of(rows, deployment.model)
     rates = nightly_rates(deployment)
-    order = shuffled(windows, batch_rows=rates.batch_rows, seed=seed)
-    by_time = sorted(range(len(order)), key=lambda step: int(windows[order[step][0]]))
-    union = learner.union_for(rows, order, stock, seed=seed)
-    if union is None:
-        log_q = learner.estimate_log_q(rows, (order[step] for step in by_time))
-        rows = replace(rows, log_q=log_q)
-    else:
-        rows, union = learner.estimate_union(rows, order, by_time, union)
+    learner.begin()
+    part = _whole(learner, rows, rates, seed=seed, stock=stock)
+    return _steps(learner, part, rates, seed=seed, on_step=on_step)
+
+
+def _whole(
+    learner: Learner, rows: Rows, rates: Rates, *, seed: int, stock: Stock | None
+) -> Prepared:
+    """An epoch whose rows are in memory."""
+    part = prepared(
+        learner, rows, batch_rows=rates.batch_rows, stock=stock, seed=seed, shuffle_seed=seed
+    )
     learner.observe(rows)
-    return _steps(learner, rows, order, rates, seed=seed, union=union, on_step=on_step)
+    learner.grow(rows, rates)
+    return part
 
 
 def _steps(
-    learner: Learner,
-    rows: Rows,
-    order: list[np.ndarray],
-    rates: Rates,
-    *,
-    seed: int,
-    union: Union | None,
-    on_step: OnRows,
+    learner: Learner, part: Prepared, rates: Rates, *, seed: int, on_step: OnRows
 ) -> list[float]:
+    rows, order, union = part.rows, part.order, part.union
     if union is not None and union.hard is not None and union.hard.left_out:
         log.info("hard_negatives_left_out", rows=rows.name, left_out=union.hard.left_out)
-    learner.grow(rows, rates)
     losses: list[float] = []
     learnt = 0
     steps = learner.learn(rows, order, rates, seed=seed, union=union)

@@ -4,7 +4,7 @@ import numpy as np
 
 from trainer.catalogue import UNKNOWN
 from trainer.epoch import Rows
-from trainer.negatives.stock import Stock
+from trainer.negatives.stock import Ints, Stock
 from twintide.keys import mixed
 from twintide.modelspec import ModelSpec
 
@@ -14,15 +14,21 @@ _STEPS = 53
 
 
 def sampled(rows: Rows, model: ModelSpec, stock: Stock | None) -> Rows:
-    """The rows as often as they are declared to be learnt, in their order. Items count as many
-    clicks as they have had after these rows.
+    """The rows as often as they are declared to be learnt, in their order."""
+    chosen = chosen_of(rows, model, stock)
+    return rows if chosen is None else rows.take(chosen)
+
+
+def chosen_of(rows: Rows, model: ModelSpec, stock: Stock | None) -> Ints | None:
+    """Numbers of the rows as often as they are declared to be learnt, ascending; None for all of
+    them once. Items count as many clicks as they have had after what a run learns together.
     """
     if model.positives is None:
-        return rows
+        return None
     if stock is None or stock.clicks is None:
         raise ValueError("the state counts no clicks of items")
     items = stock.rows_of(rows.item_keys)
     clicks = np.where(items == UNKNOWN, 0, stock.clicks[items])
     chance = (mixed(rows.events ^ _SALT) >> np.uint64(64 - _STEPS)) / 2.0**_STEPS
     copies = model.positives.copies(clicks, int(stock.clicks.sum()), chance)
-    return rows.take(np.repeat(np.arange(len(rows)), copies))
+    return np.repeat(np.arange(len(rows)), copies)

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from trainer.gathered import Gathered
 from trainer.passes import learn_in_order, learn_shuffled
 from trainer.publishing import manifest_of, parts_of
 from trainer.rewind import as_parent
@@ -43,8 +44,17 @@ def rebuild(deployment: Deployment, name: str, *, into: Path) -> CheckpointManif
     begun = begin(deployment, parent, wanted.vectors, listing, SystemClock())
     taken = _taken(begun, _slices_named(deployment, wanted))
     if wanted.day is not None and wanted.kind == "nightly" and wanted.slices:
+        gathered = Gathered(begun, deployment.training.nightly.memory_rows)
+        for each in taken:
+            gathered.add(each)
         losses = learn_shuffled(
-            deployment, begun, list(taken), day=wanted.day, seed=wanted.seed, on_step=None
+            deployment,
+            begun,
+            gathered,
+            day=wanted.day,
+            seed=wanted.seed,
+            scratch=into / f".{name}.rows",
+            on_step=None,
         )
     else:
         losses = learn_in_order(deployment, begun, taken, None)
@@ -70,7 +80,7 @@ def _taken(begun: Begun, slices: list[Slice]) -> Iterator[Taken]:
     for each in slices:
         before, contents = begun.state.item_clicks.copy(), each.contents(after=position)
         begun.state.fold(contents)
-        yield Taken(each, contents.rows, before)
+        yield Taken(each, contents.rows, before, position)
 
 
 def _slices_named(deployment: Deployment, wanted: CheckpointManifest) -> list[Slice]:

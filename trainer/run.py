@@ -97,15 +97,21 @@ class Begun:
         rows = Rows.of(table, model, name=name)
         return rows if self.listing is None else as_listed(rows, self.listing, model)
 
-    def has_learnt(self, each: Slice, taught: pa.Table) -> None:
-        """These rows of a slice: the position is behind it now, as the state is."""
+    def has_learnt(self, each: Slice, rows: int, newest_at: datetime | None) -> None:
+        """So many rows of a slice, the newest click of that time: the position is behind it now, as
+        the state is.
+        """
         self.slices.append(each)
-        self.rows += len(taught)
-        newest_ms = pc.max(taught.filter(taught[IS_CLICK])[EVENT_TIME].cast(pa.int64())).as_py()
-        if newest_ms is not None:
-            newest = from_unix_ms(newest_ms).replace(microsecond=0)  # as manifests have it
-            self.newest_event_at = max(newest, self.newest_event_at or newest)
+        self.rows += rows
+        if newest_at is not None:
+            self.newest_event_at = max(newest_at, self.newest_event_at or newest_at)
         self.position |= {p: next_ for p, (_, next_) in each.footer.ranges.items()}
+
+
+def newest_click(taught: pa.Table) -> datetime | None:
+    """When the newest click of these rows of slices happened, as manifests have it."""
+    newest_ms = pc.max(taught.filter(taught[IS_CLICK])[EVENT_TIME].cast(pa.int64())).as_py()
+    return None if newest_ms is None else from_unix_ms(newest_ms).replace(microsecond=0)
 
 
 def declared_vectors(deployment: Deployment) -> VectorsRefs:

@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from itertools import groupby
 
 import numpy as np
 import numpy.typing as npt
@@ -57,6 +58,9 @@ from twintide.slices import (
     read_chain,
 )
 
+MOST_EVENTS = 1_000_000
+"""Events of one slice, unless a single unit has more: as many as are in memory at once."""
+
 
 @dataclass(frozen=True)
 class Taken:
@@ -68,6 +72,9 @@ class Taken:
 
     clicks_before: ItemClicks
     """What was counted before any of it was."""
+
+    learnt: Position
+    """What is learnt: the rows are those behind it."""
 
 
 _Shards = dict[tuple[datetime, date], list[Found]]
@@ -196,7 +203,7 @@ class Slicer:
             return made
         before, contents = self.state.item_clicks.copy(), each.contents(after=self._begun_at)
         self.state.fold(contents)
-        return Taken(each, each.behind(self._learnt, contents.rows), before)
+        return Taken(each, each.behind(self._learnt, contents.rows), before, self._learnt)
 
     def _take_up(self, slices: list[Slice]) -> None:
         for slice_ in slices:
@@ -230,9 +237,12 @@ class Slicer:
             if not groups:
                 return False
             (hour_at, day), found = min(groups.items())
-            self._make(found, hour_at=hour_at, day=day, until=until)
+            count = _first_units(found)
+            self._make(found[:count], hour_at=hour_at, day=day, until=until)
             self._groups = _Groups(until, len(self.chain), groups)
             del groups[hour_at, day]
+            if later := found[count:]:
+                groups[hour_at, day] = later
             return True
 
     def _new_groups(self, until: datetime) -> _Shards:
@@ -300,7 +310,8 @@ class Slicer:
         made = publish_slice(self._root, footer, rows, remembered)
         self._append(made)
         if is_in_step:
-            self._just_made = Taken(made, made.behind(self._learnt, rows), before)
+            not_learnt = made.behind(self._learnt, rows)
+            self._just_made = Taken(made, not_learnt, before, self._learnt)
         else:
             self._taken_apart = len(self.chain)
 
@@ -389,6 +400,18 @@ class Slicer:
         columns |= to_columns(query, model.query, "query")
         columns |= to_columns(candidate, model.candidate, "candidate")
         return pa.table(columns)
+
+
+def _first_units(found: list[Found]) -> int:
+    """How many of these shards, in the order in which they are sliced, make the next slice."""
+    count, events = 0, 0
+    for _, unit in groupby(found, key=lambda each: each.minute_at):
+        shards = list(unit)
+        events += sum(each.footer.rows for each in shards)
+        if count and events > MOST_EVENTS:
+            break
+        count += len(shards)
+    return count
 
 
 def _coordinates(events: pa.Table, schema: EventSchema) -> dict[str, pa.Array | pa.ChunkedArray]:

@@ -259,7 +259,7 @@ TABLE = _rules(
         training.nightly.clip_rows_at
         training.hourly.dense_learning_rate training.hourly.holdback_minutes
         training.nightly.batch_rows training.nightly.row_learning_rate
-        training.nightly.dense_learning_rate
+        training.nightly.dense_learning_rate training.nightly.memory_rows
         """,
     ),
     (

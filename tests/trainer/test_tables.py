@@ -105,7 +105,7 @@ def moved(rates: Rates, table: str, *, known: int) -> Doubles:
     """
     learner, rows = Learner.untrained(spec_of(), seed=1), clicks(WHOLE)
     for part in (rows.take(np.arange(known)), rows):
-        list(learner.learn(rows, [], rates, seed=1))  # what was new is new no more
+        learner.begin()
         learner.grow(part, rates)
     before = learner.model.tables[table].weights.numpy().copy()
     list(learner.learn(rows, [np.arange(WHOLE)], rates, seed=1))

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 import pytest
 
 from tests.trainer.conftest import START, at, deployment_in, small_stream
+from trainer import slicing
 from trainer.slicing import Slicer
 from trainer.state import DerivedState
 from twintide.clock import HeldClock
@@ -220,6 +221,27 @@ def test_one_log_gives_the_same_rows_however_it_is_cut(
 
     assert len(found) == CLICKS
     assert as_bytes(found) == as_bytes(at_once)
+
+
+@pytest.mark.promise("T11")
+@pytest.mark.long
+@pytest.mark.parametrize("most", [1, 60])
+def test_a_busy_hour_becomes_several_slices_and_the_same_rows(
+    make_ingest: MakeIngest, at_once: pa.Table, monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    """Whole units, as many as may be in memory at once; one that has more is a slice of its own."""
+    monkeypatch.setattr(slicing, "MOST_EVENTS", most)
+    ingest = make_ingest()
+    found = sliced(ingest, [])
+    deployment = ingest.deployment
+    chain = read_chain(chain_dir(deployment.slices_dir, deployment.events, deployment.model))
+    units = [set(each.read()[UNIT].to_pylist()) for each in chain]
+    is_one = [len(own) <= 1 for own in units]
+
+    assert as_bytes(found) == as_bytes(at_once)
+    assert len(chain) > 10
+    assert all(one or each.footer.events <= most for each, one in zip(chain, is_one, strict=True))
+    assert sum(map(len, units)) == len(set.union(*units))
 
 
 @pytest.mark.promise("T11")

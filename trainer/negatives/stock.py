@@ -79,16 +79,17 @@ class Stock:
         """`rows` are the slices' that lead from those clicks to that state. It holds for as long as
         the state takes in no more.
         """
-        catalogue, spec = after.catalogue, after.model.item_statistics()
-        counter = None
-        if spec:
-            clicks = rows.filter(rows[IS_CLICK])
-            items = catalogue.rows_of(clicks[ITEM_KEY].to_numpy())
-            counted = clicks_before.copy()
-            counted.add(items, clicks[UNIT].cast(pa.int64()).to_numpy(), spec)
-            counter = counted.counter()
-        so_far = catalogue.clicks if after.model.counts_clicks() else None
-        return cls(catalogue, so_far, spec, counter, after.model.candidate, listing)
+        return cls.after(after, counted(clicks_before, rows, after), listing=listing)
+
+    @classmethod
+    def after(
+        cls, state: DerivedState, clicks: ItemClicks, *, listing: Listing | None = None
+    ) -> Self:
+        """The same where the clicks are counted already."""
+        spec, model = state.model.item_statistics(), state.model
+        so_far = state.catalogue.clicks if model.counts_clicks() else None
+        counter = clicks.counter() if spec else None
+        return cls(state.catalogue, so_far, spec, counter, model.candidate, listing)
 
     @property
     def known_since_ms(self) -> Ints:
@@ -143,3 +144,16 @@ class Stock:
             oldest=np.full(len(rows), moment.oldest),
         )
         return encoded | {self.statistics.name: Numbers(numbers)}
+
+
+def counted(before: ItemClicks, rows: pa.Table, after: DerivedState) -> ItemClicks:
+    """Those clicks and the ones that are among these rows of slices, none dropped. The state has
+    taken the rows in.
+    """
+    spec = after.model.item_statistics()
+    if spec is None:
+        return before
+    clicks, both = rows.filter(rows[IS_CLICK]), before.copy()
+    items = after.catalogue.rows_of(clicks[ITEM_KEY].to_numpy())
+    both.add(items, clicks[UNIT].cast(pa.int64()).to_numpy(), spec)
+    return both

@@ -91,6 +91,11 @@ class NightlyConfig(Config):
     dense_learning_rate: DenseRate = 1e-3
     """How far the towers' weights move at a step."""
 
+    memory_rows: Annotated[int, Field(ge=100)] = 2_000_000
+    """Clicks that a night holds in memory. A day that has more is shuffled by way of files beside
+    the checkpoints, which take about what its slices take uncompressed.
+    """
+
 
 class TrainingConfig(Config):
     """Both lines of training."""
