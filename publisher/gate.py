@@ -164,12 +164,15 @@ def _unsound_tables(draft: Draft) -> list[str]:
 
 
 def _unsound_vectors(draft: Draft) -> list[str]:
-    """Items that nobody has clicked may have one vector where they are of the same content."""
+    """Items without a row, as nobody clicked them or by the table's rule, may have one vector where
+    they are of the same content.
+    """
     vectors = draft.vectors
     if not np.isfinite(vectors).all():
         broken = int((~np.isfinite(vectors).all(axis=1)).sum())
         return [f"{broken} of {len(vectors)} item vectors are not finite"]
-    vectors = vectors[: draft.items.clicked]
+    has_row = _has_row(draft)
+    vectors = vectors[: draft.items.clicked][has_row | (not has_row.any())]
     if len(vectors) <= 1:
         return []
     distinct = len(np.unique(vectors.round(6), axis=0))
@@ -185,17 +188,11 @@ def _unsound_vectors(draft: Draft) -> list[str]:
 
 def _disparities(draft: Draft) -> list[str]:
     """Whether index, item ids and towers are of one model."""
-    events, spec = draft.checkpoint.events, draft.checkpoint.model
+    events = draft.checkpoint.events
     if not np.array_equal(draft.item_keys, _keys_encoded(draft)):
         return ["the catalogue's item ids are not those of the items that were encoded"]
-    clicked = draft.item_keys[: draft.items.clicked]
-    table = spec.item_feature(events).table
-    # Other features may read the same table, so it may know more ids than there are items.
-    unknown = draft.model.looked_up(table).rows_of(clicked) == 0
-    is_nightly = draft.checkpoint.kind == "nightly"
-    learns_now = table in (spec.learning_tables() if is_nightly else spec.hourly_tables(events))
-    if unknown.any() and learns_now and not draft.checkpoint.left_out:
-        return [f"{unknown.sum()} items of the catalogue have no row in table {table}"]
+    if lacking := _lacking_rows(draft):
+        return lacking
     if draft.index.items != len(draft.item_keys):
         return [f"the index has {draft.index.items} items, the catalogue {len(draft.item_keys)}"]
     encoded = samples.queries(draft.model, events, draft.memories)
@@ -209,6 +206,36 @@ def _disparities(draft: Draft) -> list[str]:
     if not gap <= _parity_tolerance(draft.index.kind) * max(1.0, float(lengths)):
         return [f"index scores differ from the towers' products by up to {gap:.4f}"]
     return []
+
+
+def _has_row(draft: Draft) -> npt.NDArray[np.bool_]:
+    """[clicked items]: whether the item table knows each. It may know more ids than there are
+    items, since other features may read it.
+    """
+    table = draft.checkpoint.model.item_feature(draft.checkpoint.events).table
+    clicked = draft.item_keys[: draft.items.clicked]
+    found: npt.NDArray[np.bool_] = draft.model.looked_up(table).rows_of(clicked) != 0
+    return found
+
+
+def _lacking_rows(draft: Draft) -> list[str]:
+    """Whether clicked items lack a row which they ought to have. Who waits to be admitted, was
+    evicted, found the table full, or was clicked only in what is left out, has none by right.
+    """
+    own = draft.checkpoint
+    table = own.model.item_feature(own.events).table
+    is_nightly = own.kind == "nightly"
+    learns = own.model.learning_tables() if is_nightly else own.model.hourly_tables(own.events)
+    has_row = _has_row(draft)
+    if table not in learns or has_row.all():
+        return []
+    if not has_row.any():
+        return [f"none of the {len(has_row)} items of the catalogue has a row in table {table}"]
+    rule = own.model.table_rule(table)
+    is_full = rule.max_rows is not None and len(draft.model.tables[table].known) >= rule.max_rows
+    if rule.is_rule() or is_full or own.left_out:
+        return []
+    return [f"{(~has_row).sum()} items of the catalogue have no row in table {table}"]
 
 
 def _keys_encoded(draft: Draft) -> Keys:

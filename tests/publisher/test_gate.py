@@ -19,6 +19,7 @@ from twintide.clock import HeldClock
 from twintide.config import Deployment, GateConfig
 from twintide.features.columns import from_columns
 from twintide.model.two_tower import TwoTower
+from twintide.modelspec import TableSpec
 
 ITEMS = made.item_range(1000, 300)
 CONFIG = GateConfig(k=20)
@@ -167,6 +168,43 @@ def test_a_step_back_from_the_live_version_is_blocked(
 
     assert not report.passed
     assert any(reason in found for found in report.reasons), report.reasons
+
+
+@pytest.mark.promise("P7")
+@pytest.mark.parametrize(
+    ("rule", "reasons"),
+    [
+        (TableSpec(), ["150 items of the catalogue have no row in table item"]),
+        (TableSpec(max_rows=200), ["150 items of the catalogue have no row in table item"]),
+        (TableSpec(max_rows=150), []),
+        (TableSpec(admit_after=3), []),
+        (TableSpec(evict_after_days=30), []),
+    ],
+    ids=["none", "not full", "full", "admission", "eviction"],
+)
+def test_items_lack_a_row_only_where_the_rule_of_the_table_lets_them(
+    drafted: Drafted, deployment: Deployment, rule: TableSpec, reasons: list[str]
+) -> None:
+    """Those that wait to be admitted, were evicted or found the table full are the default row in
+    serving too; without such a rule something was lost.
+    """
+    draft = drafted(model=made.model_of(deployment, ITEMS[:150]))
+    spec = deployment.model.model_copy(update={"tables": {"item": rule}})
+    bounded = replace(draft, checkpoint=draft.checkpoint.model_copy(update={"model": spec}))
+
+    assert gate.mechanics(bounded) == reasons
+
+
+@pytest.mark.promise("P7")
+def test_a_table_that_knows_no_item_is_blocked_whatever_its_rule(
+    drafted: Drafted, deployment: Deployment
+) -> None:
+    """Nothing can be told apart by it."""
+    draft = drafted(model=made.model_of(deployment, ITEMS + 5_000))
+    spec = deployment.model.model_copy(update={"tables": {"item": TableSpec(admit_after=3)}})
+    bounded = replace(draft, checkpoint=draft.checkpoint.model_copy(update={"model": spec}))
+
+    assert not gate.judge(bounded, None, None, CONFIG).passed
 
 
 @pytest.mark.promise("P7")

@@ -97,6 +97,7 @@ def test_who_has_a_row_does_not_depend_on_how_often_runs_come(make_line: MakeLin
         known = [set(each[f"table.{table}.keys"].tolist()) - {0} for each in (one, other)]
         assert known[0] == known[1]
         assert 0 < len(known[0]) <= 150
+    assert publish(often.deployment, clock=HeldClock(at(1, 6))).promoted  # rows are lacked by rule
 
 
 def moved(rates: Rates, table: str, *, known: int) -> Doubles:
