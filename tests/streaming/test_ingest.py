@@ -511,6 +511,7 @@ def test_two_daemons_of_a_group_share_the_partitions_and_take_over(line: NewLine
     assert made.holds_every_event_once()
 
 
+@pytest.mark.long
 @pytest.mark.promise("S12")
 def test_a_stop_begins_no_further_shard(line: NewLine) -> None:
     """A backlog of sparse minutes is thousands of shards in one turn of the loop; the rest is read

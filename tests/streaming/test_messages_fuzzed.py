@@ -476,6 +476,7 @@ def same(left: Any, right: Any) -> bool:
     return repr(left) == repr(right)
 
 
+@pytest.mark.long
 @pytest.mark.promise("S8")
 @pytest.mark.promise("S14")
 def test_each_message_means_what_it_means_alone() -> None:

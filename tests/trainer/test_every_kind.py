@@ -193,6 +193,7 @@ def test_a_request_gives_what_training_saw(line: Line) -> None:
             assert told.equals(was), f"{feature.name} of the click at offset {offset}"
 
 
+@pytest.mark.long
 def test_what_a_version_remembers_is_what_a_request_may_say(line: Line) -> None:
     """Of each user, with ages as of the request: what was learnt of them, given or not given. Where
     a model reads ages, a list without times is refused, and one that goes back in time.

@@ -112,6 +112,7 @@ def test_an_hourly_pass_over_everything_changes_dense_weights_too(make_line: Mak
     assert (first.arrays["dense.query.0.weight"] != second.arrays["dense.query.0.weight"]).any()
 
 
+@pytest.mark.long
 @pytest.mark.promise("T5")
 def test_the_first_hour_gives_a_model_and_the_switch_back_loses_nothing(
     make_line: MakeLine,
@@ -182,6 +183,7 @@ def test_a_nightly_run_does_not_depend_on_the_hourly_line(make_line: MakeLine) -
             assert array.tobytes() == found.arrays[name].tobytes(), name
 
 
+@pytest.mark.long
 @pytest.mark.promise("T4")
 def test_the_same_seed_gives_the_same_bytes_and_another_seed_another_order(
     make_line: MakeLine,
@@ -236,6 +238,7 @@ def test_after_the_hand_over_no_click_is_lost_or_learnt_twice_on_either_line(lin
             assert taken == wanted
 
 
+@pytest.mark.long
 @pytest.mark.promise("T5")
 def test_hourly_runs_go_on_from_the_older_nightly_until_the_new_one_is_there(line: Line) -> None:
     """A late nightly leaves nothing stale; the hand-over comes with the first run after it."""
@@ -282,6 +285,7 @@ def test_missed_nights_are_made_up_in_order(make_line: MakeLine) -> None:
         assert late.load(name).manifest.files == punctual.load(name).manifest.files
 
 
+@pytest.mark.long
 @pytest.mark.promise("T7")
 def test_running_late_or_often_learns_the_same_clicks(make_line: MakeLine) -> None:
     """Once after five hours or every hour: every click up to the same moment, once."""
@@ -312,6 +316,7 @@ def test_the_newest_minutes_are_left_for_the_gate(line: Line) -> None:
     assert set(waiting) <= set(second.manifest.slices)
 
 
+@pytest.mark.long
 @pytest.mark.promise("T1")
 def test_runs_a_few_minutes_apart_leave_nothing_out(make_line: MakeLine) -> None:
     """At odd seconds, closer together than the holdback: each click once."""
@@ -334,6 +339,7 @@ def test_runs_a_few_minutes_apart_leave_nothing_out(make_line: MakeLine) -> None
     )
 
 
+@pytest.mark.long
 @pytest.mark.promise("T1")
 def test_slices_that_were_learnt_and_remade_with_other_ends_lose_and_repeat_no_click(
     make_line: MakeLine,
@@ -415,6 +421,7 @@ def test_nothing_new_makes_no_checkpoint(line: Line) -> None:
     assert len(list_checkpoints(line.deployment.checkpoints_dir)) == 2
 
 
+@pytest.mark.long
 def test_rewind_makes_both_lines_go_on_from_an_older_checkpoint(line: Line) -> None:
     """An hourly one brings its nightly along; weights are the old ones to the byte."""
     line.night(0)

@@ -63,6 +63,7 @@ def test_a_line_of_each_loss_learns_a_night_and_hours_to_a_version(
     assert len(version.item_keys) > 0
 
 
+@pytest.mark.long
 def test_a_night_that_draws_negatives_gives_the_same_bytes_again(line_of: LineOf) -> None:
     """What is drawn is a function of the batches, so a checkpoint can be made anew."""
     one, again = (line_of(LOSSES["bce"]).night(0) for _ in range(2))

@@ -49,6 +49,7 @@ def test_numbers_are_as_they_are_until_any_were_seen_and_never_divided_by_nothin
         scales.load({"scale.query.x": np.zeros(2)})
 
 
+@pytest.mark.long
 def test_nights_learn_the_scale_and_hours_leave_it(make_line: MakeLine) -> None:
     """It is kept in checkpoint and version, and what a tower is given has mean 0 and spread 1."""
     line = make_line()

@@ -140,6 +140,7 @@ def test_missed_days_are_made_up_in_order_and_then_handed_over_and_published(
     assert scheduled.published == ["hourly-000004"]
 
 
+@pytest.mark.long
 @pytest.mark.promise("T7")
 def test_ringing_again_learns_nothing_again(scheduled: Scheduled) -> None:
     """Twice at one instant, and an hour later with no new click: the same checkpoints."""
@@ -151,6 +152,7 @@ def test_ringing_again_learns_nothing_again(scheduled: Scheduled) -> None:
     assert scheduled.names() == before
 
 
+@pytest.mark.long
 @pytest.mark.promise("T7")
 def test_a_late_hour_is_learnt_whole_by_the_next_ring(scheduled: Scheduled) -> None:
     """Rings that never came are made up by the one that does: nothing is left unlearnt."""
