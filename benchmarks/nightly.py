@@ -207,7 +207,14 @@ def shuffled(deployment: Deployment, begun: Begun, *, learns: bool) -> None:
     folder = deployment.data_dir / "scratch"
     if learns:
         learn_shuffled(
-            deployment, begun, gathered, day=DAY.date(), seed=1, scratch=folder, on_step=None
+            deployment,
+            begun,
+            gathered,
+            day=DAY.date(),
+            seed=1,
+            folder=folder,
+            saves=None,
+            on_step=None,
         )
         return
     for _ in in_files(begun, gathered, nightly_rates(deployment), folder, name="day", seed=1):

@@ -85,7 +85,9 @@ class Learner:
         self.model = model
         self.estimator = estimator
         self._pool = pool
-        self._new_rows = dict[str, Ints]()
+        self.new_rows = dict[str, Ints]()
+        """By table: rows that an id got since `begin`."""
+
         self._dense = dense
         self._objectives = model.spec.every_objective()
         self._losses = {
@@ -174,6 +176,12 @@ class Learner:
         finally:
             generator.set_state(before)
 
+    def at(self, parts: Parts, *, vectors: Mapping[str, Vectors]) -> "Learner":
+        """This learner as it was when it gave `parts`, where what is new is what is new to it."""
+        found = Learner.from_parts(self.model.spec, parts, vectors=vectors)
+        found.new_rows = dict(self.new_rows)
+        return found
+
     def observe(self, rows: Rows) -> None:
         """Let what is standardised, features and numbers that are learnt, be scaled by these rows
         as well, from now on.
@@ -215,7 +223,7 @@ class Learner:
 
     def begin(self) -> None:
         """Let no row of a table be new any more: what is learnt next are other rows."""
-        self._new_rows.clear()
+        self.new_rows.clear()
 
     def grow(self, rows: Rows, rates: Rates) -> None:
         """Give every id of these rows that its table admits a row in the tables that learn, before
@@ -235,8 +243,8 @@ class Learner:
             if seen:
                 keys, of_hours = (np.concatenate(each) for each in zip(*seen, strict=True))
                 given = self.model.tables[table].sight(keys, of_hours)
-                before = self._new_rows.get(table, NO_ROWS)
-                self._new_rows[table] = np.concatenate((before, given))
+                before = self.new_rows.get(table, NO_ROWS)
+                self.new_rows[table] = np.concatenate((before, given))
 
     def _prepare(self, batch_of: Callable[[], Batch], rates: Rates) -> Prepared:
         batch = batch_of()
@@ -363,7 +371,7 @@ class Learner:
         own = rates.of(table)
         if own.new == own.learning_rate:
             return own.learning_rate
-        is_new = np.isin(gradients.rows, self._new_rows.get(table, NO_ROWS))
+        is_new = np.isin(gradients.rows, self.new_rows.get(table, NO_ROWS))
         rate_R = np.where(is_new, own.new, own.learning_rate).astype(np.float32)
         return torch.from_numpy(rate_R).to(gradients.grad_RD.device)
 

@@ -18,6 +18,7 @@ from trainer.run import (
     line_lock,
     slicer_of,
 )
+from trainer.saves import Epoch, Saves
 from trainer.scratch import clear
 from twintide.checkpoints import CheckpointManifest, list_checkpoints
 from twintide.clock import Clock, from_unix_ms, iso
@@ -25,12 +26,13 @@ from twintide.config import Deployment
 from twintide.errors import Refused
 from twintide.events import EARLIEST_MS
 from twintide.shards import Ledger
+from twintide.storefile import LastSaved
 
 EARLIEST_DAY = from_unix_ms(EARLIEST_MS).date()
 """No event that is accepted is older."""
 
-SCRATCH = ".epoch"
-"""Below the checkpoints: what an epoch that does not fit into memory lies in while it is learnt."""
+EPOCH = ".epoch"
+"""Below the checkpoints: what is kept of an epoch while it is learnt, and not after."""
 
 
 def nightly(
@@ -55,7 +57,6 @@ def nightly(
     if day is not None and day < EARLIEST_DAY:
         raise _no_clicks_on(day)
     with line_lock(deployment, "nightly"):
-        clear(deployment.checkpoints_dir / SCRATCH)
         parent = line.newest_nightly(list_checkpoints(deployment.checkpoints_dir))
         if parent is not None:
             line.check_goes_on(deployment, parent)
@@ -81,6 +82,7 @@ def nightly(
                 waiting = _gathered(deployment, begun)
         if day is not None and (not outcomes or waiting.slices):
             raise _no_clicks(day, parent)
+        clear(deployment.checkpoints_dir / EPOCH)
         return outcomes or [Outcome(None, f"no complete day up to {last_day} is waiting")]
 
 
@@ -106,21 +108,35 @@ def _one_night(
 ) -> Outcome:
     """One shuffled epoch over these slices, on the weights that `begun` holds."""
     seed = deployment.training.seed * 1_000_003 + day.toordinal()
+    saves = _saves(deployment, begun, gathered, day, seed)
     losses = learn_shuffled(
         deployment,
         begun,
         gathered,
         day=day,
         seed=seed,
-        scratch=deployment.checkpoints_dir / SCRATCH,
+        folder=deployment.checkpoints_dir / EPOCH / "rows",
+        saves=saves,
         on_step=on_step,
     )
     manifest = manifest_of(
         deployment, begun, kind="nightly", base=None, day=day, losses=losses, seed=seed
     )
     published = publish(deployment, begun, manifest)
+    saves.clear()
     begun.goes_on(published)
     return Outcome(published, f"learnt {day}")
+
+
+def _saves(deployment: Deployment, begun: Begun, gathered: Gathered, day: date, seed: int) -> Saves:
+    """Where this epoch is saved in its middle."""
+    root, parent = deployment.checkpoints_dir, begun.parent
+    return Saves(
+        root / EPOCH / "saves",
+        Epoch.of(deployment, begun, gathered, day=day, seed=seed),
+        every_rows=deployment.training.nightly.save_every_rows,
+        last=LastSaved(root / parent.name, parent.stores, parent.files) if parent else None,
+    )
 
 
 def _last_complete(

@@ -16,6 +16,7 @@ from trainer.positives import sampled
 from trainer.prepared import Prepared, prepared
 from trainer.rates import Rates, hourly_rates, nightly_rates
 from trainer.run import Begun, OnStep, newest_click
+from trainer.saves import Saves, going_on
 from trainer.scratch import scratch_folder
 from trainer.slicing import Taken
 from twintide.config import Deployment
@@ -59,28 +60,47 @@ def learn_shuffled(
     *,
     day: date,
     seed: int,
-    scratch: Path,
+    folder: Path,
+    saves: Saves | None,
     on_step: OnStep | None,
 ) -> list[float]:
     """Every click of the slices once, in an order given by the seed. What does not fit into memory
-    is spread over files in the folder `scratch`, which nobody else uses and which goes afterwards.
+    is spread over files in `folder`, which nobody else uses and which goes afterwards.
+
+    Where `saves` has one of this epoch, the batches before it are passed over: what there is of
+    them is in it.
     """
-    losses: list[float] = []
-    learner, rates = begun.learner, nightly_rates(deployment)
-    learner.begin()
-    with scratch_folder(scratch) as folder:
-        learnt = 0
-        for part in _parts(begun, gathered, rates, folder, day=day, seed=seed):
-            counted = _counted(on_step, learnt, begun.taught)
-            losses += _steps(learner, part, rates, seed=seed, on_step=counted)
-            learnt += len(part.rows)
+    losses, learnt, rates = list[float](), 0, nightly_rates(deployment)
+    save = saves.newest() if saves else None
+    begun.learner.begin()
+    with scratch_folder(folder) as scratch:
+        for part in _parts(begun, gathered, rates, scratch, day=day, seed=seed):
+            known = 0
+            if save is not None:
+                known = min(save.batches - len(losses), len(part.order))
+                learnt += sum(map(len, part.order[:known]))
+                losses = save.losses[: len(losses) + known]
+            if known == len(part.order):
+                begun.learner.has_learnt(part.rows)
+                continue
+            if save is not None:
+                begun.learner, save = going_on(deployment, begun, save), None
+                log.info("epoch_resumed", day=str(day), batches=len(losses), rows=learnt)
+            steps = _steps(begun.learner, part, rates, seed=seed, first=known)
+            for step, (rows, loss) in enumerate(steps, start=known + 1):
+                learnt += rows
+                losses.append(loss * rows)
+                if on_step:
+                    on_step(learnt, begun.taught, loss)
+                if saves and step < len(part.order):  # behind the last, `learn` has more to do
+                    saves.has_learnt(rows, losses, begun.learner)
     for each in gathered.slices:
         begun.has_learnt(each.slice_, each.rows, each.newest_at)
     return losses
 
 
 def _parts(
-    begun: Begun, gathered: Gathered, rates: Rates, folder: Path, *, day: date, seed: int
+    begun: Begun, gathered: Gathered, rates: Rates, scratch: Path, *, day: date, seed: int
 ) -> Iterator[Prepared]:
     """What an epoch consists of; all of it together is every row once."""
     name = f"day {day}"
@@ -94,7 +114,7 @@ def _parts(
         within="memory" if gathered.fits else "files",
     )
     if not gathered.fits:
-        yield from largeday.in_files(begun, gathered, rates, folder, name=name, seed=seed)
+        yield from largeday.in_files(begun, gathered, rates, scratch, name=name, seed=seed)
         return
     table = pa.concat_tables(gathered.tables())
     stock = _stock(begun, gathered.clicks_before, table)
@@ -134,7 +154,7 @@ def rows_in_order(
     union = learner.union_for(rows, order, stock, seed=seed)
     learner.begin()
     learner.grow(rows, rates)
-    return _steps(learner, Prepared(rows, order, union), rates, seed=seed, on_step=on_step)
+    return _told(_steps(learner, Prepared(rows, order, union), rates, seed=seed), on_step)
 
 
 def rows_shuffled(
@@ -152,7 +172,7 @@ def rows_shuffled(
     rates = nightly_rates(deployment)
     learner.begin()
     part = _whole(learner, rows, rates, seed=seed, stock=stock)
-    return _steps(learner, part, rates, seed=seed, on_step=on_step)
+    return _told(_steps(learner, part, rates, seed=seed), on_step)
 
 
 def _whole(
@@ -168,17 +188,23 @@ def _whole(
 
 
 def _steps(
-    learner: Learner, part: Prepared, rates: Rates, *, seed: int, on_step: OnRows
-) -> list[float]:
+    learner: Learner, part: Prepared, rates: Rates, *, seed: int, first: int = 0
+) -> Iterator[tuple[int, float]]:
+    """Learn the batches from number `first` on; rows and mean loss of each."""
     rows, order, union = part.rows, part.order, part.union
     if union is not None and union.hard is not None and union.hard.left_out:
         log.info("hard_negatives_left_out", rows=rows.name, left_out=union.hard.left_out)
-    losses: list[float] = []
-    learnt = 0
-    steps = learner.learn(rows, order, rates, seed=seed, union=union)
-    for numbers, loss in zip(order, steps, strict=True):
-        learnt += len(numbers)
-        losses.append(loss * len(numbers))
+    losses = learner.learn(rows, order, rates, seed=seed, union=union, first=first)
+    for numbers, loss in zip(order[first:], losses, strict=True):
+        yield len(numbers), loss
+
+
+def _told(steps: Iterator[tuple[int, float]], on_step: OnRows) -> list[float]:
+    """Take these steps, tell of each; the summed loss of each."""
+    losses, learnt = list[float](), 0
+    for rows, loss in steps:
+        learnt += rows
+        losses.append(loss * rows)
         on_step(learnt, loss)
     return losses
 

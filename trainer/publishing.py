@@ -81,7 +81,7 @@ def parts_of(begun: Begun, manifest: CheckpointManifest) -> tuple[Parts, pa.Tabl
     learnt = begun.learner.parts()
     arrays = learnt.arrays | begun.state.arrays() | begun.state.users_as_of(as_of)
     parts = Parts(learnt.stores, arrays)
-    _check_finite(parts)
+    check_finite(parts)
     return parts, begun.state.catalogue_table(as_of)
 
 
@@ -105,8 +105,10 @@ def named_next(deployment: Deployment, unnamed: CheckpointManifest) -> Iterator[
     )
 
 
-def _check_finite(parts: Parts) -> None:
-    """Of rows those that were touched: the others were finite when they were saved."""
+def check_finite(parts: Parts) -> None:
+    """Raises Refused where a number is not finite: of rows those that were touched, as the others
+    were finite when they were saved.
+    """
     for name, store in parts.stores.items():
         rows = store.touched()
         for column, values in store.at(rows).items():

@@ -53,7 +53,8 @@ def rebuild(deployment: Deployment, name: str, *, into: Path) -> CheckpointManif
             gathered,
             day=wanted.day,
             seed=wanted.seed,
-            scratch=into / f".{name}.rows",
+            folder=into / f".{name}.rows",
+            saves=None,
             on_step=None,
         )
     else:

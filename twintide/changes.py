@@ -260,6 +260,7 @@ TABLE = _rules(
         training.hourly.dense_learning_rate training.hourly.holdback_minutes
         training.nightly.batch_rows training.nightly.row_learning_rate
         training.nightly.dense_learning_rate training.nightly.memory_rows
+        training.nightly.save_every_rows
         """,
     ),
     (

@@ -38,8 +38,8 @@ from twintide.leftout import LeftOut
 from twintide.listed import ListingRef
 from twintide.modelspec import ModelSpec
 from twintide.records import CheckpointName, Day, Instant, Position, Record
-from twintide.rowstore import Parts, RowStore, Stores
-from twintide.storefile import StoreEntry, open_store, share, write_touched, write_whole
+from twintide.rowstore import Parts, Stores
+from twintide.storefile import LastSaved, StoreEntry, open_store, share, write_store
 from twintide.vectorstore import VectorsRef
 
 CATALOGUE = "catalogue.parquet"
@@ -186,9 +186,14 @@ def _written(
     parent: "_Parent | None",
 ) -> CheckpointManifest:
     entries, files = dict[str, StoreEntry](), dict[str, FileEntry]()
+    last = None
+    if parent is not None:
+        last = LastSaved(parent.folder, parent.manifest.stores, parent.manifest.files)
     with publish_folder_once(root / manifest.name) as folder:
         for name, store in sorted(stores.items()):
-            entries[name], written = _write_store(folder, name, store, parent, manifest.sequence)
+            entries[name], written = write_store(
+                folder, name, store, last=last, number=manifest.sequence
+            )
             files |= written
         for name, data in sorted(contents.items()):
             files[name] = _write_unless_shared(folder, name, data, parent)
@@ -212,22 +217,6 @@ def _parent_of(manifest: CheckpointManifest, parents: Path | None) -> _Parent | 
         return _Parent(parents / manifest.parent, read_manifest(parents, manifest.parent))
     except Refused:  # gc took it away
         return None
-
-
-def _write_store(
-    folder: Path, name: str, store: RowStore, parent: _Parent | None, number: int
-) -> tuple[StoreEntry, Files]:
-    before = parent.manifest.stores.get(name) if parent else None
-    if parent is None or before is None or not store.is_saved:
-        return write_whole(folder, name, store)
-    return write_touched(
-        folder,
-        name,
-        store,
-        before=before,
-        parent=(parent.folder, parent.manifest.files),
-        number=number,
-    )
 
 
 def _write_unless_shared(folder: Path, name: str, data: bytes, parent: _Parent | None) -> FileEntry:

@@ -7,6 +7,8 @@ of them in its own folder: those that it shares with the one before are the same
 second name.
 """
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -46,6 +48,28 @@ class StoreEntry(Record):
         """Those that a store of this name consists of."""
         base = [f"{name}.{column}{end}" for column in self.columns for end in (".npy", DIGESTS)]
         return [*base, *self.deltas]
+
+
+@dataclass(frozen=True)
+class LastSaved:
+    """Where stores were saved last: a folder that has them, with what it says of them."""
+
+    folder: Path
+    stores: Mapping[str, StoreEntry]
+    files: Files
+
+
+def write_store(
+    folder: Path, name: str, store: RowStore, *, last: LastSaved | None, number: int
+) -> tuple[StoreEntry, Files]:
+    """Write what was touched since a store was saved last, or all of one that never was. `number`
+    tells these rows from those of other times.
+    """
+    before = last.stores.get(name) if last else None
+    if last is None or before is None or not store.is_saved:
+        return write_whole(folder, name, store)
+    parent = (last.folder, last.files)
+    return write_touched(folder, name, store, before=before, parent=parent, number=number)
 
 
 def write_whole(folder: Path, name: str, store: RowStore) -> tuple[StoreEntry, Files]:

@@ -25,9 +25,19 @@ def train() -> Iterator[Runner]:
 class Case:
     """A run that is due in a folder, and what it makes of it when nobody kills it."""
 
-    def __init__(self, train: Runner, before: Path, shards: Path, *, line: str, now: str) -> None:
+    def __init__(
+        self,
+        train: Runner,
+        before: Path,
+        shards: Path,
+        *,
+        line: str,
+        now: str,
+        changes: dict[str, Any] | None = None,
+    ) -> None:
         self._train, self._before = train, before
-        self._request = {"line": line, "shards": str(shards), "now": now}
+        own = changes or {}
+        self._request = {"line": line, "shards": str(shards), "now": now, "changes": own}
         unkilled = before.with_name(f"{before.name}-{line}-unkilled")
         shutil.copytree(before, unkilled)
         answer = self._run(unkilled)

@@ -1,6 +1,6 @@
 """Trains in child processes that die when they are told to.
 
-They are told {"line": …, "data_dir": …, "shards": …, "now": …}.
+They are told {"line": …, "data_dir": …, "shards": …, "now": …, "changes": …}.
 """
 
 import sys
@@ -19,7 +19,7 @@ from twintide.clock import HeldClock
 
 def train(request: dict[str, Any]) -> None:
     deployment = deployment_in(
-        Path(request["data_dir"]), {"folders": {"shards": request["shards"]}}
+        Path(request["data_dir"]), {"folders": {"shards": request["shards"]}, **request["changes"]}
     )
     clock = HeldClock(datetime.fromisoformat(request["now"]))
     if request["line"] == "nightly":

@@ -96,6 +96,11 @@ class NightlyConfig(Config):
     the checkpoints, which take about what its slices take uncompressed.
     """
 
+    save_every_rows: Annotated[int, Field(ge=100)] | None = 10_000_000
+    """Clicks after which the epoch is saved in its middle: the run after one that died goes on from
+    there. A save costs as the rows do that were touched since the last; null: there is none.
+    """
+
 
 class TrainingConfig(Config):
     """Both lines of training."""
