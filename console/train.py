@@ -3,7 +3,7 @@
 # ruff: noqa: PLC0415  what is heavy is imported where it is needed; see console/options.py
 
 import re
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -88,6 +88,51 @@ def nightly(
             day=date.date() if date else None,
             on_step=curves.drawn(showing(update)),
             on_day=lambda day: curves.begin("nightly", day),
+        )
+    _say_outcomes(outcomes, config, as_json=as_json)
+
+
+@train.command(epilog="Example: twintide train backfill -c twintide.yaml --from 2026-01-05")
+def backfill(
+    *,
+    config: ConfigFile = DEFAULT_CONFIG,
+    first: Annotated[
+        datetime,
+        typer.Option("--from", formats=["%Y-%m-%d"], help="The first day that is learnt."),
+    ],
+    last: Annotated[
+        datetime | None,
+        typer.Option("--to", formats=["%Y-%m-%d"], help="The last one. Default: yesterday."),
+    ] = None,
+    now: Now = None,
+    as_json: AsJson = False,
+) -> None:
+    """Learn weeks of history, each day as a nightly retrain; killed, it goes on where it was.
+
+    What lies before the first day makes histories and statistics and is never learnt. The days must
+    be shards: `twintide replay` and `twintide ingest` make them of data files.
+    """
+    deployment = deployment_of(config)
+    from trainer.backfill import backfill as run
+    from trainer.curves import Curves
+
+    clock = clock_at(now)
+    read_items(deployment, clock)
+    with progress("backfill") as update, Curves(deployment) as curves:
+        days = Days(update)
+
+        def on_day(day: date) -> None:
+            curves.begin("nightly", day)
+            days.begin(day)
+
+        outcomes = run(
+            deployment,
+            clock=clock,
+            first=first.date(),
+            last=last.date() if last else None,
+            on_step=curves.drawn(days.step),
+            on_day=on_day,
+            on_days=days.come,
         )
     _say_outcomes(outcomes, config, as_json=as_json)
 
@@ -192,6 +237,30 @@ def publish_and_tidy(deployment: "Deployment", *, clock: Clock) -> "Published":
         raise
     gc.run(deployment)
     return published
+
+
+class Days:
+    """Progress over many days."""
+
+    def __init__(self, update: Update) -> None:
+        self._update = update
+        self._days = list[date]()
+        self._before = 0
+
+    def come(self, days: list[date]) -> None:
+        """These are to be learnt, in order."""
+        self._days = days
+
+    def begin(self, day: date) -> None:
+        """One of them is learnt now."""
+        self._before = self._days.index(day)
+
+    def step(self, learnt: int, to_learn: int, loss: float) -> None:
+        """So much of it is learnt."""
+        count, day = len(self._days), self._days[self._before]
+        done = 1000 * self._before + 1000 * learnt // max(to_learn, 1)
+        what = f"day {day}, {self._before + 1} of {count}"
+        self._update(done, 1000 * count, f"{what}: {learnt:,} of {to_learn:,}, loss {loss:.3f}")
 
 
 def showing(update: Update) -> "OnStep":

@@ -44,6 +44,29 @@ def nightly(
 
 
 @app.command()
+def backfill(
+    config: ConfigFile,
+    first: Annotated[datetime, typer.Option("--from", formats=["%Y-%m-%d"])],
+    last: Annotated[datetime | None, typer.Option("--to", formats=["%Y-%m-%d"])] = None,
+) -> None:
+    """Learn weeks of history, day after day, up to yesterday or --to.
+
+    Example: python -m trainer backfill -c configs/quickstart.yaml --from 2026-01-05
+    """
+    from trainer.backfill import backfill as run
+
+    for outcome in run(
+        load(config),
+        clock=SystemClock(),
+        first=first.date(),
+        last=last.date() if last else None,
+        on_days=lambda days: typer.echo(f"{len(days)} days to learn"),
+        on_day=lambda day: typer.echo(f"day {day}"),
+    ):
+        typer.echo(outcome.why)
+
+
+@app.command()
 def schedule(
     config: ConfigFile, metrics_port: MetricsPort = None, metrics_host: MetricsHost = "127.0.0.1"
 ) -> None:

@@ -25,8 +25,12 @@ from twintide.clock import Clock, from_unix_ms, iso
 from twintide.config import Deployment
 from twintide.errors import Refused
 from twintide.events import EARLIEST_MS
+from twintide.leftout import Interval
 from twintide.shards import Ledger
 from twintide.storefile import LastSaved
+
+OnDays = Callable[[list[date]], None]
+"""Called with the days that are going to be learnt, in order."""
 
 EARLIEST_DAY = from_unix_ms(EARLIEST_MS).date()
 """No event that is accepted is older."""
@@ -40,10 +44,13 @@ def nightly(
     *,
     clock: Clock,
     day: date | None = None,
+    since: date | None = None,
     on_step: OnStep | None = None,
     on_day: Callable[[date], None] | None = None,
+    on_days: OnDays = lambda _: None,
 ) -> list[Outcome]:
     """Make up every complete day that no nightly has learnt, in order, up to yesterday (or `day`).
+    `since`: what lies before that day, and is not learnt, is left out for good.
 
     Raises Refused where the day asked for is not complete, has no clicks or is learnt already.
     """
@@ -66,13 +73,16 @@ def nightly(
         )
         vectors = declared_vectors(deployment)
         begun = begin(deployment, parent, vectors, declared_listing(deployment, clock), clock)
+        first_open = _first_open(calendar, begun, since)
         slicer = slicer_of(deployment, begun, clock=clock)
         to_come = slicer.days_to_come(last_day)
         if day is not None and day not in to_come:
             raise _no_clicks(day, parent)
         outcomes = []
         waiting = _gathered(deployment, begun)
-        for night in _nights(to_come, parent, last_day, calendar):
+        nights = _nights(to_come, first_open, last_day)
+        on_days(nights)
+        for night in nights:
             if on_day:
                 on_day(night)
             for taken in slicer.of_days(night):
@@ -86,13 +96,21 @@ def nightly(
         return outcomes or [Outcome(None, f"no complete day up to {last_day} is waiting")]
 
 
-def _nights(
-    days: set[date], parent: CheckpointManifest | None, last_day: date, calendar: Calendar
-) -> list[date]:
+def _nights(days: set[date], first_open: date, last_day: date) -> list[date]:
     """The days to learn, in order; what came late for a day that is learnt joins the next night."""
-    first_open = calendar.after(parent.day) if parent and parent.day else date.min
     nights = {max(day, first_open) for day in days}
     return sorted(night for night in nights if night <= last_day)
+
+
+def _first_open(calendar: Calendar, begun: Begun, since: date | None) -> date:
+    """The first day that a night may learn, and what lies before that is left out."""
+    parent = begun.parent
+    first = calendar.after(parent.day) if parent and parent.day else date.min
+    if since is None or since <= first:
+        return first
+    before = Interval(since=from_unix_ms(EARLIEST_MS), until=calendar.start_of(since))
+    begun.left_out += (before,)
+    return since
 
 
 def _gathered(deployment: Deployment, begun: Begun) -> Gathered:

@@ -42,6 +42,7 @@ def rebuild(deployment: Deployment, name: str, *, into: Path) -> CheckpointManif
         return publish_again(deployment.checkpoints_dir / parent.name, into, again)
     listing = open_listing(deployment.items_dir, wanted.listing, deployment.events)
     begun = begin(deployment, parent, wanted.vectors, listing, SystemClock())
+    begun.left_out = wanted.left_out
     taken = _taken(begun, _slices_named(deployment, wanted))
     if wanted.day is not None and wanted.kind == "nightly" and wanted.slices:
         gathered = Gathered(begun, deployment.training.nightly.memory_rows)

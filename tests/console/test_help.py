@@ -21,6 +21,7 @@ INTERFACE = {
         "train",
         "train hourly",
         "train nightly",
+        "train backfill",
         "train schedule",
         "rewind",
         "checkpoints",

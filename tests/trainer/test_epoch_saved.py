@@ -122,6 +122,7 @@ def case(train: Runner, make_line: MakeLine, shards: Path) -> Case:
 
 
 @pytest.mark.long
+@pytest.mark.timeout(600)
 @pytest.mark.promise("T2")
 @pytest.mark.promise("T8")
 def test_a_night_killed_while_it_saves_or_learns_ends_as_if_it_had_not_been(
