@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Self
@@ -30,6 +31,28 @@ TOPIC = "soak"
 _PROGRAMS = Path(__file__).with_name("programs.py")
 
 
+@dataclass(frozen=True)
+class Ended:
+    """How a program ended that was asked to."""
+
+    code: int | None
+    """Its exit code; None where it still runs."""
+
+    seconds: float
+    """Since it was asked."""
+
+    starved_seconds: float
+    """For which it was ready to go on meanwhile, and others had the processors."""
+
+
+def _waited_for_a_processor(pid: int) -> float:
+    """Seconds in which its main thread could have run and did not; 0 where Linux does not tell."""
+    try:
+        return int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) / 1e9
+    except (OSError, IndexError):
+        return 0.0
+
+
 class Supervised:
     """A program that is started again whenever it ends, as a supervisor would."""
 
@@ -43,6 +66,8 @@ class Supervised:
         self._log = log
         self._expected = False
         self._stopping = threading.Event()
+        self._stopped = threading.Event()
+        self._written_before = 0
         self._lock = threading.Lock()
         self._process = self._start()
         self._watcher = threading.Thread(target=self._watch, name=name, daemon=True)
@@ -54,12 +79,11 @@ class Supervised:
             return int(psutil.Process(self._process.pid).memory_info().rss)
         return 0
 
-    @property
-    def seconds_up(self) -> float:
-        """How long it has run since it was last started."""
-        with contextlib.suppress(psutil.Error):
-            return SystemClock().now().timestamp() - psutil.Process(self._process.pid).create_time()
-        return 0.0
+    def has_said(self, words: str) -> bool:
+        """Whether these words are in what it has written since it was last started."""
+        with self._log.open("rb") as log:
+            log.seek(self._written_before)
+            return words.encode() in log.read()
 
     def kill(self) -> None:
         with self._lock:
@@ -69,18 +93,23 @@ class Supervised:
     def signal(self, number: int) -> None:
         self._process.send_signal(number)
 
-    def end(self) -> int:
-        """SIGTERM; its exit code. Seconds that it took are for the caller to measure."""
+    def end(self) -> "Ended":
+        """SIGTERM, and how it ended."""
         self._stopping.set()
         self._process.send_signal(signal.SIGCONT)
+        waited_before = waited = _waited_for_a_processor(self._process.pid)
+        began = monotonic_seconds()
         self._process.terminate()
-        try:
-            return self._process.wait(60)
-        finally:
-            self._watcher.join(10)
+        while self._process.poll() is None and monotonic_seconds() - began < 60:
+            waited = max(waited, _waited_for_a_processor(self._process.pid))
+            self._stopped.wait(0.01)
+        seconds = monotonic_seconds() - began
+        self._watcher.join(10)
+        return Ended(self._process.returncode, seconds, waited - waited_before)
 
     def _start(self) -> "subprocess.Popen[bytes]":
         self.starts += 1
+        self._written_before = self._log.stat().st_size if self._log.exists() else 0
         with self._log.open("ab") as log:
             return subprocess.Popen(self._command, stdout=log, stderr=log)
 
