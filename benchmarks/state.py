@@ -19,10 +19,10 @@ import pyarrow as pa
 from rich.console import Console
 from rich.table import Table
 
-from trainer.derived import Events
-from trainer.state import DerivedState, stateless
 from twintide import config
 from twintide.config import Deployment
+from twintide.derived.clicks import Events
+from twintide.derived.state import DerivedState, stateless
 from twintide.features.columns import to_columns
 from twintide.keys import Keys, keys_of
 from twintide.ragged import Encoded, Ids, one_id_each

@@ -28,8 +28,6 @@ from rich.table import Table
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from trainer.catalogue import Catalogue
-from trainer.derived import ItemClicks
 from trainer.epoch import Ints, Rows, in_order
 from trainer.labels import Labels
 from trainer.learner import Learner
@@ -37,6 +35,8 @@ from trainer.negatives.stock import Stock
 from trainer.rates import Rates
 from twintide.clock import monotonic_seconds
 from twintide.config import load
+from twintide.derived.catalogue import Catalogue
+from twintide.derived.clicks import ItemClicks
 from twintide.features.item_statistics import ItemStatistics
 from twintide.features.sparse import Sparse
 from twintide.keys import Keys, keys_of, mixed

@@ -29,9 +29,9 @@ from trainer.epoch import Rows
 from trainer.hourly import hourly
 from trainer.nightly import nightly
 from trainer.slicing import Slicer
-from trainer.state import DerivedState
 from twintide.clock import HeldClock, floor_to_minutes, from_unix_ms, monotonic_seconds, to_unix_ms
 from twintide.config import Deployment, fill_in
+from twintide.derived.state import DerivedState
 from twintide.features.item_statistics import ItemStatistics
 from twintide.keys import NO_KEY, Keys
 from twintide.ragged import Encoded, Ids

@@ -16,8 +16,8 @@ import pyarrow as pa
 
 from trainer import labels
 from trainer.choices import Bools, Lists
-from trainer.derived import refreshed_ms
 from trainer.labels import Labels
+from twintide.derived.clicks import refreshed_ms
 from twintide.features.columns import from_columns
 from twintide.keys import Keys, mixed
 from twintide.listed import Listing

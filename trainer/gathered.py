@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from trainer.derived import ItemClicks, refreshed_ms
 from trainer.run import Begun, newest_click
 from trainer.slicing import Taken
+from twintide.derived.clicks import ItemClicks, refreshed_ms
 from twintide.modelspec import ModelSpec
 from twintide.records import Position
 from twintide.slices import EVENT_TIME, UNIT, Slice

@@ -7,7 +7,6 @@ from pathlib import Path
 import pyarrow as pa
 
 from trainer import largeday
-from trainer.derived import ItemClicks
 from trainer.epoch import Rows, home_first, in_order, windows_of
 from trainer.gathered import Gathered
 from trainer.learner import Learner
@@ -20,6 +19,7 @@ from trainer.saves import Saves, going_on
 from trainer.scratch import scratch_folder
 from trainer.slicing import Taken
 from twintide.config import Deployment
+from twintide.derived.clicks import ItemClicks
 from twintide.telemetry import get_log
 
 log = get_log("trainer")

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from trainer.catalogue import UNKNOWN
 from trainer.epoch import Rows
 from trainer.negatives.stock import Ints, Stock
+from twintide.derived.catalogue import UNKNOWN
 from twintide.keys import mixed
 from twintide.modelspec import ModelSpec
 

@@ -3,10 +3,10 @@ checkpoint carries, such as the attribute that a new feature reads.
 """
 
 from trainer.slicing import Slicer
-from trainer.state import DerivedState
 from twintide.checkpoints import CheckpointManifest
 from twintide.clock import Clock, floor_to_minutes
 from twintide.config import Deployment
+from twintide.derived.state import DerivedState
 from twintide.records import Position
 from twintide.slices import fingerprint_of
 

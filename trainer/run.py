@@ -18,13 +18,13 @@ from trainer.epoch import Rows, as_listed
 from trainer.learner import Learner
 from trainer.remade import carries_state, state_at
 from trainer.slicing import Slicer
-from trainer.state import DerivedState
 from trainer.warm import warm_arrays
 from twintide.carried import carried
 from twintide.checkpoints import CheckpointManifest, OpenCheckpoint, open_checkpoint
 from twintide.clock import Clock, from_unix_ms
 from twintide.config import Deployment
 from twintide.declaration import fitting_towers, misfits
+from twintide.derived.state import DerivedState
 from twintide.errors import Refused, Retryable
 from twintide.files import exclusive_lock, sweep_temporaries
 from twintide.leftout import LeftOut, without

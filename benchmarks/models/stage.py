@@ -15,14 +15,14 @@ import pyarrow as pa
 from console.evaluate import Clicked
 from streaming.offline import write_shards
 from trainer.days import Calendar
-from trainer.derived import ItemClicks
 from trainer.epoch import Rows
 from trainer.negatives.stock import Stock
 from trainer.slicing import Slicer
-from trainer.state import DerivedState
 from twintide.clock import HeldClock, from_unix_ms
 from twintide.config import Deployment
 from twintide.datafile import read_data
+from twintide.derived.clicks import ItemClicks
+from twintide.derived.state import DerivedState
 from twintide.features.columns import from_columns
 from twintide.keys import Keys, keys_of
 from twintide.ragged import Encoded

@@ -6,13 +6,13 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from trainer.derived import (
+from twintide.derived.clicks import (
     Events,
     ItemClicks,
     bucket_minutes,
     statistics_at,
 )
-from trainer.histories import Histories
+from twintide.derived.histories import Histories
 from twintide.features.item_statistics import ItemStatistics
 from twintide.ragged import Ids
 

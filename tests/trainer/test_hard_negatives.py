@@ -11,15 +11,15 @@ import pytest
 from streaming.offline import write_shards
 from tests.trainer.conftest import Line, at, deployment_in, small_stream
 from trainer import rebuild
-from trainer.derived import ItemClicks
 from trainer.epoch import Rows, in_order
 from trainer.learner import Learner
 from trainer.negatives.stock import Stock
 from trainer.run import begin
-from trainer.state import DerivedState
 from twintide.checkpoints import list_checkpoints
 from twintide.clock import HeldClock
 from twintide.config import Deployment
+from twintide.derived.clicks import ItemClicks
+from twintide.derived.state import DerivedState
 from twintide.keys import keys_of
 from twintide.negatives import Hard
 from twintide.slices import HARD, ITEM_KEY, UNIT, Contents, fingerprint_of

@@ -26,13 +26,13 @@ from serving.retriever import Retriever
 from streaming.offline import write_shards
 from tests.trainer.conftest import START, Line, at, deployment_in
 from tests.twintide import item_files as files
-from trainer.derived import refreshed_ms
 from trainer.epoch import Rows, as_listed
 from trainer.rebuild import rebuild
 from trainer.schedule import Rings, scheduler_of
 from twintide import listings
 from twintide.clock import HeldClock, to_unix_ms
 from twintide.config import Deployment
+from twintide.derived.clicks import refreshed_ms
 from twintide.errors import Corrupt
 from twintide.keys import keys_of
 from twintide.ragged import Ids, Numbers

@@ -10,16 +10,16 @@ import pytest
 
 from tests.trainer.conftest import Line, MakeLine, at
 from trainer import rebuild
-from trainer.catalogue import UNKNOWN, Catalogue
-from trainer.derived import ItemClicks
 from trainer.epoch import Added, Ints, Rows, in_order
 from trainer.frequency import FrequencyEstimator
 from trainer.negatives import Run, union_of
 from trainer.negatives.stock import Stock
 from trainer.negatives.union import Union, log_q_of
-from trainer.state import DerivedState
 from twintide import config
 from twintide.clock import to_unix_ms
+from twintide.derived.catalogue import UNKNOWN, Catalogue
+from twintide.derived.clicks import ItemClicks
+from twintide.derived.state import DerivedState
 from twintide.features.item_statistics import ItemStatistics
 from twintide.frequency import Exact
 from twintide.keys import keys_of, mixed

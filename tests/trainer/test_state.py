@@ -13,10 +13,10 @@ import pyarrow as pa
 import pytest
 
 from tests.trainer.conftest import Line, deployment_in
-from trainer.derived import Events, bucket_ms, oldest_bucket
-from trainer.state import DerivedState
 from twintide.arrays import Arrays
 from twintide.config import Deployment
+from twintide.derived.clicks import Events, bucket_ms, oldest_bucket
+from twintide.derived.state import DerivedState
 from twintide.features.refreshed import Refreshed
 from twintide.keys import keys_of
 from twintide.ragged import Encoded, Ids, Numbers, one_id_each

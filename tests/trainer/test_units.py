@@ -15,9 +15,9 @@ import pytest
 from tests.trainer.conftest import START, at, deployment_in, small_stream
 from trainer import slicing
 from trainer.slicing import Slicer
-from trainer.state import DerivedState
 from twintide.clock import HeldClock
 from twintide.config import Deployment
+from twintide.derived.state import DerivedState
 from twintide.shardfile import ShardFooter, encoded, path_of
 from twintide.shards import Ledger, Watermark
 from twintide.slices import EVENT_TIME, ITEM_ID, OFFSET, PARTITION, UNIT, chain_dir, read_chain

@@ -9,10 +9,10 @@ from typing import Self
 
 import numpy as np
 
-from trainer.catalogue import UNKNOWN
 from trainer.choices import Lists
 from trainer.epoch import Rows
 from trainer.negatives.stock import Ints, Stock
+from twintide.derived.catalogue import UNKNOWN
 from twintide.keys import NO_KEY
 from twintide.ragged import Ids
 

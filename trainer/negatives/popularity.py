@@ -9,9 +9,9 @@ from typing import Self
 
 import numpy as np
 
-from trainer.catalogue import UNKNOWN
 from trainer.negatives.source import Doubles, chance_missed
 from trainer.negatives.stock import Ints, Moment
+from twintide.derived.catalogue import UNKNOWN
 from twintide.negatives import Popularity
 
 

@@ -11,16 +11,16 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from trainer.catalogue import Catalogue
-from trainer.derived import (
+from trainer.epoch import Rows
+from twintide.derived.catalogue import Catalogue
+from twintide.derived.clicks import (
     ClickCounter,
     ItemClicks,
     counted_statistics,
     oldest_bucket,
     refreshed_ms,
 )
-from trainer.epoch import Rows
-from trainer.state import DerivedState
+from twintide.derived.state import DerivedState
 from twintide.features import Feature
 from twintide.features.item_statistics import ItemStatistics
 from twintide.keys import Keys

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from trainer.catalogue import UNKNOWN
 from trainer.negatives.source import Doubles, chance_missed
 from trainer.negatives.stock import Ints, Moment
+from twintide.derived.catalogue import UNKNOWN
 from twintide.negatives import Uniform
 
 

@@ -7,8 +7,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from trainer.attributes import attribute_of
-from trainer.derived import Bools, Events, Ints
+from twintide.derived.attributes import attribute_of
+from twintide.derived.clicks import Bools, Events, Ints
 from twintide.features import Feature
 from twintide.keyedrows import KeyedRows
 from twintide.keys import Keys, keys_of

@@ -8,8 +8,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from trainer.derived import Bools, Events, Ints
 from twintide.arrays import Arrays
+from twintide.derived.clicks import Bools, Events, Ints
 from twintide.keyedrows import KeyedRows
 from twintide.keys import NO_KEY, Keys
 from twintide.ragged import Ids, hours_between, places_between

@@ -15,9 +15,12 @@ from typing import Self
 import numpy as np
 import pyarrow as pa
 
-from trainer.activity import Activity
-from trainer.catalogue import Catalogue
-from trainer.derived import (
+from twintide.arrays import Arrays
+from twintide.clock import floor_to_minutes, to_unix_ms
+from twintide.config import Deployment
+from twintide.derived.activity import Activity
+from twintide.derived.catalogue import Catalogue
+from twintide.derived.clicks import (
     Bools,
     Events,
     ItemClicks,
@@ -26,10 +29,7 @@ from trainer.derived import (
     refreshed_ms,
     statistics_at,
 )
-from trainer.histories import Histories
-from twintide.arrays import Arrays
-from twintide.clock import floor_to_minutes, to_unix_ms
-from twintide.config import Deployment
+from twintide.derived.histories import Histories
 from twintide.features import Feature
 from twintide.features.columns import from_columns, to_columns
 from twintide.features.item_statistics import ItemStatistics

@@ -7,7 +7,8 @@ place: what a fold costs follows the users in it.
 
 import numpy as np
 
-from trainer.derived import (
+from twintide.arrays import Arrays
+from twintide.derived.clicks import (
     Events,
     Floats,
     Ints,
@@ -17,7 +18,6 @@ from trainer.derived import (
     oldest_bucket,
     refreshed_ms,
 )
-from twintide.arrays import Arrays
 from twintide.features.user_statistics import UserStatistics
 from twintide.keyedrows import KeyedRows
 from twintide.keys import NO_KEY, Keys
