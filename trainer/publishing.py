@@ -2,12 +2,11 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, date, datetime
+from datetime import date
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
 from trainer import line
 from trainer.run import Begun
@@ -70,19 +69,16 @@ def publish(
 ) -> CheckpointManifest:
     """Under the next number."""
     folder = deployment.checkpoints_dir
-    parts, catalogue = parts_of(begun, unnamed)
+    parts = parts_of(begun)
     with named_next(deployment, unnamed) as manifest:
-        return publish_checkpoint(folder, manifest, parts, catalogue=catalogue, parents=folder)
+        return publish_checkpoint(folder, manifest, parts, parents=folder)
 
 
-def parts_of(begun: Begun, manifest: CheckpointManifest) -> tuple[Parts, pa.Table]:
+def parts_of(begun: Begun) -> Parts:
     """What a checkpoint holds. Nothing that is not finite becomes one."""
-    as_of = manifest.as_of or datetime.fromtimestamp(0, UTC)
-    learnt = begun.learner.parts()
-    arrays = learnt.arrays | begun.state.arrays() | begun.state.users_as_of(as_of)
-    parts = Parts(learnt.stores, arrays)
+    parts = begun.learner.parts().and_also(begun.state.parts())
     check_finite(parts)
-    return parts, begun.state.catalogue_table(as_of)
+    return parts
 
 
 @contextmanager
@@ -109,11 +105,10 @@ def check_finite(parts: Parts) -> None:
     """Raises Refused where a number is not finite: of rows those that were touched, as the others
     were finite when they were saved.
     """
-    for name, store in parts.stores.items():
-        rows = store.touched()
-        for column, values in store.at(rows).items():
+    for name, store in parts.saved().items():
+        for column, values in store.contents(store.touched()).items():
             if np.issubdtype(values.dtype, np.floating):
-                _refuse_unless_finite(f"{name}.{column}", values[rows])
+                _refuse_unless_finite(f"{name}.{column}", values)
     for name, array in parts.arrays.items():
         if np.issubdtype(array.dtype, np.floating):
             _refuse_unless_finite(name, array)

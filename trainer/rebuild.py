@@ -70,10 +70,7 @@ def rebuild(deployment: Deployment, name: str, *, into: Path) -> CheckpointManif
         seed=wanted.seed,
     )
     named = manifest.model_copy(update={"name": name})
-    parts, catalogue = parts_of(begun, named)
-    return publish_checkpoint(
-        into, named, parts, catalogue=catalogue, parents=deployment.checkpoints_dir
-    )
+    return publish_checkpoint(into, named, parts_of(begun), parents=deployment.checkpoints_dir)
 
 
 def _taken(begun: Begun, slices: list[Slice]) -> Iterator[Taken]:

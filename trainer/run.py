@@ -178,7 +178,11 @@ def begin(
     anew = tuple(str(each) for each in carried(parent.model, model).anew)
     if anew or model.learnt() != parent.model.learnt():
         arrays = warm_arrays(
-            parent.model, model, parts.whole(), seed=deployment.training.seed, vectors=opened
+            parent.model,
+            model,
+            checkpoint.learnt().whole(),
+            seed=deployment.training.seed,
+            vectors=opened,
         )
         parts = Parts({}, arrays)
         log.info("warm_started", checkpoint=parent.name, anew=anew)
@@ -206,7 +210,7 @@ def _state_of(
 ) -> DerivedState:
     """Of a checkpoint, or where the declaration asks for more, made anew up to its position."""
     if carries_state(deployment, checkpoint.manifest):
-        return DerivedState.from_arrays(model, checkpoint.parts.arrays, checkpoint.catalogue)
+        return checkpoint.state(model)
     return state_at(deployment, checkpoint.manifest.position, clock=clock)
 
 

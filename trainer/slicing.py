@@ -106,7 +106,7 @@ class Slicer:
     ) -> None:
         """`state` is that of a checkpoint at `position`, and it is changed; `anew` gives it again.
         Without `anew` it is an empty one. Where the chain does not reach so far, as slices were
-        removed, another state is made from its slices.
+        removed, another state goes along it from its begin, until they are made again.
         """
         self._deployment = deployment
         self._clock = clock
@@ -131,8 +131,8 @@ class Slicer:
         ends = {p: next_ for each in chain for p, (_, next_) in each.footer.ranges.items()}
         reaches = all(ends.get(partition, 0) >= next_ for partition, next_ in position.items())
         self._anew = anew if reaches and anew else lambda: DerivedState.empty(deployment)
-        self._begun_at: Position = dict(position) if reaches else {}
-        self.state = state if reaches else self._anew()
+        self._anew_at: Position = dict(position) if reaches else {}
+        self.state = state
         self._ahead: list[Slice] = []
         """Of the chain, what the state has not taken in."""
 
@@ -145,8 +145,11 @@ class Slicer:
     def in_order(self, until: datetime) -> Iterator[Taken]:
         """What is not learnt, up to the first slice that goes beyond `until`."""
         self._groups = None
-        while (self._ahead or self._grow(until)) and self._ahead[0].footer.until <= until:
-            yield from self._taken(0)
+        while self._ahead or self._grow(until):
+            if self._ahead and self._ahead[0].footer.until > until:
+                return
+            if self._ahead:
+                yield self._take(0)
 
     def of_days(self, last_day: date) -> Iterator[Taken]:
         """What is not learnt of the days up to that one, in order; what belongs to later days and
@@ -158,7 +161,7 @@ class Slicer:
             days = [each.footer.day for each in self._ahead]
             place = next((n for n, day in enumerate(days) if day <= last_day), None)
             if place is not None:
-                yield from self._taken(place)
+                yield self._take(place)
             elif not self._grow(until):
                 return
 
@@ -169,8 +172,9 @@ class Slicer:
         passed = []
         self._groups = None
         while self._ahead or self._grow(until):
-            passed.append(self._ahead[0])
-            self._take(0)
+            if self._ahead:
+                passed.append(self._ahead[0])
+                self._take(0)
         return passed
 
     def rows_to_come(self, until: datetime) -> int:
@@ -188,12 +192,6 @@ class Slicer:
         new = {day for (_, day), shards in found if any(each.footer.rows for each in shards)}
         return {day for day in sliced | new if day <= last_day}
 
-    def _taken(self, place: int) -> Iterator[Taken]:
-        """The slice at this place of those ahead, where it holds something to learn."""
-        taken = self._take(place)
-        if not taken.slice_.is_covered_by(self._learnt):
-            yield taken
-
     def _take(self, place: int) -> Taken:
         """Fold in the slice at this place of those ahead, where making it has not done so."""
         self._strayed |= place > 0
@@ -201,7 +199,7 @@ class Slicer:
         self._just_made = None
         if made is not None and made.slice_ is each:
             return made
-        before, contents = self.state.item_clicks.copy(), each.contents(after=self._begun_at)
+        before, contents = self.state.item_clicks.copy(), each.contents(after=self._learnt)
         self.state.fold(contents)
         return Taken(each, each.behind(self._learnt, contents.rows), before, self._learnt)
 
@@ -216,7 +214,7 @@ class Slicer:
 
     def _append(self, slice_: Slice) -> None:
         self.chain.append(slice_)
-        if not slice_.is_covered_by(self._begun_at):
+        if not slice_.is_covered_by(self._learnt):
             self._ahead.append(slice_)
         for partition, (_, next_) in slice_.footer.ranges.items():
             self.position[partition] = next_
@@ -290,7 +288,7 @@ class Slicer:
         schema = self._deployment.events
         events = pa.concat_tables(self._read(each) for each in found)
         remembered = self._remembered(events)
-        is_in_step = not self._ahead and not self._strayed
+        is_in_step = not self._ahead and not self._strayed and self._reaches()
         state = self.state if is_in_step else self._state_of_chain()
         before = state.item_clicks.copy()
         rows = self._enriched(state, _in_order(self._learnable(events), schema.time), remembered)
@@ -315,15 +313,20 @@ class Slicer:
         else:
             self._taken_apart = len(self.chain)
 
+    def _reaches(self) -> bool:
+        """Whether the chain goes as far as what is learnt."""
+        return all(self.position.get(p, 0) >= next_ for p, next_ in self._learnt.items())
+
     def _state_of_chain(self) -> DerivedState:
-        """Where the chain ends, while the run's own state has left some of it out: a partition that
-        was waited for in vain brings what belongs to a night, behind what belongs to the next.
+        """Where the chain ends, while the run's own state is behind that, or has left some of it
+        out: a partition that was waited for in vain brings what belongs to a night, behind what
+        belongs to the next.
         """
         if self._apart is None:
             self._apart = self._anew()
         for each in self.chain[self._taken_apart :]:
-            if not each.is_covered_by(self._begun_at):
-                self._apart.fold(each.contents(after=self._begun_at))
+            if not each.is_covered_by(self._anew_at):
+                self._apart.fold(each.contents(after=self._anew_at))
         self._taken_apart = len(self.chain)
         return self._apart
 

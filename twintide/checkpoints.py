@@ -10,7 +10,9 @@ the files of its parent under a second name, so that each folder is whole and an
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
@@ -31,6 +33,7 @@ from twintide.arrays import (
     write_file,
 )
 from twintide.declaration import check_carried
+from twintide.derived.state import DerivedState
 from twintide.errors import Corrupt, Refused
 from twintide.events import EventSchema
 from twintide.files import publish_folder_once, write_and_fsync
@@ -38,14 +41,15 @@ from twintide.leftout import LeftOut
 from twintide.listed import ListingRef
 from twintide.modelspec import ModelSpec
 from twintide.records import CheckpointName, Day, Instant, Position, Record
-from twintide.rowstore import Parts, Stores
-from twintide.storefile import LastSaved, StoreEntry, open_store, share, write_store
+from twintide.rowstore import Parts, Saved
+from twintide.storefile import LastSaved, StoreEntry, open_lists, open_store, share, write_store
 from twintide.vectorstore import VectorsRef
 
 CATALOGUE = "catalogue.parquet"
-"""One row per item of the item table, in the order of their first clicks: `item_id` and the
-candidate features as of the checkpoint, under the names of `features.column_name`.
-"""
+"""In checkpoints of older programs, what `Checkpoint.catalogue` is."""
+
+STATE = "state."
+"""What the names of the derived state's parts begin with."""
 
 _NAME = re.compile(r"^(nightly|hourly)-(\d{6})$")
 
@@ -53,7 +57,7 @@ _NAME = re.compile(r"^(nightly|hourly)-(\d{6})$")
 class CheckpointManifest(Record):
     """manifest.json of a checkpoint; also its lineage."""
 
-    format: int = 2
+    format: int = 3
     name: str
     kind: Literal["nightly", "hourly"]
     parent: CheckpointName | None
@@ -134,9 +138,14 @@ class Checkpoint:
 
     manifest: CheckpointManifest
     arrays: Arrays
-    """`dense.*` and `table.*` as in TwoTower.arrays, `optimizer.*`, `estimator.*`, `state.*`."""
+    """`dense.*` and `table.*` as in TwoTower.arrays, `optimizer.*`, `estimator.*`, `state.*` as in
+    DerivedState.arrays.
+    """
 
     catalogue: pa.Table
+    """One row per item, in the order of their first events: `item_id`, `first_seen_at`, and the
+    candidate features as of the checkpoint, under the names of `features.column_name`.
+    """
 
 
 @dataclass(frozen=True)
@@ -145,7 +154,22 @@ class OpenCheckpoint:
 
     manifest: CheckpointManifest
     parts: Parts
-    catalogue: pa.Table
+    catalogue: pa.Table | None
+    """Where an older program made it."""
+
+    def state(self, model: ModelSpec) -> DerivedState:
+        """The derived state, of a model that asks for no more than the checkpoint's own."""
+        if self.catalogue is not None:
+            return DerivedState.from_arrays(model, self.parts.arrays, self.catalogue)
+        return DerivedState.from_parts(model, self.manifest.events, self.parts)
+
+    def learnt(self) -> Parts:
+        """All but the derived state."""
+        stores, arrays = self.parts.stores, self.parts.arrays
+        return Parts(
+            {name: each for name, each in stores.items() if not name.startswith(STATE)},
+            {name: each for name, each in arrays.items() if not name.startswith(STATE)},
+        )
 
 
 def checkpoint_name(kind: Literal["nightly", "hourly"], sequence: int) -> str:
@@ -158,7 +182,7 @@ def publish_checkpoint(
     manifest: CheckpointManifest,
     parts: Parts,
     *,
-    catalogue: pa.Table,
+    catalogue: pa.Table | None = None,
     parents: Path | None = None,
 ) -> CheckpointManifest:
     """Make a checkpoint visible, whole. Raises FileExistsError where its name is taken.
@@ -168,12 +192,14 @@ def publish_checkpoint(
     any more.
     """
     contents = {f"{name}.npy": array_file(array) for name, array in parts.arrays.items()}
-    contents[CATALOGUE] = table_file(catalogue)
+    if catalogue is not None:
+        contents[CATALOGUE] = table_file(catalogue)
+    stores = parts.saved()
     try:
-        made = _written(root, manifest, parts.stores, contents, _parent_of(manifest, parents))
+        made = _written(root, manifest, stores, contents, _parent_of(manifest, parents))
     except FileNotFoundError:  # gc took the parent away: all that it gave is in memory
-        made = _written(root, manifest, parts.stores, contents, None)
-    for store in parts.stores.values():
+        made = _written(root, manifest, stores, contents, None)
+    for store in stores.values():
         store.saved()
     return made
 
@@ -181,7 +207,7 @@ def publish_checkpoint(
 def _written(
     root: Path,
     manifest: CheckpointManifest,
-    stores: Stores,
+    stores: Mapping[str, Saved],
     contents: dict[str, bytes],
     parent: "_Parent | None",
 ) -> CheckpointManifest:
@@ -283,7 +309,12 @@ def read_manifest(root: Path, name: str) -> CheckpointManifest:
 def load_checkpoint(root: Path, name: str) -> Checkpoint:
     """All of it, every byte checked before it is used. Raises Refused or Corrupt."""
     found = open_checkpoint(root, name)
-    return Checkpoint(found.manifest, found.parts.whole(), found.catalogue)
+    if found.catalogue is not None:
+        return Checkpoint(found.manifest, found.parts.whole(), found.catalogue)
+    as_of = found.manifest.as_of or datetime.fromtimestamp(0, UTC)
+    state = found.state(found.manifest.model)
+    arrays = found.learnt().whole() | state.arrays() | state.users_as_of(as_of)
+    return Checkpoint(found.manifest, arrays, state.catalogue_table(as_of))
 
 
 def open_checkpoint(root: Path, name: str) -> OpenCheckpoint:
@@ -295,6 +326,11 @@ def open_checkpoint(root: Path, name: str) -> OpenCheckpoint:
     folder, files = root / name, manifest.files
     of_stores = {each for name, entry in manifest.stores.items() for each in entry.files_of(name)}
     contents = read_verified(folder, {n: e for n, e in files.items() if n not in of_stores})
-    stores = {name: open_store(folder, name, e, files) for name, e in manifest.stores.items()}
-    parts = Parts(stores, parse_arrays(contents))
-    return OpenCheckpoint(manifest, parts, parse_table(contents, CATALOGUE))
+    entries = manifest.stores.items()
+    parts = Parts(
+        {n: open_store(folder, n, e, files) for n, e in entries if e.cells is None},
+        parse_arrays(contents),
+        {n: open_lists(folder, n, e, files) for n, e in entries if e.cells is not None},
+    )
+    has_table = CATALOGUE in files
+    return OpenCheckpoint(manifest, parts, parse_table(contents, CATALOGUE) if has_table else None)

@@ -7,9 +7,10 @@ none leaves, rows are numbered in the order in which keys came.
 
 import numpy as np
 
+from twintide.errors import Corrupt
 from twintide.keys import NO_KEY, Keys
 from twintide.model.vocabulary import Vocabulary
-from twintide.rowstore import Column, RowNumbers, RowStore
+from twintide.rowstore import INDEX, Column, Parts, RowNumbers, RowStore
 
 KEYS = "keys"
 """The column that says whose a row is."""
@@ -32,6 +33,17 @@ class KeyedRows:
     def of(cls, keys: Keys) -> "KeyedRows":
         """Of distinct keys, from row 1 on. None of the rows counts as touched."""
         return cls(RowStore.of({KEYS: np.concatenate(([NO_KEY], keys))}))
+
+    @classmethod
+    def in_parts(cls, parts: Parts, name: str) -> "KeyedRows":
+        """Those of a checkpoint: they go on in its stores. Raises Corrupt where they are missing or
+        have no keys.
+        """
+        store, index = parts.store_of(name), parts.store_of(name + INDEX)
+        keys = store.at(slice(0)).get(KEYS)
+        if not len(store) or keys is None or keys.dtype != np.uint64:
+            raise Corrupt(f"{name} are no rows with keys")
+        return cls(store, index)
 
     def __len__(self) -> int:
         """Rows, that of nobody and free ones included."""

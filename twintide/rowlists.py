@@ -1,19 +1,23 @@
 """A list of entries for each row, changed in place: what users clicked, what items are.
 
-The entries of all lists lie in the cells of one store, each list in a block of its own. Blocks have
-1, 2, 4, … cells, up to the longest list that there may be; a list that outgrows its block moves to
-one twice as large, and the next list of the size takes what it leaves. So memory follows the
-entries, and what a change costs follows the lists that are changed.
+The entries of all lists lie in the cells of one store, each list in a block of its own. A list that
+outgrows its block moves to one behind all others, of 1, 2, 4, … cells, up to the longest list that
+there may be. What it leaves lies fallow until the lists are saved whole and opened again: at most
+as much as is in use, as blocks double. So what a change costs follows the lists that are changed.
+
+Where a block lies depends on when its list grew, and is nobody else's affair: a checkpoint holds
+the lists by row, tightly, so that its bytes follow from what is in them (`twintide.storefile`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
+from twintide.errors import Corrupt
 from twintide.ragged import places_between
-from twintide.rowstore import Column, RowNumbers, RowStore
+from twintide.rowstore import Base, Column, Columns, RowNumbers, RowStore, with_room
 
 Offsets = npt.NDArray[np.int64]
 """[lists + 1]: where each list begins among the entries of all."""
@@ -21,45 +25,63 @@ Offsets = npt.NDArray[np.int64]
 Entries = dict[str, npt.NDArray[Any]]
 """By name, one number for each entry: lists one after the other."""
 
+BLOCK = "block"
+"""int64 [rows, 3]: where the block of a list begins, how many of its cells are in use, and how many
+it has.
+"""
+
+LENGTHS = "lengths"
+
+_BLOCKS = {BLOCK: Column(np.int64, (3,))}
+_ROOM = 4
+"""Times as many cells as are in use there is room for in a file: lists that are touched move."""
+
 
 class RowLists:
     """Lists by row number. A row that is added has an empty one."""
 
-    def __init__(self, dtypes: Mapping[str, npt.DTypeLike], *, longest: int | None = None) -> None:
-        """With `longest` no list has more entries, and no block more cells."""
+    def __init__(self, blocks: RowStore, cells: RowStore, *, longest: int | None = None) -> None:
+        """With `longest` no list has more entries, and no block that is given more cells."""
+        self.blocks, self.cells = blocks, cells
         self._longest = longest
-        self.rows = RowStore.empty({"at": Column(np.int64), "length": Column(np.int64)})
-        """Where the block of each list begins, and how many of its cells are in use."""
 
-        self.cells = RowStore.empty({name: Column(dtype) for name, dtype in dtypes.items()})
-        self.free: dict[int, RowStore] = {}
-        """By size, in cells: where blocks begin that lists have left; behind them room to spare."""
-
-        self.free_counts: dict[int, int] = {}
-        """How many there are of each size."""
+    @classmethod
+    def empty(cls, dtypes: Mapping[str, npt.DTypeLike], *, longest: int | None = None) -> Self:
+        """Without a row."""
+        cells = RowStore.empty({name: Column(dtype) for name, dtype in dtypes.items()})
+        return cls(RowStore.empty(_BLOCKS), cells, longest=longest)
 
     @classmethod
     def of(cls, entries: Entries, offsets: Offsets, *, longest: int | None = None) -> Self:
-        """Lists one after the other, none of which counts as touched."""
-        made = cls({name: each.dtype for name, each in entries.items()}, longest=longest)
-        made.add(len(offsets) - 1)
-        made.replace(np.arange(len(offsets) - 1), offsets, entries)
-        made.rows.saved()
-        made.cells.saved()
-        return made
+        """Lists one after the other, none of which counts as touched. The entries are adopted."""
+        blocks = RowStore.of({BLOCK: _tight(np.diff(offsets))})
+        return cls(blocks, RowStore.of(entries), longest=longest)
+
+    def of_such(
+        self, dtypes: Mapping[str, npt.DTypeLike], *, longest: int | None, name: str
+    ) -> Self:
+        """These lists, no longer than that. Raises Corrupt where their entries are other ones."""
+        own = {column: each.dtype for column, each in self.cells.at(slice(0)).items()}
+        if own != {column: np.dtype(each) for column, each in dtypes.items()}:
+            raise Corrupt(f"the lists {name} are of {own}")
+        return type(self)(self.blocks, self.cells, longest=longest)
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return len(self.blocks)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What a list lies in on the disk: blocks, and columns of cells."""
+        return (BLOCK, *self.cells.names)
 
     def add(self, count: int) -> int:
         """Empty lists behind the others; returns the row of the first."""
-        return self.rows.grow(count)
+        return self.blocks.grow(count)
 
     def places(self, rows: RowNumbers) -> tuple[RowNumbers, Offsets]:
         """Cells of the entries of these lists, one list after the other, and where each begins."""
-        own = self.rows.at(rows)
-        begin = own["at"][rows]
-        return places_between(begin, begin + own["length"][rows])
+        own = self.blocks.at(rows)[BLOCK][rows]
+        return places_between(own[:, 0], own[:, 0] + own[:, 1])
 
     def read(self, rows: RowNumbers) -> tuple[Entries, Offsets]:
         """These lists, in this order."""
@@ -69,72 +91,64 @@ class RowLists:
 
     def last(self, rows: RowNumbers, name: str) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
         """The last entry of each of these lists, and whether there is one; any where not."""
-        own = self.rows.at(rows)
-        lengths = own["length"][rows]
-        if not len(self.cells):
-            return np.zeros(len(rows), self.cells[name].dtype), lengths > 0
-        places = np.maximum(own["at"][rows] + lengths - 1, 0)
-        return self.cells.at(places)[name][places], lengths > 0
+        own = self.blocks.at(rows)[BLOCK][rows]
+        is_any = own[:, 1] > 0
+        found = np.zeros(len(rows), self.cells.at(slice(0))[name].dtype)
+        places = own[is_any, 0] + own[is_any, 1] - 1
+        found[is_any] = self.cells.at(places)[name][places]
+        return found, is_any
 
     def replace(self, rows: RowNumbers, offsets: Offsets, entries: Entries) -> None:
-        """Give each of these distinct rows another list. Cells that stay as they are count as
-        untouched.
-        """
-        own = self.rows.at(rows)
-        at, before = own["at"][rows], own["length"][rows]
-        lengths = np.diff(offsets)
-        old_sizes, sizes = self._sizes(before), self._sizes(lengths)
-        moves = old_sizes != sizes
-        self._leave(at[moves], old_sizes[moves])
-        at[moves] = self._take(sizes[moves])
-        changed = moves | (before != lengths)
-        touched = self.rows.touch(rows[changed])
-        touched["at"][rows[changed]] = at[changed]
-        touched["length"][rows[changed]] = lengths[changed]
-        self._write(at, offsets, entries, moves)
-
-    def _write(
-        self, at: RowNumbers, offsets: Offsets, entries: Entries, is_new: npt.NDArray[np.bool_]
-    ) -> None:
-        places, _ = places_between(at, at + np.diff(offsets))
-        cells = self.cells.at(places)
-        differs = np.repeat(is_new, np.diff(offsets))
+        """Give each of these distinct rows another list; all of them count as touched."""
+        blocks = self.blocks.touch(rows)[BLOCK]
+        own, lengths = blocks[rows], np.diff(offsets)
+        moves = lengths > own[:, 2]
+        sizes = self._sizes(lengths[moves])
+        first = self.cells.grow(int(sizes.sum()))
+        own[moves, 0] = first + np.cumsum(sizes) - sizes
+        own[moves, 2] = sizes
+        own[:, 1] = lengths
+        blocks[rows] = own
+        places, _ = places_between(own[:, 0], own[:, 0] + lengths)
+        cells = self.cells.touch(places)
         for name, values in entries.items():
-            differs |= cells[name][places] != values
-        written = places[differs]
-        touched = self.cells.touch(written)
-        for name, values in entries.items():
-            touched[name][written] = values[differs]
+            cells[name][places] = values
 
     def _sizes(self, lengths: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """Cells of the blocks for lists of these lengths: the next power of two."""
         # The exponent of a float counts the bits of a whole number, exactly below 2 ** 53.
-        bits = np.frexp(np.maximum(lengths - 1, 0).astype(np.float64))[1].astype(np.int64)
-        sizes = np.where(lengths > 0, np.int64(1) << bits, 0)
+        bits = np.frexp((lengths - 1).astype(np.float64))[1].astype(np.int64)
+        sizes = np.int64(1) << bits
         return sizes if self._longest is None else np.minimum(sizes, self._longest)
 
-    def _leave(self, at: RowNumbers, sizes: npt.NDArray[np.int64]) -> None:
-        for size in np.unique(sizes[sizes > 0]).tolist():
-            left = at[sizes == size]
-            free = self.free.setdefault(size, RowStore.empty({"at": Column(np.int64)}))
-            first = self.free_counts.get(size, 0)
-            free.grow(max(0, first + len(left) - len(free)))
-            rows = slice(first, first + len(left))
-            free.touch(rows)["at"][rows] = left
-            self.free_counts[size] = first + len(left)
+    @property
+    def is_saved(self) -> bool:
+        """Whether it ever was."""
+        return self.blocks.is_saved
 
-    def _take(self, sizes: npt.NDArray[np.int64]) -> RowNumbers:
-        """Where blocks of these sizes begin: first those that were left, then new ones."""
-        at = np.zeros(len(sizes), np.int64)
-        for size in np.unique(sizes[sizes > 0]).tolist():
-            wanted = np.flatnonzero(sizes == size)
-            count = self.free_counts.get(size, 0)
-            again = min(count, len(wanted))
-            if again:
-                rows = slice(count - again, count)
-                at[wanted[:again]] = self.free[size].at(rows)["at"][rows]
-                self.free_counts[size] = count - again
-            new = wanted[again:]
-            if len(new):
-                at[new] = self.cells.grow(len(new) * size) + size * np.arange(len(new))
-        return at
+    def touched(self) -> RowNumbers:
+        """Rows whose lists were replaced since they were saved last, ascending, each once."""
+        return self.blocks.touched()
+
+    def saved(self) -> None:
+        """Let no list count as touched any more: the disk has them as they are."""
+        self.blocks.saved()
+        self.cells.saved()
+
+    def contents(self, rows: RowNumbers) -> Columns:
+        """How long these lists are, and their entries."""
+        entries, offsets = self.read(rows)
+        return {LENGTHS: np.diff(offsets), **entries}
+
+    def base(self) -> Iterator[Base]:
+        """All of it, as it lies on the disk: no cell between the lists."""
+        every = np.arange(len(self))
+        places, offsets = self.places(every)
+        yield Base(BLOCK, _tight(np.diff(offsets)), with_room(len(self)))
+        for name in self.cells.names:
+            yield Base(name, self.cells[name][places], _ROOM * with_room(len(places)))
+
+
+def _tight(lengths: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Blocks one after the other, each as long as its list."""
+    return np.stack((np.cumsum(lengths) - lengths, lengths, lengths), axis=1)

@@ -5,13 +5,18 @@ row number. There is room to spare, so that a new row moves none of the others. 
 the rows that were touched since the last one, so that what it costs follows the clicks.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
+
+from twintide.errors import Corrupt
+
+if TYPE_CHECKING:
+    from twintide.rowlists import RowLists
 
 RowNumbers = npt.NDArray[np.int64]
 Columns = dict[str, npt.NDArray[Any]]
@@ -27,6 +32,43 @@ class Column:
 
     dtype: npt.DTypeLike
     shape: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Base:
+    """One array of what is saved whole."""
+
+    name: str
+    values: npt.NDArray[Any]
+    room: int
+    """Rows that its file has room for."""
+
+
+class Saved(Protocol):
+    """Rows that know which of them changed, as a checkpoint takes them."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the arrays that it lies in."""
+
+    @property
+    def is_saved(self) -> bool:
+        """Whether it ever was."""
+
+    def __len__(self) -> int:
+        """Rows."""
+
+    def touched(self) -> RowNumbers:
+        """Rows that were touched since they were saved last, ascending, each once."""
+
+    def saved(self) -> None:
+        """Let no row count as touched any more: the disk has them as they are."""
+
+    def base(self) -> Iterator[Base]:
+        """All of it."""
+
+    def contents(self, rows: RowNumbers) -> Columns:
+        """What these rows hold, and no others: a delta."""
 
 
 class RowStore:
@@ -114,6 +156,15 @@ class RowStore:
         self._is_touched[self.touched()] = False
         self.is_saved = True
 
+    def base(self) -> Iterator[Base]:
+        """All columns."""
+        for name, values in self.columns().items():
+            yield Base(name, values, with_room(len(self)))
+
+    def contents(self, rows: RowNumbers) -> Columns:
+        """These rows of all columns."""
+        return {name: column[rows] for name, column in self.at(rows).items()}
+
     def grow(self, count: int) -> int:
         """Make `count` rows of zeros behind the others, all touched; returns the first of them.
 
@@ -154,6 +205,11 @@ class RowStore:
         self._is_touched = is_touched
 
 
+def with_room(rows: int) -> int:
+    """So many rows, and a quarter more of them."""
+    return rows + max(FEWEST, rows // 4)
+
+
 def _room(dtype: npt.DTypeLike, shape: tuple[int, ...], rows: int) -> npt.NDArray[Any]:
     """Zeros that take no memory until they are written to."""
     return np.zeros((rows, *shape), dtype)
@@ -175,6 +231,33 @@ class Parts:
 
     stores: Stores
     arrays: dict[str, npt.NDArray[np.generic]]
+    lists: "Mapping[str, RowLists]" = field(default_factory=dict)
+
+    def saved(self) -> dict[str, Saved]:
+        """Stores and lists, which have names of their own."""
+        return {**self.stores, **self.lists}
+
+    def store_of(self, name: str) -> RowStore:
+        """Raises Corrupt where there is none."""
+        if name not in self.stores:
+            raise Corrupt(f"there are no rows {name}")
+        return self.stores[name]
+
+    def lists_of(
+        self, name: str, dtypes: Mapping[str, npt.DTypeLike], *, longest: int | None = None
+    ) -> "RowLists":
+        """Lists of such entries. Raises Corrupt where there are none."""
+        if name not in self.lists:
+            raise Corrupt(f"there are no lists {name}")
+        return self.lists[name].of_such(dtypes, longest=longest, name=name)
+
+    def and_also(self, other: "Parts") -> "Parts":
+        """These and those."""
+        return Parts(
+            {**self.stores, **other.stores},
+            self.arrays | other.arrays,
+            {**self.lists, **other.lists},
+        )
 
     def whole(self) -> dict[str, npt.NDArray[np.generic]]:
         """All but the indexes as whole arrays, a column as `<store>.<column>`; not copied."""

@@ -21,7 +21,8 @@ from twintide.errors import Corrupt
 from twintide.files import share_file
 from twintide.pages import DIGESTS, PagedArray, write_paged
 from twintide.records import Record
-from twintide.rowstore import FEWEST, Columns, RowNumbers, RowStore
+from twintide.rowlists import BLOCK, RowLists
+from twintide.rowstore import Columns, RowNumbers, RowStore, Saved, with_room
 
 MOST_DELTAS = 8
 """Deltas on a base, before they become one."""
@@ -30,7 +31,7 @@ Count = Annotated[int, Field(ge=0)]
 
 
 class StoreEntry(Record):
-    """A store in the manifest of a checkpoint."""
+    """A store, or lists, in the manifest of a checkpoint."""
 
     columns: tuple[str, ...]
     """Each is `<store>.<column>.npy`, with its pages beside it."""
@@ -43,6 +44,9 @@ class StoreEntry(Record):
 
     deltas: tuple[str, ...] = ()
     """Files of touched rows, oldest first."""
+
+    cells: Count | None = None
+    """Entries of the base's lists; None where it is columns."""
 
     def files_of(self, name: str) -> list[str]:
         """Those that a store of this name consists of."""
@@ -60,7 +64,7 @@ class LastSaved:
 
 
 def write_store(
-    folder: Path, name: str, store: RowStore, *, last: LastSaved | None, number: int
+    folder: Path, name: str, store: Saved, *, last: LastSaved | None, number: int
 ) -> tuple[StoreEntry, Files]:
     """Write what was touched since a store was saved last, or all of one that never was. `number`
     tells these rows from those of other times.
@@ -72,22 +76,26 @@ def write_store(
     return write_touched(folder, name, store, before=before, parent=parent, number=number)
 
 
-def write_whole(folder: Path, name: str, store: RowStore) -> tuple[StoreEntry, Files]:
-    """Write all rows, with a quarter as much room behind them."""
-    files: Files = {}
-    for column, values in store.columns().items():
-        files |= write_paged(folder, f"{name}.{column}", values, room=_room_of(len(store)))
-    return StoreEntry(columns=store.names, rows=len(store), length=len(store)), files
-
-
-def _room_of(rows: int) -> int:
-    return rows + max(FEWEST, rows // 4)
+def write_whole(folder: Path, name: str, store: Saved) -> tuple[StoreEntry, Files]:
+    """Write all rows, with room behind them."""
+    files, cells = Files(), None
+    for each in store.base():
+        files |= write_paged(folder, f"{name}.{each.name}", each.values, room=each.room)
+        cells = len(each.values)
+    is_lists = BLOCK in store.names
+    entry = StoreEntry(
+        columns=store.names,
+        rows=len(store),
+        length=len(store),
+        cells=cells if is_lists else None,
+    )
+    return entry, files
 
 
 def write_touched(
     folder: Path,
     name: str,
-    store: RowStore,
+    store: Saved,
     *,
     before: StoreEntry,
     parent: tuple[Path, Files],
@@ -104,17 +112,17 @@ def write_touched(
     if len(rows) and len(deltas) >= MOST_DELTAS:
         earlier = [_read_delta(source, each, listed)[0] for each in deltas]
         rows, deltas = np.unique(np.concatenate([*earlier, rows])), ()
-    row_bytes = sum(each[:1].nbytes for each in store.at(rows[:0]).values())
-    of_deltas = sum(listed[each].bytes for each in deltas) + len(rows) * row_bytes
-    has_outgrown = len(store) > _room_of(before.rows) or 2 * of_deltas > before.rows * row_bytes
-    if store.names != before.columns or has_outgrown:
+    if store.names != before.columns or len(store) > with_room(before.rows):
+        return write_whole(folder, name, store)
+    data = packed([rows, *store.contents(rows).values()]) if len(rows) else b""
+    base = sum(listed[f"{name}.{column}.npy"].bytes for column in before.columns)
+    if 2 * (len(data) + sum(listed[each].bytes for each in deltas)) > base:
         return write_whole(folder, name, store)
     kept = before.model_copy(update={"deltas": deltas, "length": len(store)})
     files = share(source, folder, {each: listed[each] for each in kept.files_of(name)})
     if not len(rows):
         return kept, files
-    delta, columns = f"{name}-{number:06d}.delta", store.at(rows)
-    data = packed([rows, *(columns[each][rows] for each in store.names)])
+    delta = f"{name}-{number:06d}.delta"
     files[delta] = write_file(folder, delta, data)
     return kept.model_copy(update={"deltas": (*deltas, delta)}), files
 
@@ -130,16 +138,7 @@ def open_store(folder: Path, name: str, entry: StoreEntry, files: Files) -> RowS
     """The rows, mapped. Deltas are read here; a page of the base is checked when one of its rows is
     first used. Raises Corrupt.
     """
-    arrays = {each: PagedArray(folder, f"{name}.{each}", files) for each in entry.columns}
-    if {each.rows for each in arrays.values()} != {entry.rows} or len(arrays) != len(entry.columns):
-        raise Corrupt(f"{name} in {folder} is not {entry.rows} rows of {entry.columns}")
-
-    def make_sure(rows: RowNumbers | None) -> None:
-        for each in arrays.values():
-            each.check(rows)
-
-    columns: Columns = {each: array.array for each, array in arrays.items()}
-    store = RowStore(columns, entry.rows, make_sure=make_sure)
+    store = _mapped(folder, name, entry.columns, entry.rows, files)
     deltas = [_read_delta(folder, each, files) for each in entry.deltas]
     _check_rows(folder / name, entry, [rows for rows, _ in deltas])
     store.grow(entry.length - entry.rows)
@@ -156,6 +155,46 @@ def open_store(folder: Path, name: str, entry: StoreEntry, files: Files) -> RowS
             changed[column][rows] = of_rows
     store.saved()
     return store
+
+
+def open_lists(
+    folder: Path, name: str, entry: StoreEntry, files: Files, *, longest: int | None = None
+) -> RowLists:
+    """The same of lists."""
+    blocks = _mapped(folder, name, entry.columns[:1], entry.rows, files)
+    cells = _mapped(folder, name, entry.columns[1:], entry.cells or 0, files)
+    if entry.columns[:1] != (BLOCK,) or blocks.at(slice(0))[BLOCK].shape[1:] != (3,):
+        raise Corrupt(f"{name} in {folder} are no lists")
+    lists = RowLists(blocks, cells, longest=longest)
+    deltas = [_read_delta(folder, each, files) for each in entry.deltas]
+    _check_rows(folder / name, entry, [rows for rows, _ in deltas])
+    lists.add(entry.length - entry.rows)
+    for rows, values in deltas:
+        lengths, *entries = values or [rows]
+        own = cells.at(slice(0))
+        fits = [each.dtype for each in entries] == [each.dtype for each in own.values()]
+        if not fits or lengths.dtype != np.int64 or lengths.shape != rows.shape:
+            raise Corrupt(f"a delta of {folder / name} does not fit its lists")
+        offsets = np.concatenate(([0], np.cumsum(lengths.astype(np.int64))))
+        is_falling = bool((np.diff(offsets) < 0).any())
+        if is_falling or {each.shape for each in entries} != {(int(offsets[-1]),)}:
+            raise Corrupt(f"a delta of {folder / name} does not fit its lists")
+        lists.replace(rows, offsets, dict(zip(own, entries, strict=True)))
+    lists.saved()
+    return lists
+
+
+def _mapped(folder: Path, name: str, columns: tuple[str, ...], rows: int, files: Files) -> RowStore:
+    arrays = {each: PagedArray(folder, f"{name}.{each}", files) for each in columns}
+    if {each.rows for each in arrays.values()} != {rows} or len(arrays) != len(columns):
+        raise Corrupt(f"{name} in {folder} is not {rows} rows of {columns}")
+
+    def make_sure(rows: RowNumbers | None) -> None:
+        for each in arrays.values():
+            each.check(rows)
+
+    mapped: Columns = {each: array.array for each, array in arrays.items()}
+    return RowStore(mapped, rows, make_sure=make_sure)
 
 
 def _check_rows(path: Path, entry: StoreEntry, touched: list[RowNumbers]) -> None:

@@ -256,7 +256,7 @@ def test_a_checkpoint_is_made_again_by_a_command(twintide: Twintide, published: 
     """
     same = twintide("rebuild", "hourly-000002", "--into", "again", "--json")
     taken = twintide("rebuild", "hourly-000002", "--into", "again")
-    changed = load(published).checkpoints_dir / "hourly-000002" / "catalogue.parquet"
+    changed = load(published).checkpoints_dir / "hourly-000002" / "estimator.clicks.npy"
     changed.write_bytes(changed.read_bytes() + b" ")
     other = twintide("rebuild", "hourly-000002", "--into", "once-more")
 
@@ -264,7 +264,7 @@ def test_a_checkpoint_is_made_again_by_a_command(twintide: Twintide, published: 
     assert (published.parent / "again" / "hourly-000002" / "manifest.json").is_file()
     assert (taken.code, "is there already" in taken.err) == (2, True)
     assert other.code == 1
-    assert "once-more/hourly-000002 differs from hourly-000002 in catalogue.parquet" in other.out
+    assert "once-more/hourly-000002 differs from hourly-000002 in estimator.clicks.npy" in other.out
 
 
 def test_there_is_a_way_to_the_first_checkpoint(twintide: Twintide, bare: Path) -> None:

@@ -2,18 +2,26 @@
 
 import tracemalloc
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
 from tests.trainer.conftest import Line, deployment_in
 from twintide.arrays import Arrays
+from twintide.checkpoints import (
+    CheckpointManifest,
+    load_checkpoint,
+    open_checkpoint,
+    publish_checkpoint,
+)
 from twintide.config import Deployment
 from twintide.derived.clicks import Events, bucket_ms, oldest_bucket
 from twintide.derived.state import DerivedState
@@ -240,6 +248,80 @@ def test_folds_of_any_size_tell_and_leave_the_same(deployment: Deployment, seed:
         assert state.catalogue_table(AS_OF).equals(one_by_one.catalogue_table(AS_OF))
         for name in wanted[0]:
             same(_flat(found, name), _flat(wanted, name))
+
+
+def published(root: Path, deployment: Deployment, state: DerivedState, name: str) -> Any:
+    """A checkpoint of nothing but the state."""
+    parent = None if name.startswith("nightly") else "nightly-000001"
+    manifest = CheckpointManifest(
+        name=name,
+        kind="nightly" if parent is None else "hourly",
+        parent=parent,
+        base="nightly-000001",
+        day=None,
+        position={},
+        slices=(),
+        rows=0,
+        newest_event_at=None,
+        as_of=AS_OF,
+        loss=None,
+        seed=1,
+        threads=1,
+        learning_hash="",
+        events=deployment.events,
+        model=deployment.model,
+    )
+    made = publish_checkpoint(root, manifest, state.parts(), parents=root)
+    assert all(not len(store.touched()) for store in state.parts().saved().values())
+    return made
+
+
+@pytest.mark.promise("T11")
+@pytest.mark.promise("T12")
+@pytest.mark.parametrize("item", ["int64", "string"])
+def test_a_checkpoint_holds_the_same_bytes_however_the_log_was_taken_in(
+    tmp_path: Path, item: str
+) -> None:
+    """Event by event, in pieces or at once, in one process or opened anew from the parent: every
+    file is the same, what is read of it is the state, and what a few events write follows them.
+    """
+    deployment = deployment_in(tmp_path, MODEL | {"events": {"columns": {"item_id": item}}})
+    stream = told(1200, users=400, items=300, seed=4)
+    if item == "string":
+        stream = replace(stream, ids=pc.cast(stream.ids, pa.string()))
+        keys = keys_of(stream.ids)
+        stream = replace(
+            stream,
+            events=replace(stream.events, items=keys),
+            attributes=stream.attributes | {"item": one_id_each(keys)},
+        )
+    rng = np.random.default_rng(2)
+    pieces = [0, *np.sort(rng.choice(np.arange(1, 1200), 40, replace=False)).tolist(), 1100, 1200]
+    found = []
+    for number, cuts in enumerate([range(1201), [0, 1100, 1200], sorted({*pieces})]):
+        root = tmp_path / str(number)
+        state = DerivedState.empty(deployment)
+        for begin, end in pairwise(cut for cut in cuts if cut <= 1100):
+            stream.between(begin, end).fold_into(state)
+        night = published(root, deployment, state, "nightly-000001")
+        if number == 2:
+            state = open_checkpoint(root, "nightly-000001").state(deployment.model)
+        for begin, end in pairwise(cut for cut in cuts if cut >= 1100):
+            stream.between(begin, end).fold_into(state)
+        hour = published(root, deployment, state, "hourly-000002")
+        found.append((night.files, night.stores, hour.files, hour.stores))
+        opened = open_checkpoint(root, "hourly-000002").state(deployment.model)
+        loaded = load_checkpoint(root, "hourly-000002")
+
+        same(opened.arrays(), state.arrays())
+        same(loaded.arrays, state.arrays() | state.users_as_of(AS_OF))
+        assert opened.catalogue_table(AS_OF).equals(state.catalogue_table(AS_OF))
+        assert loaded.catalogue.equals(state.catalogue_table(AS_OF))
+        written = [each for name, each in hour.files.items() if night.files.get(name) != each]
+        assert {len(each.deltas) for each in hour.stores.values()} <= {0, 1}
+        assert sum(e.bytes for e in written) < sum(e.bytes for e in night.files.values()) / 2
+
+    assert found[0] == found[1] == found[2]
 
 
 def _flat(parts: list[Encoded], name: str) -> Arrays:

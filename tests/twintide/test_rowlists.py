@@ -35,7 +35,7 @@ def test_lists_in_place_are_a_list_of_lists(
     longest: int | None, changes: list[tuple[int, dict[int, int]]]
 ) -> None:
     """However they grow, shrink and are given up; loaded anew they are the same."""
-    lists = RowLists({"item": np.uint64, "at_ms": np.int64}, longest=longest)
+    lists = RowLists.empty({"item": np.uint64, "at_ms": np.int64}, longest=longest)
     plain: list[list[int]] = []
     for number, (count, lengths) in enumerate(changes):
         assert lists.add(count) == len(plain)
@@ -54,36 +54,36 @@ def test_lists_in_place_are_a_list_of_lists(
     entries, offsets = lists.read(np.arange(len(lists)))
     again = RowLists.of(entries, offsets, longest=longest)
     assert as_lists(again) == plain
-    assert not len(again.cells.touched())
+    assert not len(again.touched())
     last, is_any = again.last(np.arange(len(plain)), "item")
     assert is_any.tolist() == [bool(one) for one in plain]
     assert last[is_any].tolist() == [one[-1] for one in plain if one]
 
 
-def test_only_cells_that_change_count_as_touched() -> None:
-    """A click more behind others touches one cell; a list that is said again touches none."""
-    lists = RowLists({"item": np.uint64, "at_ms": np.int64})
+def test_only_lists_that_are_replaced_count_as_touched() -> None:
+    """Whatever is in them, and as often as it is; what has no block grows none."""
+    lists = RowLists.empty({"item": np.uint64, "at_ms": np.int64})
     lists.add(3)
     entries, offsets = entries_of([[1, 2, 3, 4, 5], [6], [7, 8]])
     lists.replace(np.arange(3), offsets, entries)
-    for store in (lists.rows, lists.cells):
-        store.saved()
+    lists.saved()
+    cells = len(lists.cells)
 
-    entries, offsets = entries_of([[1, 2, 3, 4, 5, 9], [7, 8]])
-    lists.replace(np.array([0, 2]), offsets, entries)
+    entries, offsets = entries_of([[1, 2, 3, 4, 5, 9], []])
+    for _ in range(2):
+        lists.replace(np.array([0, 2]), offsets, entries)
 
-    assert lists.rows.touched().tolist() == [0]
-    (touched,) = lists.cells.touched()
-    assert lists.cells["item"][touched] == 9
+    assert lists.touched().tolist() == [0, 2]
+    assert len(lists.cells) == cells
 
 
 @pytest.mark.promise("T12")
 def test_what_lists_take_follows_their_entries() -> None:
-    """Users that come and click, few of them often: less than two cells for each click that is
-    kept, while those that have clicked once or never take no more than they need.
+    """Users that come and click, few of them often: while it goes on less than three cells for each
+    click that is kept, and saved none more than there are clicks.
     """
     rng = np.random.default_rng(3)
-    lists = RowLists({"item": np.uint64, "at_ms": np.int64}, longest=LONGEST)
+    lists = RowLists.empty({"item": np.uint64, "at_ms": np.int64}, longest=LONGEST)
     plain: list[list[int]] = []
     for _ in range(300):
         lists.add(100)
@@ -96,4 +96,9 @@ def test_what_lists_take_follows_their_entries() -> None:
 
     kept = sum(len(one) for one in plain)
     assert as_lists(lists) == plain
-    assert len(lists.cells) <= 2 * kept
+    assert len(lists.cells) <= 3 * kept
+    assert {each.name: len(each.values) for each in lists.base()} == {
+        "block": len(plain),
+        "item": kept,
+        "at_ms": kept,
+    }

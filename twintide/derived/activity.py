@@ -19,23 +19,22 @@ from twintide.derived.clicks import (
     refreshed_ms,
 )
 from twintide.features.user_statistics import UserStatistics
-from twintide.keyedrows import KeyedRows
+from twintide.keyedrows import KEYS, KeyedRows
 from twintide.keys import NO_KEY, Keys
-from twintide.rowstore import Column, RowStore
+from twintide.rowstore import INDEX, Column, Parts, RowStore
 
 _MS_OF_AN_HOUR = 3_600_000
+_COLUMNS = {KEYS: Column(np.uint64), "first_ms": Column(np.int64)}
+"""Whose row it is, and when the unit began that held that user's first click."""
 
 
 class Activity:
     """Users in order of their first click, and their clicks in buckets."""
 
-    def __init__(self) -> None:
-        self._users = KeyedRows()
-        self._rows = RowStore.empty({"first_ms": Column(np.int64)})
-        """By row of `_users`: when the unit began that held a user's first click."""
-
-        self._rows.grow(1)
-        self._clicks = ItemClicks()
+    def __init__(self, users: KeyedRows | None = None, clicks: ItemClicks | None = None) -> None:
+        """With `users` and `clicks`: those that were saved."""
+        self._users = users or KeyedRows(RowStore.empty(_COLUMNS))
+        self._clicks = clicks or ItemClicks()
         """By row of `_users`, as those of items are by row of the catalogue."""
 
     def add(self, clicks: Events, spec: UserStatistics) -> None:
@@ -44,9 +43,8 @@ class Activity:
         if not len(known):
             return
         new, first_ms = self._new_among(known)
-        self._users.add(new)
-        first = self._rows.grow(len(new))
-        self._rows["first_ms"][first:] = first_ms
+        rows = self._users.give(new)
+        self._users.store.touch(rows)["first_ms"][rows] = first_ms
         self._clicks.add(self._users.rows_of(known.users), known.unit_ms, spec)
         self._clicks.drop_out_of_reach(int(known.unit_ms.max()), spec)
 
@@ -60,21 +58,21 @@ class Activity:
 
         def rows_of(users: Keys) -> Ints:
             rows, new_rows = self._users.rows_of(users), beside.rows_of(users)
-            return np.where(new_rows > 0, new_rows + len(self._rows) - 1, rows)
+            return np.where(new_rows > 0, new_rows + len(self._users) - 1, rows)
 
         clicks = self._clicks.copy()
         clicks.add(rows_of(came.users), came.unit_ms, spec)
         rows = rows_of(events.users)
-        is_new = rows >= len(self._rows)
+        is_new = rows >= len(self._users)
         of_known = self._first_ms(np.where(is_new, 0, rows))
-        of_new = np.concatenate((first_ms, [0]))[np.where(is_new, rows - len(self._rows), -1)]
+        of_new = np.concatenate((first_ms, [0]))[np.where(is_new, rows - len(self._users), -1)]
         at_ms = refreshed_ms(events.at_ms, events.unit_ms, spec)
         oldest = oldest_bucket(events.unit_ms, spec)
         return _numbers(clicks, rows, np.where(is_new, of_new, of_known), at_ms, spec, oldest)
 
     def as_of(self, at_ms: int, spec: UserStatistics) -> Floats:
         """float32 [users, spec.count]: of every user, as of the last refresh."""
-        rows = np.arange(1, len(self._rows))
+        rows = np.arange(1, len(self._users))
         instants = np.full(len(rows), at_ms)
         oldest, refreshed = oldest_bucket(instants, spec), refreshed_ms(instants, instants, spec)
         return _numbers(self._clicks, rows, self._first_ms(rows), refreshed, spec, oldest)
@@ -84,7 +82,7 @@ class Activity:
         rows, buckets, counts = self._clicks.arrays()
         return {
             f"{prefix}.keys": self._users.keys[1:],
-            f"{prefix}.first_ms": self._rows["first_ms"][1:],
+            f"{prefix}.first_ms": self._users.store["first_ms"][1:],
             f"{prefix}.rows": rows - 1,
             f"{prefix}.buckets": buckets,
             f"{prefix}.counts": counts,
@@ -97,13 +95,21 @@ class Activity:
             arrays[f"{prefix}.{part}"].astype(np.int64)
             for part in ("rows", "buckets", "counts", "first_ms")
         )
-        made = cls()
-        made._users = KeyedRows.of(arrays[f"{prefix}.keys"].astype(np.uint64))
-        made._rows.grow(len(first_ms))
-        made._rows["first_ms"][1:] = first_ms
-        made._rows.saved()
-        made._clicks = ItemClicks.from_arrays(rows + 1, buckets, counts)
-        return made
+        keys = arrays[f"{prefix}.keys"].astype(np.uint64)
+        columns = {KEYS: keys, "first_ms": first_ms}
+        users = RowStore.of({name: np.insert(each, 0, 0) for name, each in columns.items()})
+        return cls(KeyedRows(users), ItemClicks.from_arrays(rows + 1, buckets, counts))
+
+    def parts(self, spec: UserStatistics, *, name: str) -> Parts:
+        """As a checkpoint has them."""
+        stores = {name: self._users.store, name + INDEX: self._users.index}
+        return Parts(stores, self._clicks.spans(spec, prefix=name))
+
+    @classmethod
+    def from_parts(cls, parts: Parts, *, name: str) -> "Activity":
+        """What `parts` gave: it goes on in these stores. Raises Corrupt where one is missing."""
+        users = KeyedRows.in_parts(parts, name)
+        return cls(users, ItemClicks.from_spans(parts.arrays, prefix=name))
 
     def _new_among(self, clicks: Events) -> tuple[Keys, Ints]:
         """Users that were not known, in order of their first click, and the unit of that."""
@@ -112,7 +118,7 @@ class Activity:
         return clicks.users[new_at], clicks.unit_ms[new_at]
 
     def _first_ms(self, rows: Ints) -> Ints:
-        found: Ints = self._rows.at(rows)["first_ms"][rows]
+        found: Ints = self._users.store.at(rows)["first_ms"][rows]
         return found
 
 

@@ -3,34 +3,49 @@
 It is changed in place: what a fold costs follows the items in it, however many there are.
 """
 
+from collections.abc import Mapping
+
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from twintide.derived.attributes import attribute_of
+from twintide.derived.attributes import Attribute, attribute_in, attribute_of
 from twintide.derived.clicks import Bools, Events, Ints
+from twintide.derived.itemids import ItemIds, ids_in, ids_of
 from twintide.features import Feature
-from twintide.keyedrows import KeyedRows
+from twintide.keyedrows import KEYS, KeyedRows
 from twintide.keys import Keys, keys_of
 from twintide.ragged import Encoded, Ids, Numbers, joined, take
-from twintide.rowstore import Column, RowNumbers, RowStore
+from twintide.rowstore import INDEX, Column, Parts, RowNumbers, RowStore
+
+_IDS, _SAID = ".ids", ".said."
 
 UNKNOWN = -1
 """In place of a row of the catalogue."""
 
-_COLUMNS = ("first_seen_ms", "known_since_ms", "clicks")
+_COLUMNS = {
+    KEYS: Column(np.uint64),
+    "first_seen_ms": Column(np.int64),
+    "known_since_ms": Column(np.int64),
+    "clicks": Column(np.int64),
+}
 
 
 class Catalogue:
     """Every item, in order of its first event, with what its events last said of it."""
 
-    def __init__(self, id_type: pa.DataType, features: tuple[Feature, ...]) -> None:
-        self._index = KeyedRows()
+    def __init__(self, items: KeyedRows, ids: ItemIds, attributes: Mapping[str, Attribute]) -> None:
+        self._items = items
         """Row 1 of it is row 0 here."""
 
-        self._ids = _Ids(id_type)
-        self._rows = RowStore.empty({name: Column(np.int64) for name in _COLUMNS})
-        self._attributes = {feature.name: attribute_of(feature) for feature in features}
+        self._ids = ids
+        self._attributes = attributes
+
+    @classmethod
+    def empty(cls, id_type: pa.DataType, features: tuple[Feature, ...]) -> "Catalogue":
+        """Without an item."""
+        items = KeyedRows(RowStore.empty(_COLUMNS))
+        return cls(items, ids_of(id_type), {each.name: attribute_of(each) for each in features})
 
     @classmethod
     def of(
@@ -43,43 +58,66 @@ class Catalogue:
         clicks: Ints | None = None,
     ) -> "Catalogue":
         """Of distinct items, in this order. None of them counts as touched."""
-        made = cls(ids.type, features)
-        made._append(keys_of(ids), ids, first_seen_ms)
-        for name, attribute in made._attributes.items():
-            attribute.write(np.arange(len(ids)), attributes[name])
-            attribute.saved()
+        made = cls.empty(ids.type, features)
+        made.append(keys_of(ids), ids, first_seen_ms)
+        made.say(np.arange(len(ids)), attributes)
         if clicks is not None:
             made.clicks[:] = clicks
-        made._rows.saved()
+        for each in made.parts("").saved().values():
+            each.saved()
         return made
 
+    def parts(self, name: str) -> Parts:
+        """As a checkpoint has it: rows 1, 2, … of items are rows 0, 1, … of ids and attributes."""
+        found = Parts({name: self._items.store, name + INDEX: self._items.index}, {})
+        found = found.and_also(self._ids.parts(f"{name}{_IDS}"))
+        for feature, attribute in self._attributes.items():
+            found = found.and_also(attribute.parts(f"{name}{_SAID}{feature}"))
+        return found
+
+    @classmethod
+    def from_parts(
+        cls, id_type: pa.DataType, features: tuple[Feature, ...], parts: Parts, *, name: str
+    ) -> "Catalogue":
+        """What `parts` gave: it goes on in these stores. Raises Corrupt where one is missing."""
+        said = {f.name: attribute_in(parts, f"{name}{_SAID}{f.name}", f) for f in features}
+        items = KeyedRows.in_parts(parts, name)
+        return cls(items, ids_in(parts, f"{name}{_IDS}", id_type), said)
+
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self._items) - 1
 
     @property
     def keys(self) -> Keys:
         """[items]"""
-        return self._index.keys[1:]
+        return self._items.keys[1:]
 
     @property
     def ids(self) -> pa.Array:
         """[items]"""
-        return self._ids.whole()
+        return self._ids.read(np.arange(len(self)))
 
     @property
     def first_seen_ms(self) -> Ints:
         """[items]: when the unit began that held an item's first event."""
-        return self._rows["first_seen_ms"]
+        return self._items.store["first_seen_ms"][1:]
 
     @property
     def known_since_ms(self) -> Ints:
         """[items], ascending: by when it and all before it were known."""
-        return self._rows["known_since_ms"]
+        return self._items.store["known_since_ms"][1:]
 
     @property
     def clicks(self) -> Ints:
         """[items]: those that were counted so far."""
-        return self._rows["clicks"]
+        return self._items.store["clicks"][1:]
+
+    def first_seen_of(self, rows: RowNumbers) -> Ints:
+        """When the unit began that held the first event of each of these items; any time of a row
+        that is UNKNOWN.
+        """
+        found: Ints = self._items.store.at(rows + 1)["first_seen_ms"][rows + 1]
+        return found
 
     def attributes(self, rows: RowNumbers) -> Encoded:
         """What was said last of these items."""
@@ -87,7 +125,7 @@ class Catalogue:
 
     def rows_of(self, keys: Keys) -> Ints:
         """int64 [n]: the row of each key, UNKNOWN for one that is none of an item."""
-        return self._index.rows_of(keys) - 1
+        return self._items.rows_of(keys) - 1
 
     def filled(self, items: Keys, attributes: Encoded, missing: dict[str, Bools]) -> Encoded:
         """`attributes` of events in order; where one is `missing` it is what the item's events
@@ -117,43 +155,34 @@ class Catalogue:
         distinct, first_at = np.unique(events.items, return_index=True)
         last_at = len(events) - 1 - np.unique(events.items[::-1], return_index=True)[1]
         new_at = np.sort(first_at[self.rows_of(distinct) == UNKNOWN])
-        self._append(events.items[new_at], ids.take(pa.array(new_at)), events.unit_ms[new_at])
+        self.append(events.items[new_at], ids.take(pa.array(new_at)), events.unit_ms[new_at])
         rows = self.rows_of(distinct)
+        self.say(rows, {name: attributes[name].take(last_at) for name in self._attributes})
+
+    def say(self, rows: RowNumbers, attributes: Encoded) -> None:
+        """What is said of these distinct items from now on."""
         for name, attribute in self._attributes.items():
-            attribute.write(rows, attributes[name].take(last_at))
+            attribute.write(rows, attributes[name])
 
     def count(self, rows: RowNumbers) -> None:
         """One click more of an item for each time that its row is named."""
         distinct, counts = np.unique(rows, return_counts=True)
-        self._rows.touch(distinct)["clicks"][distinct] += counts
+        self._items.store.touch(distinct + 1)["clicks"][distinct + 1] += counts
 
-    def _append(self, keys: Keys, ids: pa.Array, first_seen_ms: Ints) -> None:
+    def append(self, keys: Keys, ids: pa.Array, first_seen_ms: Ints) -> None:
+        """Items behind the others, which are distinct and new."""
         if not len(keys):
             return
-        self._index.add(keys)
+        last = np.array([len(self._items) - 1])
+        before = self._items.store.at(last)["known_since_ms"][last]
+        rows = self._items.give(keys)
+        columns = self._items.store.touch(rows)
+        columns["first_seen_ms"][rows] = first_seen_ms
+        known = np.maximum.accumulate(first_seen_ms)
+        columns["known_since_ms"][rows] = np.maximum(known, before) if last[0] else known
         self._ids.append(ids)
-        first = self._rows.grow(len(keys))
-        before = self.known_since_ms[max(first - 1, 0)] if first else first_seen_ms[0]
-        self.first_seen_ms[first:] = first_seen_ms
-        self.known_since_ms[first:] = np.maximum(np.maximum.accumulate(first_seen_ms), before)
         for attribute in self._attributes.values():
             attribute.add(len(keys))
-
-
-class _Ids:
-    """Ids that are appended, in parts each at least twice as long as the one behind it."""
-
-    def __init__(self, of_type: pa.DataType) -> None:
-        self._parts = [pa.array([], of_type)]
-
-    def append(self, ids: pa.Array) -> None:
-        self._parts.append(ids)
-        while len(self._parts) > 1 and len(self._parts[-2]) < 2 * len(self._parts[-1]):
-            self._parts[-2:] = [pa.concat_arrays(self._parts[-2:])]
-
-    def whole(self) -> pa.Array:
-        self._parts = [pa.concat_arrays(self._parts)]
-        return self._parts[0]
 
 
 def last_said(items: Keys, says: Bools) -> npt.NDArray[np.int64]:

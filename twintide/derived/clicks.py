@@ -15,6 +15,7 @@ from math import gcd
 import numpy as np
 import numpy.typing as npt
 
+from twintide.arrays import Arrays
 from twintide.features.item_statistics import LOG_SHARE_SCALE, ItemStatistics, ages
 from twintide.features.refreshed import Refreshed
 from twintide.keys import Keys, places_of
@@ -22,6 +23,10 @@ from twintide.keys import Keys, places_of
 Bools = npt.NDArray[np.bool_]
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
+
+_SINCE = ".since."
+_SPANS = 24
+"""In how many arrays clicks by bucket lie in a checkpoint, about."""
 
 
 @dataclass(frozen=True)
@@ -126,6 +131,24 @@ class ItemClicks:
         order = np.argsort(items, kind="stable")
         return items[order], buckets[order], counts[order]
 
+    def spans(self, spec: Refreshed, *, prefix: str) -> Arrays:
+        """As a checkpoint has them: an array of items, buckets and counts for each span of time, of
+        which a fold changes the newest ones and the one that leaves.
+        """
+        width = max(1, (_reach_minutes(spec) // bucket_minutes(spec)) // _SPANS)
+        spans: dict[int, list[Ints]] = {}
+        for number, bucket in sorted(self._buckets.items()):
+            rows = np.stack([bucket.items, np.full_like(bucket.items, number), bucket.counts], 1)
+            spans.setdefault(number // width * width, []).append(rows)
+        return {f"{prefix}{_SINCE}{n:015d}": np.concatenate(each) for n, each in spans.items()}
+
+    @classmethod
+    def from_spans(cls, arrays: Arrays, *, prefix: str) -> "ItemClicks":
+        """What `spans` gave."""
+        found = [each for name, each in arrays.items() if name.startswith(f"{prefix}{_SINCE}")]
+        rows = np.concatenate([np.zeros((0, 3), np.int64), *found]).astype(np.int64)
+        return cls.from_arrays(rows[:, 0], rows[:, 1], rows[:, 2])
+
     def copy(self) -> "ItemClicks":
         """What stays as it is now, whatever is added to this one; it costs next to nothing."""
         return ItemClicks(dict(self._buckets))
@@ -209,8 +232,11 @@ def bucket_ms(spec: Refreshed) -> int:
 
 def oldest_bucket(unit_ms: Ints, spec: Refreshed) -> Ints:
     """[N]: clicks of these units are told of nothing older; so the state need not hold it."""
-    reach_minutes = max(spec.windows_minutes) + 2 * spec.refresh_minutes
-    return unit_ms // bucket_ms(spec) - reach_minutes // bucket_minutes(spec)
+    return unit_ms // bucket_ms(spec) - _reach_minutes(spec) // bucket_minutes(spec)
+
+
+def _reach_minutes(spec: Refreshed) -> int:
+    return max(spec.windows_minutes) + 2 * spec.refresh_minutes
 
 
 def refreshed_ms(at_ms: Ints, unit_ms: Ints, spec: Refreshed) -> Ints:

@@ -14,32 +14,37 @@ from twintide.keyedrows import KeyedRows
 from twintide.keys import NO_KEY, Keys
 from twintide.ragged import Ids, hours_between, places_between
 from twintide.rowlists import Entries, Offsets, RowLists
+from twintide.rowstore import INDEX, Parts
 
+_ENTRY = {"items": np.uint64, "at_ms": np.int64}
+_CLICKS = ".clicks"
 _NEVER = np.iinfo(np.int64).min
 
 
 class Histories:
     """The last `length` clicks of each user, oldest first."""
 
-    def __init__(self, length: int) -> None:
+    def __init__(
+        self, length: int, users: KeyedRows | None = None, clicks: RowLists | None = None
+    ) -> None:
+        """With `users` and `clicks`: those that were saved."""
         self.length = length
-        self._users = KeyedRows()
-        self._clicks = RowLists({"items": np.uint64, "at_ms": np.int64}, longest=length)
+        self._users = users or KeyedRows()
+        self._clicks = clicks or RowLists.empty(_ENTRY, longest=length)
         """Of each user, by row of `_users`; nobody's row has none."""
 
-        self._clicks.add(1)
+        if not len(self._clicks):
+            self._clicks.add(1)
 
     def arrays(self) -> Arrays:
-        """By the names that they have behind a prefix in a checkpoint: users ascending, user i with
-        items[offsets[i]:offsets[i + 1]].
-        """
+        """All of it: users ascending, user i with items[offsets[i]:offsets[i + 1]]."""
         rows = 1 + np.argsort(self._users.keys[1:])
         entries, offsets = self._clicks.read(rows)
         return {"users": self._users.keys[rows], "offsets": offsets, **entries}
 
     @classmethod
     def from_arrays(cls, length: int, arrays: Arrays, *, prefix: str) -> "Histories":
-        """What `arrays` gave."""
+        """What `arrays` gave, and older checkpoints hold."""
         return cls.of(
             length,
             arrays[f"{prefix}.users"].astype(np.uint64),
@@ -50,13 +55,22 @@ class Histories:
             },
         )
 
+    def parts(self, name: str) -> Parts:
+        """As a checkpoint has them: users by row, and by row their clicks."""
+        stores = {name: self._users.store, name + INDEX: self._users.index}
+        return Parts(stores, {}, {name + _CLICKS: self._clicks})
+
+    @classmethod
+    def from_parts(cls, length: int, parts: Parts, *, name: str) -> "Histories":
+        """What `parts` gave: it goes on in these stores. Raises Corrupt where one is missing."""
+        clicks = parts.lists_of(name + _CLICKS, _ENTRY, longest=length)
+        return cls(length, KeyedRows.in_parts(parts, name), clicks)
+
     @classmethod
     def of(cls, length: int, users: Keys, offsets: Offsets, entries: Entries) -> "Histories":
         """Of these distinct users, one after the other."""
-        made = cls(length)
-        made._users = KeyedRows.of(users)
-        made._clicks = RowLists.of(entries, np.concatenate(([0], offsets)), longest=length)
-        return made
+        clicks = RowLists.of(entries, np.concatenate(([0], offsets)), longest=length)
+        return cls(length, KeyedRows.of(users), clicks)
 
     def before(self, events: Events, counts: Bools) -> Ids:
         """For each event, what its user had clicked strictly before it, oldest first, at most

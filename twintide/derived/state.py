@@ -30,11 +30,13 @@ from twintide.derived.clicks import (
     statistics_at,
 )
 from twintide.derived.histories import Histories
+from twintide.events import EventSchema
 from twintide.features import Feature
 from twintide.features.columns import from_columns, to_columns
 from twintide.features.item_statistics import ItemStatistics
 from twintide.modelspec import CLICKS, ModelSpec, memory_prefix
 from twintide.ragged import Encoded, Ids, Numbers
+from twintide.rowstore import Parts
 from twintide.slices import (
     EVENT_TIME,
     IS_CLICK,
@@ -48,13 +50,22 @@ from twintide.slices import (
 
 FIRST_SEEN = "first_seen_at"
 SO_FAR = "state.clicks.so_far"
+ITEMS = "state.items"
+CLICKS_OF_ITEMS = "state.clicks"
 USERS = "state.users"
+_HISTORY, _CLICKED = "state.history.", "_clicked"
+"""What users clicked is none of the model's features, and no feature is called so."""
+
 USER_STATISTICS = "state.users.statistics"
 
 
 def stateless(features: tuple[Feature, ...]) -> tuple[Feature, ...]:
     """Features that an event's own columns give."""
     return tuple(f for f in features if f.derived_from is None)
+
+
+def _type_of_ids(events: EventSchema) -> pa.DataType:
+    return events.arrow_schema().field(events.item).type
 
 
 def events_of(rows: pa.Table) -> Events:
@@ -111,9 +122,7 @@ class DerivedState:
             model,
             histories={name: Histories(each.length) for name, each in model.memories().items()},
             item_clicks=ItemClicks(),
-            catalogue=Catalogue(
-                events.arrow_schema().field(events.item).type, stateless(model.candidate)
-            ),
+            catalogue=Catalogue.empty(_type_of_ids(events), stateless(model.candidate)),
             activity=Activity(),
         )
 
@@ -201,7 +210,7 @@ class DerivedState:
             statistics_at(
                 clicks,
                 rows,
-                self.catalogue.first_seen_ms[rows],
+                self.catalogue.first_seen_of(rows),
                 refreshed_ms(events.at_ms, events.unit_ms, spec),
                 spec,
                 oldest=oldest_bucket(events.unit_ms, spec),
@@ -252,9 +261,37 @@ class DerivedState:
             }
         return found
 
+    def parts(self) -> Parts:
+        """As a checkpoint has it."""
+        found = self.catalogue.parts(ITEMS)
+        if spec := self.model.item_statistics():
+            found = found.and_also(Parts({}, self.item_clicks.spans(spec, prefix=CLICKS_OF_ITEMS)))
+        if of_users := self.model.user_statistics():
+            found = found.and_also(self.activity.parts(of_users, name=USERS))
+        for name, histories in self.histories.items():
+            found = found.and_also(histories.parts(_HISTORY + (name or _CLICKED)))
+        return found
+
+    @classmethod
+    def from_parts(cls, model: ModelSpec, events: EventSchema, parts: Parts) -> Self:
+        """What `parts` gave: it goes on in these stores. Raises Corrupt where one is missing."""
+        asks = model.user_statistics() is not None
+        return cls(
+            model,
+            histories={
+                name: Histories.from_parts(memory.length, parts, name=_HISTORY + (name or _CLICKED))
+                for name, memory in model.memories().items()
+            },
+            item_clicks=ItemClicks.from_spans(parts.arrays, prefix=CLICKS_OF_ITEMS),
+            catalogue=Catalogue.from_parts(
+                _type_of_ids(events), stateless(model.candidate), parts, name=ITEMS
+            ),
+            activity=Activity.from_parts(parts, name=USERS) if asks else Activity(),
+        )
+
     @classmethod
     def from_arrays(cls, model: ModelSpec, arrays: Arrays, catalogue: pa.Table) -> Self:
-        """What `arrays` and `catalogue_table` gave."""
+        """What `arrays` and `catalogue_table` gave, and older checkpoints hold."""
         items = Catalogue.of(
             stateless(model.candidate),
             ids=catalogue[ITEM_ID].combine_chunks(),
