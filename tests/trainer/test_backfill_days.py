@@ -20,6 +20,7 @@ def day(number: int) -> date:
     return at(number).date()
 
 
+@pytest.mark.long
 @pytest.mark.promise("T4")
 @pytest.mark.promise("T10")
 def test_a_backfill_learns_its_days_and_none_before(line: Line, tmp_path: Path) -> None:

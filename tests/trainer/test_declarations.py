@@ -75,6 +75,7 @@ def test_a_column_that_older_shards_lack_is_null_there(tmp_path: Path) -> None:
     assert len(night.arrays["table.device.keys"]) == 1 + 3
 
 
+@pytest.mark.long
 def test_a_new_feature_is_warm_started_and_its_slices_are_made_by_themselves(line: Line) -> None:
     """Both lines go on from what they had, each from its own checkpoint, and the manifest says what
     began anew; what the old declaration had made stays as it was.
@@ -93,6 +94,7 @@ def test_a_new_feature_is_warm_started_and_its_slices_are_made_by_themselves(lin
     assert {path: path.read_bytes() for path in before} == before
 
 
+@pytest.mark.long
 def test_towers_that_begin_anew_wait_for_a_night(line: Line) -> None:
     """An hour would leave them untaught, so it refuses before anything is written; with `learns:
     everything` it teaches them itself.
@@ -116,6 +118,7 @@ def test_towers_that_begin_anew_wait_for_a_night(line: Line) -> None:
     assert deeper.hour(2, 1).manifest.base == night.manifest.name
 
 
+@pytest.mark.long
 def test_other_clicks_are_learnt_on_the_same_weights(line: Line) -> None:
     """Slices of the new declaration lie beside the old ones; both ways lead on."""
     line.night(0)

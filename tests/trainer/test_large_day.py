@@ -205,6 +205,7 @@ def test_a_night_in_files_is_made_again_from_its_lineage(
     assert {path.name for path in (tmp_path / "again").iterdir()} == {"nightly-000001"}
 
 
+@pytest.mark.long
 @pytest.mark.promise("T4")
 def test_a_day_that_fits_is_learnt_the_same_whatever_the_memory(make_line: MakeLine) -> None:
     """The bytes of a night in exactly as much memory as it needs are those of one in plenty."""

@@ -44,6 +44,7 @@ def known_users(checkpoint: Checkpoint) -> Keys:
     return checkpoint.arrays["table.user.keys"].astype(np.uint64)
 
 
+@pytest.mark.long
 def test_bad_hours_are_left_out_by_both_lines_from_then_on(line: Line, tmp_path: Path) -> None:
     """The hours come again without them and so does the night; each says so, and is rebuilt so."""
     line.night(0)
@@ -89,6 +90,7 @@ def test_offsets_are_left_out_to_the_message(line: Line) -> None:
     assert 0 < gone == clicks_learnt(line, hour) - hour.manifest.rows
 
 
+@pytest.mark.long
 def test_a_day_that_is_left_out_whole_is_a_night_without_clicks(line: Line) -> None:
     """The line goes on behind it."""
     line.night(0)

@@ -149,6 +149,7 @@ def test_the_first_hour_gives_a_model_and_the_switch_back_loses_nothing(
     assert line.hour(1, 2).manifest.base == night.manifest.name
 
 
+@pytest.mark.long
 @pytest.mark.promise("T4")
 def test_the_nightly_epoch_starts_from_yesterdays_nightly_and_sees_each_click_once(
     line: Line,
@@ -518,6 +519,7 @@ def test_a_catalogue_names_every_item_that_was_learnt(line: Line) -> None:
     assert set(keys_of(checkpoint.catalogue["item_id"]).tolist()) <= known
 
 
+@pytest.mark.long
 def test_a_nightly_run_beside_an_hourly_one_finds_its_day_due(line: Line) -> None:
     """The hourly pass has sliced the rest of the day already, and is half-way through it: what a
     night has to learn is a matter of checkpoints, not of who made the slices.
