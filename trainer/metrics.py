@@ -11,7 +11,6 @@ from prometheus_client.registry import Collector
 from twintide.checkpoints import CheckpointManifest
 from twintide.clock import Clock, monotonic_seconds
 
-LINES = ("hourly", "nightly")
 _STUCK_SECONDS = 60.0
 
 
