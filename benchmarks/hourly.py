@@ -32,11 +32,11 @@ from rich.table import Table
 
 from benchmarks.state import said_of
 from streaming.offline import write_shards
+from tests.publisher.checkpoint_fixture import plain_manifest
 from trainer import hourly
 from trainer.learner import Learner
 from twintide import config
 from twintide.checkpoints import (
-    CheckpointManifest,
     publish_checkpoint,
     read_manifest,
 )
@@ -140,23 +140,14 @@ def make_night(deployment: Deployment, *, users: int, items: int) -> None:
         },
         pa.table({"item_id": pa.array(np.arange(items)), "first_seen_at": first_seen, **columns}),
     )
-    manifest = CheckpointManifest(
-        name="nightly-000001",
-        kind="nightly",
-        parent=None,
+    manifest = plain_manifest(
+        deployment,
+        "nightly-000001",
         base="nightly-000001",
         day=(BEGIN - timedelta(days=1)).date(),
-        position={},
-        slices=(),
-        rows=0,
-        newest_event_at=None,
         as_of=BEGIN - timedelta(days=1),
-        loss=None,
-        seed=1,
         threads=2,
         learning_hash=deployment.learning_hash(),
-        events=deployment.events,
-        model=deployment.model,
         topic=deployment.kafka.topic,
     )
     parts = learner.parts().and_also(state.parts())

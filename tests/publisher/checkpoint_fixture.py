@@ -159,23 +159,17 @@ def add_checkpoint(
     chosen = item_range(1000, 300) if items is None else items
     made = model or model_of(deployment, chosen, seed=seed, noise=noise)
     columns = to_columns(candidates_of(deployment, chosen), deployment.model.candidate, "candidate")
-    manifest = CheckpointManifest(
-        name=checkpoint_name(kind, sequence),
+    manifest = plain_manifest(
+        deployment,
+        checkpoint_name(kind, sequence),
         kind=kind,
         parent=parent,
         base=base,
-        day=None,
         position={0: position},
-        slices=(),
         rows=rows,
         newest_event_at=newest_event_at,
         as_of=newest_event_at,
-        loss=None,
         seed=seed,
-        threads=1,
-        learning_hash="0" * 64,
-        events=deployment.events,
-        model=deployment.model,
     )
     histories = histories_of(chosen, seed=seed).to_arrays(prefix="state.history")
     return publish_checkpoint(
@@ -184,6 +178,28 @@ def add_checkpoint(
         Parts(made.stores(), made.small_arrays() | histories),
         catalogue=pa.table({"item_id": pa.array(chosen)} | columns),
     )
+
+
+def plain_manifest(deployment: Deployment, name: str, **known: Any) -> CheckpointManifest:
+    """Of a nightly checkpoint that has learnt nothing, but for what is said of it."""
+    said: dict[str, Any] = {
+        "kind": "nightly",
+        "parent": None,
+        "base": None,
+        "day": None,
+        "position": {},
+        "slices": (),
+        "rows": 0,
+        "newest_event_at": None,
+        "as_of": NOON,
+        "loss": None,
+        "seed": 1,
+        "threads": 1,
+        "learning_hash": "0" * 64,
+        "events": deployment.events,
+        "model": deployment.model,
+    }
+    return CheckpointManifest(name=name, **said | known)
 
 
 def queries_of(deployment: Deployment, count: int, *, seed: int = 1) -> Encoded:

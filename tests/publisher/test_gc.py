@@ -21,23 +21,14 @@ DEPLOYMENT = made.deployment_at(Path("nowhere"))
 
 
 def checkpoint(kind: str, sequence: int, base: str | None) -> CheckpointManifest:
-    return CheckpointManifest(
-        name=checkpoint_name(kind, sequence),  # type: ignore[arg-type]
-        kind=kind,  # type: ignore[arg-type]
-        parent=None,
+    return made.plain_manifest(
+        DEPLOYMENT,
+        checkpoint_name(kind, sequence),  # type: ignore[arg-type]
+        kind=kind,
         base=base,
         day=date(2022, 5, 1),
         position={0: sequence},
-        slices=(),
-        rows=0,
         newest_event_at=NOON,
-        as_of=NOON,
-        loss=None,
-        seed=1,
-        threads=1,
-        learning_hash="",
-        events=DEPLOYMENT.events,
-        model=DEPLOYMENT.model,
     )
 
 

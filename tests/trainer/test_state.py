@@ -14,10 +14,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
+from tests.publisher.checkpoint_fixture import plain_manifest
 from tests.trainer.conftest import Line, deployment_in
 from twintide.arrays import Arrays
 from twintide.checkpoints import (
-    CheckpointManifest,
     load_checkpoint,
     open_checkpoint,
     publish_checkpoint,
@@ -253,23 +253,13 @@ def test_folds_of_any_size_tell_and_leave_the_same(deployment: Deployment, seed:
 def published(root: Path, deployment: Deployment, state: DerivedState, name: str) -> Any:
     """A checkpoint of nothing but the state."""
     parent = None if name.startswith("nightly") else "nightly-000001"
-    manifest = CheckpointManifest(
-        name=name,
+    manifest = plain_manifest(
+        deployment,
+        name,
         kind="nightly" if parent is None else "hourly",
         parent=parent,
         base="nightly-000001",
-        day=None,
-        position={},
-        slices=(),
-        rows=0,
-        newest_event_at=None,
         as_of=AS_OF,
-        loss=None,
-        seed=1,
-        threads=1,
-        learning_hash="",
-        events=deployment.events,
-        model=deployment.model,
     )
     made = publish_checkpoint(root, manifest, state.parts(), parents=root)
     assert all(not len(store.touched()) for store in state.parts().saved().values())
