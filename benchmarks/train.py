@@ -41,6 +41,7 @@ from twintide.features.item_statistics import ItemStatistics
 from twintide.features.sparse import Sparse
 from twintide.keys import Keys, keys_of, mixed
 from twintide.model.towers import Towers
+from twintide.model.two_tower import best_device
 from twintide.modelspec import ModelSpec
 from twintide.ragged import Ids, Numbers, one_id_each
 
@@ -163,36 +164,41 @@ class Peer(nn.Module):
         self.user = nn.Embedding(stream.users, spec.embedding_width, sparse=True)
         self.item = nn.EmbeddingBag(stream.items, spec.embedding_width, mode="mean", sparse=True)
         self.towers = Towers(spec)
+        self._device = device = best_device()
+        self.to(device)
         tables = [self.user.weight, self.item.weight]
         self._sparse = torch.optim.SparseAdam(tables, lr=1e-3)
         self._dense = torch.optim.Adam(self.towers.parameters(), lr=1e-3)
         counts = np.bincount(stream.item, minlength=stream.items) / CLICKS
-        self._log_q = torch.from_numpy(np.log(counts + 1e-9).astype(np.float32))
+        self._log_q = torch.from_numpy(np.log(counts + 1e-9).astype(np.float32)).to(device)
+        self._statistics = torch.from_numpy(stream.statistics).to(device)
 
-    def step(self, begin: int, end: int) -> None:
-        stream = self._stream
-        item = torch.from_numpy(stream.item[begin:end])
+    def step(self, begin: int, end: int) -> Tensor:
+        """Learn from these clicks; returns the loss, which nobody has waited for yet."""
+        stream, device = self._stream, self._device
+        item = torch.from_numpy(stream.item[begin:end]).to(device)
         offsets = stream.offsets[begin : end + 1]
         history = self.item(
-            torch.from_numpy(stream.history[offsets[0] : offsets[-1]]),
-            torch.from_numpy(offsets[:-1] - offsets[0]),
+            torch.from_numpy(stream.history[offsets[0] : offsets[-1]]).to(device),
+            torch.from_numpy(offsets[:-1] - offsets[0]).to(device),
         )
-        user = self.user(torch.from_numpy(stream.user[begin:end]))
+        user = self.user(torch.from_numpy(stream.user[begin:end]).to(device))
         own = self.item(item[:, None])
-        inputs = torch.cat((own, torch.from_numpy(stream.statistics)[item]), dim=1)
+        inputs = torch.cat((own, self._statistics[item]), dim=1)
         ((vectors, bias),) = self.towers.candidate_vectors(inputs)
         (queries,) = self.towers.query_vectors(torch.cat((user, history), dim=1))
         logits = queries @ vectors.T
         logits = logits * self.towers.log_scale.exp() + bias - self._log_q[item]
         hits = (item[:, None] == item[None, :]).fill_diagonal_(fill_value=False)
         loss: Tensor = F.cross_entropy(
-            logits.masked_fill(hits, -torch.inf), torch.arange(end - begin)
+            logits.masked_fill(hits, -torch.inf), torch.arange(end - begin, device=device)
         )
         self._sparse.zero_grad()
         self._dense.zero_grad()
         loss.backward()
         self._sparse.step()
         self._dense.step()
+        return loss.detach()
 
 
 def _contestants(spec: ModelSpec, stream: Stream, batch_rows: int) -> dict[str, Callable[[], None]]:
@@ -201,8 +207,8 @@ def _contestants(spec: ModelSpec, stream: Stream, batch_rows: int) -> dict[str, 
     peer = Peer(spec, stream)
 
     def run_peer() -> None:
-        for numbers in order:
-            peer.step(int(numbers[0]), int(numbers[-1]) + 1)
+        losses = [peer.step(int(numbers[0]), int(numbers[-1]) + 1) for numbers in order]
+        float(losses[-1])  # on a GPU this waits for all of them
 
     tables = ("user", "item")
     return {

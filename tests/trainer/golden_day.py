@@ -20,6 +20,7 @@ from streaming.offline import write_shards
 from tests.trainer.conftest import DAYS, Line, at, deployment_in, small_stream
 from twintide.arrays import Arrays
 from twintide.checkpoints import Checkpoint
+from twintide.model.two_tower import best_device
 
 GOLDEN = Path(__file__).parent / "golden"
 ARRAYS, DIGESTS = GOLDEN / "day.npz", GOLDEN / "day.json"
@@ -76,10 +77,17 @@ def digests_of(arrays: Arrays) -> dict[str, str]:
     }
 
 
+UNDECIDED = "dense.bias.bias"
+"""A softmax does not see what all scores have in common, so the gradient of this one is what
+rounding left of zero, and Adam makes whole steps of it: each machine has a value of its own.
+"""
+
+
 def machine() -> dict[str, str]:
     """What decides the last bit of a float: another processor adds up in another order."""
     capability = torch.backends.cpu.get_cpu_capability()
-    return {"torch": torch.__version__, "numpy": np.__version__, "cpu": capability}
+    found = {"torch": torch.__version__, "numpy": np.__version__, "cpu": capability}
+    return found if best_device().type == "cpu" else found | {"device": best_device().type}
 
 
 def kept() -> tuple[Arrays, dict[str, Any]]:

@@ -148,7 +148,7 @@ def plain_loss(learner: Learner, rows: Rows) -> float:
     )
     total = 0.0
     for (name, objective), queries, (candidates, bias), log_scale in heads:
-        scores = (log_scale.exp() * (queries @ candidates.T) + bias).detach().double().numpy()
+        scores = (log_scale.exp() * (queries @ candidates.T) + bias).detach().cpu().double().numpy()
         labels = rows.labels[name]
         for row in range(len(rows)):
             if labels.positive is not None and not labels.positive[row]:
@@ -216,7 +216,7 @@ def test_objectives_are_learnt_at_night_and_by_the_hour_rebuilt_and_served(
     published = publish(line.deployment, clock=HeldClock(at(1, 3)))
     assert published.version is not None
     version = load_version(line.deployment.versions_dir, published.version)
-    spec, device = version.manifest.model, torch.device("cpu")
+    spec, device = version.manifest.model, torch.device("cpu")  # as a version is served
     trained = TwoTower.from_arrays(spec, weights_in(hour.arrays), device=device)
     rows = Rows.of(rows_of(line), spec, name="slices")
     for weights in (None, {"like": 2.0, "watch": 1.0}):

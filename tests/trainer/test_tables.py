@@ -108,9 +108,9 @@ def moved(rates: Rates, table: str, *, known: int) -> Doubles:
     for part in (rows.take(np.arange(known)), rows):
         learner.begin()
         learner.grow(part, rates)
-    before = learner.model.tables[table].weights.numpy().copy()
+    before = learner.model.tables[table].weights.cpu().numpy().copy()
     list(learner.learn(rows, [np.arange(WHOLE)], rates, seed=1))
-    after = learner.model.tables[table].weights.numpy()
+    after = learner.model.tables[table].weights.cpu().numpy()
     found: Doubles = np.abs(after - before).sum(axis=1).astype(np.float64)
     return found[1:]
 

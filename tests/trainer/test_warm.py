@@ -80,6 +80,7 @@ def outputs(spec: ModelSpec, arrays: Arrays, given: dict[str, torch.Tensor], sid
     for name, place in places.items():
         if name in given:
             inputs[:, place.columns] = given[name]
+    inputs = inputs.to(towers.log_scale.device)
     if side == "query":
         return towers.query_vectors(inputs)
     return [part for pair in towers.candidate_vectors(inputs) for part in pair]

@@ -211,7 +211,8 @@ def test_augmented_rows_become_what_the_other_tower_makes_of_their_clicks() -> N
         table = model.tables[name]
         for key in np.unique(keys):
             mean = vectors[other][keys == key].mean(axis=0)
-            assert np.allclose(table.weights[table.rows_of(np.array([key]))], mean, atol=0.05)
+            row = table.weights[table.rows_of(np.array([key]))].cpu()
+            assert np.allclose(row, mean, atol=0.05)
 
 
 def test_what_is_no_positive_is_not_mimicked() -> None:
@@ -226,7 +227,7 @@ def test_what_is_no_positive_is_not_mimicked() -> None:
     list(learner.learn(labelled, [np.arange(40)], rates, seed=1))
 
     table = learner.model.tables["user_augmented"]
-    moved = (table.weights.numpy() != before).any(axis=1)
+    moved = (table.weights.cpu().numpy() != before).any(axis=1)
     assert moved[table.rows_of(ids(1, 2, 3, 4))].all()
     assert not moved[table.rows_of(ids(5, 6, 7, 8))].any()
 
