@@ -72,11 +72,12 @@ def kafka() -> Iterator[str]:
 @contextmanager
 def _real_kafka() -> Iterator[str]:
     """host:port of the one that is named, of one in Docker, or of one from pip."""
-    from tests import kafka_fixture  # noqa: PLC0415  only who asks for Kafka loads Docker's client
-
     if named := os.environ.get(_NAMED):
         yield named
-    elif (container := kafka_fixture.in_docker()) is not None:
+        return
+    from tests import kafka_fixture  # noqa: PLC0415  only who starts a Kafka loads Docker's client
+
+    if (container := kafka_fixture.in_docker()) is not None:
         with container as running:
             yield running.get_bootstrap_server()
     else:

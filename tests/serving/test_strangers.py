@@ -49,7 +49,7 @@ def port(follower: Follower) -> Iterator[int]:
 def answer_to(port: int, said: bytes) -> bytes:
     """All that a server says to these bytes, behind which nothing comes."""
     with connected(port, 1) as (one,):
-        with suppress(ConnectionError):
+        with suppress(OSError):
             one.sendall(said)
             one.shutdown(socket.SHUT_WR)
         return all_of(one)
@@ -204,6 +204,10 @@ def test_requests_that_follow_at_once_are_all_answered_in_turn(port: int) -> Non
     assert said.count(b'"alive"') == 1
 
 
+NESTED = '{"user_id": 4, "features": {"age": ' + "[" * 40_000 + "]" * 40_000 + "}}"
+"""Deeper than any Python goes; 3.12 goes as deep as 4,000."""
+
+
 @pytest.mark.promise("X5")
 @pytest.mark.parametrize(
     ("body", "word"),
@@ -224,7 +228,7 @@ def test_requests_that_follow_at_once_are_all_answered_in_turn(port: int) -> Non
         ('{"user_id": 4, "features": {"region": "\\udc00"}}', "surrogate"),
         ('{"user_id": 4, "\\ud800": 1}', "surrogate"),
         ('{"user_id": 4, "filter": 1}', "filter"),
-        ('{"user_id": 4, "features": {"age": ' + "[" * 4_000 + "]" * 4_000 + "}}", "not valid"),
+        pytest.param(NESTED, "not valid", id="nested too deep"),
         ('{"user_id": ' + "9" * 4_000 + "}", "user_id"),
         ('{"user_id": 4, "features": {"age": ' + "9" * 4_000 + "}}", "features.age"),
     ],
