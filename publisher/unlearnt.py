@@ -9,7 +9,7 @@ from twintide.features.columns import column_name
 from twintide.leftout import LeftOut, without
 from twintide.modelspec import ModelSpec
 from twintide.records import Position
-from twintide.slices import IS_CLICK, ITEM_KEY, Slice, read_chain
+from twintide.slices import IS_CLICK, ITEM_KEY, Slice, read_tail
 
 
 def unlearnt_slices(chain: Sequence[Slice], positions: Sequence[Position]) -> list[Slice]:
@@ -32,10 +32,11 @@ def newest_clicks(
     needed = [column_name("query", f.name) for spec in specs for f in spec.query]
     columns = list(dict.fromkeys([*needed, ITEM_KEY]))
     tables: list[pa.Table] = []
-    for one in reversed(unlearnt_slices(read_chain(root), positions)):
+    newest = _newest(positions)
+    for one in reversed(unlearnt_slices(read_tail(root, newest).slices, positions)):
         if sum(map(len, tables)) >= limit:
             break
-        rows = without(one.read(after=_newest(positions)), left_out)
+        rows = without(one.read(after=newest), left_out)
         if set(columns) <= set(rows.column_names):
             tables.insert(0, rows.filter(rows[IS_CLICK]).select(columns))
     return pa.concat_tables(tables) if tables else None

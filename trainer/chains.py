@@ -19,6 +19,7 @@ from twintide.errors import Refused
 from twintide.events import BROKER_TIME_COLUMN
 from twintide.records import Position
 from twintide.shards import Ledger, ShardFooter, ShardName, read_shard
+from twintide.slices import Ends
 
 _MINUTE = timedelta(minutes=1)
 _LONG_AGO_MS = 946_771_200_000
@@ -62,6 +63,27 @@ def shards_behind(
             raise broken
         found += _before(chain, last_hour, until=until, clock=clock)
     return found
+
+
+def unsliced_since(ledger: Ledger, ends: Ends) -> datetime | None:
+    """The minute before which no shard lies that is not sliced; None where nobody can tell.
+
+    Whoever is sliced to its end holds nobody up, nor does one that never had a shard: a partition
+    that is silent for a year costs nothing.
+    """
+    partitions = {mark.partitions for mark in ledger.watermarks().values()}
+    if not ends or not partitions:
+        return None
+    since = []
+    for partition in {*range(max(partitions)), *ends}:
+        newest = ledger.newest(partition)
+        sliced = ends.get(partition)
+        if newest is None or (sliced is not None and newest.next <= sliced[0]):
+            continue
+        if sliced is None:
+            return None
+        since.append(sliced[1])
+    return min(since, default=max(unit for _, unit in ends.values()))
 
 
 def newest_minute(ledger: Ledger, partition: int, *, clock: Clock) -> datetime | None:

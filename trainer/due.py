@@ -4,14 +4,14 @@ from dataclasses import dataclass
 from datetime import date, datetime
 
 from trainer import line
-from trainer.chains import newest_minute
+from trainer.chains import newest_minute, unsliced_since
 from trainer.days import Calendar, complete_until
 from twintide.checkpoints import list_checkpoints
 from twintide.clock import Clock
 from twintide.config import Deployment
 from twintide.records import Position
 from twintide.shards import Ledger
-from twintide.slices import chain_dir, read_chain
+from twintide.slices import chain_dir, read_tail
 
 
 @dataclass(frozen=True)
@@ -67,18 +67,15 @@ def nightly_due(deployment: Deployment, *, clock: Clock) -> NightlyDue:
 
 def _waits(deployment: Deployment, ledger: Ledger, learnt: Position, *, until: datetime) -> bool:
     """Whether clicks before `until` are in slices and not learnt, or shards not yet sliced."""
-    sliced: Position = {}
-    last_hour: dict[int, datetime] = {}
     root = chain_dir(deployment.slices_dir, deployment.events, deployment.model)
-    for each in read_chain(root):
-        for partition, (_, next_) in each.footer.ranges.items():
-            sliced[partition] = next_
-            last_hour[partition] = each.footer.hour_at
+    tail = read_tail(root, learnt)
+    for each in tail.slices:
         in_time = each.footer.hour_at < until
         if each.footer.rows and in_time and not each.is_covered_by(learnt):
             return True
-    partitions = {mark.partitions for mark in ledger.watermarks().values()}
-    knows_all = len(last_hour) >= max(partitions, default=1)
-    since = min(last_hour.values()) if knows_all else None
+    ends = tail.ends
+    since = unsliced_since(ledger, ends)
     names = ledger.names(since=since, until=until)
-    return any(name.first >= sliced.get(name.partition, 0) for name in names)
+    return any(
+        name.partition not in ends or name.first >= ends[name.partition][0] for name in names
+    )

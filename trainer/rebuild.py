@@ -19,7 +19,7 @@ from twintide.clock import SystemClock
 from twintide.config import Deployment
 from twintide.errors import Refused
 from twintide.listings import open_listing
-from twintide.slices import Slice, chain_dir, read_chain
+from twintide.slices import Slice, all_paths, chain_dir, read_slice
 
 
 def rebuild(deployment: Deployment, name: str, *, into: Path) -> CheckpointManifest:
@@ -84,10 +84,10 @@ def _taken(begun: Begun, slices: list[Slice]) -> Iterator[Taken]:
 
 def _slices_named(deployment: Deployment, wanted: CheckpointManifest) -> list[Slice]:
     root = chain_dir(deployment.slices_dir, deployment.events, deployment.model)
-    found = {each.name: each for each in read_chain(root)}
+    found = {path.stem: path for path in all_paths(root)}
     if missing := [each for each in wanted.slices if each not in found]:
         raise Refused(
             f"{wanted.name} learnt slices that are not below {root}: {', '.join(missing)}",
             hint="a training run makes slices anew from the shards, where those are still there",
         )
-    return [found[each] for each in wanted.slices]
+    return [read_slice(found[each]) for each in wanted.slices]

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from trainer import labels
-from trainer.chains import Found, shards_behind
+from trainer.chains import Found, shards_behind, unsliced_since
 from trainer.days import Calendar
 from trainer.units import happened_before, is_believed, sealed_until
 from twintide.clock import Clock, floor_to_minutes, from_unix_ms, to_unix_ms
@@ -50,12 +50,14 @@ from twintide.slices import (
     REMEMBERED,
     UNIT,
     USER_KEY,
+    Ends,
     Slice,
     SliceFooter,
     chain_dir,
     goes_on,
     publish_slice,
     read_chain,
+    read_tail,
 )
 
 MOST_EVENTS = 1_000_000
@@ -92,7 +94,8 @@ class _Groups:
 
 class Slicer:
     """The chain of slices, and one derived state that goes along it with a run: each slice that it
-    comes to is read or made, once, and folded in, once. `chain` holds every slice, oldest first.
+    comes to is read or made, once, and folded in, once. `chain` holds the slices from the first on
+    that the position has not covered, oldest first.
     """
 
     def __init__(
@@ -127,16 +130,26 @@ class Slicer:
         self.position: Position = {}
         """Where the chain ends."""
 
-        chain = read_chain(self._root)
-        ends = {p: next_ for each in chain for p, (_, next_) in each.footer.ranges.items()}
-        reaches = all(ends.get(partition, 0) >= next_ for partition, next_ in position.items())
+        tail = read_tail(self._root, position)
+        ends = tail.ends
+        sliced = {partition: next_ for partition, (next_, _) in ends.items()}
+        reaches = all(sliced.get(partition, 0) >= next_ for partition, next_ in position.items())
+        if not reaches:
+            tail = read_tail(self._root, {})
         self._anew = anew if reaches and anew else lambda: DerivedState.empty(deployment)
         self._anew_at: Position = dict(position) if reaches else {}
         self.state = state
         self._ahead: list[Slice] = []
         """Of the chain, what the state has not taken in."""
 
-        self._take_up(chain)
+        self._before = tail.before
+        """Number of the slice before the first of `chain`."""
+
+        if tail.starts is None:
+            raise tail.cut_off()
+        for partition, (next_, unit) in tail.starts.items():
+            self.position[partition], self._last_unit[partition] = next_, unit
+        self._take_up(tail.slices)
 
     def sealed_until(self, now: datetime) -> datetime:
         """How far the line may go at `now`."""
@@ -216,9 +229,8 @@ class Slicer:
         self.chain.append(slice_)
         if not slice_.is_covered_by(self._learnt):
             self._ahead.append(slice_)
-        for partition, (_, next_) in slice_.footer.ranges.items():
-            self.position[partition] = next_
-            self._last_unit[partition] = slice_.footer.units[partition]
+        for partition, (next_, unit) in slice_.came_to.items():
+            self.position[partition], self._last_unit[partition] = next_, unit
 
     def _grow(self, until: datetime) -> bool:
         """Put the chain on by what others have made since, or by the next slice that ends by
@@ -228,8 +240,8 @@ class Slicer:
             if not self._is_swept:
                 sweep_temporaries(self._root, older_than_seconds=0)
                 self._is_swept = True
-            if goes_on(self._root, after=len(self.chain)):
-                self._take_up(read_chain(self._root, after=len(self.chain)))
+            if goes_on(self._root, after=self._newest):
+                self._take_up(read_chain(self._root, after=self._newest))
                 return True
             groups = self._new_groups(until)
             if not groups:
@@ -242,6 +254,11 @@ class Slicer:
             if later := found[count:]:
                 groups[hour_at, day] = later
             return True
+
+    @property
+    def _newest(self) -> int:
+        """Number of the newest slice."""
+        return self._before + len(self.chain)
 
     def _new_groups(self, until: datetime) -> _Shards:
         """Shards after the chain that end by `until`; looked for once for as long as the chain is
@@ -259,7 +276,7 @@ class Slicer:
             self._ledger,
             self.position,
             self._last_unit,
-            since=self._oldest_hour_of_interest(),
+            since=unsliced_since(self._ledger, self._ends),
             until=until,
             clock=self._clock,
         ):
@@ -274,15 +291,6 @@ class Slicer:
     def _window(self) -> timedelta:
         return timedelta(minutes=self._deployment.shards.minutes)
 
-    def _oldest_hour_of_interest(self) -> datetime | None:
-        """Older hours hold nothing new, once every partition is known."""
-        partitions = max(
-            (mark.partitions for mark in self._ledger.watermarks().values()), default=0
-        )
-        if not partitions or len(self._last_unit) < partitions:
-            return None
-        return min(self._last_unit.values())
-
     def _make(self, found: list[Found], *, hour_at: datetime, day: date, until: datetime) -> None:
         """The next slice, from the state where the chain ends."""
         schema = self._deployment.events
@@ -292,13 +300,16 @@ class Slicer:
         state = self.state if is_in_step else self._state_of_chain()
         before = state.item_clicks.copy()
         rows = self._enriched(state, _in_order(self._learnable(events), schema.time), remembered)
+        ranges = _ranges_of(found)
+        units = {each.name.partition: each.minute_at for each in found}
         footer = SliceFooter(
-            sequence=len(self.chain) + 1,
+            sequence=self._newest + 1,
             day=day,
             hour_at=hour_at,
             until=min(until, found[-1].minute_at + self._window),
-            ranges=_ranges_of(found),
-            units={each.name.partition: each.minute_at for each in found},
+            ranges=ranges,
+            units=units,
+            ends=self._ends | {p: (next_, units[p]) for p, (_, next_) in ranges.items()},
             events=len(events),
             rows=len(rows),
             remembered=0 if remembered is None else len(remembered),
@@ -316,6 +327,10 @@ class Slicer:
     def _reaches(self) -> bool:
         """Whether the chain goes as far as what is learnt."""
         return all(self.position.get(p, 0) >= next_ for p, next_ in self._learnt.items())
+
+    @property
+    def _ends(self) -> Ends:
+        return {each: (next_, self._last_unit[each]) for each, next_ in self.position.items()}
 
     def _state_of_chain(self) -> DerivedState:
         """Where the chain ends, while the run's own state is behind that, or has left some of it

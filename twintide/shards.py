@@ -185,6 +185,9 @@ class Ledger:
                 return self.newest(partition)
             if path_of(self.root, footer).exists():
                 return footer
+        mark = self.watched(partition)
+        if mark is not None and mark.next == 0:
+            return None  # it had no message, so that no listing of all hours would find a shard
         name = self._newest_listed(partition)
         return None if name is None else name.footer()
 

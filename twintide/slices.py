@@ -12,9 +12,11 @@ a fingerprint of what they depend on. Another declaration makes its slices from 
 
 import hashlib
 import json
+import os
 import re
+from contextlib import suppress
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -57,6 +59,10 @@ _NAME = re.compile(r"^(\d{8})\.parquet$")
 _FINGERPRINT = re.compile(r"^[0-9a-f]{16}$")
 
 
+Ends = dict[int, tuple[int, datetime]]
+"""Partition -> next offset to slice and newest unit that is sliced."""
+
+
 class SliceFooter(Record):
     """Key-value metadata of the Parquet file, under `twintide.slice`."""
 
@@ -76,6 +82,12 @@ class SliceFooter(Record):
 
     units: dict[int, Instant]
     """Partition -> the newest unit of it that was read."""
+
+    ends: dict[int, tuple[Offset, Instant]] | None = None
+    """Partition -> where the chain stands behind it: next offset and newest unit, of each partition
+    that the chain has ever read. So nobody has to read a chain from its start. None: an older
+    program made it.
+    """
 
     events: int
     """Rows of the shards."""
@@ -184,6 +196,12 @@ class Slice:
             rows[OFFSET], next_.take(pc.index_in(rows[PARTITION], partitions).combine_chunks())
         )
 
+    @property
+    def came_to(self) -> Ends:
+        """Of each partition that it has read."""
+        own = self.footer
+        return {each: (next_, own.units[each]) for each, (_, next_) in own.ranges.items()}
+
     def is_covered_by(self, position: Position) -> bool:
         """Whether a checkpoint at `position` has learnt all of it."""
         return all(
@@ -196,6 +214,40 @@ class Slice:
         return any(
             first < position.get(partition, 0)
             for partition, (first, _) in self.footer.ranges.items()
+        )
+
+
+@dataclass(frozen=True)
+class Tail:
+    """The newest slices of a chain, all those among them that a position has not covered."""
+
+    before: int
+    """Number of the slice before the first of these; 0 where that is the first of all."""
+
+    starts: Ends | None
+    """Where the chain stood there; None where older slices, which nobody said it of, are gone."""
+
+    slices: list[Slice]
+    """Oldest first."""
+
+    @property
+    def ends(self) -> Ends:
+        """Where the chain ends. Raises Corrupt where too much of it is gone to tell."""
+        if self.starts is None:
+            raise self.cut_off()
+        found = dict(self.starts)
+        for each in self.slices:
+            found |= each.came_to
+        return found
+
+    def cut_off(self) -> Corrupt:
+        """What is wrong where slices are needed that are gone."""
+        root = self.slices[0].path.parents[1]
+        return Corrupt(
+            f"the slices below {root} begin with {self.slices[0].name}, and what was learnt does "
+            "not reach so far",
+            hint="remove that folder: the next run makes slices anew from the shards, where these "
+            "are still there",
         )
 
 
@@ -309,14 +361,20 @@ def is_of_another_format(path: Path) -> bool:
 
 def all_paths(root: Path, *, after: int = 0) -> list[Path]:
     """Every file of a chain with a number above `after`, by number, whatever is in it."""
-    paths = (path for path in root.glob("day=*/*.parquet") if _NAME.match(path.name))
-    return sorted((path for path in paths if int(path.stem) > after), key=lambda path: path.stem)
+    found = []
+    for day in root.glob("day=*"):
+        with suppress(FileNotFoundError, NotADirectoryError), os.scandir(day) as entries:
+            found += [(each.name, day) for each in entries if _NAME.match(each.name)]
+    return [day / name for name, day in sorted(found) if int(name[:8]) > after]
 
 
 def chain_paths(root: Path, *, after: int = 0) -> list[Path]:
-    """The same. Raises Corrupt where a number is missing, or is there twice."""
+    """The same. Raises Corrupt where a number is missing, or is there twice; the first ones may be
+    gone, where nobody needs them any more.
+    """
     found = all_paths(root, after=after)
-    for expected, path in enumerate(found, start=after + 1):
+    first = after + 1 if after or not found else int(found[0].stem)
+    for expected, path in enumerate(found, start=first):
         if int(path.stem) != expected:
             wrong = "is there twice" if int(path.stem) < expected else f"follows {expected - 1:08d}"
             raise Corrupt(
@@ -324,6 +382,22 @@ def chain_paths(root: Path, *, after: int = 0) -> list[Path]:
                 hint="remove it and all later ones: the next run makes them anew from the shards",
             )
     return found
+
+
+def read_tail(root: Path, position: Position) -> Tail:
+    """What a checkpoint at `position` has not learnt of a chain, and where the chain stood before
+    that; its cost follows that, not the chain. Raises Corrupt as `read_chain` does.
+    """
+    paths = chain_paths(root)
+    found: list[Slice] = []
+    for path in reversed(paths):
+        each = read_slice(path)
+        ends = each.footer.ends
+        if ends and all(next_ <= position.get(p, 0) for p, (next_, _) in ends.items()):
+            return Tail(each.footer.sequence, dict(ends), found[::-1])
+        found.append(each)
+    before = int(paths[0].stem) - 1 if paths else 0
+    return Tail(before, None if before else {}, found[::-1])
 
 
 def goes_on(root: Path, *, after: int) -> bool:

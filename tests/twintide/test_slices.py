@@ -3,7 +3,7 @@
 import contextlib
 import json
 import random
-from datetime import timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,17 @@ from tests.mutations import changed, damaged
 from tests.publisher import checkpoint_fixture as made
 from twintide.config import Deployment
 from twintide.errors import Corrupt
-from twintide.slices import FOOTER_KEY, SliceFooter, chain_dirs, fingerprint_of, read_chain
+from twintide.slices import (
+    FOOTER_KEY,
+    Ends,
+    Slice,
+    SliceFooter,
+    chain_dirs,
+    fingerprint_of,
+    publish_slice,
+    read_chain,
+    read_tail,
+)
 from twintide.towers import Dnn
 
 
@@ -112,3 +122,76 @@ def test_nothing_else_below_slices_is_taken_for_a_chain(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
     assert [each.name for each in chain_dirs(tmp_path)] == ["0123456789abcdef"]
     assert read_chain(tmp_path / "0123456789abcdef") == []
+
+
+HOUR = datetime(2026, 3, 1, tzinfo=UTC)
+
+
+def make_chain(root: Path, count: int, *, says_ends_from: int = 1) -> list[Slice]:
+    """Slices of three partitions, of which each has some and the last is silent after the first."""
+    rng, ends = np.random.default_rng(1), Ends()
+    rows = pa.table({"item": pa.array([1], pa.uint64())})
+    made_ = []
+    for number in range(1, count + 1):
+        unit = HOUR + timedelta(hours=number)
+        read = {int(each) for each in rng.choice(2, rng.integers(1, 3), replace=False)}
+        read |= {2} if number == 1 else set()
+        starts = {each: ends[each][0] if each in ends else 0 for each in read}
+        ranges = {each: (at, at + int(rng.integers(1, 9))) for each, at in starts.items()}
+        ends |= {each: (next_, unit) for each, (_, next_) in ranges.items()}
+        footer = SliceFooter(
+            sequence=number,
+            day=date(2026, 3, 1) + timedelta(days=number // 24),
+            hour_at=unit,
+            until=unit + timedelta(hours=1),
+            ranges=ranges,
+            units=dict.fromkeys(ranges, unit),
+            ends=dict(ends) if number >= says_ends_from else None,
+            events=1,
+            rows=1,
+            newest_event_at=None,
+            fingerprint=root.name,
+        )
+        made_.append(publish_slice(root, footer, rows))
+    return made_
+
+
+@pytest.mark.parametrize("says_ends_from", [1, 30, 100], ids=["now", "partly", "older"])
+def test_the_tail_of_a_chain_is_what_a_position_has_not_covered(
+    tmp_path: Path, says_ends_from: int
+) -> None:
+    """As a reader of the whole chain finds it, from any position; where the chain stands too."""
+    chain = make_chain(tmp_path, 60, says_ends_from=says_ends_from)
+    ends = Ends()
+    for at in range(61):
+        position = {each: next_ for each, (next_, _) in ends.items()}
+        for behind in (position, {0: position.get(0, 0)}, {}):
+            tail = read_tail(tmp_path, behind)
+
+            unlearnt = [each.name for each in chain if not each.is_covered_by(behind)]
+            assert set(unlearnt) <= {each.name for each in tail.slices}
+            assert [each.name for each in tail.slices] == [
+                each.name for each in chain[tail.before :]
+            ]
+            assert tail.ends == {p: end for each in chain for p, end in each.came_to.items()}
+        ends |= chain[at].came_to if at < len(chain) else {}
+    tail = read_tail(tmp_path, {each: next_ for each, (next_, _) in ends.items()})
+    assert len(tail.slices) == (60 if says_ends_from > len(chain) else 0)
+
+
+def test_slices_that_nobody_needs_may_be_gone(tmp_path: Path) -> None:
+    """From a position behind them all is as before; before it, it is said that they are needed."""
+    chain = make_chain(tmp_path, 60)
+    known = read_tail(tmp_path, {})
+    for each in chain[:40]:
+        each.path.unlink()
+    position = {p: next_ for p, (next_, _) in (chain[45].footer.ends or {}).items()}
+
+    assert read_tail(tmp_path, position).ends == known.ends
+    assert [each.name for each in read_chain(tmp_path)] == [each.name for each in chain[40:]]
+    with pytest.raises(Corrupt, match="begin with 00000041") as lacking:
+        _ = read_tail(tmp_path, {0: 5}).ends
+    assert "remove that folder" in lacking.value.hint
+    chain[50].path.unlink()
+    with pytest.raises(Corrupt, match="without a gap"):
+        read_tail(tmp_path, position)
