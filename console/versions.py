@@ -24,6 +24,7 @@ from console.output import Listing, instant, number, plain, say, table, waiting
 from twintide.clock import SystemClock
 
 if TYPE_CHECKING:
+    from publisher.gc import Plan
     from publisher.overview import VersionRow
     from twintide.versions import GateReport, ServingState, VersionManifest
 
@@ -158,7 +159,7 @@ def gc(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Remove versions, checkpoints, vectors and listings that nothing needs any more, by name.
+    """Remove versions, checkpoints, slices, vectors and listings that nothing needs any more.
 
     What is live, previous or could be rolled back to stays, and so does the newest of each kind.
     """
@@ -166,7 +167,7 @@ def gc(
     from publisher.gc import run
 
     gone = run(deployment, dry_run=dry_run)
-    names = [*gone.versions, *gone.checkpoints, *gone.vectors, *gone.listings]
+    names = [*gone.versions, *gone.checkpoints, *gone.vectors, *gone.listings, *_slices(gone)]
     verb = "would go" if dry_run else "went"
     say(gone, f"{verb}: {', '.join(names)}" if names else f"nothing {verb}", as_json=as_json)
 
@@ -282,6 +283,13 @@ def _listing(found: "VersionManifest") -> str:
         return "none: what was ever clicked"
     clicked = f"{found.catalogue_items or 0:,} items were ever clicked"
     return f"{ref.name} of {instant(ref.read_at)}: {ref.listed:,} listed; {clicked}"
+
+
+def _slices(gone: "Plan") -> list[str]:
+    """Those of the own chain together: there are many."""
+    own = [name for name in gone.slices if name.endswith(".parquet")]
+    chains = [f"slices {name}" for name in gone.slices if name not in own]
+    return [*([f"{len(own)} slices up to {own[-1]}"] if own else []), *chains]
 
 
 def _standing(state: "ServingState") -> dict[str, Any]:

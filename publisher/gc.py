@@ -1,4 +1,4 @@
-"""Take away the versions, checkpoints, vectors and listings that nothing needs any more.
+"""Take away the versions, checkpoints, slices, vectors and listings that nothing needs any more.
 
 What stays is decided by a pure plan: what is live, what one could go back to, the newest of those
 that were never live or were left for good, what training stands on, and the newest of each kind.
@@ -7,10 +7,12 @@ read or removed keeps nothing else from going.
 """
 
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from publisher import registry
+from publisher.prune import unneeded
 from twintide.checkpoints import CheckpointManifest, list_checkpoints
 from twintide.clock import SystemClock
 from twintide.config import Deployment
@@ -59,6 +61,9 @@ class Plan:
 
     listings: tuple[str, ...] = ()
     """The same of what a source of items said, but for the newest."""
+
+    slices: tuple[str, ...] = ()
+    """The first of the chain, and chains of other declarations; paths below `slices/`."""
 
 
 def plan(
@@ -136,9 +141,10 @@ def _planned(deployment: Deployment) -> Plan:
     )
     if checkpoints is None or len(readable) < len(manifests):
         return going  # what cannot be read may name any vectors
+    kept = [each for each in checkpoints if each.name not in going.checkpoints]
     staying: list[VersionManifest | CheckpointManifest] = [
         *(found for name, found in readable.items() if name not in going.versions),
-        *(each for each in checkpoints if each.name not in going.checkpoints),
+        *kept,
     ]
     named = {ref.name for each in staying for ref in each.vectors.values()}
     listed = {each.listing.name for each in staying if each.listing}
@@ -148,7 +154,20 @@ def _planned(deployment: Deployment) -> Plan:
         going,
         vectors=_unnamed(deployment.vectors_dir, stores, named),
         listings=_unnamed(deployment.items_dir, listings[:-1], listed),
+        slices=_slices(deployment, kept),
     )
+
+
+def _slices(deployment: Deployment, kept: Sequence[CheckpointManifest]) -> tuple[str, ...]:
+    """None where the chain has a gap: `twintide verify` says which, and no more of it goes."""
+    root = deployment.slices_dir
+    try:
+        found = unneeded(deployment, kept)
+    except TwintideError as error:
+        log.warning("slices_kept", reason=error.message)
+        return ()
+    chains = _unnamed(root, [each.name for each in found.chains], ())
+    return tuple(str(path.relative_to(root)) for path in found.slices) + chains
 
 
 def _unnamed(root: Path, names: Sequence[str], named: Collection[str]) -> tuple[str, ...]:
@@ -194,22 +213,28 @@ def _remove(deployment: Deployment, going: Plan) -> None:
         *(error for name in going.vectors if (error := _gone(deployment.vectors_dir / name))),
         *(error for name in going.listings if (error := _gone(deployment.items_dir / name))),
     ]
+    refused += [error for name in going.slices if (error := _gone(deployment.slices_dir / name))]
     sweep_temporaries(root, older_than_seconds=0)
     sweep_temporaries(checkpoints)
     if refused:
         raise Retryable(
-            f"the disk does not let {len(refused)} folders go, the first: {refused[0]}",
+            f"the disk does not let {len(refused)} files or folders go, the first: {refused[0]}",
             hint="see to the rights of the folder; the next gc tries again",
         )
 
 
-def _gone(folder: Path) -> OSError | None:
-    """Take a folder away, or say why not. One that is gone already is no error."""
+def _gone(path: Path) -> OSError | None:
+    """Take a folder or a slice away, or say why not. One that is gone already is no error."""
     try:
-        remove_folder(folder)
+        if path.suffix == ".parquet":
+            path.unlink()
+            with suppress(OSError):  # where other slices of that day stay
+                path.parent.rmdir()
+        else:
+            remove_folder(path)
     except FileNotFoundError:
         return None
     except OSError as error:
         return error
-    log.info("removed", name=folder.name)
+    log.info("removed", name=path.name)
     return None

@@ -2,13 +2,13 @@
 checkpoint carries, such as the attribute that a new feature reads.
 """
 
-from trainer.slicing import Slicer
+from trainer.slicing import Slicer, begin_anew_where_cut
 from twintide.checkpoints import CheckpointManifest
 from twintide.clock import Clock, floor_to_minutes
 from twintide.config import Deployment
 from twintide.derived.state import DerivedState
 from twintide.records import Position
-from twintide.slices import fingerprint_of
+from twintide.slices import chain_dir, fingerprint_of
 
 
 def carries_state(deployment: Deployment, parent: CheckpointManifest) -> bool:
@@ -21,6 +21,7 @@ def carries_state(deployment: Deployment, parent: CheckpointManifest) -> bool:
 
 def state_at(deployment: Deployment, position: Position, *, clock: Clock) -> DerivedState:
     """The state behind `position`, of slices that are made for it where they are not there."""
+    begin_anew_where_cut(chain_dir(deployment.slices_dir, deployment.events, deployment.model))
     slicer = Slicer(deployment, DerivedState.empty(deployment), {}, clock=clock)
     slicer.extend(floor_to_minutes(slicer.sealed_until(clock.now()), 1))
     state = DerivedState.empty(deployment)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from itertools import groupby
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -34,7 +35,7 @@ from twintide.events import (
 )
 from twintide.features import Feature
 from twintide.features.columns import encode, to_columns
-from twintide.files import exclusive_lock, sweep_temporaries
+from twintide.files import exclusive_lock, remove_folder, sweep_temporaries
 from twintide.keys import keys_of
 from twintide.ragged import keys_to_lists
 from twintide.records import Position
@@ -59,6 +60,9 @@ from twintide.slices import (
     read_chain,
     read_tail,
 )
+from twintide.telemetry import get_log
+
+log = get_log("trainer")
 
 MOST_EVENTS = 1_000_000
 """Events of one slice, unless a single unit has more: as many as are in memory at once."""
@@ -90,6 +94,15 @@ class _Groups:
     until: datetime
     chain_length: int
     shards: _Shards
+
+
+def begin_anew_where_cut(root: Path) -> None:
+    """Take away a chain whose first slices are gone, for whoever needs it from its begin on: it is
+    made anew from the shards.
+    """
+    if read_tail(root, {}).starts is None:
+        log.warning("slices_made_anew", folder=str(root), reason="the first ones are gone")
+        remove_folder(root)
 
 
 class Slicer:
@@ -135,6 +148,7 @@ class Slicer:
         sliced = {partition: next_ for partition, (next_, _) in ends.items()}
         reaches = all(sliced.get(partition, 0) >= next_ for partition, next_ in position.items())
         if not reaches:
+            begin_anew_where_cut(self._root)
             tail = read_tail(self._root, {})
         self._anew = anew if reaches and anew else lambda: DerivedState.empty(deployment)
         self._anew_at: Position = dict(position) if reaches else {}

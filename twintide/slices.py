@@ -362,7 +362,8 @@ def is_of_another_format(path: Path) -> bool:
 def all_paths(root: Path, *, after: int = 0) -> list[Path]:
     """Every file of a chain with a number above `after`, by number, whatever is in it."""
     found = []
-    for day in root.glob("day=*"):
+    # Newest day first, while gc removes the oldest slice first: so nobody sees a gap meanwhile.
+    for day in sorted(root.glob("day=*"), reverse=True):
         with suppress(FileNotFoundError, NotADirectoryError), os.scandir(day) as entries:
             found += [(each.name, day) for each in entries if _NAME.match(each.name)]
     return [day / name for name, day in sorted(found) if int(name[:8]) > after]

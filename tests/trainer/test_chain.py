@@ -1,18 +1,25 @@
-"""The chain of slices costs what is new on it: what is behind a line may be gone, and partitions
+"""The chain of slices costs what is new on it: what is behind a line goes, by gc, and partitions
 that are silent are not looked for.
 """
 
+import os
 import shutil
 from datetime import timedelta
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
-from tests.trainer.conftest import DAYS, MakeLine, at, deployment_in
+from publisher import gc
+from tests.trainer.conftest import DAYS, Line, MakeLine, at, deployment_in
 from trainer.chains import unsliced_since
+from trainer.rebuild import rebuild
+from trainer.rewind import rewind
+from twintide.checkpoints import list_checkpoints
+from twintide.config import fill_in
 from twintide.errors import Corrupt
 from twintide.shards import Ledger, Watermark
-from twintide.slices import Ends
+from twintide.slices import Ends, all_paths, chain_dir
 
 
 @pytest.mark.long
@@ -39,6 +46,88 @@ def test_a_line_goes_on_without_the_slices_that_it_has_learnt(make_line: MakeLin
     shutil.rmtree(cut.deployment.checkpoints_dir)
     with pytest.raises(Corrupt, match="begin with"):
         cut.night(0)
+
+
+KEEPS_LITTLE = {"training": {"keep_hourly": 1, "keep_nightly": 1}}
+MONDAY_OF_LONG_AGO = 1_000_000_000
+OTHER = {"model": {"reward": {"column": "watch_seconds"}}}
+"""Slices of their own; all weights go on."""
+
+
+@pytest.mark.long
+@pytest.mark.promise("T10")
+@pytest.mark.promise("T11")
+def test_slices_go_with_the_checkpoints_that_need_them(make_line: MakeLine, tmp_path: Path) -> None:
+    """By gc, and no other: the lines learn what they learn without it, what stays with its parent
+    can be rebuilt and gone back to, and a second gc finds nothing.
+    """
+    whole, pruned = make_line(KEEPS_LITTLE), make_line(KEEPS_LITTLE)
+    own, gone = pruned.deployment, set[str]()
+    for day in (0, 1):
+        for line in (whole, pruned):
+            line.night(day)
+            line.hour(day + 1, 2)
+        before = set(pruned.slices())
+        assert len(gc.run(own, dry_run=True).slices) == len(gc.run(own).slices)
+        gone |= before - set(pruned.slices())
+        assert gc.run(own) == gc.Plan((), ())
+
+    assert gone == {f"{each:08d}" for each in range(1, len(gone) + 1)}
+    assert len(gone) > 20
+    for line in (whole, pruned):
+        line.night(2)
+    gone |= {Path(name).stem for name in gc.run(own).slices}
+    kept = {each.name for each in list_checkpoints(own.checkpoints_dir)}
+    assert kept == {"nightly-000003", "hourly-000004", "nightly-000005"}
+    for name in ("hourly-000004", "nightly-000005"):
+        assert pruned.load(name).manifest.files == whole.load(name).manifest.files
+        assert rebuild(own, name, into=tmp_path / name) == pruned.load(name).manifest
+    for line in (whole, pruned):
+        rewind(line.deployment, "nightly-000003")
+    assert pruned.hour(2, 4).manifest.files == whole.hour(2, 4).manifest.files
+
+
+@pytest.mark.long
+@pytest.mark.promise("T11")
+def test_the_chain_of_another_declaration_goes_with_its_last_checkpoint(
+    make_line: MakeLine,
+) -> None:
+    """Not before, nor while a run may be at work on it. Whoever comes back to a declaration whose
+    chain was cut has it made anew, with the same rows.
+    """
+    line, undisturbed = make_line(KEEPS_LITTLE), make_line(KEEPS_LITTLE)
+    for each in (line, undisturbed):
+        each.night(0)
+    other = Line(fill_in(line.deployment, OTHER))
+    old, new = (chain_of(each) for each in (line, other))
+    other.hour(1, 2)
+    assert gc.run(other.deployment).slices == ()  # the nightly one is of the old declaration
+
+    other.night(1)
+    other.hour(2, 1)
+    assert old.name not in gc.run(other.deployment, dry_run=True).slices
+    os.utime(old, (MONDAY_OF_LONG_AGO, MONDAY_OF_LONG_AGO))
+    assert gc.run(other.deployment).slices[-1] == old.name
+    assert not old.exists()
+    assert all_paths(new)[0].stem != "00000001"
+
+    line.hour(2, 3)  # the old one, from its first slice on
+    other.hour(2, 5)  # and the other, of which the first slices were gone
+    undisturbed_other = Line(fill_in(undisturbed.deployment, OTHER))
+    undisturbed.hour(2, 3)
+    undisturbed_other.hour(2, 5)
+    for one, expected in ((line, undisturbed), (other, undisturbed_other)):
+        assert rows_in(one).equals(rows_in(expected))
+
+
+def chain_of(line: Line) -> Path:
+    own = line.deployment
+    return chain_dir(own.slices_dir, own.events, own.model)
+
+
+def rows_in(line: Line) -> pa.Table:
+    """Of all its slices."""
+    return pa.concat_tables(each.read() for _, each in sorted(line.slices().items()))
 
 
 def test_silent_partitions_do_not_let_a_run_look_through_all_that_there_ever_was(

@@ -121,7 +121,9 @@ class TrainingConfig(Config):
     """Hourly checkpoints that gc keeps; every nightly of the last `keep_nightly` stays too."""
 
     keep_nightly: PositiveInt = 14
-    """Nightly checkpoints that gc keeps: days to which `twintide rewind` can go back."""
+    """Nightly checkpoints that gc keeps: days to which `twintide rewind` can go back, and for which
+    slices are kept.
+    """
 
     hourly: HourlyConfig = HourlyConfig()
     nightly: NightlyConfig = NightlyConfig()

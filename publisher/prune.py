@@ -1,0 +1,62 @@
+"""Which slices nothing needs any more.
+
+Of a line's own chain the first ones go: what every checkpoint that stays has learnt, and none of
+them is rebuilt from, which takes its parent too. So `training.keep_nightly` says for how many days
+slices are kept. None goes while a checkpoint of another declaration stays, from which the derived
+state would be made anew, along the whole chain. The chain of another declaration goes whole, once
+no checkpoint that stays was made from it: whoever goes back to that declaration has it made anew
+from the shards.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from twintide.checkpoints import CheckpointManifest
+from twintide.config import Deployment
+from twintide.records import Position
+from twintide.slices import all_paths, chain_dir, chain_dirs, fingerprint_of, read_tail
+
+
+@dataclass(frozen=True)
+class Unneeded:
+    """What may go."""
+
+    slices: tuple[Path, ...] = ()
+    """The first ones of the own chain, oldest first."""
+
+    chains: tuple[Path, ...] = ()
+    """Folders of other declarations. They may be in use, by a run that has no checkpoint yet."""
+
+
+def unneeded(deployment: Deployment, staying: Sequence[CheckpointManifest]) -> Unneeded:
+    """What may go where these checkpoints stay. Raises Corrupt where the chain has a gap."""
+    own = chain_dir(deployment.slices_dir, deployment.events, deployment.model)
+    made_from = {each.name: fingerprint_of(each.events, each.model) for each in staying}
+    chains = [
+        root
+        for root in chain_dirs(deployment.slices_dir)
+        if root != own and root.name not in made_from.values()
+    ]
+    if set(made_from.values()) != {own.name}:  # who goes on from another needs the chain's begin
+        return Unneeded(chains=tuple(chains))
+    rebuilt_from = [
+        int(name)
+        for each in staying
+        if (each.parent or each.name) in made_from
+        for name in each.slices
+    ]
+    # The newest slice that all have learnt stays as well: it says where the chain stood behind it.
+    last_learnt = read_tail(own, learnt_by_all(staying)).before
+    first_needed = min([last_learnt, *rebuilt_from])
+    slices = [path for path in all_paths(own) if int(path.stem) < first_needed]
+    return Unneeded(tuple(slices), tuple(chains))
+
+
+def learnt_by_all(checkpoints: Sequence[CheckpointManifest]) -> Position:
+    """How far each partition has been learnt by every one of these."""
+    positions = [each.position for each in checkpoints]
+    return {
+        partition: min(position.get(partition, 0) for position in positions)
+        for partition in set().union(*positions)
+    }
