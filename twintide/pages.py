@@ -2,13 +2,15 @@
 
 Beside the array lies a file with the sha256 of each of its pages; the manifest holds the sha256 of
 that. So what a reader spends on checking follows what it looks at, not what the file weighs. Behind
-its rows the file has room, which takes no place on the disk until something is written there: rows
-that come later lie behind the others in memory, and none of these is moved.
+the rows there is room in memory: those that come later lie behind the others, and none of these is
+moved.
 """
 
+import ctypes
 import hashlib
 import math
 import mmap
+import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -135,6 +137,34 @@ _DIGEST_BYTES = 32
 
 
 def _mapped(folder: Path, name: str, entry: FileEntry) -> npt.NDArray[np.uint8]:
-    """The bytes of a file with its room, copied where they are written to."""
+    """The bytes of a file, copied where they are written to, and room behind them.
+
+    The room is memory of our own and not the hole in the file, though that is as long: a file
+    system in memory that is full gives nobody a page of a hole, and kills who asks for it.
+    """
+    room = entry.bytes if entry.room is None else entry.room
+    memory = mmap.mmap(-1, room, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    found = np.frombuffer(memory, np.uint8)
     with opened(folder, name, entry) as file:
-        return np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY), np.uint8)
+        # Over the beginning of that memory, which is given back as one.
+        at = _LIBC.mmap(
+            found.ctypes.data, entry.bytes, _READ_AND_WRITE, _PRIVATE_AND_HERE, file.fileno(), 0
+        )
+        if at != found.ctypes.data:
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number), str(folder / name))
+    return found
+
+
+_READ_AND_WRITE = mmap.PROT_READ | mmap.PROT_WRITE
+_PRIVATE_AND_HERE = mmap.MAP_PRIVATE | 0x10  # MAP_FIXED, which Python does not name
+_LIBC = ctypes.CDLL(None, use_errno=True)
+_LIBC.mmap.restype = ctypes.c_void_p
+_LIBC.mmap.argtypes = (
+    ctypes.c_void_p,
+    ctypes.c_size_t,
+    ctypes.c_int,
+    ctypes.c_int,
+    ctypes.c_int,
+    ctypes.c_long,
+)

@@ -1,5 +1,6 @@
 """Rows on the disk are the rows that were saved, however many deltas lie between, or Corrupt."""
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -154,6 +155,26 @@ def test_what_is_written_in_memory_never_reaches_the_file(chain: Chain) -> None:
 
 
 @pytest.mark.promise("T8")
+def test_room_for_new_rows_is_memory_and_not_the_disks(chain: Chain) -> None:
+    """A file system in memory that is full has no page to give for a hole in a file: who wrote to
+    one was killed. Here the hole is cut off, which does the same to whoever has it mapped.
+    """
+    chain.save()
+    store = chain.opened()
+    folder, entry, files = chain.saved[-1]
+    for name in files:
+        if name.endswith(".npy"):
+            os.truncate(folder / name, files[name].bytes)
+
+    if child := os.fork():
+        assert os.waitpid(child, 0)[1] == 0
+    else:
+        first = store.grow(700)
+        store.at(np.arange(first, first + 700))["seen"][first:] = 5
+        right = store["seen"][first:].sum() == 3500 and len(store) == entry.rows + 700
+        os._exit(0 if right else 1)
+
+
 def test_a_page_is_checked_before_one_of_its_rows_is_used(chain: Chain) -> None:
     """And only then: the rest of a damaged file serves whoever does not look there."""
     folder, entry, files = chain.saved[-1]
