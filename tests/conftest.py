@@ -16,6 +16,10 @@ with warnings.catch_warnings():
     from kafka.net.inet import KafkaNetSocket
 
 
+# Before anything loads OpenMP: threads that wait for each other by spinning, in more workers than
+# there are cores, made two tests of Faiss take 200 seconds of processor time, and 1 alone.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 _NAMED = "TWINTIDE_TEST_KAFKA"
 
 # A busy machine is no fault of the code, and what was found belongs into a test of its own.
