@@ -185,7 +185,7 @@ def run(folder: Path, hour: int, *, profile: bool) -> None:
         setattr(hourly, step, _timed(getattr(hourly, step), step, spent))
     torch.set_num_threads(2)
     clock = HeldClock(BEGIN + timedelta(hours=hour, minutes=2))
-    profiler = cProfile.Profile()
+    profiler = cProfile.Profile(time.process_time)
     before = _bytes_below(deployment.slices_dir)
     began, processor = monotonic_seconds(), time.process_time()
     if profile:
