@@ -57,7 +57,7 @@ _NAME = re.compile(r"^(nightly|hourly)-(\d{6})$")
 class CheckpointManifest(Record):
     """manifest.json of a checkpoint; also its lineage."""
 
-    format: int = 3
+    format: int = 4
     name: str
     kind: Literal["nightly", "hourly"]
     parent: CheckpointName | None

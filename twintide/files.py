@@ -177,20 +177,14 @@ def write_and_fsync(path: Path, data: bytes) -> None:
     write_pieces_and_fsync(path, [data])
 
 
-def write_pieces_and_fsync(
-    path: Path, pieces: Iterable[bytes | memoryview], *, room_bytes: int | None = None
-) -> None:
-    """The same for what is too large to be held at once. `room_bytes`: how long the file is in the
-    end, with a hole behind what was written.
-    """
+def write_pieces_and_fsync(path: Path, pieces: Iterable[bytes | memoryview]) -> None:
+    """The same for what is too large to be held at once."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
     try:
         for piece in pieces:
             view = memoryview(piece)
             while view:
                 view = view[os.write(descriptor, view) :]
-        if room_bytes is not None:
-            os.ftruncate(descriptor, room_bytes)
         os.fsync(descriptor)
     finally:
         os.close(descriptor)

@@ -19,13 +19,16 @@ from pydantic import Field
 from twintide.arrays import Files, packed, read_verified_file, unpacked, write_file
 from twintide.errors import Corrupt
 from twintide.files import share_file
-from twintide.pages import DIGESTS, PagedArray, write_paged
+from twintide.pages import PAGES, PagedArray, write_paged
 from twintide.records import Record
 from twintide.rowlists import BLOCK, RowLists
 from twintide.rowstore import Columns, RowNumbers, RowStore, Saved, with_room
 
-MOST_DELTAS = 8
+MOST_DELTAS = 16
 """Deltas on a base, before they become one."""
+
+MOST_WEIGHT = 2
+"""Times as much as their base they may weigh, before the whole is written again."""
 
 Count = Annotated[int, Field(ge=0)]
 
@@ -50,7 +53,7 @@ class StoreEntry(Record):
 
     def files_of(self, name: str) -> list[str]:
         """Those that a store of this name consists of."""
-        base = [f"{name}.{column}{end}" for column in self.columns for end in (".npy", DIGESTS)]
+        base = [f"{name}.{column}{end}" for column in self.columns for end in (".npy", PAGES)]
         return [*base, *self.deltas]
 
 
@@ -104,8 +107,9 @@ def write_touched(
     """Write what was touched since the parent, of which folder and files are given; it has the
     store as `before`, where it was saved last. `number` is the checkpoint's own.
 
-    Deltas become one where they are many, and the whole is written where they are no longer small
-    beside it, or where the rows have outgrown their room.
+    Deltas become one where they are many, and the whole is written where this one is no longer
+    small beside it, where all together have come to weigh much more, or where rows have outgrown
+    their room. So what an hour writes is seldom more than what it touched.
     """
     source, listed = parent
     rows, deltas = store.touched(), before.deltas
@@ -116,7 +120,8 @@ def write_touched(
         return write_whole(folder, name, store)
     data = packed([rows, *store.contents(rows).values()]) if len(rows) else b""
     base = sum(listed[f"{name}.{column}.npy"].bytes for column in before.columns)
-    if 2 * (len(data) + sum(listed[each].bytes for each in deltas)) > base:
+    together = len(data) + sum(listed[each].bytes for each in deltas)
+    if 2 * len(data) > base or together > MOST_WEIGHT * base:
         return write_whole(folder, name, store)
     kept = before.model_copy(update={"deltas": deltas, "length": len(store)})
     files = share(source, folder, {each: listed[each] for each in kept.files_of(name)})

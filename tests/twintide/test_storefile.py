@@ -10,8 +10,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from twintide.arrays import FileEntry, Files, packed, verify
+from twintide.arrays import PAGE, FileEntry, Files, checksums_of, packed, verify
 from twintide.errors import Corrupt
+from twintide.pages import PAGES
 from twintide.rowstore import Column, RowStore
 from twintide.storefile import MOST_DELTAS, StoreEntry, open_store, write_touched, write_whole
 
@@ -118,7 +119,7 @@ def test_a_delta_weighs_what_was_touched(chain: Chain) -> None:
 
 
 def test_many_deltas_become_one_and_large_ones_a_base(chain: Chain) -> None:
-    """So that a reader never has many to go through, nor more than half a base's bytes."""
+    """So that a reader never has many to go through, nor many times a base's bytes."""
     counts = []
     for number in range(2 * MOST_DELTAS + 3):
         chain.write([number, ROWS - 1], number)
@@ -129,6 +130,14 @@ def test_many_deltas_become_one_and_large_ones_a_base(chain: Chain) -> None:
     chain.write(np.arange(ROWS // 2 + 1), 7)
     chain.save()
     assert not chain.saved[-1][1].deltas
+    assert same(chain.opened(), chain.store)
+
+    counts = []
+    for number in range(6):  # of two fifths of the rows each
+        chain.write(np.arange(2 * ROWS // 5) + 10 * number, number)
+        chain.save()
+        counts.append(len(chain.saved[-1][1].deltas))
+    assert counts == [1, 2, 3, 4, 0, 1]
     assert same(chain.opened(), chain.store)
 
 
@@ -155,11 +164,44 @@ def test_what_is_written_in_memory_never_reaches_the_file(chain: Chain) -> None:
 
 
 @pytest.mark.promise("T8")
+def as_format_3(chain: Chain) -> None:
+    """What was saved last, with sha256 of pages and the room as a hole behind the rows."""
+    folder, _, files = chain.saved[-1]
+    for name in [each for each in files if each.endswith(".npy")]:
+        room = files[name].room
+        assert room is not None
+        checksums = checksums_of((folder / name).read_bytes(), of_bytes=32)
+        pages = name.removesuffix(".npy") + PAGES
+        (folder / pages).write_bytes(checksums)
+        os.truncate(folder / name, room)
+        files[pages] = FileEntry.of(checksums)
+        files[name] = files[name].model_copy(update={"sha256": files[pages].sha256})
+
+
+def test_stores_of_format_3_are_read_and_gone_on_from(chain: Chain) -> None:
+    """Deltas lie over them as over others; a damaged page is found by its sha256."""
+    chain.save()
+    as_format_3(chain)
+    chain.store = chain.opened()
+    chain.write([3, 5], 9)
+    chain.save()
+
+    assert chain.opened()["weights"][[3, 5]].tolist() == [[9.0] * 3] * 2
+    folder, entry, files = chain.saved[-1]
+    with (folder / "table.seen.npy").open("r+b") as file:
+        file.seek(PAGE + 1)
+        file.write(b"?")
+    with pytest.raises(Corrupt, match="page 1 differs"):
+        open_store(folder, "table", entry, files).columns()
+
+
 def test_room_for_new_rows_is_memory_and_not_the_disks(chain: Chain) -> None:
-    """A file system in memory that is full has no page to give for a hole in a file: who wrote to
-    one was killed. Here the hole is cut off, which does the same to whoever has it mapped.
+    """A file system in memory that is full has no page to give for a hole in a file, as there was
+    one in format 3: who wrote to it was killed. Here the hole is cut off, which does the same to
+    whoever has it mapped.
     """
     chain.save()
+    as_format_3(chain)
     store = chain.opened()
     folder, entry, files = chain.saved[-1]
     for name in files:
