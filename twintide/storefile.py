@@ -1,15 +1,16 @@
 """How rows lie in a checkpoint: whole once, then what was touched since, one file for each time.
 
 The whole rows are the base: a file for each column, which is mapped when it is read. A delta holds
-the numbers of rows, ascending, and what each column has there. Read in order, each over what lay
-there before, they give the rows as they were. The files are never changed, and a checkpoint has all
-of them in its own folder: those that it shares with the one before are the same files, under a
-second name.
+the numbers of rows, ascending, and what each column has there. In order, each over what lay there
+before, they give the rows as they were; a row is laid over the base when it is first used, so that
+reading costs what is looked at. The files are never changed, and a checkpoint has all of them in
+its own folder: those that it shares with the one before are the same files, under a second name.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Annotated
 
 import numpy as np
@@ -140,24 +141,20 @@ def share(source: Path, folder: Path, files: Files) -> Files:
 
 
 def open_store(folder: Path, name: str, entry: StoreEntry, files: Files) -> RowStore:
-    """The rows, mapped. Deltas are read here; a page of the base is checked when one of its rows is
-    first used. Raises Corrupt.
+    """The rows, mapped. A page of the base is checked when one of its rows is first used, and what
+    deltas have of that row is laid over it then. Raises Corrupt.
     """
-    store = _mapped(folder, name, entry.columns, entry.rows, files)
     deltas = [_read_delta(folder, each, files) for each in entry.deltas]
     _check_rows(folder / name, entry, [rows for rows, _ in deltas])
-    store.grow(entry.length - entry.rows)
+    store = _mapped(
+        folder, name, entry.columns, entry.rows, files, newer=_Newer(entry.rows, deltas)
+    )
+    _check_columns(folder / name, store.at(slice(0)), deltas)
+    first = store.grow(entry.length - entry.rows)
     for rows, values in deltas:
-        changed = store.touch(rows)
-        if len(values) != len(entry.columns):
-            raise Corrupt(f"a delta of {folder / name} has other columns than its base")
-        for column, of_rows in zip(entry.columns, values, strict=True):
-            if (
-                changed[column].dtype != of_rows.dtype
-                or changed[column][rows].shape != of_rows.shape
-            ):
-                raise Corrupt(f"a delta of {folder / name} does not fit its column {column}")
-            changed[column][rows] = of_rows
+        is_new = rows >= first
+        for own, of_rows in zip(store.at(rows[is_new]).values(), values, strict=True):
+            own[rows[is_new]] = of_rows[is_new]
     store.saved()
     return store
 
@@ -189,30 +186,86 @@ def open_lists(
     return lists
 
 
-def _mapped(folder: Path, name: str, columns: tuple[str, ...], rows: int, files: Files) -> RowStore:
+class _Newer:
+    """What deltas have of rows of the base, until these are used for the first time."""
+
+    def __init__(self, rows: int, deltas: list["_Delta"]) -> None:
+        """`rows` of the base."""
+        self._values = [values for _, values in deltas]
+        self._delta = np.full(rows if deltas else 0, -1, np.int16)
+        """By row: which delta has its newest, or -1 where none has one that is not laid over."""
+
+        self._place = np.zeros(len(self._delta), np.int32)
+        """By row: where in that delta."""
+
+        for number, (touched, _) in enumerate(deltas):
+            known = touched[: np.searchsorted(touched, rows)]
+            self._delta[known] = number
+            self._place[known] = np.arange(len(known))
+
+    def lay_over(self, columns: Columns, rows: RowNumbers | None) -> None:
+        """Let columns have what is newer of these rows, or of all."""
+        if rows is None:
+            rows = np.arange(len(self._delta))
+        rows = rows[rows < len(self._delta)]
+        rows = rows[self._delta[rows] >= 0]
+        number = self._delta[rows]
+        for each in set(number.tolist()):
+            own = rows[number == each]
+            for column, values in zip(columns.values(), self._values[each], strict=True):
+                column[own] = values[self._place[own]]
+        self._delta[rows] = -1
+
+
+def _mapped(
+    folder: Path,
+    name: str,
+    columns: tuple[str, ...],
+    rows: int,
+    files: Files,
+    *,
+    newer: _Newer | None = None,
+) -> RowStore:
     arrays = {each: PagedArray(folder, f"{name}.{each}", files) for each in columns}
     if {each.rows for each in arrays.values()} != {rows} or len(arrays) != len(columns):
         raise Corrupt(f"{name} in {folder} is not {rows} rows of {columns}")
 
+    one_at_a_time = Lock()
+
     def make_sure(rows: RowNumbers | None) -> None:
-        for each in arrays.values():
-            each.check(rows)
+        # Or who looks ahead would lay over a row what a step has changed of it meanwhile, and take
+        # the page for a damaged one.
+        with one_at_a_time:
+            for each in arrays.values():
+                each.check(rows)
+            if newer is not None:
+                newer.lay_over(mapped, rows)
 
     mapped: Columns = {each: array.array for each, array in arrays.items()}
     return RowStore(mapped, rows, make_sure=make_sure)
 
 
+def _check_columns(path: Path, own: Columns, deltas: list["_Delta"]) -> None:
+    for rows, values in deltas:
+        if len(values) != len(own):
+            raise Corrupt(f"a delta of {path} has other columns than its base")
+        for (column, array), of_rows in zip(own.items(), values, strict=True):
+            if array.dtype != of_rows.dtype or of_rows.shape != (len(rows), *array.shape[1:]):
+                raise Corrupt(f"a delta of {path} does not fit its column {column}")
+
+
 def _check_rows(path: Path, entry: StoreEntry, touched: list[RowNumbers]) -> None:
     """Rows behind the base's come from the deltas, all of them, and no delta has others."""
-    every = np.unique(np.concatenate([*touched, np.zeros(0, np.int64)]))
-    new = every[every >= entry.rows]
+    behind = [rows[np.searchsorted(rows, entry.rows) :] for rows in touched]
+    new = np.unique(np.concatenate([*behind, np.zeros(0, np.int64)]))
     if len(new) != entry.length - entry.rows or (len(new) and new[-1] != entry.length - 1):
         raise Corrupt(f"the deltas of {path} do not make {entry.length} rows of {entry.rows}")
 
 
-def _read_delta(
-    folder: Path, name: str, files: Files
-) -> tuple[RowNumbers, list[npt.NDArray[np.generic]]]:
+_Delta = tuple[RowNumbers, list[npt.NDArray[np.generic]]]
+
+
+def _read_delta(folder: Path, name: str, files: Files) -> _Delta:
     """Numbers of rows, and what each column has there."""
     if name not in files:
         raise Corrupt(f"the manifest of {folder} does not list {name}")

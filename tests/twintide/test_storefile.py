@@ -1,6 +1,8 @@
 """Rows on the disk are the rows that were saved, however many deltas lie between, or Corrupt."""
 
 import os
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -237,6 +239,57 @@ def test_a_page_is_checked_before_one_of_its_rows_is_used(chain: Chain) -> None:
 
 
 @pytest.mark.promise("T8")
+def test_a_row_of_a_delta_is_laid_over_the_base_when_it_is_used(chain: Chain) -> None:
+    """Not before: a damaged page of the base that nobody looks at stops nobody, and the newest of
+    several deltas is what a row has.
+    """
+    chain.save()
+    for value in (4, 5):
+        chain.write(np.arange(value, ROWS, 300), value)
+        chain.write([7], value)
+        chain.save()
+    folder, entry, files = chain.saved[-1]
+    with (folder / "table.seen.npy").open("r+b") as file:
+        file.seek(2 * PAGE + 1)
+        file.write(b"?")  # of rows 512 to 1023
+    store = open_store(folder, "table", entry, files)
+
+    for rows in (np.array([7, 4, 5, 304]), np.arange(1024, ROWS)):
+        expected = chain.store.columns()
+        for name, found in store.at(rows).items():
+            assert np.array_equal(found[rows], expected[name][rows])
+    with pytest.raises(Corrupt, match="page 2 differs"):
+        store.at(np.array([604]))
+
+
+def look_at(store: RowStore, parts: list[Any]) -> None:
+    for rows in parts:
+        store.at(rows)
+
+
+def test_who_looks_ahead_disturbs_no_step(chain: Chain) -> None:
+    """One thread looks at rows while another changes them, as look-ups and steps do: it lays
+    nothing over what has changed since, and takes no page that has changed for a damaged one.
+    """
+    chain.save()
+    chain.write(np.arange(0, ROWS, 3), 5)
+    chain.save()
+    before, every = sys.getswitchinterval(), np.arange(0, ROWS, 3)
+    sys.setswitchinterval(1e-6)
+    try:
+        for _ in range(20):
+            store = chain.opened()
+            with ThreadPoolExecutor(1) as reader:
+                parts = np.array_split(every, 100)
+                looks = reader.submit(look_at, store, parts)
+                for rows in parts:
+                    store.touch(rows)["seen"][rows] += 1
+                looks.result()
+            assert (store["seen"][every] == 6).all()
+    finally:
+        sys.setswitchinterval(before)
+
+
 def test_any_damage_is_refused(chain: Chain) -> None:
     """A byte of any file changed, a file cut, longer or gone."""
     chain.write([5, 2999], 3)
