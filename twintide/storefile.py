@@ -191,30 +191,38 @@ class _Newer:
 
     def __init__(self, rows: int, deltas: list["_Delta"]) -> None:
         """`rows` of the base."""
+        known = [touched[: np.searchsorted(touched, rows)] for touched, _ in deltas]
+        lengths = [len(each) for each in known]
+        every = np.concatenate([*known, np.zeros(0, np.int64)])
+        order = np.argsort(every, kind="stable")
+        is_newest = np.diff(every[order], append=-1) != 0
+        order = order[is_newest]
         self._values = [values for _, values in deltas]
-        self._delta = np.full(rows if deltas else 0, -1, np.int16)
-        """By row: which delta has its newest, or -1 where none has one that is not laid over."""
+        self._rows = every[order]
+        """Ascending, each once."""
 
-        self._place = np.zeros(len(self._delta), np.int32)
-        """By row: where in that delta."""
+        self._delta = np.repeat(np.arange(len(deltas)), lengths)[order]
+        """Of each: which delta has its newest, and where."""
 
-        for number, (touched, _) in enumerate(deltas):
-            known = touched[: np.searchsorted(touched, rows)]
-            self._delta[known] = number
-            self._place[known] = np.arange(len(known))
+        self._place = np.concatenate([*map(np.arange, lengths), np.zeros(0, np.int64)])[order]
+        self._is_over = np.zeros(len(order), np.bool_)
 
     def lay_over(self, columns: Columns, rows: RowNumbers | None) -> None:
         """Let columns have what is newer of these rows, or of all."""
         if rows is None:
-            rows = np.arange(len(self._delta))
-        rows = rows[rows < len(self._delta)]
-        rows = rows[self._delta[rows] >= 0]
-        number = self._delta[rows]
-        for each in set(number.tolist()):
-            own = rows[number == each]
+            found = np.arange(len(self._rows))
+        else:
+            found = np.searchsorted(self._rows, rows)
+            is_there = found < len(self._rows)
+            found, rows = found[is_there], rows[is_there]
+            found = found[self._rows[found] == rows]
+        found = found[~self._is_over[found]]
+        delta = self._delta[found]
+        for each in set(delta.tolist()):
+            own = found[delta == each]
             for column, values in zip(columns.values(), self._values[each], strict=True):
-                column[own] = values[self._place[own]]
-        self._delta[rows] = -1
+                column[self._rows[own]] = values[self._place[own]]
+        self._is_over[found] = True
 
 
 def _mapped(
