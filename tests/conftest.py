@@ -1,6 +1,7 @@
 import os
 import signal
 import socket
+import ssl
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -54,6 +55,13 @@ class _ClosedWhenForgotten(socket.socket):
         self.close()
 
 
+class _SecuredAndClosedWhenForgotten(ssl.SSLSocket):
+    """The same of those that were to speak TLS."""
+
+    def __del__(self) -> None:
+        self.close()
+
+
 def _socket(
     _: KafkaNetSocket,
     family: int = socket.AF_UNSPEC,
@@ -64,6 +72,7 @@ def _socket(
 
 
 KafkaNetSocket.socket = _socket
+ssl.SSLContext.sslsocket_class = _SecuredAndClosedWhenForgotten
 
 
 @pytest.fixture(scope="session")
