@@ -6,6 +6,9 @@ slices are kept. None goes while a checkpoint of another declaration stays, from
 state would be made anew, along the whole chain. The chain of another declaration goes whole, once
 no checkpoint that stays was made from it: whoever goes back to that declaration has it made anew
 from the shards.
+
+Where `folders.slices` names a folder, others may learn from it too, whose checkpoints are not known
+here: of it nothing goes.
 """
 
 from collections.abc import Sequence
@@ -31,6 +34,8 @@ class Unneeded:
 
 def unneeded(deployment: Deployment, staying: Sequence[CheckpointManifest]) -> Unneeded:
     """What may go where these checkpoints stay. Raises Corrupt where the chain has a gap."""
+    if deployment.folders.slices is not None:
+        return Unneeded()
     own = chain_dir(deployment.slices_dir, deployment.events, deployment.model)
     made_from = {each.name: fingerprint_of(each.events, each.model) for each in staying}
     chains = [

@@ -120,6 +120,25 @@ def test_the_chain_of_another_declaration_goes_with_its_last_checkpoint(
         assert rows_in(one).equals(rows_in(expected))
 
 
+@pytest.mark.long
+@pytest.mark.promise("T11")
+def test_of_slices_that_others_may_learn_from_nothing_goes(
+    make_line: MakeLine, tmp_path: Path
+) -> None:
+    """As lines do that `evaluate` compares: each knows its own checkpoints only."""
+    shared = {"folders": {"slices": str(tmp_path / "shared")}}
+    line = Line(fill_in(make_line(KEEPS_LITTLE).deployment, shared))
+    for day in (0, 1):
+        line.night(day)
+        line.hour(day + 1, 2)
+    before = line.slices()
+
+    gone = gc.run(line.deployment)
+    assert gone.checkpoints
+    assert not gone.slices
+    assert line.slices() == before
+
+
 def chain_of(line: Line) -> Path:
     own = line.deployment
     return chain_dir(own.slices_dir, own.events, own.model)
