@@ -309,18 +309,18 @@ def _training(deployment: "Deployment", clock: Clock) -> dict[str, Any]:
     from trainer.days import Calendar
     from trainer.due import nightly_due
     from twintide.checkpoints import list_checkpoints
-    from twintide.slices import chain_dir, chain_paths, read_tail
+    from twintide.slices import chain_dir, read_tail
 
     root = chain_dir(deployment.slices_dir, deployment.events, deployment.model)
     made, model = list_checkpoints(deployment.checkpoints_dir), deployment.model
     of_kind = {kind: [one for one in made if one.kind == kind] for kind in ("nightly", "hourly")}
-    known, paths = made[-1:], chain_paths(root)
-    ahead = read_tail(root, known[0].position if known else {}).slices
+    known = made[-1:]
+    tail = read_tail(root, known[0].position if known else {})
     newest = [one.newest_event_at for one in known]
-    newest += [each.footer.newest_event_at for each in ahead]
+    newest += [each.footer.newest_event_at for each in tail.slices]
     calendar = Calendar.of(deployment.training)
     return {
-        "slices": len(paths),
+        "slices": tail.in_all,
         "nightly": _row(of_kind["nightly"]),
         "hourly": _row(of_kind["hourly"]),
         "tables": table_rows(
@@ -332,7 +332,7 @@ def _training(deployment: "Deployment", clock: Clock) -> dict[str, Any]:
         "first_day_ends_at": None
         if made or deployment.training.hourly.learns == "everything"
         else calendar.end_of(calendar.day_of(clock.now())),
-        "sliced_at": max(filter(None, newest), default=None) if paths else None,
+        "sliced_at": max(filter(None, newest), default=None) if tail.in_all else None,
         "learnt_at": made[-1].newest_event_at if made else None,
     }
 

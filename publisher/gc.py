@@ -159,7 +159,7 @@ def _planned(deployment: Deployment) -> Plan:
 
 
 def _slices(deployment: Deployment, kept: Sequence[CheckpointManifest]) -> tuple[str, ...]:
-    """None where the chain has a gap: `twintide verify` says which, and no more of it goes."""
+    """Nothing where the chain has a gap: `twintide verify` says which."""
     root = deployment.slices_dir
     try:
         found = unneeded(deployment, kept)

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from twintide.checkpoints import CheckpointManifest
 from twintide.config import Deployment
-from twintide.records import Position
+from twintide.positions import combined
 from twintide.slices import all_paths, chain_dir, chain_dirs, fingerprint_of, read_tail
 
 
@@ -52,16 +52,8 @@ def unneeded(deployment: Deployment, staying: Sequence[CheckpointManifest]) -> U
         for name in each.slices
     ]
     # The newest slice that all have learnt stays as well: it says where the chain stood behind it.
-    last_learnt = read_tail(own, learnt_by_all(staying)).before
+    learnt_by_all = combined([each.position for each in staying], min)
+    last_learnt = read_tail(own, learnt_by_all).before
     first_needed = min([last_learnt, *rebuilt_from])
     slices = [path for path in all_paths(own) if int(path.stem) < first_needed]
     return Unneeded(tuple(slices), tuple(chains))
-
-
-def learnt_by_all(checkpoints: Sequence[CheckpointManifest]) -> Position:
-    """How far each partition has been learnt by every one of these."""
-    positions = [each.position for each in checkpoints]
-    return {
-        partition: min(position.get(partition, 0) for position in positions)
-        for partition in set().union(*positions)
-    }

@@ -8,6 +8,7 @@ import pyarrow as pa
 from twintide.features.columns import column_name
 from twintide.leftout import LeftOut, without
 from twintide.modelspec import ModelSpec
+from twintide.positions import combined
 from twintide.records import Position
 from twintide.slices import IS_CLICK, ITEM_KEY, Slice, read_tail
 
@@ -32,7 +33,7 @@ def newest_clicks(
     needed = [column_name("query", f.name) for spec in specs for f in spec.query]
     columns = list(dict.fromkeys([*needed, ITEM_KEY]))
     tables: list[pa.Table] = []
-    newest = _newest(positions)
+    newest = combined(positions, max)
     for one in reversed(unlearnt_slices(read_tail(root, newest).slices, positions)):
         if sum(map(len, tables)) >= limit:
             break
@@ -40,9 +41,3 @@ def newest_clicks(
         if set(columns) <= set(rows.column_names):
             tables.insert(0, rows.filter(rows[IS_CLICK]).select(columns))
     return pa.concat_tables(tables) if tables else None
-
-
-def _newest(positions: Sequence[Position]) -> Position:
-    """Behind what any of them has learnt."""
-    partitions = {each for position in positions for each in position}
-    return {each: max(position.get(each, 0) for position in positions) for each in partitions}

@@ -37,6 +37,7 @@ from twintide.features import Feature
 from twintide.features.columns import encode, to_columns
 from twintide.files import exclusive_lock, remove_folder, sweep_temporaries
 from twintide.keys import keys_of
+from twintide.positions import reaches
 from twintide.ragged import keys_to_lists
 from twintide.records import Position
 from twintide.shards import Ledger
@@ -56,6 +57,7 @@ from twintide.slices import (
     SliceFooter,
     chain_dir,
     goes_on,
+    offsets_of,
     publish_slice,
     read_chain,
     read_tail,
@@ -144,14 +146,12 @@ class Slicer:
         """Where the chain ends."""
 
         tail = read_tail(self._root, position)
-        ends = tail.ends
-        sliced = {partition: next_ for partition, (next_, _) in ends.items()}
-        reaches = all(sliced.get(partition, 0) >= next_ for partition, next_ in position.items())
-        if not reaches:
+        is_behind = not reaches(offsets_of(tail.ends), position)
+        if is_behind:
             begin_anew_where_cut(self._root)
             tail = read_tail(self._root, {})
-        self._anew = anew if reaches and anew else lambda: DerivedState.empty(deployment)
-        self._anew_at: Position = dict(position) if reaches else {}
+        self._anew = anew if anew and not is_behind else lambda: DerivedState.empty(deployment)
+        self._anew_at: Position = {} if is_behind else dict(position)
         self.state = state
         self._ahead: list[Slice] = []
         """Of the chain, what the state has not taken in."""
@@ -310,7 +310,7 @@ class Slicer:
         schema = self._deployment.events
         events = pa.concat_tables(self._read(each) for each in found)
         remembered = self._remembered(events)
-        is_in_step = not self._ahead and not self._strayed and self._reaches()
+        is_in_step = not self._ahead and not self._strayed and reaches(self.position, self._learnt)
         state = self.state if is_in_step else self._state_of_chain()
         before = state.item_clicks.copy()
         rows = self._enriched(state, _in_order(self._learnable(events), schema.time), remembered)
@@ -337,10 +337,6 @@ class Slicer:
             self._just_made = Taken(made, not_learnt, before, self._learnt)
         else:
             self._taken_apart = len(self.chain)
-
-    def _reaches(self) -> bool:
-        """Whether the chain goes as far as what is learnt."""
-        return all(self.position.get(p, 0) >= next_ for p, next_ in self._learnt.items())
 
     @property
     def _ends(self) -> Ends:

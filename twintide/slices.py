@@ -31,6 +31,7 @@ from twintide.errors import Corrupt, words_of
 from twintide.events import EventSchema
 from twintide.files import publish_file_once
 from twintide.modelspec import ModelSpec
+from twintide.positions import reaches
 from twintide.records import Day, Instant, Offset, Position, Record
 from twintide.rowgroups import DAMAGED
 
@@ -61,6 +62,11 @@ _FINGERPRINT = re.compile(r"^[0-9a-f]{16}$")
 
 Ends = dict[int, tuple[int, datetime]]
 """Partition -> next offset to slice and newest unit that is sliced."""
+
+
+def offsets_of(ends: Ends) -> Position:
+    """Without the units."""
+    return {partition: next_ for partition, (next_, _) in ends.items()}
 
 
 class SliceFooter(Record):
@@ -204,10 +210,8 @@ class Slice:
 
     def is_covered_by(self, position: Position) -> bool:
         """Whether a checkpoint at `position` has learnt all of it."""
-        return all(
-            next_ <= position.get(partition, 0)
-            for partition, (_, next_) in self.footer.ranges.items()
-        )
+        behind = {partition: next_ for partition, (_, next_) in self.footer.ranges.items()}
+        return reaches(position, behind)
 
     def begins_before(self, position: Position) -> bool:
         """Whether a checkpoint at `position` has learnt any of it."""
@@ -229,6 +233,9 @@ class Tail:
 
     slices: list[Slice]
     """Oldest first."""
+
+    in_all: int
+    """How many slices of the chain are there, with those before."""
 
     @property
     def ends(self) -> Ends:
@@ -394,11 +401,11 @@ def read_tail(root: Path, position: Position) -> Tail:
     for path in reversed(paths):
         each = read_slice(path)
         ends = each.footer.ends
-        if ends and all(next_ <= position.get(p, 0) for p, (next_, _) in ends.items()):
-            return Tail(each.footer.sequence, dict(ends), found[::-1])
+        if ends and reaches(position, offsets_of(ends)):
+            return Tail(each.footer.sequence, dict(ends), found[::-1], len(paths))
         found.append(each)
     before = int(paths[0].stem) - 1 if paths else 0
-    return Tail(before, None if before else {}, found[::-1])
+    return Tail(before, None if before else {}, found[::-1], len(paths))
 
 
 def goes_on(root: Path, *, after: int) -> bool:
