@@ -61,8 +61,8 @@ class PagedArray:
         """
         self._path = folder / f"{name}.npy"
         entry, listed = files.get(f"{name}.npy"), files.get(f"{name}{PAGES}")
-        room = 0 if entry is None or entry.room is None else entry.room
-        if entry is None or listed is None or not PAGE <= entry.bytes <= room <= _MOST_BYTES:
+        in_memory = 0 if entry is None or entry.room is None else entry.room
+        if entry is None or listed is None or not PAGE <= entry.bytes <= in_memory <= _MOST_BYTES:
             raise Corrupt(f"the manifest of {folder} does not list {name}.npy and its pages")
         self._checksums = read_verified_file(folder, f"{name}{PAGES}", listed)
         pages = -(-entry.bytes // PAGE)
@@ -71,7 +71,7 @@ class PagedArray:
             raise Corrupt(f"{folder / name}{PAGES} is not of the pages of {name}.npy")
         self._is_sure = np.zeros(pages, np.bool_)
         self._end = entry.bytes
-        self._bytes = _mapped(folder, f"{name}.npy", entry)
+        self._bytes = _mapped(folder, f"{name}.npy", entry, in_memory=in_memory)
         self._check_pages([0])
         header = parse_header(str(self._path), self._bytes[:PAGE].tobytes(), length=entry.bytes)
         row_bytes = header.dtype.itemsize * math.prod(header.shape[1:])
@@ -81,7 +81,7 @@ class PagedArray:
         self.rows = header.shape[0]
         """Of the file; behind them is room."""
 
-        room = (room - PAGE) // row_bytes
+        room = (in_memory - PAGE) // row_bytes
         self.array: npt.NDArray[Any] = (
             self._bytes[PAGE : PAGE + room * row_bytes]
             .view(header.dtype)
@@ -113,15 +113,14 @@ class PagedArray:
         self._is_sure[pages] = True
 
 
-def _mapped(folder: Path, name: str, entry: FileEntry) -> npt.NDArray[np.uint8]:
-    """The bytes of a file, copied where they are written to, and room behind them.
+def _mapped(folder: Path, name: str, entry: FileEntry, *, in_memory: int) -> npt.NDArray[np.uint8]:
+    """The bytes of a file, copied where they are written to, and room behind them; so many in all.
 
     The room is memory of our own and not a hole in the file, as files of format 3 have it: a file
     system in memory that is full gives nobody a page of a hole, and kills who asks for it.
     """
-    room = entry.bytes if entry.room is None else entry.room
     with opened(folder, name, entry) as file:
-        memory = mmap.mmap(-1, room, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        memory = mmap.mmap(-1, in_memory, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         found = np.frombuffer(memory, np.uint8)
         # Over the beginning of that memory, which is given back as one.
         at = _LIBC.mmap(

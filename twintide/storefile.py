@@ -33,6 +33,9 @@ MOST_WEIGHT = 2
 
 Count = Annotated[int, Field(ge=0)]
 
+_Delta = tuple[RowNumbers, list[npt.NDArray[np.generic]]]
+"""Numbers of rows, ascending, and what each column has there."""
+
 
 class StoreEntry(Record):
     """A store, or lists, in the manifest of a checkpoint."""
@@ -189,7 +192,7 @@ def open_lists(
 class _Newer:
     """What deltas have of rows of the base, until these are used for the first time."""
 
-    def __init__(self, rows: int, deltas: list["_Delta"]) -> None:
+    def __init__(self, rows: int, deltas: list[_Delta]) -> None:
         """`rows` of the base."""
         known = [touched[: np.searchsorted(touched, rows)] for touched, _ in deltas]
         lengths = [len(each) for each in known]
@@ -253,7 +256,7 @@ def _mapped(
     return RowStore(mapped, rows, make_sure=make_sure)
 
 
-def _check_columns(path: Path, own: Columns, deltas: list["_Delta"]) -> None:
+def _check_columns(path: Path, own: Columns, deltas: list[_Delta]) -> None:
     for rows, values in deltas:
         if len(values) != len(own):
             raise Corrupt(f"a delta of {path} has other columns than its base")
@@ -268,9 +271,6 @@ def _check_rows(path: Path, entry: StoreEntry, touched: list[RowNumbers]) -> Non
     new = np.unique(np.concatenate([*behind, np.zeros(0, np.int64)]))
     if len(new) != entry.length - entry.rows or (len(new) and new[-1] != entry.length - 1):
         raise Corrupt(f"the deltas of {path} do not make {entry.length} rows of {entry.rows}")
-
-
-_Delta = tuple[RowNumbers, list[npt.NDArray[np.generic]]]
 
 
 def _read_delta(folder: Path, name: str, files: Files) -> _Delta:
