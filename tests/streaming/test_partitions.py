@@ -105,13 +105,14 @@ def test_a_run_that_shall_end_names_the_partition_it_could_not_read(
     three: LocalKafka, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All that the others hold is in shards; the next run stores the rest."""
-    monkeypatch.setattr(reader, "_UNREADABLE_SECONDS", 3.0)
     line = line_with_single_copies(three, tmp_path / "data")
     line.feed(range(30))
     three.kill(2)
     try:
-        with pytest.raises(Refused, match="partition 1 of"):
-            line.catch_up()
+        with monkeypatch.context() as patched:
+            patched.setattr(reader, "_UNREADABLE_SECONDS", 3.0)
+            with pytest.raises(Refused, match="partition 1 of"):
+                line.catch_up()
         assert {partition for partition, _ in line.stored()} == {0, 2}
         assert set(line.ledger.watermarks()) == {0, 2}
     finally:
