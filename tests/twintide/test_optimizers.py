@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from trainer.dense import DenseOptimizer
+from trainer.dense import PREFIX, DenseOptimizer, begun_at
 from trainer.row_optimizer import EPSILON, Incidence, clipped, gradients_of, incidence_of
 from trainer.row_optimizer import step as applied
+from twintide.arrays import Arrays
 from twintide.keys import mixed
 from twintide.model.table import Table
 from twintide.model.two_tower import PooledRows
@@ -60,6 +61,31 @@ def test_adam_leaves_alone_what_has_no_gradient() -> None:
     assert optimizer.arrays()["optimizer.adam.mean.2.weight"].all()
 
 
+def test_each_parameter_moves_as_if_it_were_alone() -> None:
+    """Some have no gradient at a step, some began later, and a step that was refused is none."""
+    rng = np.random.default_rng(1)
+    together, apart = towers(1), towers(1)
+    begun = {f"{PREFIX}steps": np.array([9]), begun_at("2.weight"): np.array([7])}
+    optimizer = DenseOptimizer(together, begun)
+    own = {
+        name: DenseOptimizer(nn.ParameterDict({"weight": each}), renamed(begun, name))
+        for name, each in named(apart)
+    }
+    for _ in range(STEPS):
+        for have_gradient in rng.random((2, 4)) < 0.5:
+            pairs = zip(named(together), named(apart), have_gradient, strict=True)
+            for (_, ours), (_, alone), has_gradient in pairs:
+                ours.grad = torch.randn_like(ours) if has_gradient else None
+                alone.grad = None if ours.grad is None else ours.grad.clone()
+            optimizer.squares()  # the first of the two is refused
+        optimizer.step(learning_rate=0.1)
+        for each in own.values():
+            each.step(learning_rate=0.1)
+
+        for (name, ours), (_, alone) in zip(named(together), named(apart), strict=True):
+            torch.testing.assert_close(ours, alone, msg=name)
+
+
 @pytest.mark.faults
 def test_adam_is_torchs_adam() -> None:
     """Left to the long runs, since loading torch's takes two seconds."""
@@ -80,6 +106,14 @@ def test_adam_is_torchs_adam() -> None:
 
 def named(model: nn.Module) -> list[tuple[str, nn.Parameter]]:
     return list(model.named_parameters())
+
+
+def renamed(arrays: Arrays, name: str) -> Arrays:
+    """What these say of one parameter, by the name `weight`."""
+    found = {f"{PREFIX}steps": arrays[f"{PREFIX}steps"]}
+    if begun_at(name) in arrays:
+        found[begun_at("weight")] = arrays[begun_at(name)]
+    return found
 
 
 def gradient_of(parameter: nn.Parameter) -> Tensor:
