@@ -24,7 +24,7 @@ from trainer.positives import chosen_of
 from trainer.prepared import Prepared, prepared
 from trainer.rates import Rates
 from trainer.run import Begun
-from trainer.scratch import Scratch
+from twintide.scratch import Scratch
 
 LOG_Q = "log_q"
 _SPREAD, _CUT, _DEAL, _ORDER = range(1, 5)

@@ -19,13 +19,13 @@ from trainer.run import (
     slicer_of,
 )
 from trainer.saves import Epoch, Saves
-from trainer.scratch import clear
 from twintide.checkpoints import CheckpointManifest, list_checkpoints
 from twintide.clock import Clock, from_unix_ms, iso
 from twintide.config import Deployment
 from twintide.errors import Refused
 from twintide.events import EARLIEST_MS
 from twintide.leftout import Interval
+from twintide.scratch import clear
 from twintide.shards import Ledger
 from twintide.storefile import LastSaved
 

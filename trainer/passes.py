@@ -16,10 +16,10 @@ from trainer.prepared import Prepared, prepared
 from trainer.rates import Rates, hourly_rates, nightly_rates
 from trainer.run import Begun, OnStep, newest_click
 from trainer.saves import Saves, going_on
-from trainer.scratch import scratch_folder
 from trainer.slicing import Taken
 from twintide.config import Deployment
 from twintide.derived.clicks import ItemClicks
+from twintide.scratch import scratch_folder
 from twintide.telemetry import get_log
 
 log = get_log("trainer")

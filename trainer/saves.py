@@ -16,7 +16,6 @@ from trainer.gathered import Gathered
 from trainer.learner import Learner
 from trainer.publishing import check_finite
 from trainer.run import Begun
-from trainer.scratch import clear
 from twintide import __version__
 from twintide.arrays import (
     MANIFEST,
@@ -35,6 +34,7 @@ from twintide.leftout import LeftOut
 from twintide.listed import ListingRef
 from twintide.records import CheckpointName, Day, Position, Record
 from twintide.rowstore import Parts
+from twintide.scratch import clear
 from twintide.storefile import LastSaved, StoreEntry, open_store, write_store
 from twintide.telemetry import get_log
 from twintide.vectorstore import VectorsRef, open_stores

@@ -20,9 +20,9 @@ from trainer.prepared import Prepared, prepared
 from trainer.rates import nightly_rates
 from trainer.rebuild import rebuild
 from trainer.run import Begun, begin, slicer_of
-from trainer.scratch import Scratch
 from twintide.clock import HeldClock
 from twintide.config import Deployment
+from twintide.scratch import Scratch
 
 SEED = 7
 MEMORY = 300

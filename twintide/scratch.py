@@ -1,7 +1,7 @@
-"""Rows of slices spread over files, each of which is read whole later.
+"""Rows spread over files, each of which is read whole later.
 
-They are scratch: made for one epoch, never fsynced, never trusted by another run. A row costs what
-it takes uncompressed, once, until its file has been taken.
+They are scratch: made for one piece of work, never fsynced, never trusted by another run. A row
+costs what it takes uncompressed, once, until its file has been taken.
 """
 
 import shutil
