@@ -267,8 +267,10 @@ def _troubles(deployment: "Deployment") -> dict[str, Any]:
 
 def _partitions_seen(ledger: "Ledger") -> int:
     """Without any watermark, the newest shard says how many partitions there are."""
-    names = list(ledger.names())
-    return max((name.partition for name in names), default=-1) + 1
+    from twintide.history import PARTITION as HISTORY
+
+    partitions = {name.partition for name in ledger.names()} - {HISTORY}
+    return max(partitions, default=-1) + 1
 
 
 def _newest_event(

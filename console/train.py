@@ -21,12 +21,13 @@ from console.options import (
     parse_instant,
 )
 from console.output import Update, instant, number, progress, say
-from twintide.clock import Clock, SystemClock
+from twintide.clock import Clock, SystemClock, from_unix_ms
 from twintide.errors import Refused, TwintideError
 from twintide.probeoptions import MetricsHost, MetricsPort
 
 if TYPE_CHECKING:
     from publisher.publish import Published
+    from streaming.history import Taken
     from trainer.run import OnStep, Outcome
     from twintide.checkpoints import CheckpointManifest
     from twintide.config import Deployment
@@ -92,7 +93,9 @@ def nightly(
     _say_outcomes(outcomes, config, as_json=as_json)
 
 
-@train.command(epilog="Example: twintide train backfill -c twintide.yaml --from 2026-01-05")
+@train.command(
+    epilog="Example: twintide train backfill -c twintide.yaml --from 2026-01-05 --files history/"
+)
 def backfill(
     *,
     config: ConfigFile = DEFAULT_CONFIG,
@@ -104,19 +107,32 @@ def backfill(
         datetime | None,
         typer.Option("--to", formats=["%Y-%m-%d"], help="The last one. Default: yesterday."),
     ] = None,
+    files: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PATH",
+            help="Make shards of this data file, or folder of such, first: of what happened by the "
+            "end of the last day, and before all that came from Kafka.",
+        ),
+    ] = None,
     now: Now = None,
     as_json: AsJson = False,
 ) -> None:
     """Learn weeks of history, each day as a nightly retrain; killed, it goes on where it was.
 
-    What lies before the first day makes histories and statistics and is never learnt. The days must
-    be shards: `twintide replay` and `twintide ingest` make them of data files.
+    What lies before the first day makes histories and statistics and is never learnt. The days are
+    shards, from Kafka or, with --files, of files that never were in Kafka.
     """
     deployment = deployment_of(config)
     from trainer.backfill import backfill as run
+    from trainer.backfill import check_days
     from trainer.curves import Curves
 
     clock = clock_at(now)
+    check_days(first.date(), last.date() if last else None)
+    taken = None
+    if files is not None:
+        taken = _history_of(deployment, files, last.date() if last else None, clock=clock)
     read_items(deployment, clock)
     with progress("backfill") as update, Curves(deployment) as curves:
         days = Days(update)
@@ -134,7 +150,7 @@ def backfill(
             on_day=on_day,
             on_days=days.come,
         )
-    _say_outcomes(outcomes, config, as_json=as_json)
+    _say_outcomes(outcomes, config, as_json=as_json, taken=taken)
 
 
 @train.command(epilog="Example: twintide train schedule -c twintide.yaml --metrics-port 9101")
@@ -225,6 +241,18 @@ def left_out(text: str) -> "LeftOut":
         ) from None
 
 
+def _history_of(
+    deployment: "Deployment", files: Path, last: date | None, *, clock: Clock
+) -> "Taken":
+    """Shards of data files, up to the end of a day."""
+    from streaming.history import take_history
+    from trainer.days import Calendar
+
+    until = Calendar.of(deployment.training).end_of(last) if last else None
+    with progress("history") as update:
+        return take_history(deployment, files, until=until, clock=clock, on_progress=update)
+
+
 def publish_and_tidy(deployment: "Deployment", *, clock: Clock) -> "Published":
     """Publish the newest checkpoint, then remove what nothing needs any more."""
     from publisher import gc
@@ -274,14 +302,30 @@ def showing(update: Update) -> "OnStep":
     return step
 
 
-def _say_outcomes(outcomes: "list[Outcome]", config: Path, *, as_json: bool) -> None:
-    lines = [
+def _say_outcomes(
+    outcomes: "list[Outcome]", config: Path, *, as_json: bool, taken: "Taken | None" = None
+) -> None:
+    lines = [] if taken is None else [_line_of(taken)]
+    lines += [
         _line(outcome.checkpoint) if outcome.checkpoint else f"nothing learnt: {outcome.why}"
         for outcome in outcomes
     ]
     if any(outcome.checkpoint for outcome in outcomes):
         lines.append(f"next: `twintide publish -c {config}`")
-    say(outcomes, lines, as_json=as_json)
+    result = outcomes if taken is None else {"history": taken, "nights": outcomes}
+    say(result, lines, as_json=as_json)
+
+
+def _line_of(taken: "Taken") -> str:
+    own = taken.history
+    begin, end = from_unix_ms(own.first_ms), from_unix_ms(own.last_ms)
+    words = (
+        f"history: {own.rows:,} events of {len(own.files)} files are in shards, "
+        f"{instant(begin)} to {instant(end)} UTC"
+    )
+    if taken.before:
+        words += f"; {taken.before:,} of them were before"
+    return words + (f"; {own.beyond:,} that came later are left out" if own.beyond else "")
 
 
 def _line(made: "CheckpointManifest") -> str:

@@ -20,6 +20,9 @@ from twintide.keys import keys_of
 from twintide.layout import make_ready
 from twintide.shards import Ledger, Watermark
 
+_NO_WALL_CLOCK = from_unix_ms(LATEST_MS)
+"""In virtual time: an event is never ahead of it."""
+
 
 def write_shards(
     deployment: Deployment,
@@ -36,7 +39,7 @@ def write_shards(
     """
     schema = deployment.events
     events = events.select(list(schema.columns)).cast(schema.arrow_schema()).combine_chunks()
-    times_ms = _times_ms(events, schema.time)
+    times_ms = times_of(events, schema.time)
     if np.any(np.diff(times_ms) < 0):
         raise Refused("events must be sorted by time", hint="`twintide.datafile.read_data` does it")
     make_ready(deployment.shards_dir)
@@ -44,7 +47,9 @@ def write_shards(
     of_partition = keys_of(events[schema.user]) % np.uint64(partitions)
     for partition in range(partitions):
         own = events if partitions == 1 else events.filter(pa.array(of_partition == partition))
-        _append(deployment, ledger, own, partition=partition, partitions=partitions)
+        appender = Appender(deployment, ledger, partition, partitions=partitions)
+        appender.add(own)
+        appender.finish()
     if complete_until is None and len(events):
         complete_until = from_unix_ms(int(times_ms[-1]))
     if complete_until is not None:
@@ -52,37 +57,59 @@ def write_shards(
             _publish_watermark(ledger, partition, complete_until, partitions=partitions)
 
 
-def _append(
-    deployment: Deployment, ledger: Ledger, events: pa.Table, *, partition: int, partitions: int
-) -> None:
-    """Cut and commit the events of one partition."""
-    before = ledger.take_up(partition)
-    first = 0 if before is None else before.next
-    end = first + len(events)
-    times_ms = _times_ms(events, deployment.events.time)
-    rows = Messages(np.arange(first, end), end, times_ms, range(len(events)), bytes=0)
-    cutter = PartitionCutter(partition, deployment.shards, first=first, before=before)
-    no_wall_clock = from_unix_ms(LATEST_MS)  # virtual time: an event is never ahead of it
-    for cut in cutter.add(rows, no_wall_clock):
-        _commit(deployment, ledger, cut, events, partitions=partitions)
-    last = cutter.flush()
-    if last is not None:
-        _commit(deployment, ledger, last, events, partitions=partitions)
+class Appender:
+    """Cuts the events of one partition and commits each cut, from where its shards end on."""
 
+    def __init__(
+        self, deployment: Deployment, ledger: Ledger, partition: int, *, partitions: int
+    ) -> None:
+        before = ledger.take_up(partition)
+        self.next = 0 if before is None else before.next
+        """Behind the last event that is in a shard."""
 
-def _commit(
-    deployment: Deployment, ledger: Ledger, cut: Cut, events: pa.Table, *, partitions: int
-) -> None:
-    rows = with_coordinates(
-        events.slice(cut.runs[0].values[0], len(cut)),
-        deployment.events,
-        cut.partition,
-        offsets=np.concatenate([run.offsets for run in cut.runs]),
-        times_ms=np.concatenate([run.times_ms for run in cut.runs]),
-    )
-    content = content_of_rows(rows)
-    fingerprint = deployment.events.fingerprint()
-    publish(ledger, cut, content, partitions=partitions, fingerprint=fingerprint)
+        self._deployment = deployment
+        self._ledger = ledger
+        self._partitions = partitions
+        self._fingerprint = deployment.events.fingerprint()
+        self._cutter = PartitionCutter(partition, deployment.shards, first=self.next, before=before)
+        self._open = deployment.events.arrow_schema().empty_table()
+        """What has been added and is in no shard."""
+
+    def add(self, events: pa.Table) -> None:
+        """Take events that are in the schema's `arrow_schema()`, sorted by time, and no older than
+        those before. Where they are divided into several calls makes no difference.
+        """
+        first = self._cutter.next
+        end = first + len(events)
+        times_ms = times_of(events, self._deployment.events.time)
+        rows = Messages(np.arange(first, end), end, times_ms, range(len(events)), bytes=0)
+        self._open = pa.concat_tables([self._open, events])
+        for cut in self._cutter.add(rows, _NO_WALL_CLOCK):
+            self._commit(cut)
+
+    def finish(self) -> None:
+        """Commit the shard that is open: nothing more comes at the moment."""
+        last = self._cutter.flush()
+        if last is not None:
+            self._commit(last)
+
+    def _commit(self, cut: Cut) -> None:
+        rows = with_coordinates(
+            self._open.slice(0, len(cut)).combine_chunks(),
+            self._deployment.events,
+            cut.partition,
+            offsets=np.concatenate([run.offsets for run in cut.runs]),
+            times_ms=np.concatenate([run.times_ms for run in cut.runs]),
+        )
+        publish(
+            self._ledger,
+            cut,
+            content_of_rows(rows),
+            partitions=self._partitions,
+            fingerprint=self._fingerprint,
+        )
+        self._open = self._open.slice(len(cut))
+        self.next = cut.next
 
 
 def _publish_watermark(
@@ -100,5 +127,6 @@ def _publish_watermark(
     )
 
 
-def _times_ms(events: pa.Table, time: str) -> Int64s:
+def times_of(events: pa.Table, time: str) -> Int64s:
+    """When each happened, Unix ms."""
     return np.asarray(events[time].combine_chunks().cast(pa.int64()), np.int64)

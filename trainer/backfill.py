@@ -26,8 +26,7 @@ def backfill(
     Clicks of days before the first make histories and statistics, and are not learnt, now or later:
     the checkpoints say so. Raises Refused where the days are in the wrong order, and as `nightly`.
     """
-    if last is not None and last < first:
-        raise Refused(f"{first} is after {last}", hint="the first day comes first: --from, --to")
+    check_days(first, last)
     return nightly(
         deployment,
         clock=clock,
@@ -37,3 +36,9 @@ def backfill(
         on_day=on_day,
         on_days=on_days,
     )
+
+
+def check_days(first: date, last: date | None) -> None:
+    """Raises Refused where the days are in the wrong order."""
+    if last is not None and last < first:
+        raise Refused(f"{first} is after {last}", hint="the first day comes first: --from, --to")

@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 from twintide.clock import Clock, floor_to_minutes, from_unix_ms, has_come
 from twintide.errors import Refused
 from twintide.events import BROKER_TIME_COLUMN
+from twintide.history import PARTITION as HISTORY
 from twintide.records import Position
 from twintide.shards import Ledger, ShardFooter, ShardName, read_shard
 from twintide.slices import Ends
@@ -72,10 +73,12 @@ def unsliced_since(ledger: Ledger, ends: Ends) -> datetime | None:
     that is silent for a year costs nothing.
     """
     partitions = {mark.partitions for mark in ledger.watermarks().values()}
-    if not ends or not partitions:
+    has_history = ledger.history() is not None
+    if not ends or not (partitions or has_history):
         return None
     since = []
-    for partition in {*range(max(partitions)), *ends}:
+    known = {*range(max(partitions, default=0)), *ends, *([HISTORY] if has_history else [])}
+    for partition in known:
         newest = ledger.newest(partition)
         sliced = ends.get(partition)
         if newest is None or (sliced is not None and newest.next <= sliced[0]):

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
-from twintide.clock import Clock, has_come
+from twintide.clock import Clock, from_unix_ms, has_come
 from twintide.config import TrainingConfig
 from twintide.shards import Ledger
 
@@ -58,7 +58,13 @@ class Calendar:
 def complete_until(ledger: Ledger, *, clock: Clock) -> datetime | None:
     """Before this instant no more shards will come, for any partition; None while that is not
     known. What says that an instant is over which has not come says nothing.
+
+    A history of files lies before all partitions: nothing is complete until it is whole, and then
+    it counts only where there is nothing else.
     """
+    history = ledger.history()
+    if history is not None and not history.is_whole:
+        return None
     watermarks = ledger.watermarks()
     partitions = {mark.partitions for mark in watermarks.values()}
     known = range(max(partitions, default=0))
@@ -73,4 +79,6 @@ def complete_until(ledger: Ledger, *, clock: Clock) -> datetime | None:
         if not passed:
             return None
         ends.append(max(passed))
+    if not ends and history is not None:
+        return min(history.until or from_unix_ms(history.last_ms), clock.now())
     return min(ends, default=None)

@@ -9,6 +9,7 @@ from trainer.days import Calendar, complete_until
 from twintide.checkpoints import list_checkpoints
 from twintide.clock import Clock
 from twintide.config import Deployment
+from twintide.history import PARTITION as HISTORY
 from twintide.records import Position
 from twintide.shards import Ledger
 from twintide.slices import chain_dir, read_tail
@@ -50,7 +51,8 @@ def nightly_due(deployment: Deployment, *, clock: Clock) -> NightlyDue:
     newest = line.newest_nightly(list_checkpoints(deployment.checkpoints_dir))
     calendar = Calendar.of(deployment.training)
     ledger = Ledger(deployment.shards_dir, deployment.kafka.topic)
-    minutes = [newest_minute(ledger, each, clock=clock) for each in ledger.watermarks()]
+    partitions = {*ledger.watermarks(), *([HISTORY] if ledger.history() else [])}
+    minutes = [newest_minute(ledger, each, clock=clock) for each in partitions]
     day = due_day(
         newest.day if newest else None,
         newest_shard_at=max((each for each in minutes if each), default=None),

@@ -161,7 +161,14 @@ def _last_complete(
     deployment: Deployment, calendar: Calendar, day: date, *, asked: bool, clock: Clock
 ) -> date:
     """`day`, or the newest complete day before it; Refused where `day` itself was asked for."""
-    until = complete_until(Ledger(deployment.shards_dir, deployment.kafka.topic), clock=clock)
+    ledger = Ledger(deployment.shards_dir, deployment.kafka.topic)
+    history = ledger.history()
+    if history is not None and not history.is_whole:
+        raise Refused(
+            f"no day is complete: the history of {ledger.topic} is not whole",
+            hint="`twintide train backfill --files` with the same files goes on with it",
+        )
+    until = complete_until(ledger, clock=clock)
     if until is None:
         raise Refused(
             "no day is complete: ingest has not yet looked at every partition of "

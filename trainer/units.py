@@ -11,7 +11,8 @@ from datetime import datetime, timedelta
 
 from trainer.chains import Found
 from trainer.days import complete_until
-from twintide.clock import Clock, floor_to_minutes
+from twintide.clock import Clock, floor_to_minutes, from_unix_ms
+from twintide.events import EARLIEST_MS
 from twintide.shards import Ledger
 
 PATIENCE = timedelta(minutes=10)
@@ -19,7 +20,12 @@ PATIENCE = timedelta(minutes=10)
 
 
 def sealed_until(ledger: Ledger, *, now: datetime, clock: Clock) -> datetime:
-    """Units that end by then get no more shards, or have been waited for long enough."""
+    """Units that end by then get no more shards, or have been waited for long enough. A history of
+    files is waited for whatever it takes: all others come behind it.
+    """
+    history = ledger.history()
+    if history is not None and not history.is_whole:
+        return from_unix_ms(EARLIEST_MS)
     complete = complete_until(ledger, clock=clock)
     waited = now - PATIENCE
     return waited if complete is None else min(now, max(complete, waited))

@@ -66,7 +66,7 @@ def read_file(deployment: Deployment, path: Path) -> DataFile:
     Raises Refused where there is no such file, or where it holds what the rule does not read: by
     file, row, column and value, with what to declare.
     """
-    parts = _parts(path)
+    parts = parts_of(path)
     seen = _Seen(deployment)
     tables = [table for part in parts for table in _tables(part, path, seen)]
     schema = deployment.events.arrow_schema()
@@ -78,6 +78,18 @@ def read_file(deployment: Deployment, path: Path) -> DataFile:
     return DataFile(events.take(order).combine_chunks(), seen.missing(path), len(parts))
 
 
+def read_in_pieces(deployment: Deployment, path: Path) -> Iterator[pa.Table]:
+    """The same events as they stand in the file, some at a time, so that memory does not grow with
+    it; what is compressed as a whole, a part at a time. What `read_file` refuses at its end is
+    refused behind the last piece.
+    """
+    seen = _Seen(deployment)
+    for part in parts_of(path):
+        yield from _tables(part, path, seen)
+    seen.refuse_integers_of_pandas(path)
+    seen.missing(path)
+
+
 Raw: TypeAlias = pa.Array | list[Any]
 """A column as a file has it: of Arrow, or values of JSON."""
 
@@ -87,7 +99,7 @@ def first_rows(path: Path, *, rows: int) -> tuple[dict[str, Raw], str]:
 
     For whoever does not know yet what is in it. Raises Refused where it is none that is read here.
     """
-    part = _parts(path)[0]
+    part = parts_of(path)[0]
     source, codec = _source(part, path)
     try:
         with _opened(part, codec) as stream:
@@ -254,7 +266,7 @@ def _separator_in(names: Sequence[str]) -> str:
     return f"is `data_file.separator` {likely[0]!r}?" if likely else ""
 
 
-def _parts(path: Path) -> list[Path]:
+def parts_of(path: Path) -> list[Path]:
     """The file, or the files of a folder by name; not those that begin with _ or a dot."""
     if path.is_file():
         return [path]

@@ -15,9 +15,11 @@ from pathlib import Path
 
 from twintide.chain import Chains, Gap, Link
 from twintide.claims import Claims
-from twintide.clock import SystemClock, floor_to_minutes, has_come
-from twintide.errors import Corrupt
+from twintide.clock import SystemClock, floor_to_minutes, from_unix_ms, has_come, iso, to_unix_ms
+from twintide.errors import Corrupt, Refused
 from twintide.files import hidden_file, link_once, publish_file, remove_file
+from twintide.history import PARTITION as HISTORY
+from twintide.history import History
 from twintide.records import Instant, Record
 from twintide.rowgroups import RowGroups
 from twintide.shardfile import (
@@ -240,8 +242,11 @@ class Ledger:
     def commit(self, footer: ShardFooter, rows: RowGroups, *, after: int | None) -> ShardFooter:
         """Add a shard behind offset `after`, where the chain stands; None: the first of all.
 
-        Raises FileExistsError where the chain stands elsewhere by now: then nothing of it counts.
+        Raises FileExistsError where the chain stands elsewhere by now: then nothing of it counts;
+        and Refused where a partition of the topic begins before the history ends.
         """
+        if after is None and footer.partition != HISTORY:
+            self._look_at_history(footer)
         before = self._tail_before(footer.partition, after)
         footer = footer.model_copy(update={"before": before.stamp if before else None})
         data = sealed(footer, rows)
@@ -250,6 +255,21 @@ class Ledger:
         claims.commit(after, data, shown_as=path)
         self._tails[footer.partition] = _Tail(footer, Stamp.of(data), claims.path(after), path)
         return footer
+
+    def _look_at_history(self, first: ShardFooter) -> None:
+        """Whether the first shard of a partition lies behind the history. What lies before its end
+        may be in it as well, and nobody could tell.
+        """
+        history = self.history()
+        if history is not None and to_unix_ms(first.minute_at) <= history.last_ms:
+            raise Refused(
+                f"{self.topic}, partition {first.partition}, begins at {iso(first.minute_at)}, "
+                f"and the history of files goes to {iso(from_unix_ms(history.last_ms))}: what lies "
+                "between would count twice",
+                hint="let the topic forget what is older (kafka-delete-records), or begin anew: "
+                "with a data_dir of its own, ingest first, then the history up to where the "
+                "topic begins (`train backfill --files … --to DAY`)",
+            )
 
     def _tail_before(self, partition: int, after: int | None) -> _Tail | None:
         """The shard before, which is still there as it was committed."""
@@ -339,6 +359,24 @@ class Ledger:
                 hint="delete it: ingest writes it anew",
             )
         return mark
+
+    # What was never in the topic.
+
+    def history_path(self) -> Path:
+        """Where the record of the topic's history is."""
+        return self.folder / "history" / f"{self.topic}.json"
+
+    def publish_history(self, history: History) -> None:
+        """Say what the history is made of, and whether it is whole."""
+        publish_file(self.history_path(), history.to_json())
+
+    def history(self) -> History | None:
+        """None where there is none. Raises Corrupt."""
+        path = self.history_path()
+        try:
+            return History.from_json(path.read_bytes(), name=f"history {path}")
+        except FileNotFoundError:
+            return None
 
     # What cannot be read at the moment.
 

@@ -1,10 +1,15 @@
+from datetime import timedelta
 from pathlib import Path
 from uuid import uuid4
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from tests.console.conftest import Twintide, deployment_in, stream, write_config
+from streaming.offline import write_shards
+from tests.console.conftest import Twintide, deployment_in, hour, stream, write_config
 from twintide.config import fill_in
 
 
@@ -32,3 +37,49 @@ def test_days_of_history_become_nights(twintide: Twintide, kafka: str, tmp_path:
     assert (again.code, "--again" in again.err) == (2, True)
     assert trained.code == 0, trained.err
     assert len(list((tmp_path / "data" / "checkpoints").glob("nightly-*"))) == 3
+
+
+@pytest.mark.promise("T1")
+@pytest.mark.promise("T4")
+@pytest.mark.long
+def test_files_that_never_were_in_kafka_become_nights(twintide: Twintide, tmp_path: Path) -> None:
+    """One command: two days of a file, each click of theirs learnt once; what the topic brings
+    afterwards is the next hourly run's. Begun again, it takes and learns nothing twice.
+    """
+    deployment = deployment_in(tmp_path / "data")
+    write_config(deployment, tmp_path)
+    events = stream(deployment, hours=60)
+    history, live = between(events, 0, 49), between(events, 49, 60)
+    in_no_order = np.random.default_rng(1).permutation(len(history))
+    pq.write_table(history.take(in_no_order), tmp_path / "history.parquet")
+    days = ("--from", f"{hour(0):%Y-%m-%d}", "--to", f"{hour(24):%Y-%m-%d}")
+
+    made = twintide("train", "backfill", *days, "--files", "history.parquet", "--json")
+    again = twintide("train", "backfill", *days, "--files", "history.parquet")
+    write_shards(deployment, live, complete_until=hour(60))
+    came = twintide("train", "hourly", "--now", f"{hour(60):%Y-%m-%dT%H:%MZ}", "--json")
+
+    assert made.code == 0, made.err
+    assert came.code == 0, came.err
+    taken = made.json["history"]["history"]
+    nights = [each["checkpoint"]["rows"] for each in made.json["nights"]]
+    assert taken["rows"] == len(between(events, 0, 48))
+    assert taken["rows"] + taken["beyond"] == len(history)
+    assert nights == [clicks(between(events, day, day + 24)) for day in (0, 24)]
+    assert (again.code, "learnt already" in again.err) == (2, True)
+    held_back = hour(60) - timedelta(minutes=20)
+    assert came.json[0]["checkpoint"]["rows"] == clicks(
+        live.filter(pc.less(live["event_at"], pa.scalar(held_back, live["event_at"].type)))
+    )
+
+
+def between(events: pa.Table, first: int, end: int) -> pa.Table:
+    """Those of some hours of the stream."""
+    at = events["event_at"]
+    first_at, end_at = (pa.scalar(hour(each), at.type) for each in (first, end))
+    return events.filter(pc.and_(pc.greater_equal(at, first_at), pc.less(at, end_at)))
+
+
+def clicks(events: pa.Table) -> int:
+    """How many of the events are clicks."""
+    return int(pc.sum(events["clicked"]).as_py())
