@@ -406,6 +406,7 @@ class Slicer:
         clicked = self._clicked(events)
         columns = _coordinates(events, schema)
         told = events_of(pa.table(columns))
+        state.begin(told, remembered)
         query = encode(events, model.query, time_column=schema.time)
         candidate = encode(events, model.candidate, time_column=schema.time)
         candidate = state.catalogue.filled(

@@ -193,6 +193,11 @@ TABLE = _rules(
         "model.tables.*.admit_after model.tables.*.evict_after_days model.tables.*.max_rows",
     ),
     (
+        _SLICES,
+        "as if it had always been declared so: all weights go on",
+        "model.state.forget_users_after_days",
+    ),
+    (
         _GOES_ON,
         "with all weights; another kind of estimate begins to count anew",
         "model.frequency",

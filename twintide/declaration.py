@@ -18,6 +18,7 @@ from twintide.conditions import no_column
 from twintide.errors import Corrupt
 from twintide.events import EventSchema
 from twintide.features.kind import SIDES
+from twintide.features.local_time import MINUTES_OF_A_DAY
 from twintide.itemsource import ItemsConfig
 from twintide.modelspec import RULES, VECTOR_FILES, WIDEST_LEARNT, ModelSpec, TableSpec
 from twintide.problems import Problem
@@ -265,6 +266,22 @@ def _vectors(model: ModelSpec) -> Problems:
         yield from _files_of_vectors(key, table)
 
 
+def _forgotten(model: ModelSpec) -> Problems:
+    """Nobody is forgotten of whom a window still tells."""
+    days, spec = model.state.forget_users_after_days, model.user_statistics()
+    if days is None or spec is None:
+        return
+    # And one bucket more, of which a refresh is a whole number.
+    fewest = -(-(spec.reach_minutes() + spec.refresh_minutes) // MINUTES_OF_A_DAY)
+    if days < fewest:
+        yield Problem(
+            "model.state.forget_users_after_days",
+            f"is {days}, but {spec.name} tells of what users did up to {fewest} days ago",
+            hint=f"make it {fewest} or more, or its windows shorter",
+            reads=(f"model.query.{spec.name}.windows_minutes",),
+        )
+
+
 def _files_of_vectors(key: str, table: TableSpec) -> Problems:
     suffix = Path(table.vectors or "").suffix
     if suffix not in VECTOR_FILES:
@@ -417,6 +434,7 @@ _RULES: tuple[tuple[tuple[str, ...], Callable[..., Problems]], ...] = (
     (("events", "model"), aims.hard),
     (("model",), aims.sampling),
     (("model",), _vectors),
+    (("model",), _forgotten),
     (("events", "items"), _items),
     (("events", "data_file"), columnrules.of_file),
     (("shards", "training"), _holdback),

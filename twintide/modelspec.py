@@ -133,13 +133,27 @@ RULES = tuple(_RULE_DEFAULTS)
 """Keys that say when ids come and go."""
 
 
+class StateSpec(BaseModel):
+    """How long it is remembered what users did. Days are those of the log, in UTC; who leaves takes
+    histories and statistics along, and begins anew when coming back.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    forget_users_after_days: Annotated[int, Field(ge=1, le=3660)] | None = None
+    """A user who did nothing for more days than these is forgotten: told of as one whom nobody has
+    seen, and the room is the next new one's. Of clicks and of each other sort of events that a
+    history looks back on by itself. More days than windows of `user_statistics` reach. Null: never.
+    """
+
+
 class ModelSpec(BaseModel):
     """A two-tower model: its features, its tables, its towers, its loss."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     later_keys: ClassVar[frozenset[str]] = frozenset(
-        {"negatives", "objectives", "scenarios", "positives", "frequency"}
+        {"negatives", "objectives", "scenarios", "positives", "frequency", "state"}
     )
     """Keys that came later: where they stand at their default, a declaration is known by the others
     alone, so that what was trained before goes on.
@@ -212,6 +226,10 @@ class ModelSpec(BaseModel):
     scenarios: dict[Name, Condition] = {}
     """By name: where events happen, such as a page; an objective may be of one alone."""
 
+    state: StateSpec = StateSpec()
+    """How long it is remembered what users did; as long as the log goes on where nothing is said.
+    """
+
     def every_objective(self) -> dict[str, Objective]:
         """What is learnt, by name, in the order of the names; clicks where nothing is declared."""
         declared = self.objectives or {CLICK: Objective(loss=self.loss, reward=self.reward)}
@@ -274,9 +292,13 @@ class ModelSpec(BaseModel):
         return self.model_dump(mode="json", exclude=unsaid) | tables | self.features_identity()
 
     def features_identity(self) -> dict[str, Any]:
-        """All that the features' rows and the hard negatives depend on, as JSON has it."""
+        """All that the features' rows and the hard negatives depend on, as JSON has it; what it
+        came to know later only where it is said.
+        """
         hard = self.hard()
         listed = {} if hard is None else {"hard": hard.identity()}
+        said = self.state.model_dump(mode="json", exclude_defaults=True)
+        listed |= {"state": said} if said else {}
         return {side: [one.identity() for one in self.features(side)] for side in SIDES} | listed
 
     def all_features(self) -> Iterator[tuple[Side, Feature]]:
@@ -330,7 +352,7 @@ class ModelSpec(BaseModel):
 
     def learnt(self) -> "ModelSpec":
         """With nothing that may change while learning goes on: where files lie, what a request
-        asks, how frequencies are estimated, when ids come and go.
+        asks, how frequencies are estimated, when ids come and go, how long users are remembered.
         """
         objectives = {
             name: objective.model_copy(update={"request_weight": 1.0})
@@ -338,7 +360,7 @@ class ModelSpec(BaseModel):
         }
         tables = {name: table.without_rules() for name, table in self.tables.items()}
         update = {"objectives": objectives, "frequency": Exact(), "tables": tables}
-        return self.placeless().model_copy(update=update)
+        return self.placeless().model_copy(update=update | {"state": StateSpec()})
 
     def beside(self, folder: Path) -> "ModelSpec":
         """With relative paths counted from a folder."""

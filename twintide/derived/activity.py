@@ -8,6 +8,7 @@ place: what a fold costs follows the users in it.
 import numpy as np
 
 from twintide.arrays import Arrays
+from twintide.derived import idle
 from twintide.derived.clicks import (
     Events,
     Floats,
@@ -21,7 +22,7 @@ from twintide.derived.clicks import (
 from twintide.features.user_statistics import UserStatistics
 from twintide.keyedrows import KEYS, KeyedRows
 from twintide.keys import NO_KEY, Keys
-from twintide.rowstore import INDEX, Column, Parts, RowStore
+from twintide.rowstore import Column, Parts, RowStore
 
 _MS_OF_AN_HOUR = 3_600_000
 _COLUMNS = {KEYS: Column(np.uint64), "first_ms": Column(np.int64)}
@@ -31,11 +32,26 @@ _COLUMNS = {KEYS: Column(np.uint64), "first_ms": Column(np.int64)}
 class Activity:
     """Users in order of their first click, and their clicks in buckets."""
 
-    def __init__(self, users: KeyedRows | None = None, clicks: ItemClicks | None = None) -> None:
-        """With `users` and `clicks`: those that were saved."""
-        self._users = users or KeyedRows(RowStore.empty(_COLUMNS))
+    def __init__(
+        self,
+        users: KeyedRows | None = None,
+        clicks: ItemClicks | None = None,
+        *,
+        forget_after_days: int | None = None,
+    ) -> None:
+        """With `users` and `clicks`: those that were saved. No window reaches back as far as the
+        day after which a user is forgotten.
+        """
+        self._days = forget_after_days
+        self._users = users or KeyedRows(RowStore.empty(_COLUMNS | idle.columns(forget_after_days)))
         self._clicks = clicks or ItemClicks()
         """By row of `_users`, as those of items are by row of the catalogue."""
+
+    def begin_day(self, day: int, spec: UserStatistics) -> None:
+        """Forget who did nothing for so long that it is declared."""
+        if len(idle.begin_day(self._users, day, days=self._days)):
+            # Or clicks of those who leave would be those of who has their rows next.
+            self._clicks.drop_out_of_reach(day * idle.MS_OF_A_DAY, spec)
 
     def add(self, clicks: Events, spec: UserStatistics) -> None:
         """Fold these clicks in, and forget what no later click may be told of."""
@@ -45,7 +61,9 @@ class Activity:
         new, first_ms = self._new_among(known)
         rows = self._users.give(new)
         self._users.store.touch(rows)["first_ms"][rows] = first_ms
-        self._clicks.add(self._users.rows_of(known.users), known.unit_ms, spec)
+        rows = self._users.rows_of(known.users)
+        idle.see(self._users, np.unique(rows))
+        self._clicks.add(rows, known.unit_ms, spec)
         self._clicks.drop_out_of_reach(int(known.unit_ms.max()), spec)
 
     def told(self, events: Events, came: Events, spec: UserStatistics) -> Floats:
@@ -72,25 +90,26 @@ class Activity:
 
     def as_of(self, at_ms: int, spec: UserStatistics) -> Floats:
         """float32 [users, spec.count]: of every user, as of the last refresh."""
-        rows = np.arange(1, len(self._users))
+        rows = np.flatnonzero(self._users.has_key())
         instants = np.full(len(rows), at_ms)
         oldest, refreshed = oldest_bucket(instants, spec), refreshed_ms(instants, instants, spec)
         return _numbers(self._clicks, rows, self._first_ms(rows), refreshed, spec, oldest)
 
     def arrays(self, *, prefix: str) -> Arrays:
-        """As a checkpoint has them: users are numbered from 0."""
+        """All of it: users are numbered from 0, in the order of their rows."""
         rows, buckets, counts = self._clicks.arrays()
+        has_key = self._users.has_key()
         return {
-            f"{prefix}.keys": self._users.keys[1:],
-            f"{prefix}.first_ms": self._users.store["first_ms"][1:],
-            f"{prefix}.rows": rows - 1,
+            f"{prefix}.keys": self._users.keys[has_key],
+            f"{prefix}.first_ms": self._users.store["first_ms"][has_key],
+            f"{prefix}.rows": np.cumsum(has_key)[rows] - 1,
             f"{prefix}.buckets": buckets,
             f"{prefix}.counts": counts,
         }
 
     @classmethod
     def from_arrays(cls, arrays: Arrays, *, prefix: str) -> "Activity":
-        """What `arrays` gave."""
+        """What `arrays` gave, and older checkpoints hold."""
         rows, buckets, counts, first_ms = (
             arrays[f"{prefix}.{part}"].astype(np.int64)
             for part in ("rows", "buckets", "counts", "first_ms")
@@ -102,14 +121,17 @@ class Activity:
 
     def parts(self, spec: UserStatistics, *, name: str) -> Parts:
         """As a checkpoint has them."""
-        stores = {name: self._users.store, name + INDEX: self._users.index}
+        stores = idle.stores(self._users, name, days=self._days)
         return Parts(stores, self._clicks.spans(spec, prefix=name))
 
     @classmethod
-    def from_parts(cls, parts: Parts, *, name: str) -> "Activity":
+    def from_parts(
+        cls, parts: Parts, *, name: str, forget_after_days: int | None = None
+    ) -> "Activity":
         """What `parts` gave: it goes on in these stores. Raises Corrupt where one is missing."""
-        users = KeyedRows.in_parts(parts, name)
-        return cls(users, ItemClicks.from_spans(parts.arrays, prefix=name))
+        users = idle.in_parts(parts, name, days=forget_after_days)
+        clicks = ItemClicks.from_spans(parts.arrays, prefix=name)
+        return cls(users, clicks, forget_after_days=forget_after_days)
 
     def _new_among(self, clicks: Events) -> tuple[Keys, Ints]:
         """Users that were not known, in order of their first click, and the unit of that."""

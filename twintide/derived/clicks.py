@@ -135,7 +135,7 @@ class ItemClicks:
         """As a checkpoint has them: an array of items, buckets and counts for each span of time, of
         which a fold changes the newest ones and the one that leaves.
         """
-        width = max(1, (_reach_minutes(spec) // bucket_minutes(spec)) // _SPANS)
+        width = max(1, (spec.reach_minutes() // bucket_minutes(spec)) // _SPANS)
         spans: dict[int, list[Ints]] = {}
         for number, bucket in sorted(self._buckets.items()):
             rows = np.stack([bucket.items, np.full_like(bucket.items, number), bucket.counts], 1)
@@ -232,11 +232,7 @@ def bucket_ms(spec: Refreshed) -> int:
 
 def oldest_bucket(unit_ms: Ints, spec: Refreshed) -> Ints:
     """[N]: clicks of these units are told of nothing older; so the state need not hold it."""
-    return unit_ms // bucket_ms(spec) - _reach_minutes(spec) // bucket_minutes(spec)
-
-
-def _reach_minutes(spec: Refreshed) -> int:
-    return max(spec.windows_minutes) + 2 * spec.refresh_minutes
+    return unit_ms // bucket_ms(spec) - spec.reach_minutes() // bucket_minutes(spec)
 
 
 def refreshed_ms(at_ms: Ints, unit_ms: Ints, spec: Refreshed) -> Ints:

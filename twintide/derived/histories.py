@@ -1,6 +1,7 @@
 """The last clicks of each user, changed in place: a fold costs what the users in it had clicked.
 
-Folding in one unit at a time or sixty at once gives the same, to the bit.
+Folding in one unit at a time or sixty at once gives the same, to the bit. Users that are idle for
+too long leave, where that is declared.
 """
 
 from dataclasses import dataclass
@@ -9,14 +10,16 @@ from itertools import pairwise
 import numpy as np
 
 from twintide.arrays import Arrays
+from twintide.derived import idle
 from twintide.derived.clicks import Bools, Events, Ints
-from twintide.keyedrows import KeyedRows
+from twintide.keyedrows import KEYS, KeyedRows
 from twintide.keys import NO_KEY, Keys
 from twintide.ragged import Ids, hours_between, places_between
 from twintide.rowlists import Entries, Offsets, RowLists
-from twintide.rowstore import INDEX, Parts
+from twintide.rowstore import Column, Parts, RowStore
 
 _ENTRY = {"items": np.uint64, "at_ms": np.int64}
+_USERS = {KEYS: Column(np.uint64)}
 _CLICKS = ".clicks"
 _NEVER = np.iinfo(np.int64).min
 
@@ -25,11 +28,17 @@ class Histories:
     """The last `length` clicks of each user, oldest first."""
 
     def __init__(
-        self, length: int, users: KeyedRows | None = None, clicks: RowLists | None = None
+        self,
+        length: int,
+        users: KeyedRows | None = None,
+        clicks: RowLists | None = None,
+        *,
+        forget_after_days: int | None = None,
     ) -> None:
         """With `users` and `clicks`: those that were saved."""
         self.length = length
-        self._users = users or KeyedRows()
+        self._days = forget_after_days
+        self._users = users or KeyedRows(RowStore.empty(_USERS | idle.columns(forget_after_days)))
         self._clicks = clicks or RowLists.empty(_ENTRY, longest=length)
         """Of each user, by row of `_users`; nobody's row has none."""
 
@@ -38,7 +47,8 @@ class Histories:
 
     def arrays(self) -> Arrays:
         """All of it: users ascending, user i with items[offsets[i]:offsets[i + 1]]."""
-        rows = 1 + np.argsort(self._users.keys[1:])
+        rows = np.flatnonzero(self._users.has_key())
+        rows = rows[np.argsort(self._users.keys[rows])]
         entries, offsets = self._clicks.read(rows)
         return {"users": self._users.keys[rows], "offsets": offsets, **entries}
 
@@ -57,20 +67,30 @@ class Histories:
 
     def parts(self, name: str) -> Parts:
         """As a checkpoint has them: users by row, and by row their clicks."""
-        stores = {name: self._users.store, name + INDEX: self._users.index}
+        stores = idle.stores(self._users, name, days=self._days)
         return Parts(stores, {}, {name + _CLICKS: self._clicks})
 
     @classmethod
-    def from_parts(cls, length: int, parts: Parts, *, name: str) -> "Histories":
+    def from_parts(
+        cls, length: int, parts: Parts, *, name: str, forget_after_days: int | None = None
+    ) -> "Histories":
         """What `parts` gave: it goes on in these stores. Raises Corrupt where one is missing."""
         clicks = parts.lists_of(name + _CLICKS, _ENTRY, longest=length)
-        return cls(length, KeyedRows.in_parts(parts, name), clicks)
+        users = idle.in_parts(parts, name, days=forget_after_days)
+        return cls(length, users, clicks, forget_after_days=forget_after_days)
 
     @classmethod
     def of(cls, length: int, users: Keys, offsets: Offsets, entries: Entries) -> "Histories":
         """Of these distinct users, one after the other."""
         clicks = RowLists.of(entries, np.concatenate(([0], offsets)), longest=length)
         return cls(length, KeyedRows.of(users), clicks)
+
+    def begin_day(self, day: int) -> None:
+        """Forget who did nothing for so long that it is declared."""
+        gone = idle.begin_day(self._users, day, days=self._days)
+        if len(gone):
+            nothing = {name: np.zeros(0, dtype) for name, dtype in _ENTRY.items()}
+            self._clicks.replace(gone, np.zeros(len(gone) + 1, np.int64), nothing)
 
     def before(self, events: Events, counts: Bools) -> Ids:
         """For each event, what its user had clicked strictly before it, oldest first, at most
@@ -111,9 +131,12 @@ class Histories:
         end = np.searchsorted(entries.users, users, side="right")
         begin = np.maximum(np.searchsorted(entries.users, users, side="left"), end - self.length)
         at, offsets = places_between(begin, end)
-        self._clicks.add(self._users.add(clicks.users))
+        self._users.add(clicks.users)
+        self._clicks.add(len(self._users) - len(self._clicks))
+        rows = self._users.rows_of(users)
+        idle.see(self._users, rows)
         last = {"items": entries.items[at], "at_ms": entries.at_ms[at]}
-        self._clicks.replace(self._users.rows_of(users), offsets, last)
+        self._clicks.replace(rows, offsets, last)
 
     def _users_with_late_events(self, events: Events) -> Keys:
         """Users of whom a unit holds an event that is not newer than all in the units before it."""

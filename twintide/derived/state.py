@@ -18,6 +18,7 @@ import pyarrow as pa
 from twintide.arrays import Arrays
 from twintide.clock import floor_to_minutes, to_unix_ms
 from twintide.config import Deployment
+from twintide.derived import idle
 from twintide.derived.activity import Activity
 from twintide.derived.catalogue import Catalogue
 from twintide.derived.clicks import (
@@ -118,21 +119,42 @@ class DerivedState:
     @classmethod
     def empty(cls, deployment: Deployment) -> Self:
         model, events = deployment.model, deployment.events
+        days = model.state.forget_users_after_days
         return cls(
             model,
-            histories={name: Histories(each.length) for name, each in model.memories().items()},
+            histories={
+                name: Histories(each.length, forget_after_days=days)
+                for name, each in model.memories().items()
+            },
             item_clicks=ItemClicks(),
             catalogue=Catalogue.empty(_type_of_ids(events), stateless(model.candidate)),
-            activity=Activity(),
+            activity=Activity(forget_after_days=days),
         )
+
+    def begin(self, events: Events, remembered: pa.Table | None) -> None:
+        """What a slice holds comes, and is told and taken in next: of one hour, so of one day. Who
+        was idle for too long by then is forgotten.
+        """
+        if self.model.state.forget_users_after_days is None:
+            return
+        newest_ms = int(events.unit_ms.max(initial=0))
+        if remembered is not None:
+            newest_ms = max(newest_ms, int(events_of(remembered).unit_ms.max(initial=0)))
+        day = newest_ms // idle.MS_OF_A_DAY
+        for histories in self.histories.values():
+            histories.begin_day(day)
+        if of_users := self.model.user_statistics():
+            self.activity.begin_day(day, of_users)
 
     def fold(self, contents: Contents) -> None:
         """Take in what a slice holds, all of it or what lies behind a position."""
         rows = contents.rows
         attributes = from_columns(rows, stateless(self.model.candidate), "candidate")
+        events = events_of(rows)
+        self.begin(events, contents.remembered)
         self.remember(contents.remembered)
         self.add(
-            events_of(rows),
+            events,
             rows[IS_CLICK].to_numpy(),
             ids=rows[ITEM_ID].combine_chunks(),
             attributes=attributes,
@@ -275,18 +297,25 @@ class DerivedState:
     @classmethod
     def from_parts(cls, model: ModelSpec, events: EventSchema, parts: Parts) -> Self:
         """What `parts` gave: it goes on in these stores. Raises Corrupt where one is missing."""
-        asks = model.user_statistics() is not None
+        asks, days = model.user_statistics() is not None, model.state.forget_users_after_days
         return cls(
             model,
             histories={
-                name: Histories.from_parts(memory.length, parts, name=_HISTORY + (name or _CLICKED))
+                name: Histories.from_parts(
+                    memory.length,
+                    parts,
+                    name=_HISTORY + (name or _CLICKED),
+                    forget_after_days=days,
+                )
                 for name, memory in model.memories().items()
             },
             item_clicks=ItemClicks.from_spans(parts.arrays, prefix=CLICKS_OF_ITEMS),
             catalogue=Catalogue.from_parts(
                 _type_of_ids(events), stateless(model.candidate), parts, name=ITEMS
             ),
-            activity=Activity.from_parts(parts, name=USERS) if asks else Activity(),
+            activity=Activity.from_parts(parts, name=USERS, forget_after_days=days)
+            if asks
+            else Activity(),
         )
 
     @classmethod

@@ -27,3 +27,9 @@ class Refreshed(Measured):
 
     refresh_offset_minutes: Annotated[int, Field(ge=0, le=MINUTES_OF_A_WEEK)] = 0
     """Where the grid of refreshes begins, in minutes after midnight UTC."""
+
+    def reach_minutes(self) -> int:
+        """How much older than an event's unit clicks are at most that it is told of: its refresh
+        lies as far back as two of them, where the event itself is late.
+        """
+        return max(self.windows_minutes) + 2 * self.refresh_minutes
