@@ -6,10 +6,10 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test long lint faults bench constraints
+.PHONY: help setup demo test long lint faults bench bench-peers constraints
 
 help: ## This list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## Make .venv and install Twintide with all that tests need
 
@@ -46,6 +46,10 @@ bench: setup ## Every benchmark, one after the other
 		case $$name in _*) continue ;; esac; \
 		echo "== $$name"; $(BIN)/python -m benchmarks.$$name; \
 	done
+
+bench-peers: setup ## The learner beside TorchRec and TensorFlow Recommenders (some gigabytes)
+	@test -d build/peers || $(BIN)/python -m benchmarks.peers make
+	$(BIN)/python -m benchmarks.peers
 
 constraints: ## Pin the newest versions that fit in constraints.txt
 	@rm -rf build/venv && $(PYTHON) -m venv build/venv

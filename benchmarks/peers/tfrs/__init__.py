@@ -1,0 +1,1 @@
+"""TensorFlow Recommenders as a contestant, and what its environment holds."""

@@ -1,0 +1,1 @@
+"""TorchRec as a contestant, and what its environment holds."""
