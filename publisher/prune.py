@@ -7,6 +7,9 @@ state would be made anew, along the whole chain. The chain of another declaratio
 no checkpoint that stays was made from it: whoever goes back to that declaration has it made anew
 from the shards.
 
+What an hourly pass may learn again (`training.hourly.replay`) stays as well: the hours before what
+some checkpoint has still to learn, and those that one is rebuilt from.
+
 Where `folders.slices` names a folder, others may learn from it too, whose checkpoints are not known
 here: of it nothing goes.
 """
@@ -18,6 +21,7 @@ from pathlib import Path
 from twintide.checkpoints import CheckpointManifest
 from twintide.config import Deployment
 from twintide.positions import combined
+from twintide.recentslices import slices_of_hours
 from twintide.slices import all_paths, chain_dir, chain_dirs, fingerprint_of, read_tail
 
 
@@ -45,15 +49,23 @@ def unneeded(deployment: Deployment, staying: Sequence[CheckpointManifest]) -> U
     ]
     if set(made_from.values()) != {own.name}:  # who goes on from another needs the chain's begin
         return Unneeded(chains=tuple(chains))
+    rebuilt = [each for each in staying if (each.parent or each.name) in made_from]
     rebuilt_from = [
-        int(name)
-        for each in staying
-        if (each.parent or each.name) in made_from
-        for name in each.slices
+        *(int(name) for each in rebuilt for name in each.slices),
+        *(each.replayed_from for each in rebuilt if each.replayed_from is not None),
     ]
     # The newest slice that all have learnt stays as well: it says where the chain stood behind it.
     learnt_by_all = combined([each.position for each in staying], min)
     last_learnt = read_tail(own, learnt_by_all).before
-    first_needed = min([last_learnt, *rebuilt_from])
+    first_needed = min([last_learnt, *rebuilt_from, *_replayed(deployment, own, last_learnt)])
     slices = [path for path in all_paths(own) if int(path.stem) < first_needed]
     return Unneeded(tuple(slices), tuple(chains))
+
+
+def _replayed(deployment: Deployment, root: Path, last_learnt: int) -> list[int]:
+    """Numbers of slices that may be learnt again beside those behind that one, or later ones."""
+    declared = deployment.training.hourly.replay
+    if declared is None:
+        return []
+    recent = slices_of_hours(root, before=last_learnt + 1, hours=declared.hours)
+    return [each.footer.sequence for each in recent]

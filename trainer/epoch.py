@@ -62,8 +62,21 @@ class Rows:
     none, of rows that are out of no log.
     """
 
+    replayed: Bools | None = None
+    """[N]: those that were learnt before, and are learnt again beside new ones. They count as
+    nothing new; None where there are none.
+    """
+
     def __len__(self) -> int:
         return len(self.item_keys)
+
+    def new(self) -> "Rows":
+        """Without those that were learnt before."""
+        return self if self.replayed is None else self.take(self.new_among(np.arange(len(self))))
+
+    def new_among(self, numbers: Ints) -> Ints:
+        """Of these numbers those of rows that were not learnt before."""
+        return numbers if self.replayed is None else numbers[~self.replayed[numbers]]
 
     @classmethod
     def of(cls, rows: pa.Table, model: ModelSpec, *, name: str) -> "Rows":
@@ -92,6 +105,7 @@ class Rows:
             labels={name: each.take(rows) for name, each in self.labels.items()},
             hard=None if self.hard is None else self.hard.take(rows),
             events=self.events[rows] if len(self.events) else self.events,
+            replayed=None if self.replayed is None else self.replayed[rows],
         )
 
     def batch(self, rows: Ints) -> "Batch":
@@ -104,6 +118,7 @@ class Rows:
             target=own.column,
             item_keys=own.item_keys,
             clicks=own.clicks,
+            replayed=own.replayed,
             log_q=None if self.log_q is None else self.log_q[rows[own.first]],
             labels={name: each.take(rows) for name, each in self.labels.items()},
         )
@@ -115,11 +130,16 @@ class Rows:
         keys, first, column = np.unique(
             self.item_keys[rows], return_index=True, return_inverse=True
         )
-        clicks = np.bincount(column)
+        counts = np.ones(len(rows), np.bool_)
         if len(self.events):
             events = self.events[rows]
-            clicks -= np.bincount(column[1:][events[1:] == events[:-1]], minlength=len(keys))
-        return Distinct(keys, first, column.astype(np.int64), clicks)
+            counts[1:] = events[1:] != events[:-1]
+        clicks, replayed = np.bincount(column[counts], minlength=len(keys)), 0
+        if self.replayed is not None:
+            again = self.replayed[rows] & counts
+            clicks -= np.bincount(column[again], minlength=len(keys))
+            replayed = int(again.sum())
+        return Distinct(keys, first, column.astype(np.int64), clicks, replayed)
 
 
 @dataclass(frozen=True)
@@ -136,7 +156,10 @@ class Distinct:
     """[B]: the item of each row."""
 
     clicks: Ints
-    """[U]: how many each has."""
+    """[U]: how many each has that are new."""
+
+    replayed: int = 0
+    """Clicks of the B rows that were learnt before."""
 
 
 def as_listed(rows: Rows, listing: Listing, model: ModelSpec) -> Rows:
@@ -197,7 +220,7 @@ class Batch:
     """[U], distinct."""
 
     clicks: Ints
-    """How many are on each of the columns that are the clicks' own, which come first."""
+    """How many new ones are on each of the columns that are the clicks' own, which come first."""
 
     log_q: Floats | None
     """Of the columns that are the clicks' own."""
@@ -208,6 +231,9 @@ class Batch:
     labels: Mapping[str, Labels] = field(default_factory=dict)
     """By objective: what the rows are to it. To one that is not named, all are positives."""
 
+    replayed: int = 0
+    """Clicks that were learnt before: of all columns together."""
+
     added: Added | None = None
     """None: the columns are the clicks' own, each a negative of all other clicks."""
 
@@ -215,6 +241,16 @@ class Batch:
 def in_order(count: int, *, batch_rows: int) -> Iterator[Ints]:
     """Row numbers of each batch, first to last."""
     yield from _evenly(np.arange(count), batch_rows)
+
+
+def beside(replayed: Bools, *, batch_rows: int, share: float) -> Iterator[Ints]:
+    """The same where some rows are learnt again: new ones from first to last, and others, as they
+    come, spread evenly over their batches; of a whole batch they are this share.
+    """
+    batches = _evenly(np.flatnonzero(~replayed), max(1, round(batch_rows * (1.0 - share))))
+    again = np.array_split(np.flatnonzero(replayed), max(1, len(batches)))
+    for new, others in zip(batches, again, strict=False):
+        yield np.concatenate((new, others))
 
 
 def windows_of(rows: Rows, model: ModelSpec) -> Ints:

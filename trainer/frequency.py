@@ -202,9 +202,9 @@ class FrequencyEstimator:
         declared = declared or Exact()
         return cls(declared, _CELLS[type(declared)](declared))
 
-    def observe(self, item_keys: Keys, clicks: Ints) -> Floats:
+    def observe(self, item_keys: Keys, clicks: Ints, *, of: int | None = None) -> Floats:
         """Take the next batch: its distinct items and how many of its clicks each has; returns log
-        Q of each, float32 [U].
+        Q of each, float32 [U], in a batch of so many clicks, or of `of`, where some are not new.
         """
         rows = int(clicks.sum())
         began, self.clicks = self.clicks, self.clicks + rows
@@ -229,7 +229,7 @@ class FrequencyEstimator:
         rate[is_new] = clicks[is_new] / rows
         rate[once] = min(self.newcomers.rate(self.clicks), 1.0)
         self.newcomers.young += np.count_nonzero(once)
-        log_q = log_inclusion(rate, rows)
+        log_q = log_inclusion(rate, of or rows)
         if once.any() and not once.all():
             log_q[once] = log_q[~once].mean()
         return log_q

@@ -151,7 +151,7 @@ class Learner:
     def has_learnt(self, rows: Rows) -> None:
         """Remember these clicks as the ones that were learnt last, where the model does so."""
         if remembered := self.model.spec.pooled_clicks():
-            self._pool = np.concatenate((self._pool, rows.item_keys))[-remembered:]
+            self._pool = np.concatenate((self._pool, rows.new().item_keys))[-remembered:]
 
     @contextmanager
     def _in_training(self, *, dense: bool) -> Iterator[None]:
@@ -230,8 +230,9 @@ class Learner:
         any batch is prepared.
 
         From then on look-ups only read, so that the reading thread may run ahead. Those rows are
-        new until the next `begin`.
+        new until the next `begin`. What is learnt again was seen before.
         """
+        rows = rows.new()
         hours = rows.unit_ms // MS_OF_HOUR
         encoded: dict[Side, Encoded] = {"query": rows.query, "candidate": rows.candidate}
         for table in rates.tables:
@@ -321,14 +322,26 @@ class Learner:
         """[U]: log probability that each column is in the batch."""
         if (added := batch.added) is None:
             known = batch.log_q
-            return self.estimator.observe(batch.item_keys, batch.clicks) if known is None else known
+            return self._observed(batch, batch.item_keys) if known is None else known
         own, brought = batch.log_q, added.log_q
         if own is None:
-            own = self.estimator.observe(batch.item_keys[: added.first], batch.clicks)
+            own = self._observed(batch, batch.item_keys[: added.first])
         if brought is None:
-            rows = int(batch.clicks.sum())
+            rows = int(batch.clicks.sum()) + batch.replayed
             brought = self.estimator.expected(batch.item_keys[added.first :], rows)
         return log_q_of(added, np.concatenate((own, brought)))
+
+    def _observed(self, batch: Batch, item_keys: Keys) -> Floats:
+        """Of the clicks' own columns. A click that is learnt again makes its column as probable as
+        another click would, and is none that the estimator has not seen.
+        """
+        if not batch.replayed:
+            return self.estimator.observe(item_keys, batch.clicks)
+        is_new, log_q = batch.clicks > 0, np.zeros(len(item_keys), np.float32)
+        rows = int(batch.clicks.sum()) + batch.replayed
+        log_q[is_new] = self.estimator.observe(item_keys[is_new], batch.clicks[is_new], of=rows)
+        log_q[~is_new] = self.estimator.expected(item_keys[~is_new], rows)
+        return log_q
 
     def _loss(
         self,

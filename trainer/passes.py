@@ -1,25 +1,29 @@
 """How a run goes over its slices: in order as an hour does, or shuffled as a night does."""
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 
 from trainer import largeday
-from trainer.epoch import Rows, home_first, in_order, windows_of
+from trainer.epoch import Rows, beside, home_first, in_order, windows_of
 from trainer.gathered import Gathered
 from trainer.learner import Learner
 from trainer.negatives.stock import Stock
 from trainer.positives import sampled
 from trainer.prepared import Prepared, prepared
 from trainer.rates import Rates, hourly_rates, nightly_rates
+from trainer.replayed import Replayed
 from trainer.run import Begun, OnStep, newest_click
 from trainer.saves import Saves, going_on
 from trainer.slicing import Taken
 from twintide.config import Deployment
 from twintide.derived.clicks import ItemClicks
 from twintide.scratch import scratch_folder
+from twintide.slices import chain_dir
 from twintide.telemetry import get_log
 
 log = get_log("trainer")
@@ -35,22 +39,36 @@ def learn_in_order(
     on_step: OnStep | None,
     *,
     rows_to_come: Callable[[], int] = lambda: 0,
+    replayed_from: int | None = None,
 ) -> list[float]:
-    """Slice by slice, first click to last. What is in memory is one slice. `rows_to_come` says how
-    many there are at most behind the one that is being learnt.
+    """Slice by slice, first click to last. What is in memory is one slice, and what of others is
+    learnt again. `rows_to_come` says how many there are at most behind the one that is being
+    learnt, `replayed_from` from which slice on the lineage learns again.
     """
     losses: list[float] = []
     learnt = 0
+    replayed = _replayed(deployment, begun, since=replayed_from)
     for each in taken:
         to_learn = learnt + len(each.rows) + rows_to_come()
         table = begun.to_teach(each.rows)
+        again = replayed.beside(each.slice_, len(table)) if replayed else None
         stock = _stock(begun, each.clicks_before, table)
-        rows = _taught(begun, table, stock, name=f"slice {each.slice_.name}")
+        rows = _taught(begun, table, stock, name=f"slice {each.slice_.name}", again=again)
         counted = _counted(on_step, learnt, to_learn)
         losses += rows_in_order(deployment, begun.learner, rows, stock=stock, on_step=counted)
         learnt += len(each.rows)
         begun.has_learnt(each.slice_, len(table), newest_click(table))
+        begun.replayed_from = replayed.oldest if replayed else None
     return losses
+
+
+def _replayed(deployment: Deployment, begun: Begun, *, since: int | None) -> Replayed | None:
+    declared = deployment.training.hourly.replay
+    if declared is None:
+        return None
+    root = chain_dir(deployment.slices_dir, deployment.events, deployment.model)
+    seed = deployment.training.seed
+    return Replayed(root, declared, seed=seed, since=since, to_teach=begun.to_teach)
 
 
 def learn_shuffled(
@@ -122,9 +140,21 @@ def _parts(
     yield _whole(begun.learner, rows, rates, seed=seed, stock=stock)
 
 
-def _taught(begun: Begun, table: pa.Table, stock: Stock | None, *, name: str) -> Rows:
-    """The rows of slices as often as they are to be learnt."""
-    rows = sampled(begun.rows_of(table, name=name), begun.learner.model.spec, stock)
+def _taught(
+    begun: Begun,
+    table: pa.Table,
+    stock: Stock | None,
+    *,
+    name: str,
+    again: pa.Table | None = None,
+) -> Rows:
+    """Rows of slices as often as they are to be learnt, and behind them those to learn again."""
+    if again is None:
+        rows = begun.rows_of(table, name=name)
+    else:
+        rows = begun.rows_of(pa.concat_tables([table, again]), name=name)
+        rows = replace(rows, replayed=np.arange(len(rows)) >= len(table))
+    rows = sampled(rows, begun.learner.model.spec, stock)
     begun.taught += len(rows)
     return rows
 
@@ -148,13 +178,17 @@ def rows_in_order(
     catalogue needs `stock`.
     """
     seed, rates = deployment.training.seed, hourly_rates(deployment)
-    windows = windows_of(rows, deployment.model)
-    batches = in_order(len(rows), batch_rows=rates.batch_rows)
+    windows, replay = windows_of(rows, deployment.model), deployment.training.hourly.replay
+    if rows.replayed is None or replay is None:
+        batches = in_order(len(rows), batch_rows=rates.batch_rows)
+    else:
+        batches = beside(rows.replayed, batch_rows=rates.batch_rows, share=replay.share)
     order = [home_first(windows, batch) for batch in batches]
     union = learner.union_for(rows, order, stock, seed=seed)
     learner.begin()
     learner.grow(rows, rates)
-    return _told(_steps(learner, Prepared(rows, order, union), rates, seed=seed), on_step)
+    steps = _steps(learner, Prepared(rows, order, union), rates, seed=seed)
+    return _told(steps, on_step, new=(len(rows.new_among(numbers)) for numbers in order))
 
 
 def rows_shuffled(
@@ -172,7 +206,8 @@ def rows_shuffled(
     rates = nightly_rates(deployment)
     learner.begin()
     part = _whole(learner, rows, rates, seed=seed, stock=stock)
-    return _told(_steps(learner, part, rates, seed=seed), on_step)
+    steps = _steps(learner, part, rates, seed=seed)
+    return _told(steps, on_step, new=map(len, part.order))
 
 
 def _whole(
@@ -199,11 +234,13 @@ def _steps(
         yield len(numbers), loss
 
 
-def _told(steps: Iterator[tuple[int, float]], on_step: OnRows) -> list[float]:
-    """Take these steps, tell of each; the summed loss of each."""
+def _told(
+    steps: Iterator[tuple[int, float]], on_step: OnRows, *, new: Iterable[int]
+) -> list[float]:
+    """Take these steps, tell of each, which have so many new rows; the summed loss of each."""
     losses, learnt = list[float](), 0
-    for rows, loss in steps:
-        learnt += rows
+    for (rows, loss), own in zip(steps, new, strict=True):
+        learnt += own
         losses.append(loss * rows)
         on_step(learnt, loss)
     return losses

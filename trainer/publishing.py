@@ -47,6 +47,7 @@ def manifest_of(
         day=day,
         position=begun.position,
         slices=tuple(each.name for each in learnt),
+        replayed_from=begun.replayed_from,
         rows=rows,
         newest_event_at=begun.newest_event_at,
         as_of=begun.state.statistics_instant(max(ends)) if ends else None,

@@ -59,7 +59,7 @@ def rebuild(deployment: Deployment, name: str, *, into: Path) -> CheckpointManif
             on_step=None,
         )
     else:
-        losses = learn_in_order(deployment, begun, taken, None)
+        losses = learn_in_order(deployment, begun, taken, None, replayed_from=wanted.replayed_from)
     manifest = manifest_of(
         deployment,
         begun,

@@ -72,6 +72,5 @@ def _again(
 
 def as_parent(old: CheckpointManifest, *, base: str | None) -> CheckpointManifest:
     """The manifest of what is `old` anew."""
-    return old.model_copy(
-        update={"parent": old.name, "base": base, "slices": (), "rows": 0, "anew": ()}
-    )
+    nothing = {"slices": (), "rows": 0, "replayed_from": None, "anew": ()}
+    return old.model_copy(update={"parent": old.name, "base": base, **nothing})

@@ -77,6 +77,11 @@ class Begun:
     taught: int = 0
     """The same, each counted as often as it was learnt."""
 
+    replayed_from: int | None = None
+    """Number of the oldest slice that rows could be drawn from since the parent, to be learnt
+    again; None where none is.
+    """
+
     anew: tuple[str, ...] = ()
     """Parts of the model that begin anew here."""
 

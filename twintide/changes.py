@@ -261,6 +261,7 @@ TABLE = _rules(
         training.hourly.every_minutes training.hourly.batch_rows
         training.hourly.row_learning_rate training.hourly.learns
         training.hourly.tables training.nightly.tables training.hourly.clip_rows_at
+        training.hourly.replay
         training.nightly.clip_rows_at
         training.hourly.dense_learning_rate training.hourly.holdback_minutes
         training.nightly.batch_rows training.nightly.row_learning_rate

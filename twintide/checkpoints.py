@@ -76,7 +76,12 @@ class CheckpointManifest(Record):
     """Names of the slices that this run learnt, in order."""
 
     rows: int
-    """Clicks that this run learnt."""
+    """Clicks that this run learnt, not counting those that it learnt again."""
+
+    replayed_from: int | None = None
+    """Number of the oldest slice that rows were drawn from, to be learnt again beside the new ones;
+    that of the first new one where there was no other. None where nothing is learnt again.
+    """
 
     newest_event_at: Instant | None
     """Event time of the newest click that it has learnt: how fresh it is."""

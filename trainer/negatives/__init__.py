@@ -45,9 +45,8 @@ def _popularity(declared: Popularity, run: Run) -> Draws:
 
 def _pool(declared: Pool, run: Run) -> Draws:
     items = run.stock.rows_of(run.rows.item_keys)
-    return PoolDraws.of(
-        declared, run.stock.rows_of(run.pool), [items[numbers] for numbers in run.order]
-    )
+    learnt = [items[run.rows.new_among(numbers)] for numbers in run.order]
+    return PoolDraws.of(declared, run.stock.rows_of(run.pool), learnt)
 
 
 _MADE: Mapping[type[Source], Callable[[Any, Run], Draws]] = {

@@ -13,7 +13,7 @@ from twintide.config.loading import KEYS, examine, fill_in, load, parse, values_
 from twintide.config.publishing import GateConfig, PublishingConfig
 from twintide.config.serving import ServingConfig
 from twintide.config.shards import ShardsConfig
-from twintide.config.training import HourlyConfig, NightlyConfig, TrainingConfig
+from twintide.config.training import HourlyConfig, NightlyConfig, ReplayConfig, TrainingConfig
 
 __all__ = [
     "KEYS",
@@ -25,6 +25,7 @@ __all__ = [
     "KafkaConfig",
     "NightlyConfig",
     "PublishingConfig",
+    "ReplayConfig",
     "ServingConfig",
     "ShardsConfig",
     "TrainingConfig",

@@ -37,6 +37,18 @@ class TableRates(Config):
     """
 
 
+class ReplayConfig(Config):
+    """Rows of the last hours, drawn by lot, that an hourly pass learns again beside new ones. They
+    count as nothing new: neither as progress nor for popularity, admission or statistics.
+    """
+
+    share: Annotated[float, Field(gt=0, le=0.9)] = 0.2
+    """Of the rows of a batch; so there are more batches, each of as many rows as before."""
+
+    hours: Annotated[int, Field(ge=1, le=168)] = 6
+    """How far back they may lie. Their slices are read, where a row of them was drawn, and kept."""
+
+
 class HourlyConfig(Config):
     """The ordered pass over the newest slices."""
 
@@ -65,6 +77,12 @@ class HourlyConfig(Config):
 
     dense_learning_rate: DenseRate = 1e-3
     """Used only where `learns` is `everything`."""
+
+    replay: ReplayConfig | None = None
+    """Rows of the last `hours`, drawn by lot, that are learnt again beside new ones, and are this
+    `share` of a batch (0.2 of 6 hours): so there are more batches. null: none are. What is learnt
+    again counts as nothing new, and slices of so many hours are kept for it.
+    """
 
     holdback_minutes: Annotated[int, Field(ge=0, le=MINUTES_OF_A_WEEK)] = 2
     """The newest minutes, left to the next run to learn: the gate judges a version on them."""
