@@ -192,6 +192,7 @@ class FrequencyEstimator:
     ) -> None:
         """`clicks`: how many it has seen."""
         self._learning_rate = declared.learning_rate
+        self._newcomers_as_batch = declared.newcomers == "as_batch"
         self.cells = cells
         self.clicks = clicks
         self.newcomers = newcomers or Newcomers()
@@ -230,7 +231,7 @@ class FrequencyEstimator:
         rate[once] = min(self.newcomers.rate(self.clicks), 1.0)
         self.newcomers.young += np.count_nonzero(once)
         log_q = log_inclusion(rate, of or rows)
-        if once.any() and not once.all():
+        if self._newcomers_as_batch and once.any() and not once.all():
             log_q[once] = log_q[~once].mean()
         return log_q
 

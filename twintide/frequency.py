@@ -27,6 +27,12 @@ class Estimated(BaseModel, ABC):
     1 / learning_rate of them. A larger one follows popularity faster and is less exact.
     """
 
+    newcomers: Literal["as_batch", "counted"] = "as_batch"
+    """How frequent an item is taken to be in the batch of its first click, where it has one there:
+    as the batch's others are in mean, which is too frequent for most and lets a model find more of
+    what nobody has clicked yet; or as newcomers were counted to be.
+    """
+
 
 class Exact(Estimated):
     """One mean for each item, and the default."""

@@ -191,11 +191,18 @@ class Learnt:
         """Of some clicks of the two hours that nobody has learnt: the category of the item, and
         whether it is among the first k answers to its user.
         """
+        clicks, place = self.places(k=k, every=every)
+        return clicks["category"].to_numpy(), place < k
+
+    def places(self, *, k: int = K, every: int = 4) -> tuple[pa.Table, Ids]:
+        """Some clicks of the two hours that nobody has learnt, and the place of each one's item
+        among the first k answers to its user; k where it is not among them.
+        """
         clicks = self.world.clicks_later()
         clicks = clicks.take(np.arange(0, len(clicks), every))
         pairs = zip(clicks["user_id"].to_pylist(), clicks["item_id"].to_pylist(), strict=True)
-        found = np.array([item in self.answers(user, k) for user, item in pairs])
-        return clicks["category"].to_numpy(), found
+        found = [np.flatnonzero(self.answers(user, k) == item) for user, item in pairs]
+        return clicks, np.array([each[0] if len(each) else k for each in found], np.int64)
 
     def agreement(self, users: Ids) -> float:
         """How the order of all living items agrees with that of the truth: the mean over users of

@@ -240,3 +240,27 @@ def test_what_was_saved_goes_on_as_if_nothing_had_happened(declared: Estimated) 
         np.testing.assert_array_equal(one, two)
     for name, array in first.parts().whole().items():
         np.testing.assert_array_equal(array, second.parts().whole()[name])
+
+
+def test_newcomers_are_as_the_batch_or_as_they_were_counted() -> None:
+    """A declaration says which of the two Q of a first click is. Nothing else differs, before or
+    after: what is counted is the same, and so is Q of all other items.
+    """
+    shares, every = zipf(3_000), keys(3_000)
+    as_batch = FrequencyEstimator.fresh(Exact(newcomers="as_batch"))
+    counted = FrequencyEstimator.fresh(Exact(newcomers="counted"))
+    seen = np.zeros(3_000, np.int64)
+    for held, clicks in batches_of(shares, [256] * 40):
+        mean, own = (each.observe(every[held], clicks) for each in (as_batch, counted))
+        once = (seen[held] == 0) & (clicks == 1)
+        seen[held] += clicks
+
+        assert np.array_equal(mean[~once], own[~once])
+        if 0 < once.sum() < len(once):
+            assert mean[once] == pytest.approx(mean[~once].mean(), rel=1e-5)
+            assert np.exp(own[once]) == pytest.approx(
+                1.0 - (1.0 - counted.newcomers.rate(counted.clicks)) ** 256, rel=1e-4
+            )
+
+    stand = [each.parts().whole() for each in (as_batch, counted)]
+    assert all(np.array_equal(stand[0][name], stand[1][name]) for name in stand[0])
