@@ -254,7 +254,7 @@ def _knows_fewer(
     draft: Draft, live: VersionManifest, config: GateConfig, *, rewound_to: str | None
 ) -> tuple[list[str], list[str]]:
     """Why it knows far fewer clicked items than the live version does, and what of that was meant:
-    of what is rewound the items go too.
+    of what is rewound the items go too, and those that a new rule forgets.
     """
     known, live_known = draft.catalogue_items, live.catalogue_items or live.items
     least = math.ceil(config.min_items_ratio * live_known)
@@ -263,6 +263,9 @@ def _knows_fewer(
     found = f"it has {known} items, the live version {live_known}"
     if rewound_to is not None:
         return [], [f"{found}: training was rewound to {rewound_to}"]
+    days = draft.checkpoint.model.state.forget_items_after_days
+    if days != live.model.state.forget_items_after_days:
+        return [], [f"{found}: items are forgotten after {days} days now"]
     return [f"{found}; {least} is the least allowed"], []
 
 

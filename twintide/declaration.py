@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from twintide import aims, columnrules
 from twintide.conditions import no_column
@@ -19,6 +19,7 @@ from twintide.errors import Corrupt
 from twintide.events import EventSchema
 from twintide.features.kind import SIDES
 from twintide.features.local_time import MINUTES_OF_A_DAY
+from twintide.features.refreshed import Refreshed
 from twintide.itemsource import ItemsConfig
 from twintide.modelspec import RULES, VECTOR_FILES, WIDEST_LEARNT, ModelSpec, TableSpec
 from twintide.problems import Problem
@@ -268,17 +269,27 @@ def _vectors(model: ModelSpec) -> Problems:
 
 def _forgotten(model: ModelSpec) -> Problems:
     """Nobody is forgotten of whom a window still tells."""
-    days, spec = model.state.forget_users_after_days, model.user_statistics()
-    if days is None or spec is None:
-        return
-    # And one bucket more, of which a refresh is a whole number.
-    fewest = -(-(spec.reach_minutes() + spec.refresh_minutes) // MINUTES_OF_A_DAY)
-    if days < fewest:
+    users, items = model.user_statistics(), model.item_statistics()
+    if users is not None:
+        yield from _too_soon(model, "users", users)
+    if items is not None:
+        yield from _too_soon(model, "items", items)
+
+
+def _too_soon(model: ModelSpec, which: Literal["users", "items"], spec: Refreshed) -> Problems:
+    key = f"forget_{which}_after_days"
+    days: int | None = getattr(model.state, key)
+    # And one bucket more, of which a refresh is a whole number. A night tells of items as they
+    # were up to a day before the last ones left.
+    minutes = spec.reach_minutes() + spec.refresh_minutes
+    fewest = -(-minutes // MINUTES_OF_A_DAY) + (which == "items")
+    if days is not None and days < fewest:
+        side = "query" if which == "users" else "candidate"
         yield Problem(
-            "model.state.forget_users_after_days",
-            f"is {days}, but {spec.name} tells of what users did up to {fewest} days ago",
+            f"model.state.{key}",
+            f"is {days}, but {spec.name} may tell of clicks of up to {fewest} days ago",
             hint=f"make it {fewest} or more, or its windows shorter",
-            reads=(f"model.query.{spec.name}.windows_minutes",),
+            reads=(f"model.{side}.{spec.name}.windows_minutes",),
         )
 
 

@@ -134,8 +134,8 @@ RULES = tuple(_RULE_DEFAULTS)
 
 
 class StateSpec(BaseModel):
-    """How long it is remembered what users did. Days are those of the log, in UTC; who leaves takes
-    histories and statistics along, and begins anew when coming back.
+    """How long it is remembered what users did, and what items are. Days are those of the log, in
+    UTC; who leaves takes along what was known, and begins anew when coming back.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -145,6 +145,16 @@ class StateSpec(BaseModel):
     seen, and the room is the next new one's. Of clicks and of each other sort of events that a
     history looks back on by itself. More days than windows of `user_statistics` reach. Null: never.
     """
+
+    forget_items_after_days: Annotated[int, Field(ge=1, le=3660)] | None = None
+    """An item that no event was learnt of for more days than these leaves the catalogue: it is no
+    negative any more and in no version, but where a source of items lists it, and then as one that
+    nobody has clicked. More days than windows of `item_statistics` reach. Null: never.
+    """
+
+    def forgets(self) -> bool:
+        """Whether anybody, or anything, is ever forgotten."""
+        return self != StateSpec()
 
 
 class ModelSpec(BaseModel):
@@ -227,8 +237,7 @@ class ModelSpec(BaseModel):
     """By name: where events happen, such as a page; an objective may be of one alone."""
 
     state: StateSpec = StateSpec()
-    """How long it is remembered what users did; as long as the log goes on where nothing is said.
-    """
+    """How long users and items are remembered; for ever where nothing is said."""
 
     def every_objective(self) -> dict[str, Objective]:
         """What is learnt, by name, in the order of the names; clicks where nothing is declared."""
@@ -352,7 +361,7 @@ class ModelSpec(BaseModel):
 
     def learnt(self) -> "ModelSpec":
         """With nothing that may change while learning goes on: where files lie, what a request
-        asks, how frequencies are estimated, when ids come and go, how long users are remembered.
+        asks, how frequencies are estimated, when ids come and go, how long what is remembered.
         """
         objectives = {
             name: objective.model_copy(update={"request_weight": 1.0})

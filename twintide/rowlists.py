@@ -114,6 +114,11 @@ class RowLists:
         for name, values in entries.items():
             cells[name][places] = values
 
+    def clear(self, rows: RowNumbers) -> None:
+        """Let the lists of these distinct rows be empty; they count as touched."""
+        nothing = {name: each[:0] for name, each in self.cells.at(slice(0)).items()}
+        self.replace(rows, np.zeros(len(rows) + 1, np.int64), nothing)
+
     def _sizes(self, lengths: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """Cells of the blocks for lists of these lengths: the next power of two."""
         # The exponent of a float counts the bits of a whole number, exactly below 2 ** 53.

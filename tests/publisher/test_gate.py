@@ -171,6 +171,27 @@ def test_a_step_back_from_the_live_version_is_blocked(
 
 
 @pytest.mark.promise("P7")
+def test_far_fewer_items_are_meant_where_items_are_forgotten_by_another_rule(
+    drafted: Drafted, live: LoadedVersion, clicks: pa.Table
+) -> None:
+    """The note says how many there are and why; under the rule of the live version it is no loss
+    that was meant.
+    """
+    draft = drafted(items=ITEMS[:149])
+    spec = draft.checkpoint.model
+    state = spec.state.model_copy(update={"forget_items_after_days": 9})
+    rule = {"model": spec.model_copy(update={"state": state})}
+    forgets = replace(draft, checkpoint=draft.checkpoint.model_copy(update=rule))
+    same = replace(live, manifest=live.manifest.model_copy(update=rule))
+
+    meant, loss = (gate.judge(forgets, before, clicks, CONFIG) for before in (live, same))
+
+    note = "it has 149 items, the live version 300: items are forgotten after 9 days now"
+    assert note in meant.notes
+    assert "it has 149 items, the live version 300; 150 is the least allowed" in loss.reasons
+
+
+@pytest.mark.promise("P7")
 @pytest.mark.parametrize(
     ("rule", "reasons"),
     [

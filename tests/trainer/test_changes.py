@@ -435,7 +435,10 @@ OTHERWISE: dict[str, Change] = {
     "model.frequency": to("model.frequency", {"kind": "hashed"}),
     "model.tables.*.admit_after": to("model.tables.*.admit_after", 3),
     "model.tables.*.evict_after_days": to("model.tables.*.evict_after_days", 9),
-    "model.state.forget_users_after_days": to("model.state.forget_users_after_days", 30),
+    **{
+        f"model.state.forget_{each}_after_days": to(f"model.state.forget_{each}_after_days", 30)
+        for each in ("users", "items")
+    },
     "model.tables.*.max_rows": to("model.tables.*.max_rows", 90),
     "feature.sparse.column": to("feature.sparse.column", "other_item"),
     "feature.varlen.column": to("feature.varlen.column", "reads"),

@@ -1,4 +1,8 @@
-"""Users that are idle are forgotten: told of as if never seen, and their rows are used again."""
+"""Users that are idle are forgotten: told of as if never seen, and their rows are used again.
+
+Items are too (`tests/trainer/test_idle_items.py`); what the state weighs, and what it is to the
+byte, is looked at here for both.
+"""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -12,25 +16,30 @@ import pyarrow as pa
 import pytest
 
 from publisher.publish import publish
+from publisher.reader import load_version
 from streaming.offline import write_shards
 from tests.trainer.conftest import Line, at, deployment_in
-from tests.trainer.test_state import MODEL, Told, published, same, told
+from tests.trainer.test_state import MODEL, Told, published, same, told, with_texts
+from tests.twintide import item_files as files
 from twintide import config
 from twintide.checkpoints import open_checkpoint
 from twintide.clock import HeldClock
+from twintide.config import Deployment
 from twintide.derived.clicks import Events
 from twintide.derived.idle import MS_OF_A_DAY
 from twintide.derived.state import DerivedState
+from twintide.keyedrows import FREE
 from twintide.keys import NO_KEY, Keys, keys_of, mixed
 from twintide.problems import Misconfigured
 from twintide.ragged import Encoded, Ids, Numbers, one_id_each
+from twintide.rowstore import INDEX
 
 DAYS = 3
 PLAIN: dict[str, Any] = MODEL["model"]
 STATISTICS = {"kind": "user_statistics", "name": "activity", "windows_minutes": [60, 1440]}
 QUERY: list[Any] = [*PLAIN["query"][:2], STATISTICS]
 OF_MODEL: dict[str, Any] = PLAIN | {"query": QUERY}
-RULE = {"state": {"forget_users_after_days": DAYS}}
+RULE = {"state": {"forget_users_after_days": DAYS, "forget_items_after_days": DAYS}}
 FORGETS, NEVER = {"model": OF_MODEL | RULE}, {"model": OF_MODEL}
 UNITS_OF_A_DAY = 12
 
@@ -105,15 +114,19 @@ def test_who_was_idle_for_too_long_is_told_of_as_if_never_seen(tmp_path: Path, s
 
 @pytest.mark.promise("T11")
 @pytest.mark.promise("T12")
-def test_what_is_left_is_the_same_to_the_byte_however_a_day_was_taken_in(tmp_path: Path) -> None:
+@pytest.mark.parametrize("item", [pytest.param("int64", marks=pytest.mark.long), "string"])
+def test_what_is_left_is_the_same_to_the_byte_however_a_day_was_taken_in(
+    tmp_path: Path, item: str
+) -> None:
     """Event by event, a day at once or in pieces, by one process or by others that open the
     checkpoint before: with rows that were given back and are used again.
     """
-    deployment = deployment_in(tmp_path, FORGETS)
-    stream = stream_of(600, days=30, seed=7)
-    saved = np.array([430, 600])
+    deployment = deployment_in(tmp_path, FORGETS | {"events": {"columns": {"item_id": item}}})
+    stream = stream_of(400, days=30, seed=7)
+    stream = with_texts(stream) if item == "string" else stream
+    saved = np.array([290, 400])
     found = []
-    for number, cuts in enumerate([range(600), [], [7, 80, 81, 300, 415, 430, 555]]):
+    for number, cuts in enumerate([range(400), [], [7, 80, 81, 200, 280, 355]]):
         root = tmp_path / str(number)
         state, taken = DerivedState.empty(deployment), 0
         files: list[Any] = []
@@ -135,9 +148,9 @@ def test_what_is_left_is_the_same_to_the_byte_however_a_day_was_taken_in(tmp_pat
 
 
 def once(day: int, users: int) -> Told:
-    """A day of users who come once in their lives."""
+    """A day of users who come once in their lives, to items that nobody else comes to."""
     user = keys_of(pa.array(np.arange(users) + day * users))
-    ids = pa.array(np.arange(users) % 50)
+    ids = pa.array(np.arange(users) + day * users)
     unit = np.full(users, day * MS_OF_A_DAY)
     attributes: Encoded = {
         "item": one_id_each(keys_of(ids)),
@@ -149,7 +162,7 @@ def once(day: int, users: int) -> Told:
 
 
 @pytest.mark.promise("T12")
-def test_a_season_of_users_who_come_once_takes_no_more_than_the_days_that_are_remembered(
+def test_a_season_of_users_and_items_that_come_once_takes_no_more_than_the_days_that_are_remembered(
     tmp_path: Path,
 ) -> None:
     """Rows are those of the last days, and a checkpoint weighs what one of weeks before weighed."""
@@ -162,15 +175,18 @@ def test_a_season_of_users_who_come_once_takes_no_more_than_the_days_that_are_re
             made = published(tmp_path / str(day), deployment, state, "nightly-000001")
             weights.append(sum(each.bytes for each in made.files.values()))
             lengths = {name: each.length for name, each in made.stores.items()}
-            for name in ("state.users", "state.history._clicked", "state.history._clicked.clicks"):
-                assert lengths[name] <= 1 + (DAYS + 1) * a_day
+            of_rows = {n: each for n, each in lengths.items() if not n.endswith((INDEX, FREE))}
+            assert len(of_rows) == 8
+            assert max(of_rows.values()) <= 1 + (DAYS + 1) * a_day
             state = open_checkpoint(tmp_path / str(day), "nightly-000001").state(deployment.model)
 
     assert weights[1] < 1.1 * weights[0]
 
 
 def lines_of(tmp_path: Path, *, days: int, a_day: int, changes: dict[str, Any]) -> list[Line]:
-    """Two lines over the same log, of users who come on one day, and some on every fifth."""
+    """Two lines over the same log, of users who come on one day, and some on every fifth; most
+    items have one day too.
+    """
     halves = {"shards": {"minutes": 30}, "training": {"hourly": {"holdback_minutes": 30}}}
     first = deployment_in(tmp_path / "0", halves | changes)
     rng, count = np.random.default_rng(3), days * a_day
@@ -179,7 +195,7 @@ def lines_of(tmp_path: Path, *, days: int, a_day: int, changes: dict[str, Any]) 
     at_ms += np.sort(rng.integers(0, MS_OF_A_DAY, (days, a_day)), axis=1).ravel()
     is_often = rng.random(count) < 0.1
     user = np.where(is_often, day % 5, 100 + day * a_day + rng.integers(0, a_day // 3, count))
-    item = rng.integers(0, 30, count)
+    item = np.where(is_often, rng.integers(0, 3, count), 10 + day * 8 + rng.integers(0, 8, count))
     columns = {
         "event_id": np.arange(count),
         "user_id": user,
@@ -204,38 +220,56 @@ def lines_of(tmp_path: Path, *, days: int, a_day: int, changes: dict[str, Any]) 
 @pytest.mark.promise("T12")
 @pytest.mark.long
 def test_a_line_of_users_who_come_once_stays_as_large_as_it_was(tmp_path: Path) -> None:
-    """For weeks, by night or by the hour: the checkpoint has the users of the last days and no
-    others, weighs the same, and the rows of slices are the same by either cadence.
+    """By night or by the hour: the checkpoint has the users and items of the last days and no
+    others, as their tables have, it weighs the same, and the rows of slices are the same by either
+    cadence. What left is in no version, but where it is listed.
     """
-    days, a_day, remembered = 6, 90, 1
+    days, a_day, users_stay, items_stay = 8, 90, 1, 3
     rule = {
-        "model": {
-            "state": {"forget_users_after_days": remembered},
-            "tables": {"user": {"evict_after_days": remembered}},
-        }
+        "state": {"forget_users_after_days": users_stay, "forget_items_after_days": items_stay},
+        "tables": {
+            "user": {"evict_after_days": users_stay},
+            "item": {"evict_after_days": items_stay},
+        },
+        "negatives": [{"kind": each, "count": 4} for each in ("uniform", "popularity")],
     }
-    by_night, by_hour = lines_of(tmp_path, days=days, a_day=a_day, changes=rule)
-    sizes, rows = [], []
+    changes = {"model": rule, "publishing": {"gate": {"max_recall_drop_ratio": 1}}}
+    by_night, by_hour = lines_of(tmp_path, days=days, a_day=a_day, changes=changes)
+    sizes, users, items = [], [], []
     for day in range(days):
         night = by_night.night(day)
         by_hour.night(day)
-        for hour in (3, 11):
-            if day + 1 < days:
+        if 2 < day < days - 1:
+            for hour in (3, 11):
                 by_hour.hour(day + 1, hour, 40)
-        users = night.arrays["state.history.users"]
-        rows.append(len(users))
+        users.append(night.arrays["state.history.users"])
+        items.append(keys_of(night.catalogue["item_id"]))
         sizes.append(sum(each.bytes for each in night.manifest.files.values()))
-        assert set(night.arrays["table.user.keys"].tolist()) - {NO_KEY} == set(users.tolist())
+        for table, known in (("user", users[-1]), ("item", items[-1])):
+            assert set(night.arrays[f"table.{table}.keys"].tolist()) - {NO_KEY} >= {*known.tolist()}
 
-    assert max(rows) <= (remembered + 1) * (a_day // 3 + 5)
-    assert max(sizes[3:]) < 1.05 * max(sizes[:3])
+    assert max(map(len, users)) <= (users_stay + 1) * (a_day // 3 + 5)
+    assert max(map(len, items)) <= (items_stay + 1) * 8 + 3
+    assert max(sizes[5:]) < 1.05 * max(sizes[:5])
     told_by_night, told_by_hour = (
         pa.concat_tables(each.read() for each in line.slices().values())
         for line in (by_night, by_hour)
     )
     assert len(by_hour.slices()) > len(by_night.slices())
     assert told_by_night.equals(told_by_hour)
-    assert publish(by_hour.deployment, clock=HeldClock(at(days, 2))).promoted
+    assert published_items(by_hour.deployment) == set(night.catalogue["item_id"].to_pylist())
+    listed = config.fill_in(
+        by_hour.deployment, {"items": {"file": str(tmp_path / "items.parquet")}}
+    )
+    files.write(tmp_path / "items.parquet", item_id=np.array([11]), category=np.array([1]))
+    assert published_items(listed) - published_items(by_hour.deployment) == {11}
+
+
+def published_items(deployment: Deployment) -> set[int]:
+    """Items of a version that is made now."""
+    made = publish(deployment, clock=HeldClock(at(9)))
+    assert made.promoted
+    return {int(each) for each in load_version(deployment.versions_dir, made.version).item_ids}
 
 
 def test_nobody_is_forgotten_of_whom_a_window_still_tells(tmp_path: Path) -> None:

@@ -250,6 +250,18 @@ def test_folds_of_any_size_tell_and_leave_the_same(deployment: Deployment, seed:
             same(_flat(found, name), _flat(wanted, name))
 
 
+def with_texts(stream: Told) -> Told:
+    """The same, of items whose ids are texts."""
+    ids = pc.cast(stream.ids, pa.string())
+    keys = keys_of(ids)
+    return replace(
+        stream,
+        ids=ids,
+        events=replace(stream.events, items=keys),
+        attributes=stream.attributes | {"item": one_id_each(keys)},
+    )
+
+
 def published(root: Path, deployment: Deployment, state: DerivedState, name: str) -> Any:
     """A checkpoint of nothing but the state."""
     parent = None if name.startswith("nightly") else "nightly-000001"
@@ -278,13 +290,7 @@ def test_a_checkpoint_holds_the_same_bytes_however_the_log_was_taken_in(
     deployment = deployment_in(tmp_path, MODEL | {"events": {"columns": {"item_id": item}}})
     stream = told(1200, users=400, items=300, seed=4)
     if item == "string":
-        stream = replace(stream, ids=pc.cast(stream.ids, pa.string()))
-        keys = keys_of(stream.ids)
-        stream = replace(
-            stream,
-            events=replace(stream.events, items=keys),
-            attributes=stream.attributes | {"item": one_id_each(keys)},
-        )
+        stream = with_texts(stream)
     rng = np.random.default_rng(2)
     pieces = [0, *np.sort(rng.choice(np.arange(1, 1200), 40, replace=False)).tolist(), 1100, 1200]
     found = []

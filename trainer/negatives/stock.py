@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from trainer.epoch import Rows
-from twintide.derived.catalogue import Catalogue
+from twintide.derived.catalogue import UNKNOWN, Catalogue, Order
 from twintide.derived.clicks import (
     ClickCounter,
     ItemClicks,
@@ -36,7 +36,7 @@ class Moment:
     """When a batch is learnt."""
 
     known: int
-    """Items that the catalogue had by then: its first ones."""
+    """Items that the catalogue had by then: the first ones of a stock."""
 
     step: int
     """Batches of this run before it."""
@@ -53,7 +53,9 @@ class Moment:
 
 @dataclass(frozen=True)
 class Stock:
-    """The catalogue after the rows, and what tells how it was before."""
+    """The catalogue after the rows, and what tells how it was before. Its items are numbered in
+    the order in which they were known.
+    """
 
     catalogue: Catalogue
     clicks: Ints | None
@@ -66,6 +68,9 @@ class Stock:
 
     listing: Listing | None = None
     """What a source of items says of them."""
+
+    order: Order | None = None
+    """Which row of the catalogue each item has; None where its number is its row."""
 
     @classmethod
     def of(
@@ -87,14 +92,17 @@ class Stock:
     ) -> Self:
         """The same where the clicks are counted already."""
         spec, model = state.model.item_statistics(), state.model
+        order = state.catalogue.in_order()
         so_far = state.catalogue.clicks if model.counts_clicks() else None
+        if so_far is not None and order is not None:
+            so_far = so_far[order.rows]
         counter = clicks.counter() if spec else None
-        return cls(state.catalogue, so_far, spec, counter, model.candidate, listing)
+        return cls(state.catalogue, so_far, spec, counter, model.candidate, listing, order)
 
     @property
     def known_since_ms(self) -> Ints:
-        """Ascending: by when each item of the catalogue was known."""
-        return self.catalogue.known_since_ms
+        """Ascending: by when each item was known."""
+        return self.order.known_since_ms if self.order else self.catalogue.known_since_ms
 
     def moment(self, rows: Rows, numbers: Ints, step: int) -> Moment:
         """That of a batch: of its newest click."""
@@ -113,13 +121,25 @@ class Stock:
         )
 
     def rows_of(self, keys: Keys) -> Ints:
-        """int64 [n]: the row of each key in the catalogue, UNKNOWN for one that it has not."""
-        return self.catalogue.rows_of(keys)
+        """int64 [n]: the number of each item, UNKNOWN for one that the catalogue has not."""
+        rows = self.catalogue.rows_of(keys)
+        if self.order is None or not len(self.order.places):
+            return rows
+        return np.where(rows == UNKNOWN, UNKNOWN, self.order.places[rows])
 
-    def features(self, rows: Ints, moment: Moment) -> Encoded:
+    def keys_of(self, items: Ints) -> Keys:
+        """[n]: the key of each."""
+        return self.catalogue.keys[self._rows(items)]
+
+    def _rows(self, items: Ints) -> Ints:
+        """In the catalogue."""
+        return items if self.order is None else self.order.rows[items]
+
+    def features(self, items: Ints, moment: Moment) -> Encoded:
         """What the candidate tower sees of these items: attributes as they were said last, and item
         statistics as of the moment; and what a source of items says in their place.
         """
+        rows = self._rows(items)
         told = self._told_by_clicks(rows, moment)
         if self.listing is None:
             return told

@@ -44,7 +44,7 @@ class Union:
         """The items of the columns that join the clicks' own at a step."""
         own = self.stock.rows_of(np.unique(rows.item_keys[numbers]))
         drawn = self._drawn(rows, numbers, self.stock.moment(rows, numbers, step))
-        return self.stock.catalogue.keys[np.setdiff1d(self._joining(drawn, numbers), own)]
+        return self.stock.keys_of(np.setdiff1d(self._joining(drawn, numbers), own))
 
     def batch(self, rows: Rows, step: int, numbers: Ints) -> Batch:
         """These clicks as one step, with the columns that join their own."""
@@ -59,7 +59,7 @@ class Union:
         return replace(
             batch,
             candidate=joined(batch.candidate, self.stock.features(others, moment)),
-            item_keys=np.concatenate((batch.item_keys, self.stock.catalogue.keys[others])),
+            item_keys=np.concatenate((batch.item_keys, self.stock.keys_of(others))),
             added=Added(
                 first=len(own),
                 log_missed=self._log_missed(columns, moment),

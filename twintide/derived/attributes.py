@@ -23,6 +23,9 @@ class Attribute(Protocol):
     def write(self, rows: RowNumbers, said: Ids | Numbers) -> None:
         """What is said of these distinct items from now on."""
 
+    def clear(self, rows: RowNumbers) -> None:
+        """Nothing is said of these distinct items any more."""
+
     def read(self, rows: RowNumbers) -> Ids | Numbers:
         """What is said of these items."""
 
@@ -67,6 +70,9 @@ class _OfIds:
         weights = {} if ids.weights is None else {"weights": ids.weights}
         self._lists.replace(rows, ids.offsets, {"keys": ids.keys, **weights})
 
+    def clear(self, rows: RowNumbers) -> None:
+        self._lists.clear(rows)
+
     def read(self, rows: RowNumbers) -> Ids:
         entries, offsets = self._lists.read(rows)
         return Ids(entries["keys"], offsets, entries.get("weights"))
@@ -84,6 +90,9 @@ class _OfNumbers:
 
     def write(self, rows: RowNumbers, said: Ids | Numbers) -> None:
         self._rows.touch(rows)[VALUES][rows] = as_numbers(said).values
+
+    def clear(self, rows: RowNumbers) -> None:
+        self._rows.touch(rows)[VALUES][rows] = 0
 
     def read(self, rows: RowNumbers) -> Numbers:
         return Numbers(self._rows.at(rows)[VALUES][rows])

@@ -1,14 +1,17 @@
 """The catalogue: every item that an event of a slice was about, and what was said of it last.
 
-It is changed in place: what a fold costs follows the items in it, however many there are.
+It is changed in place: what a fold costs follows the items in it, however many there are. Items
+that are idle for too long leave, where that is declared, and their rows are used again.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from twintide.derived import idle
 from twintide.derived.attributes import Attribute, attribute_in, attribute_of
 from twintide.derived.clicks import Bools, Events, Ints
 from twintide.derived.itemids import ItemIds, ids_in, ids_of
@@ -16,7 +19,7 @@ from twintide.features import Feature
 from twintide.keyedrows import KEYS, KeyedRows
 from twintide.keys import Keys, keys_of
 from twintide.ragged import Encoded, Ids, Numbers, joined, take
-from twintide.rowstore import INDEX, Column, Parts, RowNumbers, RowStore
+from twintide.rowstore import Column, Parts, RowNumbers, RowStore
 
 _IDS, _SAID = ".ids", ".said."
 
@@ -31,10 +34,34 @@ _COLUMNS = {
 }
 
 
-class Catalogue:
-    """Every item, in order of its first event, with what its events last said of it."""
+@dataclass(frozen=True)
+class Order:
+    """Items in the order in which they were known, where rows do not stand in it."""
 
-    def __init__(self, items: KeyedRows, ids: ItemIds, attributes: Mapping[str, Attribute]) -> None:
+    rows: Ints
+    """[items]"""
+
+    places: Ints
+    """[rows]: which of these each row is; UNKNOWN for a row that is nobody's."""
+
+    known_since_ms: Ints
+    """[items], ascending: by when each was known."""
+
+
+class Catalogue:
+    """Items with what their events last said of them: all of them in order of their first event; or
+    where idle ones are forgotten, in rows of which some are nobody's.
+    """
+
+    def __init__(
+        self,
+        items: KeyedRows,
+        ids: ItemIds,
+        attributes: Mapping[str, Attribute],
+        *,
+        forget_after_days: int | None = None,
+    ) -> None:
+        self._days = forget_after_days
         self._items = items
         """Row 1 of it is row 0 here."""
 
@@ -42,10 +69,17 @@ class Catalogue:
         self._attributes = attributes
 
     @classmethod
-    def empty(cls, id_type: pa.DataType, features: tuple[Feature, ...]) -> "Catalogue":
+    def empty(
+        cls,
+        id_type: pa.DataType,
+        features: tuple[Feature, ...],
+        *,
+        forget_after_days: int | None = None,
+    ) -> "Catalogue":
         """Without an item."""
-        items = KeyedRows(RowStore.empty(_COLUMNS))
-        return cls(items, ids_of(id_type), {each.name: attribute_of(each) for each in features})
+        items = KeyedRows(RowStore.empty(_COLUMNS | idle.columns(forget_after_days)))
+        said = {each.name: attribute_of(each) for each in features}
+        return cls(items, ids_of(id_type), said, forget_after_days=forget_after_days)
 
     @classmethod
     def of(
@@ -69,7 +103,7 @@ class Catalogue:
 
     def parts(self, name: str) -> Parts:
         """As a checkpoint has it: rows 1, 2, … of items are rows 0, 1, … of ids and attributes."""
-        found = Parts({name: self._items.store, name + INDEX: self._items.index}, {})
+        found = Parts(idle.stores(self._items, name, days=self._days), {})
         found = found.and_also(self._ids.parts(f"{name}{_IDS}"))
         for feature, attribute in self._attributes.items():
             found = found.and_also(attribute.parts(f"{name}{_SAID}{feature}"))
@@ -77,39 +111,61 @@ class Catalogue:
 
     @classmethod
     def from_parts(
-        cls, id_type: pa.DataType, features: tuple[Feature, ...], parts: Parts, *, name: str
+        cls,
+        id_type: pa.DataType,
+        features: tuple[Feature, ...],
+        parts: Parts,
+        *,
+        name: str,
+        forget_after_days: int | None = None,
     ) -> "Catalogue":
         """What `parts` gave: it goes on in these stores. Raises Corrupt where one is missing."""
         said = {f.name: attribute_in(parts, f"{name}{_SAID}{f.name}", f) for f in features}
-        items = KeyedRows.in_parts(parts, name)
-        return cls(items, ids_in(parts, f"{name}{_IDS}", id_type), said)
+        items = idle.in_parts(parts, name, days=forget_after_days)
+        ids = ids_in(parts, f"{name}{_IDS}", id_type)
+        return cls(items, ids, said, forget_after_days=forget_after_days)
 
     def __len__(self) -> int:
+        """Rows, those that are nobody's included."""
         return len(self._items) - 1
+
+    def rows(self) -> Ints:
+        """int64 [items], ascending: rows that are an item's."""
+        found: Ints = np.flatnonzero(self._items.has_key()[1:])
+        return found
+
+    def in_order(self) -> Order | None:
+        """Items in the order in which they were known; None where their rows stand in it."""
+        if self._days is None:
+            return None
+        rows = self.rows()
+        rows = rows[np.argsort(self.known_since_ms[rows], kind="stable")]
+        places = np.full(len(self), UNKNOWN)
+        places[rows] = np.arange(len(rows))
+        return Order(rows, places, self.known_since_ms[rows])
 
     @property
     def keys(self) -> Keys:
-        """[items]"""
+        """[rows]"""
         return self._items.keys[1:]
 
-    @property
-    def ids(self) -> pa.Array:
-        """[items]"""
-        return self._ids.read(np.arange(len(self)))
+    def ids(self, rows: RowNumbers) -> pa.Array:
+        """What the log calls these items."""
+        return self._ids.read(rows)
 
     @property
     def first_seen_ms(self) -> Ints:
-        """[items]: when the unit began that held an item's first event."""
+        """[rows]: when the unit began that held an item's first event."""
         return self._items.store["first_seen_ms"][1:]
 
     @property
     def known_since_ms(self) -> Ints:
-        """[items], ascending: by when it and all before it were known."""
+        """[rows]: by when it and all that came before it were known."""
         return self._items.store["known_since_ms"][1:]
 
     @property
     def clicks(self) -> Ints:
-        """[items]: those that were counted so far."""
+        """[rows]: those that were counted so far."""
         return self._items.store["clicks"][1:]
 
     def first_seen_of(self, rows: RowNumbers) -> Ints:
@@ -148,6 +204,14 @@ class Catalogue:
         source = np.where(from_here >= 0, known.sum() + from_here, from_before)
         return take(joined(before, {name: attributes[name]}), source)[name]
 
+    def begin_day(self, day: int) -> bool:
+        """Forget what was idle for so long that it is declared; whether there was such an item."""
+        gone = idle.begin_day(self._items, day, days=self._days) - 1
+        self._ids.clear(gone)
+        for attribute in self._attributes.values():
+            attribute.clear(gone)
+        return len(gone) > 0
+
     def add(self, events: Events, *, ids: pa.Array, attributes: Encoded) -> None:
         """New items behind the old ones; attributes as of the last of these events. `ids` and
         `attributes` have one row per event.
@@ -157,6 +221,7 @@ class Catalogue:
         new_at = np.sort(first_at[self.rows_of(distinct) == UNKNOWN])
         self.append(events.items[new_at], ids.take(pa.array(new_at)), events.unit_ms[new_at])
         rows = self.rows_of(distinct)
+        idle.see(self._items, rows + 1)
         self.say(rows, {name: attributes[name].take(last_at) for name in self._attributes})
 
     def say(self, rows: RowNumbers, attributes: Encoded) -> None:
@@ -170,19 +235,23 @@ class Catalogue:
         self._items.store.touch(distinct + 1)["clicks"][distinct + 1] += counts
 
     def append(self, keys: Keys, ids: pa.Array, first_seen_ms: Ints) -> None:
-        """Items behind the others, which are distinct and new."""
+        """Items that are distinct and new: behind the others, where no row was given back."""
         if not len(keys):
             return
-        last = np.array([len(self._items) - 1])
-        before = self._items.store.at(last)["known_since_ms"][last]
+        length = len(self)
+        newest = np.array([0 if self._days else length])
+        before = self._items.store.at(newest)["known_since_ms"][newest]
         rows = self._items.give(keys)
         columns = self._items.store.touch(rows)
         columns["first_seen_ms"][rows] = first_seen_ms
         known = np.maximum.accumulate(first_seen_ms)
-        columns["known_since_ms"][rows] = np.maximum(known, before) if last[0] else known
-        self._ids.append(ids)
+        columns["known_since_ms"][rows] = np.maximum(known, before) if length else known
+        if self._days:  # the last row need not be the newest item's: that of nobody knows
+            self._items.store.touch(newest)["known_since_ms"][newest] = max(known[-1], before[0])
+        self._ids.add(len(self) - length)
+        self._ids.write(rows - 1, ids)
         for attribute in self._attributes.values():
-            attribute.add(len(keys))
+            attribute.add(len(self) - length)
 
 
 def last_said(items: Keys, says: Bools) -> npt.NDArray[np.int64]:

@@ -87,10 +87,7 @@ class Histories:
 
     def begin_day(self, day: int) -> None:
         """Forget who did nothing for so long that it is declared."""
-        gone = idle.begin_day(self._users, day, days=self._days)
-        if len(gone):
-            nothing = {name: np.zeros(0, dtype) for name, dtype in _ENTRY.items()}
-            self._clicks.replace(gone, np.zeros(len(gone) + 1, np.int64), nothing)
+        self._clicks.clear(idle.begin_day(self._users, day, days=self._days))
 
     def before(self, events: Events, counts: Bools) -> Ids:
         """For each event, what its user had clicked strictly before it, oldest first, at most

@@ -1,4 +1,4 @@
-"""Ids of items as the log has them, whole numbers or texts, by row. More come, and none changes."""
+"""Ids of items as the log has them, whole numbers or texts, by row."""
 
 from typing import Protocol
 
@@ -17,8 +17,14 @@ _BYTES = {"bytes": np.uint8}
 class ItemIds(Protocol):
     """The id of each item."""
 
-    def append(self, ids: pa.Array) -> None:
-        """Of items behind the others; none is null."""
+    def add(self, count: int) -> None:
+        """That many rows more, which are nobody's yet."""
+
+    def write(self, rows: RowNumbers, ids: pa.Array) -> None:
+        """These distinct rows are those of these items; none is null."""
+
+    def clear(self, rows: RowNumbers) -> None:
+        """These distinct rows are nobody's any more."""
 
     def read(self, rows: RowNumbers) -> pa.Array:
         """Of these items."""
@@ -48,10 +54,14 @@ class _Numbers:
     def __init__(self, rows: RowStore, of_type: pa.DataType) -> None:
         self._rows, self._type = rows, of_type
 
-    def append(self, ids: pa.Array) -> None:
-        first = self._rows.grow(len(ids))
-        rows = slice(first, first + len(ids))
+    def add(self, count: int) -> None:
+        self._rows.grow(count)
+
+    def write(self, rows: RowNumbers, ids: pa.Array) -> None:
         self._rows.touch(rows)["ids"][rows] = ids.to_numpy(zero_copy_only=False)
+
+    def clear(self, rows: RowNumbers) -> None:
+        self._rows.touch(rows)["ids"][rows] = 0
 
     def read(self, rows: RowNumbers) -> pa.Array:
         return pa.array(self._rows.at(rows)["ids"][rows], self._type)
@@ -64,10 +74,15 @@ class _Texts:
     def __init__(self, lists: RowLists, of_type: pa.DataType) -> None:
         self._lists, self._type = lists, of_type
 
-    def append(self, ids: pa.Array) -> None:
+    def add(self, count: int) -> None:
+        self._lists.add(count)
+
+    def write(self, rows: RowNumbers, ids: pa.Array) -> None:
         offsets, data = _as_bytes(ids)
-        first = self._lists.add(len(ids))
-        self._lists.replace(np.arange(first, first + len(ids)), offsets, {"bytes": data})
+        self._lists.replace(rows, offsets, {"bytes": data})
+
+    def clear(self, rows: RowNumbers) -> None:
+        self._lists.clear(rows)
 
     def read(self, rows: RowNumbers) -> pa.Array:
         entries, offsets = self._lists.read(rows)

@@ -127,15 +127,19 @@ class DerivedState:
                 for name, each in model.memories().items()
             },
             item_clicks=ItemClicks(),
-            catalogue=Catalogue.empty(_type_of_ids(events), stateless(model.candidate)),
+            catalogue=Catalogue.empty(
+                _type_of_ids(events),
+                stateless(model.candidate),
+                forget_after_days=model.state.forget_items_after_days,
+            ),
             activity=Activity(forget_after_days=days),
         )
 
     def begin(self, events: Events, remembered: pa.Table | None) -> None:
         """What a slice holds comes, and is told and taken in next: of one hour, so of one day. Who
-        was idle for too long by then is forgotten.
+        and what was idle for too long by then is forgotten.
         """
-        if self.model.state.forget_users_after_days is None:
+        if not self.model.state.forgets():
             return
         newest_ms = int(events.unit_ms.max(initial=0))
         if remembered is not None:
@@ -145,6 +149,10 @@ class DerivedState:
             histories.begin_day(day)
         if of_users := self.model.user_statistics():
             self.activity.begin_day(day, of_users)
+        is_any_gone, spec = self.catalogue.begin_day(day), self.model.item_statistics()
+        if is_any_gone and spec is not None:
+            # Or clicks of items that leave would be those of which has their rows next.
+            self.item_clicks.drop_out_of_reach(day * idle.MS_OF_A_DAY, spec)
 
     def fold(self, contents: Contents) -> None:
         """Take in what a slice holds, all of it or what lies behind a position."""
@@ -248,32 +256,35 @@ class DerivedState:
 
     def catalogue_table(self, as_of: datetime) -> pa.Table:
         """The catalogue as a checkpoint has it: ids, and candidate features as of that instant."""
-        items = np.arange(len(self.catalogue))
+        items = self.catalogue.rows()
         candidate = self.catalogue.attributes(items)
+        first_seen_ms = self.catalogue.first_seen_ms[items]
         spec = self.model.item_statistics()
         if spec:
             candidate[spec.name] = Numbers(
                 statistics_at(
                     self.item_clicks,
                     items,
-                    self.catalogue.first_seen_ms,
+                    first_seen_ms,
                     np.full(len(items), to_unix_ms(as_of)),
                     spec,
                 )
             )
         columns = to_columns(candidate, self.model.candidate, "candidate")
-        first_seen = pa.array(self.catalogue.first_seen_ms).cast(pa.timestamp("ms", tz="UTC"))
-        return pa.table({ITEM_ID: self.catalogue.ids, FIRST_SEEN: first_seen, **columns})
+        first_seen = pa.array(first_seen_ms).cast(pa.timestamp("ms", tz="UTC"))
+        return pa.table({ITEM_ID: self.catalogue.ids(items), FIRST_SEEN: first_seen, **columns})
 
     def arrays(self) -> Arrays:
+        """All of it but what items are: these are numbered as in `catalogue_table`."""
         items, buckets, counts = self.item_clicks.arrays()
+        rows = self.catalogue.rows()
         found: Arrays = {
-            "state.clicks.items": items,
+            "state.clicks.items": np.searchsorted(rows, items),
             "state.clicks.buckets": buckets,
             "state.clicks.counts": counts,
         }
         if self.model.counts_clicks():
-            found[SO_FAR] = self.catalogue.clicks
+            found[SO_FAR] = self.catalogue.clicks[rows]
         if self.model.user_statistics():
             found |= self.activity.arrays(prefix=USERS)
         for name, histories in self.histories.items():
@@ -311,7 +322,11 @@ class DerivedState:
             },
             item_clicks=ItemClicks.from_spans(parts.arrays, prefix=CLICKS_OF_ITEMS),
             catalogue=Catalogue.from_parts(
-                _type_of_ids(events), stateless(model.candidate), parts, name=ITEMS
+                _type_of_ids(events),
+                stateless(model.candidate),
+                parts,
+                name=ITEMS,
+                forget_after_days=model.state.forget_items_after_days,
             ),
             activity=Activity.from_parts(parts, name=USERS, forget_after_days=days)
             if asks
