@@ -95,6 +95,17 @@ class Hop:
 
 
 @dataclass(frozen=True)
+class HistoryRow:
+    """What of files that never were in Kafka is in shards."""
+
+    files: int
+    first: str
+    events: int
+    newest_event_at: datetime
+    is_whole: bool
+
+
+@dataclass(frozen=True)
 class Fault:
     """What could not be read, or is refused each time."""
 
@@ -117,6 +128,7 @@ class Status:
     partitions: list[Partition] = field(default_factory=list)
     partitions_of_topic: int = 0
     troubles: list[TroubleRow] = field(default_factory=list)
+    history: HistoryRow | None = None
     recent: Recent = field(default_factory=Recent)
     read_columns: tuple[str, ...] = ()
     """Columns that a feature, a click or a user is read from."""
@@ -148,6 +160,7 @@ class Status:
         """Whether nothing has come in yet."""
         return not (
             self.partitions
+            or self.history
             or self.troubles
             or self.slices
             or self.head
@@ -250,11 +263,22 @@ def _stream(deployment: "Deployment", clock: Clock, ends: dict[int, int]) -> dic
         if newest is not None:
             shards.append(newest)
     return {
+        "history": _history(ledger),
         "partitions": list(found.values()),
         "partitions_of_topic": of_topic,
         "newest_shards": shards,
         "newest_minute_at": max(minutes, default=None),
     }
+
+
+def _history(ledger: "Ledger") -> HistoryRow | None:
+    from twintide.clock import from_unix_ms
+
+    found = ledger.history()
+    if found is None:
+        return None
+    newest = from_unix_ms(found.last_ms)
+    return HistoryRow(len(found.files), found.files[0].name, found.rows, newest, found.is_whole)
 
 
 def _troubles(deployment: "Deployment") -> dict[str, Any]:

@@ -87,6 +87,12 @@ def _tables(seen: "Status") -> "Iterator[RenderableType]":
             for each in seen.partitions
         ],
     )
+    if seen.history:
+        more = f" and {seen.history.files - 1:,} more" if seen.history.files > 1 else ""
+        yield (
+            f"  history of files: {seen.history.events:,} events of {seen.history.first}{more}, "
+            f"to {instant(seen.history.newest_event_at)}"
+        )
     recent = seen.recent
     if recent.shards:
         yield (

@@ -61,9 +61,12 @@ def _wrong_in_stream(seen: Status) -> Wrong:
         yield f"Kafka does not answer: {seen.kafka}", "ingest --until-caught-up"
     for trouble in seen.troubles:
         yield _in_trouble(trouble, seen.at), "ingest --until-caught-up"
+    if seen.history and not seen.history.is_whole:
+        waits = "is not whole, and training waits for it: the same command goes on"
+        yield f"the history of {seen.history.first} {waits}", "train backfill --files"
     named = {trouble.partition for trouble in seen.troubles}
     read = [each for each in seen.partitions if each.complete_until is not None]
-    if not read and not named:
+    if not (read or named or seen.history):
         waits = f", and {seen.waiting:,} messages wait there" if seen.waiting else ""
         yield f"no shard of topic {seen.topic!r} is there yet{waits}", "ingest"
         return

@@ -34,6 +34,7 @@ from twintide.slices import all_paths, chain_dirs
 ROWS_AT_ONCE = 1_000_000
 """Rows in memory while files are put in order; a single minute that has more is held whole."""
 
+_STEP_ROWS = 50_000
 _MINUTE_MS = 60_000
 
 OnProgress = Callable[[int, int, str], None]
@@ -310,11 +311,11 @@ def _make_shards(
             else _sorted(deployment, files, survey, scratch, before, rows_at_once)
         )
         for row, piece in pieces:
-            missing = piece.slice(max(0, before - row))
-            if len(missing):
-                appender.add(missing)
-                at = from_unix_ms(int(times_of(missing, deployment.events.time)[-1]))
-                done = row + len(piece)
+            for start in range(max(0, before - row), len(piece), _STEP_ROWS):
+                events = piece.slice(start, _STEP_ROWS)
+                appender.add(events)
+                at = from_unix_ms(int(times_of(events, deployment.events.time)[-1]))
+                done = row + start + len(events)
                 on_progress(done, survey.rows, f"{done:,} in shards, to {at:%Y-%m-%d %H:%M}")
     appender.finish()
     return before

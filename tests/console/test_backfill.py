@@ -61,6 +61,8 @@ def test_files_that_never_were_in_kafka_become_nights(twintide: Twintide, tmp_pa
 
     assert made.code == 0, made.err
     assert came.code == 0, came.err
+    status = twintide("status", "--now", f"{hour(60):%Y-%m-%dT%H:%MZ}")
+    assert f"history of files: {len(between(events, 0, 48)):,} events of history.p" in status.out
     taken = made.json["history"]["history"]
     nights = [each["checkpoint"]["rows"] for each in made.json["nights"]]
     assert taken["rows"] == len(between(events, 0, 48))

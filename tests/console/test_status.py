@@ -9,6 +9,7 @@ from typing import Any
 from uuid import uuid4
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import typer
 from kafka import TopicPartition
@@ -16,6 +17,7 @@ from typer.core import TyperGroup
 
 from console import commands
 from streaming.client import admin, create_topic, producer
+from streaming.history import take_history
 from streaming.offline import write_shards
 from tests.console.conftest import (
     ROOT,
@@ -26,7 +28,9 @@ from tests.console.conftest import (
     write_config,
 )
 from twintide.checkpoints import read_manifest
+from twintide.clock import HeldClock
 from twintide.config import Deployment, fill_in, load
+from twintide.shards import Ledger
 
 NOBODY = {"kafka": {"bootstrap_servers": ["127.0.0.1:9"]}}
 TAKES_ALL = {"shards": {"max_rejected_ratio": 1.0, "minutes": 20}}
@@ -327,3 +331,23 @@ def test_every_command_that_a_text_names_is_there() -> None:
         assert used <= options, (words, where)
         seen += 1
     assert seen > 40
+
+
+def test_a_history_that_is_broken_off_is_wrong_until_it_is_whole(
+    twintide: Twintide, tmp_path: Path
+) -> None:
+    """Training waits for it, so status says so, with the command that goes on."""
+    deployment = deployment_in(tmp_path / "data")
+    write_config(deployment, tmp_path)
+    pq.write_table(stream(deployment, hours=2), tmp_path / "events.parquet")
+    now = f"{hour(3):%Y-%m-%dT%H:%MZ}"
+    clock = HeldClock(hour(3))
+    whole = take_history(deployment, tmp_path / "events.parquet", until=None, clock=clock).history
+    ledger = Ledger(deployment.shards_dir, deployment.kafka.topic)
+
+    ledger.publish_history(whole.model_copy(update={"is_whole": False}))
+    said = [each["what"] for each in wrong(twintide, "--now", now)]
+    assert said[0].startswith("the history of events.parquet is not whole")
+    ledger.publish_history(whole)
+    said = [each["what"] for each in wrong(twintide, "--now", now)]
+    assert not any("history" in each for each in said)
