@@ -17,7 +17,7 @@ from twintide.clock import Clock
 from twintide.errors import Corrupt, Refused, TwintideError
 
 if TYPE_CHECKING:
-    from console.capacity import TableRow
+    from console.capacity import StateRow, TableRow
     from publisher.overview import VersionRow
     from twintide.checkpoints import CheckpointManifest
     from twintide.config import Deployment
@@ -139,6 +139,9 @@ class Status:
     hourly: CheckpointRow | None = None
     tables: "list[TableRow]" = field(default_factory=list)
     """Rows of each table, and when one that has a limit is full."""
+
+    remembered: "list[StateRow]" = field(default_factory=list)
+    """How many users and items are remembered."""
 
     due_day: date | None = None
     first_day_ends_at: datetime | None = None
@@ -331,7 +334,7 @@ def _newest_event(
 
 
 def _training(deployment: "Deployment", clock: Clock) -> dict[str, Any]:
-    from console.capacity import table_rows
+    from console.capacity import state_rows, table_rows
     from trainer.days import Calendar
     from trainer.due import nightly_due
     from twintide.checkpoints import list_checkpoints
@@ -353,6 +356,7 @@ def _training(deployment: "Deployment", clock: Clock) -> dict[str, Any]:
             made,
             {name: model.table_rule(name).max_rows for name in model.learning_tables()},
         ),
+        "remembered": state_rows(made, model),
         "head": made[-1].name if made else None,
         "due_day": nightly_due(deployment, clock=clock).day,
         "first_day_ends_at": None

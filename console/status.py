@@ -129,6 +129,20 @@ def _tables(seen: "Status") -> "Iterator[RenderableType]":
                 for each in seen.tables
             ],
         )
+    if seen.remembered:
+        yield table(
+            "",
+            ("remembered", "#rows", "#more a day", "#forgotten after"),
+            [
+                (
+                    each.what,
+                    f"{each.rows:,}",
+                    "–" if each.rows_a_day is None else f"{each.rows_a_day:,.0f}",
+                    "–" if each.forget_after_days is None else f"{each.forget_after_days} days",
+                )
+                for each in seen.remembered
+            ],
+        )
     if seen.items:
         yield heading("Items", _items(seen.items))
     hold = f"; on hold: {seen.hold}" if seen.hold else ""

@@ -8,8 +8,9 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from twintide.checkpoints import CheckpointManifest
+from twintide.checkpoints import STATE, CheckpointManifest
 from twintide.clock import Clock, monotonic_seconds
+from twintide.keyedrows import KEYS
 
 _STUCK_SECONDS = 60.0
 
@@ -33,6 +34,12 @@ class TrainMetrics:
             "twintide_train_table_rows",
             "Rows of an embedding table in the newest checkpoint.",
             ["table"],
+            registry=self.registry,
+        )
+        self._state_rows = Gauge(
+            "twintide_train_state_rows",
+            "Users, by memory, and items that the newest checkpoint has room for.",
+            ["of"],
             registry=self.registry,
         )
         self._newest: dict[str, CheckpointManifest] = {}
@@ -93,8 +100,12 @@ class TrainMetrics:
         if made.loss is not None:
             self._loss.labels(made.kind).set(made.loss)
         for name, store in made.stores.items():
+            if KEYS not in store.columns:  # it is beside rows that are told of
+                continue
             if name.startswith("table."):
                 self._table_rows.labels(name.removeprefix("table.")).set(store.length)
+            if name.startswith(STATE):
+                self._state_rows.labels(name.removeprefix(STATE)).set(store.length - 1)
 
     def _counter(self, name: str, help_text: str) -> Counter:
         return Counter(f"twintide_train_{name}", help_text, ["line"], registry=self.registry)

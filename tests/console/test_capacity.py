@@ -4,10 +4,12 @@ from datetime import timedelta
 
 import pytest
 
-from console.capacity import TableRow, table_rows
+from console.capacity import StateRow, TableRow, state_rows, table_rows
 from tests.publisher import checkpoint_fixture as made
 from tests.publisher.checkpoint_fixture import NOON
 from twintide.checkpoints import CheckpointManifest
+from twintide.derived.state import ITEMS, USERS, history_store
+from twintide.modelspec import StateSpec
 from twintide.storefile import StoreEntry
 
 
@@ -58,3 +60,31 @@ def test_without_checkpoints_nothing_is_said(sound: CheckpointManifest) -> None:
     """Nor of checkpoints of format 1, which do not say how many rows they have."""
     assert table_rows([], {"user": 1}) == []
     assert table_rows([sound.model_copy(update={"stores": {}})], {"user": 1}) == []
+
+
+def test_what_is_remembered_is_told_with_the_days_after_which_it_is_forgotten(
+    sound: CheckpointManifest,
+) -> None:
+    """Items, and users by what is remembered of them, as far as the model asks for it."""
+    state = StateSpec(forget_users_after_days=30)
+    model = sound.model.model_copy(update={"state": state})
+    sizes = {ITEMS: (10, 16), history_store(""): (100, 100), USERS: (5, 5)}
+    made = [
+        sound.model_copy(
+            update={
+                "as_of": NOON + timedelta(hours=12 * number),
+                "stores": {
+                    name: StoreEntry(columns=(), rows=1, length=each[number] + 1)
+                    for name, each in sizes.items()
+                },
+            }
+        )
+        for number in range(2)
+    ]
+
+    assert state_rows(made, model) == [
+        StateRow("items", 16, 12.0, None),
+        StateRow("users' statistics", 5, 0.0, 30),
+        StateRow("users' clicks", 100, 0.0, 30),
+    ]
+    assert state_rows([], model) == []

@@ -55,6 +55,9 @@ def test_both_lines_are_counted_and_it_is_said_why_one_waits(line: Line) -> None
         age = (at(1, 2) - made.newest_event_at).total_seconds()
         assert abs((value("newest_click_age_seconds", line=made.kind) or 0) - age) < 1
     assert value("table_rows", table="item") == len(tables["table.item.keys"])
+    assert value("table_rows", table="item.index") is None
+    assert value("state_rows", of="items") == len(line.load(hourly.name).catalogue)
+    assert value("state_rows", of="history._clicked") == len(tables["state.history.users"])
     assert value("runs_total", line="hourly", outcome="waiting") == 1
     assert value("runs_total", line="hourly", outcome="nothing") == 1
     assert 'twintide_train_rows_total{line="nightly"}' in text

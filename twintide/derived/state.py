@@ -69,6 +69,11 @@ def _type_of_ids(events: EventSchema) -> pa.DataType:
     return events.arrow_schema().field(events.item).type
 
 
+def history_store(memory: str) -> str:
+    """What the rows of a memory's users are called in a checkpoint."""
+    return _HISTORY + (memory or _CLICKED)
+
+
 def events_of(rows: pa.Table) -> Events:
     """The events that rows of a slice are."""
     return Events(
@@ -302,7 +307,7 @@ class DerivedState:
         if of_users := self.model.user_statistics():
             found = found.and_also(self.activity.parts(of_users, name=USERS))
         for name, histories in self.histories.items():
-            found = found.and_also(histories.parts(_HISTORY + (name or _CLICKED)))
+            found = found.and_also(histories.parts(history_store(name)))
         return found
 
     @classmethod
@@ -315,7 +320,7 @@ class DerivedState:
                 name: Histories.from_parts(
                     memory.length,
                     parts,
-                    name=_HISTORY + (name or _CLICKED),
+                    name=history_store(name),
                     forget_after_days=days,
                 )
                 for name, memory in model.memories().items()
