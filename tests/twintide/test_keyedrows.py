@@ -1,11 +1,15 @@
 """Rows by key are a dict that knows in which order its keys came."""
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from twintide.keyedrows import KeyedRows
+from twintide.rowstore import RowStore
 
 
 @settings(max_examples=20)
@@ -59,6 +63,18 @@ def test_a_row_that_is_given_back_is_the_next_ones_the_lowest_first(steps: list[
         assert KeyedRows.of(anew[1:]).free["bits"].tolist() == _without_trailing(rows.free["bits"])
     assert len(rows) == 1 + most
     assert int(rows.has_key().sum()) == rows.taken == len(plain)
+
+
+@pytest.mark.promise("T12")
+def test_a_new_key_is_given_a_free_row_without_a_look_at_others() -> None:
+    """In a store that was saved: what is checked before it is used is that row alone."""
+    saved, looked_at = KeyedRows.of(np.arange(1, 5001).astype(np.uint64)), list[Any]()
+    saved.remove(np.array([3, 7, 3000]))
+    store = RowStore(saved.store.columns(), len(saved), make_sure=looked_at.append)
+    rows = KeyedRows(store, saved.index, saved.free)
+
+    assert rows.give(np.array([6000, 6001], np.uint64)).tolist() == [3, 7]
+    assert sorted({row for each in looked_at for row in each.tolist()}) == [3, 7]
 
 
 def _without_trailing(words: npt.NDArray[np.uint64]) -> list[int]:

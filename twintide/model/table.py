@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from twintide.keyedrows import KEYS, KeyedRows
+from twintide.keyedrows import FREE, KEYS, KeyedRows
 from twintide.keys import NO_KEY, Keys, mixed
 from twintide.model.vocabulary import DEFAULT_ROW
 from twintide.model.waiting import Waiting
@@ -39,7 +39,7 @@ class Table:
         if (rule.evict_after_days is not None) != ("seen" in store.names):
             store = _with_days(store) if rule.evict_after_days else _without_days(store)
         self._rule, self._device = rule, device
-        self._rows = KeyedRows(store, stores.get(INDEX))
+        self._rows = KeyedRows(store, stores.get(INDEX), stores.get(FREE))
         self._waiting = None
         if rule.admit_after > 1:
             self._waiting = Waiting(stores.get(_WAITING), stores.get(_WAITING + INDEX))
@@ -184,10 +184,14 @@ class Table:
         return given
 
     def stores(self) -> Stores:
-        """Keys, weights and sums as they are now, as ""; with what finds rows, and who waits."""
+        """Keys, weights and sums as they are now, as ""; with what finds rows, which are free where
+        ids lose theirs, and who waits.
+        """
         if self._on_device:
             self._on_device.fetch(self._store.touched())
         found = {"": self._store, INDEX: self._rows.index}
+        if self._rule.evict_after_days is not None:
+            found[FREE] = self._rows.free
         if self._waiting is not None:
             waiting = self._waiting.rows
             found |= {_WAITING: waiting.store, _WAITING + INDEX: waiting.index}
