@@ -35,7 +35,7 @@ from twintide.arrays import Arrays
 from twintide.errors import Refused
 from twintide.features.kind import SIDES, Side
 from twintide.keys import Keys
-from twintide.model.sequences import rows_in
+from twintide.model.sequences import readers_of
 from twintide.model.two_tower import NO_VECTORS, PooledRows, TwoTower, best_device
 from twintide.modelspec import ModelSpec
 from twintide.ragged import Encoded, Ids
@@ -56,7 +56,7 @@ class Part:
     """Their numbers in the batch; None for all."""
 
     choices: Choices
-    """Without log Q, which is a function of the batches before."""
+    """Without log Q."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,9 @@ class Prepared:
     incidences: dict[str, Incidence]
     parts: dict[str, Part]
     """By objective."""
+
+    log_q: Floats
+    """[U]: log probability that each candidate is in the batch."""
 
 
 class Learner:
@@ -93,6 +96,7 @@ class Learner:
         self._losses = {
             name: function_of(objective.loss) for name, objective in self._objectives.items()
         }
+        self._readers = {each: readers_of(model.spec, each) for each in model.tables}
 
     @classmethod
     def untrained(
@@ -128,8 +132,8 @@ class Learner:
         """One step for each batch of row numbers, in order, from number `first` on; yields each
         step's mean loss a row.
 
-        A second thread looks rows up for the next batches meanwhile. Raises Refused, naming the
-        batch, before a loss or a gradient that is not finite changes anything.
+        A second thread looks rows up and estimates log Q for the next batches meanwhile. Raises
+        Refused, naming the batch, before a loss or a gradient that is not finite changes a weight.
         """
         batch_of = _own_columns if union is None else union.batch
         learns_dense = rates.dense_learning_rate is not None
@@ -238,8 +242,8 @@ class Learner:
         for table in rates.tables:
             seen = [
                 (ids.keys, np.repeat(hours, np.diff(ids.offsets)))
-                for side, name in self._readers_of(table)
-                if isinstance(ids := encoded[side][name], Ids)
+                for reader in self._readers[table]
+                if isinstance(ids := encoded[reader.side][reader.name], Ids)
             ]
             if seen:
                 keys, of_hours = (np.concatenate(each) for each in zip(*seen, strict=True))
@@ -252,11 +256,11 @@ class Learner:
         encoded: dict[Side, Encoded] = {"query": batch.query, "candidate": batch.candidate}
         rows = {side: self.model.rows_of(encoded[side], side) for side in SIDES}
         incidences = {
-            table: incidence_of([rows[side][name] for side, name in self._readers_of(table)])
+            table: incidence_of([rows[each.side][each.name] for each in self._readers[table]])
             for table in rates.tables
         }
         parts = {name: self._part(batch, name) for name in self._objectives}
-        return Prepared(batch, rows, incidences, parts)
+        return Prepared(batch, rows, incidences, parts, self._log_q(batch))
 
     def _part(self, batch: Batch, objective: str) -> Part:
         labels = batch.labels.get(objective, EVERY_ROW)
@@ -287,8 +291,7 @@ class Learner:
                 batch.candidate, prepared.rows["candidate"], "candidate"
             ).requires_grad_(),
         }
-        log_q = self._log_q(batch)
-        loss = self._loss(prepared, inputs, log_q if self.model.spec.logq else None, rates)
+        loss = self._loss(prepared, inputs, rates)
         value = float(loss.detach()) * rates.batch_rows / len(batch.target)
         if not np.isfinite(value):
             raise Refused(
@@ -347,13 +350,12 @@ class Learner:
         self,
         prepared: Prepared,
         inputs: dict[Side, Tensor],
-        log_q: Floats | None,
         rates: Rates,
     ) -> Tensor:
         """The sum over objectives and their positives of what each counts, divided by the rows of
         a whole batch: neither an objective that is seldom meant nor a batch of few moves much.
         """
-        towers = self.model.towers
+        towers, log_q = self.model.towers, prepared.log_q if self.model.spec.logq else None
         candidates = towers.candidate_vectors(inputs["candidate"])
         queries = towers.query_vectors(inputs["query"])
         total = inputs["query"].new_zeros(())
@@ -395,24 +397,11 @@ class Learner:
         return {
             table: row_optimizer.gradients_of(
                 incidence,
-                torch.cat([self._grad_of(inputs[side], side, n) for side, n in readers]),
+                torch.cat([each.rows_in(_grad_of(inputs[each.side])) for each in readers]),
             )
             for table, incidence in prepared.incidences.items()
-            if len(incidence.rows) and (readers := self._readers_of(table))
+            if len(incidence.rows) and (readers := self._readers[table])
         }
-
-    def _readers_of(self, table: str) -> list[tuple[Side, str]]:
-        return [
-            (side, feature.name)
-            for side in SIDES
-            for feature in self.model.spec.lookups(side)
-            if feature.table == table
-        ]
-
-    def _grad_of(self, inputs: Tensor, side: Side, name: str) -> Tensor:
-        if inputs.grad is None:
-            raise RuntimeError("backward has not run")
-        return rows_in(inputs.grad, self.model.spec, side, name)
 
     def arrays(self) -> Arrays:
         """All that learning goes on from, as whole arrays."""
@@ -447,6 +436,12 @@ class Learner:
             dense=DenseOptimizer(model.towers, arrays),
             pool=arrays["negatives.pool"].astype(np.uint64) if spec.pooled_clicks() else NO_POOL,
         )
+
+
+def _grad_of(inputs: Tensor) -> Tensor:
+    if inputs.grad is None:
+        raise RuntimeError("backward has not run")
+    return inputs.grad
 
 
 def _own_columns(rows: Rows, step: int, numbers: Ints) -> Batch:

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from tests.trainer.conftest import deployment_in
 from trainer.row_optimizer import incidence_of
-from twintide.model.sequences import laid_out, rows_in
+from twintide.model.sequences import laid_out, readers_of
 from twintide.model.two_tower import PooledRows, TwoTower
 from twintide.ragged import Encoded, Ids, in_slots, one_id_each
 
@@ -42,9 +42,9 @@ def test_rows_behind_attention_get_the_gradients_of_autograd(tmp_path: Any) -> N
     model.towers.query(inputs).mul(towards).sum().backward()
 
     assert inputs.grad is not None
-    readers = ["read", "history"]
-    incidence = incidence_of([rows[name] for name in readers])
-    grads = torch.cat([rows_in(inputs.grad, spec, "query", name) for name in readers])
+    readers = [each for each in readers_of(spec, "item") if each.side == "query"]
+    incidence = incidence_of([rows[each.name] for each in readers])
+    grads = torch.cat([each.rows_in(inputs.grad) for each in readers])
     found = torch.zeros_like(model.tables["item"].weights)
     for at, row in enumerate(incidence.rows):
         ends = [*incidence.starts[1:], len(incidence.bags)]

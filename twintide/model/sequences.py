@@ -7,12 +7,14 @@ slot. So the rows of a sequence get their gradients as all others do: a slot is 
 Shapes: B rows of a batch, S slots, W width of the table, H heads.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from twintide.features.kind import Sequence, Side
+from twintide.features.kind import SIDES, Sequence, Side
 from twintide.modelspec import ModelSpec
 from twintide.ragged import Ids
 from twintide.towers import Place
@@ -35,14 +37,33 @@ def laid_out(slots: Tensor, offsets: npt.NDArray[np.int64], ids: Ids, sequence: 
     return torch.cat((rows, torch.from_numpy(beside.astype(np.float32)).to(rows)), dim=1)
 
 
-def rows_in(inputs_BX: Tensor, spec: ModelSpec, side: Side, feature_name: str) -> Tensor:
-    """[bags, W]: what of the inputs, or of their gradient, is of the rows of a feature."""
-    inputs = inputs_BX[:, spec.inputs(side)[feature_name].columns]
-    sequence = spec.sequences(side).get(feature_name)
-    if sequence is None:
-        return inputs
-    width = inputs.shape[1] // sequence.length - 2
-    return inputs[:, : sequence.length * width].reshape(-1, width)
+@dataclass(frozen=True)
+class Reader:
+    """A feature that reads a table, and where its rows stand among the inputs of its tower."""
+
+    side: Side
+    name: str
+    place: Place
+    sequence: Sequence | None
+
+    def rows_in(self, inputs_BX: Tensor) -> Tensor:
+        """[bags, W]: what of the inputs, or of their gradient, is of the feature's rows."""
+        inputs = inputs_BX[:, self.place.columns]
+        if self.sequence is None:
+            return inputs
+        slots = self.sequence.length
+        width = inputs.shape[1] // slots - 2
+        return inputs[:, : slots * width].reshape(-1, width)
+
+
+def readers_of(spec: ModelSpec, table: str) -> list[Reader]:
+    """Every feature that reads a table, those of queries first."""
+    return [
+        Reader(side, feature.name, spec.inputs(side)[feature.name], feature.sequence())
+        for side in SIDES
+        for feature in spec.lookups(side)
+        if feature.table == table
+    ]
 
 
 def encoded(tower: nn.Module, spec: ModelSpec, side: Side) -> nn.Module:

@@ -7,7 +7,7 @@ by 1 / temperature, so that the product orders by the weighted sum of the scores
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 
 import numpy as np
@@ -42,6 +42,13 @@ class PooledRows:
     pooling: str
     weights: npt.NDArray[np.float32] | None = None
     """What each row counts in its bag, which is a sum then."""
+
+    is_one_each: bool = field(init=False)
+    """Whether each bag is one row."""
+
+    def __post_init__(self) -> None:
+        # Here, since who prepares a batch does it beside the step before.
+        object.__setattr__(self, "is_one_each", bool((np.diff(self.offsets) == 1).all()))
 
 
 def best_device() -> torch.device:
@@ -163,7 +170,7 @@ class TwoTower:
 
     def _bags(self, table: Table | FixedTable, pooled: PooledRows) -> Tensor:
         rows, weights = table.gathered(pooled.rows)
-        if pooled.weights is None and _is_one_each(pooled):
+        if pooled.weights is None and pooled.is_one_each:
             return F.embedding(rows, weights)
         offsets = torch.from_numpy(pooled.offsets[:-1]).to(self.device)
         if pooled.weights is None:
@@ -358,7 +365,3 @@ def _scale(side: Side, feature_name: str) -> str:
 
 def _number(objective: str) -> str:
     return f"objective.{objective}"
-
-
-def _is_one_each(pooled: PooledRows) -> bool:
-    return bool((np.diff(pooled.offsets) == 1).all())
