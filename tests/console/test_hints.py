@@ -16,8 +16,10 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 import pytest
 
+from streaming.history import take_history
 from tests.console.conftest import ROOT, Done, Twintide, stream, write_config
 from tests.console.test_status import on_kafka
+from twintide.clock import SystemClock
 from twintide.config import fill_in, load
 from twintide.shards import Ledger
 
@@ -122,6 +124,16 @@ def old_events(_: Twintide, path: Path) -> None:
     before = events["event_at"].cast(pa.int64()).to_numpy() - 28 * 365 * 86_400_000
     kind = events.schema.field(at)
     pq.write_table(events.set_column(at, kind, pa.array(before).cast(kind.type)), "old.parquet")
+
+
+def broken_off_history(_: Twintide, path: Path) -> None:
+    """All but the last word of it: whole."""
+    deployment = load(path)
+    pq.write_table(stream(deployment, hours=30), "history.parquet")
+    files, clock = Path("history.parquet"), SystemClock()
+    whole = take_history(deployment, files, until=None, clock=clock).history
+    ledger = Ledger(deployment.shards_dir, deployment.kafka.topic)
+    ledger.publish_history(whole.model_copy(update={"is_whole": False}))
 
 
 FOLLOWED = {
@@ -242,6 +254,14 @@ FOLLOWED = {
         arguments=("old.parquet", "--policy", "popular-1h"),
         shows="popular-1h",
     ),
+    "a history that was broken off": Hint(
+        "`twintide train backfill --files` with the same files",
+        "bare",
+        f"train nightly --now {NOW}",
+        broken_off_history,
+        arguments=("history.parquet", "--from", "2026-03-01"),
+        shows="nightly-000001",
+    ),
     "events from nowhere": Hint(
         "`twintide config new clicks.csv`, or `twintide config new --topic",
         "bare",
@@ -289,7 +309,7 @@ def fixture_of(state: str) -> str:
 
 LONG = {
     *("events before 2000", "no topic", "nothing live to ask"),
-    *("on hold", "not on hold", "rewind to what has no base"),
+    *("on hold", "not on hold", "rewind to what has no base", "a history that was broken off"),
 }
 """They train or evaluate on the way."""
 
