@@ -127,7 +127,7 @@ def test_a_nightly_run_killed_anywhere_ends_as_if_it_had_not_been(
 
 
 @pytest.mark.faults
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(7200)
 @pytest.mark.promise("T2")
 @pytest.mark.promise("T8")
 def test_training_killed_at_every_step_ends_as_if_it_had_not_been(
