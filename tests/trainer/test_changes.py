@@ -518,6 +518,7 @@ def other_than(key: str, value: Any) -> Any:
         "negatives": 2,
         "column": "age",
         "reward": {"column": "seconds"},
+        "replay": {"share": 0.5, "hours": 2},
     }
     if last in by_name:
         return by_name[last]
@@ -569,7 +570,7 @@ def observed(before: Deployment, after: Deployment) -> set[Effect]:
     new = weights_in(begun.learner.arrays())
     found = set()
     for name, array in new.items():
-        is_weight = not name.endswith(".seen") and ".waiting." not in name
+        is_weight = not name.endswith((".seen", ".free.bits")) and ".waiting." not in name
         if is_weight and named.get(plain_name(name, after.model)) != array.tobytes():
             found.add(Effect.ANEW)
     assert made[-1].checkpoint is not None
