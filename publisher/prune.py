@@ -2,8 +2,9 @@
 
 Of a line's own chain the first ones go: what every checkpoint that stays has learnt, and none of
 them is rebuilt from, which takes its parent too. So `training.keep_nightly` says for how many days
-slices are kept. None goes while a checkpoint of another declaration stays, from which the derived
-state would be made anew, along the whole chain. The chain of another declaration goes whole, once
+slices are kept. None goes before the first night, which learns its day from the begin, nor while a
+checkpoint of another declaration stays, from which the derived state would be made anew, along the
+whole chain. The chain of another declaration goes whole, once
 no checkpoint that stays was made from it: whoever goes back to that declaration has it made anew
 from the shards.
 
@@ -47,7 +48,10 @@ def unneeded(deployment: Deployment, staying: Sequence[CheckpointManifest]) -> U
         for root in chain_dirs(deployment.slices_dir)
         if root != own and root.name not in made_from.values()
     ]
-    if set(made_from.values()) != {own.name}:  # who goes on from another needs the chain's begin
+    begins_anew = not any(each.kind == "nightly" for each in staying)
+    # Who goes on from another declaration needs the chain from its begin on, and so does the first
+    # night, which learns what hours before it have learnt already.
+    if begins_anew or set(made_from.values()) != {own.name}:
         return Unneeded(chains=tuple(chains))
     rebuilt = [each for each in staying if (each.parent or each.name) in made_from]
     rebuilt_from = [

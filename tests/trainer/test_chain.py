@@ -88,6 +88,20 @@ def test_slices_go_with_the_checkpoints_that_need_them(make_line: MakeLine, tmp_
 
 
 @pytest.mark.long
+@pytest.mark.promise("T5")
+def test_the_first_night_learns_what_hours_had_learnt_before_it(make_line: MakeLine) -> None:
+    """Hourly passes learn everything until then, and gc takes away what they went on from."""
+    first_day = {"training": {**KEEPS_LITTLE["training"], "hourly": {"learns": "everything"}}}
+    whole, pruned = make_line(first_day), make_line(first_day)
+    for hour in (6, 8, 10, 12):
+        for line in (whole, pruned):
+            line.hour(0, hour)
+
+    assert gc.run(pruned.deployment).checkpoints
+    assert pruned.night(0).manifest.files == whole.night(0).manifest.files
+
+
+@pytest.mark.long
 @pytest.mark.promise("T11")
 def test_the_chain_of_another_declaration_goes_with_its_last_checkpoint(
     make_line: MakeLine,
