@@ -249,6 +249,11 @@ def _history_of(
     from trainer.days import Calendar
 
     until = Calendar.of(deployment.training).end_of(last) if last else None
+    # A history keeps its end: one that is a mistake must not become it.
+    if until is not None and until > clock.now():
+        raise Refused(
+            f"day {last} is not over", hint="give --to the last day that is over, or leave it out"
+        )
     with progress("history") as update:
         return take_history(deployment, files, until=until, clock=clock, on_progress=update)
 

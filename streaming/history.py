@@ -169,11 +169,13 @@ def _check_same(
                 f"other files than {files}: {name} {what}",
                 hint=_ANOTHER if known.is_whole else f"give it the same files, or {_ANOTHER}",
             )
-    if known.until != until:
+    takes_all = not known.beyond and (until is None or known.last_ms < to_unix_ms(until))
+    if known.until != until and not takes_all:  # another end, and other rows before it
         raise Refused(
             f"the history of {known.topic} was begun with what happened before "
             f"{_end(known.until)}, and now it shall be before {_end(until)}",
-            hint=f"give it the same --to, or {_ANOTHER}",
+            hint="give it the same --to (a day ends by training.day_starts_at and time_zone), or "
+            f"{_ANOTHER}",
         )
     if not known.is_whole and known.read_as != _read_as(deployment):
         raise Refused(

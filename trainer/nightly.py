@@ -50,7 +50,8 @@ def nightly(
     on_days: OnDays = lambda _: None,
 ) -> list[Outcome]:
     """Make up every complete day that no nightly has learnt, in order, up to yesterday (or `day`).
-    `since`: what lies before that day, and is not learnt, is left out for good.
+    `since`: what lies before that day, and is not learnt, is left out for good; `day` is the last
+    one then, with clicks or without.
 
     Raises Refused where the day asked for is not complete, has no clicks or is learnt already.
     """
@@ -76,7 +77,10 @@ def nightly(
         first_open = _first_open(calendar, begun, since)
         slicer = slicer_of(deployment, begun, clock=clock)
         to_come = slicer.days_to_come(last_day)
-        if day is not None and day not in to_come:
+        is_learnt = parent is not None and parent.day is not None and last_day <= parent.day
+        # Of a backfill the day is the end of many, which need not have clicks to the last.
+        is_wanted = day is not None and (since is None or is_learnt)
+        if day is not None and is_wanted and day not in to_come:
             raise _no_clicks(day, parent)
         outcomes = []
         waiting = _gathered(deployment, begun)
@@ -90,7 +94,7 @@ def nightly(
             if any(each.slice_.footer.rows for each in waiting.slices):
                 outcomes.append(_one_night(deployment, begun, waiting, night, on_step))
                 waiting = _gathered(deployment, begun)
-        if day is not None and (not outcomes or waiting.slices):
+        if day is not None and is_wanted and (not outcomes or waiting.slices):
             raise _no_clicks(day, parent)
         clear(deployment.checkpoints_dir / EPOCH)
         return outcomes or [Outcome(None, f"no complete day up to {last_day} is waiting")]

@@ -10,7 +10,7 @@ import pytest
 
 from streaming.offline import write_shards
 from tests.console.conftest import Twintide, deployment_in, hour, stream, write_config
-from twintide.config import fill_in
+from twintide.config import fill_in, load
 
 
 @pytest.mark.promise("S14")
@@ -37,6 +37,32 @@ def test_days_of_history_become_nights(twintide: Twintide, kafka: str, tmp_path:
     assert (again.code, "--again" in again.err) == (2, True)
     assert trained.code == 0, trained.err
     assert len(list((tmp_path / "data" / "checkpoints").glob("nightly-*"))) == 3
+
+
+def test_a_history_up_to_a_day_that_is_not_over_is_refused(twintide: Twintide, bare: Path) -> None:
+    """Before anything of it is taken: its end could not be changed any more."""
+    pq.write_table(stream(load(bare), hours=2), "history.parquet")
+    options = ("--from", "2026-03-01", "--to", "2026-03-02", "--now", "2026-03-02T13:00Z")
+
+    refused = twintide("train", "backfill", *options, "--files", "history.parquet")
+
+    assert (refused.code, "day 2026-03-02 is not over" in refused.err) == (2, True), refused
+    assert not list(load(bare).data_dir.rglob("*.parquet"))
+
+
+@pytest.mark.promise("T4")
+@pytest.mark.long
+def test_a_history_may_end_before_the_day_that_is_given(twintide: Twintide, bare: Path) -> None:
+    """That day is a bound: what there is before it is learnt, and the command may be repeated."""
+    pq.write_table(stream(load(bare), hours=26), "history.parquet")
+    options = ("--from", "2026-03-01", "--to", "2026-03-04", "--now", "2026-03-07T13:00Z", "--json")
+
+    made = twintide("train", "backfill", *options, "--files", "history.parquet")
+    again = twintide("train", "backfill", *options, "--files", "history.parquet")
+
+    assert (made.code, again.code) == (0, 0), (made, again)
+    learnt = [each["checkpoint"]["day"] for each in made.json["nights"]]
+    assert learnt == ["2026-03-01", "2026-03-02"]
 
 
 @pytest.mark.promise("T1")

@@ -224,6 +224,15 @@ def test_another_end_is_refused(offline: Line, tmp_path: Path) -> None:
         taken(offline, files)
 
 
+def test_an_end_behind_the_last_row_is_the_end_of_the_files(offline: Line, tmp_path: Path) -> None:
+    """However it is said, now and when it was begun."""
+    files = written(offline, tmp_path / "events.parquet", some_times())
+    first = taken(offline, files, NOON + timedelta(days=30))
+
+    assert taken(offline, files).history == first.history
+    assert taken(offline, files, NOON + timedelta(days=31)).before == first.history.rows
+
+
 @pytest.mark.parametrize(
     ("times", "said"),
     [
