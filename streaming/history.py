@@ -22,7 +22,7 @@ from streaming.offline import Appender, times_of
 from twintide.clock import Clock, from_unix_ms, has_come, iso, to_unix_ms
 from twintide.config import Deployment
 from twintide.datafile import parts_of, read_in_pieces
-from twintide.errors import Refused
+from twintide.errors import Corrupt, Refused
 from twintide.events import EARLIEST_MS
 from twintide.files import exclusive_lock, remove_file
 from twintide.history import PARTITION, History, HistoryFile
@@ -75,7 +75,13 @@ def take_history(
         if known is not None:
             _check_same(known, found, files, deployment, until=until)
             if known.is_whole:
+                ledger.take_up(PARTITION)  # where somebody has removed the newest shard
                 return Taken(known, known.rows)
+        elif ledger.newest(PARTITION) is not None:
+            raise Corrupt(
+                f"{ledger.topic} has shards of a history, and no record {ledger.history_path()}",
+                hint="restore it from a backup, or begin again in a data_dir of its own",
+            )
         survey = _Survey.of(deployment, files, until, on_progress)
         _check_unchanged(files, found)
         history = known or _history(deployment, files, found, survey, until=until, clock=clock)

@@ -272,12 +272,18 @@ def parts_of(path: Path) -> list[Path]:
         return [path]
     if not path.is_dir():
         raise Refused(f"there is no data file {path}", hint=f"give {KINDS}")
-    parts = [
-        each
-        for each in sorted(path.rglob("*"))
-        if each.is_file()
-        and not any(p.startswith(("_", ".")) for p in each.relative_to(path).parts)
-    ]
+    parts = []
+    for each in sorted(path.rglob("*")):
+        if any(part.startswith(("_", ".")) for part in each.relative_to(path).parts):
+            continue
+        if each.is_symlink() and not each.is_file():  # what is behind it would be left out
+            what = "a folder" if each.is_dir() else "what is not there"
+            raise Refused(f"{each} is a link to {what}", hint="put the files themselves there")
+        if each.is_file():
+            parts.append(each)
+    for each in parts:
+        if any("\ud800" <= sign <= "\udfff" for sign in str(each)):  # bytes that were no text
+            raise Refused(f"the name of {str(each)!a} is no UTF-8", hint="give it another one")
     if not parts:
         raise Refused(f"{path} is a folder without data files", hint=f"give {KINDS}")
     return parts

@@ -73,6 +73,11 @@ class ShardName:
         return read_footer(self.path)
 
 
+def _maker_of(claim: Path) -> str:
+    is_of_history = claim.parent.name == str(HISTORY)
+    return "`twintide train backfill --files`" if is_of_history else "ingest, when it starts,"
+
+
 class Watermark(Record):
     """One file per partition: up to where ingest stood at the end of the log, and when that was.
 
@@ -440,11 +445,24 @@ class Ledger:
             breaches += self.look_at(name, chains, whole=True)
         for name in self.names_within(list(chains.gaps())):  # since the folder was listed
             breaches += self.look_at(name, chains, whole=True)
-        breaches += [str(gap) for gap in chains.gaps()]
+        breaches += [str(gap) for gap in chains.gaps()] + self._history_breaches()
         return breaches + [
-            f"shard {path} was removed: ingest makes it anew from {claim} when it starts"
+            f"shard {path} was removed: {_maker_of(claim)} makes it anew from {claim}"
             for claim, path in sorted(hidden & set(self._unseen()))
         ]
+
+    def _history_breaches(self) -> list[str]:
+        """Where the record of a history is damaged, missing, or another one than its shards'."""
+        try:
+            history, last = self.history(), self.newest(HISTORY)
+        except Corrupt as error:
+            return [error.message]
+        rows = 0 if last is None else last.next
+        if history is None:
+            return [f"{self.history_path()} was removed, and shards of it are there"] * (rows > 0)
+        if history.is_whole and rows != history.rows:
+            return [f"the history of {self.topic} has {rows} of {history.rows} rows in shards"]
+        return []
 
     def look_at(self, name: ShardName, chains: Chains, *, whole: bool) -> list[str]:
         """Add a shard to its chain; what is wrong with it. `whole`: by reading all of it."""

@@ -1,6 +1,7 @@
 """Months of data files that never were in Kafka, as shards beside those of the topic."""
 
 import json
+import os
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -21,7 +22,7 @@ from trainer.due import nightly_due
 from trainer.units import sealed_until
 from twintide.clock import HeldClock, SystemClock, from_unix_ms
 from twintide.datafile import read_data
-from twintide.errors import Refused
+from twintide.errors import Corrupt, Refused
 from twintide.history import PARTITION
 
 NewLine = Callable[..., Line]
@@ -222,6 +223,63 @@ def test_another_end_is_refused(offline: Line, tmp_path: Path) -> None:
 
     with pytest.raises(Refused, match="12:10:00Z, and now it shall be before the end of the files"):
         taken(offline, files)
+
+
+def test_a_history_without_its_newest_shard_has_it_made_anew(offline: Line, tmp_path: Path) -> None:
+    """By the same command, which `verify` names."""
+    files = written(offline, tmp_path / "events.parquet", some_times())
+    taken(offline, files)
+    before = bytes_of(offline.deployment.shards_dir)
+    newest = max(offline.deployment.shards_dir.rglob(f"*-{PARTITION}-*"))
+    newest.unlink()
+
+    assert any("train backfill --files" in each for each in offline.ledger.check())
+    taken(offline, files)
+
+    assert bytes_of(offline.deployment.shards_dir) == before
+    assert offline.ledger.check() == []
+
+
+def test_a_history_without_its_record_is_wrong(offline: Line, tmp_path: Path) -> None:
+    """So is one whose record is damaged, and nothing is taken until it is as it was."""
+    files = written(offline, tmp_path / "events.parquet", some_times())
+    taken(offline, files)
+    record = offline.ledger.history_path()
+    said = record.read_bytes()
+
+    record.write_bytes(said[:-9])
+    assert any("history" in each for each in offline.ledger.check())
+    record.unlink()
+    assert any("was removed" in each for each in offline.ledger.check())
+    with pytest.raises(Corrupt, match="and no record"):
+        taken(offline, files)
+
+    record.write_bytes(said)
+    assert offline.ledger.check() == []
+
+
+@pytest.mark.parametrize("leads_to", ["a folder", "what is not there"])
+def test_a_link_to_what_would_be_left_out_is_refused(
+    offline: Line, tmp_path: Path, leads_to: str
+) -> None:
+    """Rows behind it would be missing in silence."""
+    folder = tmp_path / "parts"
+    written(offline, folder / "a.parquet", some_times())
+    written(offline, tmp_path / "a folder" / "b.parquet", some_times())
+    (folder / "c").symlink_to(tmp_path / leads_to)
+
+    with pytest.raises(Refused, match=f"c is a link to {leads_to}"):
+        taken(offline, folder)
+
+
+def test_a_file_whose_name_is_no_text_is_refused(offline: Line, tmp_path: Path) -> None:
+    """By that name, as well as it can be written."""
+    named = tmp_path / "parts" / os.fsdecode(b"b\xe9.parquet")
+    named.parent.mkdir()
+    named.write_bytes(written(offline, tmp_path / "a.parquet", some_times()).read_bytes())
+
+    with pytest.raises(Refused, match=r"b\\udce9.parquet' is no UTF-8"):
+        taken(offline, named.parent)
 
 
 def test_an_end_behind_the_last_row_is_the_end_of_the_files(offline: Line, tmp_path: Path) -> None:
