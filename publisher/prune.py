@@ -48,10 +48,10 @@ def unneeded(deployment: Deployment, staying: Sequence[CheckpointManifest]) -> U
         for root in chain_dirs(deployment.slices_dir)
         if root != own and root.name not in made_from.values()
     ]
-    begins_anew = not any(each.kind == "nightly" for each in staying)
+    has_night = any(each.kind == "nightly" for each in staying)
     # Who goes on from another declaration needs the chain from its begin on, and so does the first
     # night, which learns what hours before it have learnt already.
-    if begins_anew or set(made_from.values()) != {own.name}:
+    if not has_night or set(made_from.values()) != {own.name}:
         return Unneeded(chains=tuple(chains))
     rebuilt = [each for each in staying if (each.parent or each.name) in made_from]
     rebuilt_from = [

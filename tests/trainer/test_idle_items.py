@@ -9,29 +9,14 @@ import numpy as np
 import pytest
 
 from tests.trainer.conftest import deployment_in
-from tests.trainer.test_idle_users import DAYS, FORGETS, NEVER, days_of, stream_of
+from tests.trainer.test_idle_users import DAYS, FORGETS, NEVER, days_of, named_anew, stream_of
 from tests.trainer.test_state import AS_OF, Told
 from trainer.negatives.stock import Stock
 from twintide.derived.catalogue import UNKNOWN
 from twintide.derived.idle import MS_OF_A_DAY
 from twintide.derived.state import DerivedState
-from twintide.keys import Keys, keys_of, mixed
+from twintide.keys import Keys, keys_of
 from twintide.ragged import Numbers
-
-
-def named_anew(stream: Told) -> Keys:
-    """Another name for each item that comes after so long that nothing is known of the one before:
-    what is told of items that are never forgotten, but never come back either.
-    """
-    names: Keys = stream.events.items.copy()
-    last, times = dict[int, int](), dict[int, int]()
-    for n, item in enumerate(stream.events.items.tolist()):
-        day = int(stream.events.unit_ms[n]) // MS_OF_A_DAY
-        if day - last.get(item, day) > DAYS:
-            times[item] = times.get(item, 0) + 1
-        last[item] = day
-        names[n] = mixed(np.array([item + times.get(item, 0)], np.uint64))[0]
-    return names
 
 
 @pytest.mark.promise("T11")
@@ -41,7 +26,8 @@ def test_what_was_idle_for_too_long_is_told_of_as_if_never_seen(tmp_path: Path, 
     last such gap; so is what is left of them at the end, and no other item is.
     """
     stream = stream_of(700, days=36, seed=seed)
-    names = named_anew(stream)
+    events = stream.events
+    names = named_anew(events.items, events.unit_ms, np.ones(len(events), np.bool_))
     renamed = replace(stream, events=replace(stream.events, items=names))
     forgets = DerivedState.empty(deployment_in(tmp_path, FORGETS))
     never = DerivedState.empty(deployment_in(tmp_path, NEVER))

@@ -25,7 +25,7 @@ from twintide import config
 from twintide.checkpoints import open_checkpoint
 from twintide.clock import HeldClock
 from twintide.config import Deployment
-from twintide.derived.clicks import Events
+from twintide.derived.clicks import Bools, Events, Ints
 from twintide.derived.idle import MS_OF_A_DAY
 from twintide.derived.state import DerivedState
 from twintide.keyedrows import FREE
@@ -64,21 +64,21 @@ def take_in(state: DerivedState, part: Told) -> None:
     part.fold_into(state)
 
 
-def named_anew(stream: Told) -> Keys:
-    """Another name for each user who comes after so long that nothing is known of the one before:
-    what is told of users who are never forgotten, but never come back either.
+def named_anew(owners: Keys, unit_ms: Ints, is_seen: Bools) -> Keys:
+    """Another name for each user or item that comes after so long that nothing is known of the one
+    before: what is told of those who are never forgotten, but never come back either.
     """
-    names: Keys = stream.events.users.copy()
+    names = owners.copy()
     last, times = dict[int, int](), dict[int, int]()
-    for n, user in enumerate(stream.events.users.tolist()):
-        day = int(stream.events.unit_ms[n]) // MS_OF_A_DAY
-        if user == NO_KEY:
+    for n, owner in enumerate(owners.tolist()):
+        day = int(unit_ms[n]) // MS_OF_A_DAY
+        if owner == NO_KEY:
             continue
-        if day - last.get(user, day) > DAYS:
-            times[user] = times.get(user, 0) + 1
-        names[n] = mixed(np.array([user + times.get(user, 0)], np.uint64))[0]
-        if stream.is_click[n]:
-            last[user] = day
+        if day - last.get(owner, day) > DAYS:
+            times[owner] = times.get(owner, 0) + 1
+        names[n] = mixed(np.array([owner + times.get(owner, 0)], np.uint64))[0]
+        if is_seen[n]:
+            last[owner] = day
     return names
 
 
@@ -89,7 +89,7 @@ def test_who_was_idle_for_too_long_is_told_of_as_if_never_seen(tmp_path: Path, s
     the last such gap; and so is what is left at the end.
     """
     stream = stream_of(900, days=36, seed=seed)
-    names = named_anew(stream)
+    names = named_anew(stream.events.users, stream.events.unit_ms, stream.is_click)
     renamed = replace(stream, events=replace(stream.events, users=names))
     forgets = DerivedState.empty(deployment_in(tmp_path, FORGETS))
     never = DerivedState.empty(deployment_in(tmp_path, NEVER))
