@@ -62,8 +62,7 @@ def complete_until(ledger: Ledger, *, clock: Clock) -> datetime | None:
     A history of files lies before all partitions: nothing is complete until it is whole, and then
     it counts only where there is nothing else.
     """
-    history = ledger.history()
-    if history is not None and not history.is_whole:
+    if ledger.awaits_history():
         return None
     watermarks = ledger.watermarks()
     partitions = {mark.partitions for mark in watermarks.values()}
@@ -79,6 +78,6 @@ def complete_until(ledger: Ledger, *, clock: Clock) -> datetime | None:
         if not passed:
             return None
         ends.append(max(passed))
-    if not ends and history is not None:
+    if not ends and (history := ledger.history()) is not None:
         return min(history.until or from_unix_ms(history.last_ms), clock.now())
     return min(ends, default=None)

@@ -166,8 +166,7 @@ def _last_complete(
 ) -> date:
     """`day`, or the newest complete day before it; Refused where `day` itself was asked for."""
     ledger = Ledger(deployment.shards_dir, deployment.kafka.topic)
-    history = ledger.history()
-    if history is not None and not history.is_whole:
+    if ledger.awaits_history():
         raise Refused(
             f"no day is complete: the history of {ledger.topic} is not whole",
             hint="`twintide train backfill --files` with the same files goes on with it",

@@ -23,8 +23,7 @@ def sealed_until(ledger: Ledger, *, now: datetime, clock: Clock) -> datetime:
     """Units that end by then get no more shards, or have been waited for long enough. A history of
     files is waited for whatever it takes: all others come behind it.
     """
-    history = ledger.history()
-    if history is not None and not history.is_whole:
+    if ledger.awaits_history():
         return from_unix_ms(EARLIEST_MS)
     complete = complete_until(ledger, clock=clock)
     waited = now - PATIENCE

@@ -383,6 +383,11 @@ class Ledger:
         except FileNotFoundError:
             return None
 
+    def awaits_history(self) -> bool:
+        """Whether a history was begun and is not whole: nothing is learnt until it is."""
+        history = self.history()
+        return history is not None and not history.is_whole
+
     # What cannot be read at the moment.
 
     def trouble_path(self, partition: int) -> Path:
