@@ -97,6 +97,7 @@ def recalls_of_best_items(days: Days, clicks: int) -> Floats:
     return found / clicks
 
 
+@pytest.mark.long
 def test_lists_get_better_with_freshness_and_best_with_taste(days: Days) -> None:
     """All time < a day < an hour, and knowing the user beats each: there is room for a model."""
     all_time, day, hour = (recalls_of_most_clicked(days, window) for window in (1000, 24, 1))

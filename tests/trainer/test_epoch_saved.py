@@ -49,14 +49,9 @@ DECLARED: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.promise("T2")
-@pytest.mark.parametrize(
-    "declared",
-    [
-        pytest.param(said, id=name, marks=[pytest.mark.long] * (name != "in files"))
-        for name, said in DECLARED.items()
-    ],
-)
+@pytest.mark.parametrize("declared", DECLARED.values(), ids=DECLARED)
 def test_a_night_goes_on_from_its_newest_save(
     make_line: MakeLine, declared: dict[str, Any]
 ) -> None:
