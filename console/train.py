@@ -330,7 +330,11 @@ def _line_of(taken: "Taken") -> str:
     )
     if taken.before:
         words += f"; {taken.before:,} of them were before"
-    return words + (f"; {own.beyond:,} that came later are left out" if own.beyond else "")
+    if own.beyond:
+        words += f"; {own.beyond:,} that came later are left out"
+    if own.until is None:
+        words += "; its last day waits for what the topic brings, or for --to that day"
+    return words
 
 
 def _line(made: "CheckpointManifest") -> str:

@@ -21,7 +21,7 @@ from streaming.messages import Int64s
 from streaming.offline import Appender, times_of
 from twintide.clock import Clock, from_unix_ms, has_come, iso, to_unix_ms
 from twintide.config import Deployment
-from twintide.datafile import parts_of, read_in_pieces
+from twintide.datafile import has_rows, parts_of, read_in_pieces
 from twintide.errors import Corrupt, Refused
 from twintide.events import EARLIEST_MS
 from twintide.files import exclusive_lock, remove_file
@@ -61,10 +61,12 @@ def take_history(
 ) -> Taken:
     """Make shards of every event of a data file, or a folder of such, that happened before `until`.
 
-    Begun again after whatever ended it, it goes on; where all is there it does nothing. Raises
-    Refused where a row cannot be read, where the files, or what of them to take, are not those that
-    it was begun with, and where they reach into what the topic's shards hold or what is sliced.
+    Begun again after whatever ended it, it goes on; where all is there it does nothing, unless a
+    later `until` says that more of its days are over. Raises Refused where a row cannot be read,
+    where the files, or what of them to take, are not those that it was begun with, where one is
+    there twice, and where they reach into what the topic's shards hold or what is sliced.
     """
+    _check_not_ours(deployment, files)
     make_ready(deployment.shards_dir)
     ledger = Ledger(deployment.shards_dir, deployment.kafka.topic)
     lock = ledger.history_path().with_suffix(".lock")
@@ -74,6 +76,7 @@ def take_history(
         known = ledger.history()
         if known is not None:
             _check_same(known, found, files, deployment, until=until)
+            known = _up_to(ledger, known, until)
             if known.is_whole:
                 ledger.take_up(PARTITION)  # where somebody has removed the newest shard
                 return Taken(known, known.rows)
@@ -82,6 +85,7 @@ def take_history(
                 f"{ledger.topic} has shards of a history, and no record {ledger.history_path()}",
                 hint="restore it from a backup, or begin again in a data_dir of its own",
             )
+        _check_no_twins(deployment, found, files)
         survey = _Survey.of(deployment, files, until, on_progress)
         _check_unchanged(files, found)
         history = known or _history(deployment, files, found, survey, until=until, clock=clock)
@@ -116,6 +120,43 @@ def _stamped(files: Path) -> list[_Stamped]:
 def _looked(path: Path) -> tuple[int, int]:
     stat = path.stat()
     return stat.st_size, stat.st_mtime_ns
+
+
+def _check_not_ours(deployment: Deployment, files: Path) -> None:
+    """Raises Refused where Twintide itself writes there: its shards would be taken once more."""
+    whole = files.resolve()
+    for own in (deployment.shards_dir, deployment.slices_dir, deployment.checkpoints_dir):
+        if whole.is_relative_to(own.resolve()) or own.resolve().is_relative_to(whole):
+            raise Refused(
+                f"{files} is no folder of data files alone: Twintide writes {own}",
+                hint="give --files the data file, or a folder that holds nothing else",
+            )
+
+
+def _check_no_twins(deployment: Deployment, found: list[_Stamped], files: Path) -> None:
+    """Raises Refused where two files with rows are the same, byte for byte. Parts of a folder that
+    hold no row often are, and where folders name values (`date=2026-03-01`) these count as well.
+    """
+    first: dict[tuple[Stamp, tuple[str, ...]], str] = {}
+    for each in found:
+        named = tuple(name for name in Path(each.file.name).parts[:-1] if "=" in name)
+        twin = first.setdefault((each.file.stamp, named), each.file.name)
+        if twin != each.file.name and has_rows(deployment, each.path, files):
+            raise Refused(
+                f"{each.file.name} is {twin} once more, and its events would count twice",
+                hint=f"take one of the two out of {files}",
+            )
+
+
+def _up_to(ledger: Ledger, known: History, until: datetime | None) -> History:
+    """The record with a later end, where there is one: it has the same rows and more days that are
+    over.
+    """
+    if until is None or (known.until is not None and known.until >= until):
+        return known
+    later = known.model_copy(update={"until": until})
+    ledger.publish_history(later)
+    return later
 
 
 @dataclass

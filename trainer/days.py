@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 
 from twintide.clock import Clock, from_unix_ms, has_come
 from twintide.config import TrainingConfig
+from twintide.errors import Refused
 from twintide.shards import Ledger
 
 
@@ -53,6 +54,15 @@ class Calendar:
     def after(self, day: date) -> date:
         """The day that begins when `day` ends."""
         return self.day_of(self.end_of(day))
+
+
+def check_history(ledger: Ledger) -> None:
+    """Raises Refused where a history of files was begun and is not whole: all else waits for it."""
+    if ledger.awaits_history():
+        raise Refused(
+            f"no day is complete: the history of {ledger.topic} is not whole",
+            hint="`twintide train backfill --files` with the same files goes on with it",
+        )
 
 
 def complete_until(ledger: Ledger, *, clock: Clock) -> datetime | None:

@@ -4,6 +4,7 @@ from datetime import timedelta
 from functools import partial
 
 from trainer import line
+from trainer.days import check_history
 from trainer.passes import learn_in_order
 from trainer.publishing import manifest_of, publish
 from trainer.run import (
@@ -20,6 +21,7 @@ from twintide.checkpoints import list_checkpoints
 from twintide.clock import Clock, floor_to_minutes, iso
 from twintide.config import Deployment
 from twintide.errors import Refused
+from twintide.shards import Ledger
 
 
 def hourly(deployment: Deployment, *, clock: Clock, on_step: OnStep | None = None) -> Outcome:
@@ -34,6 +36,8 @@ def hourly(deployment: Deployment, *, clock: Clock, on_step: OnStep | None = Non
         checkpoints = list_checkpoints(deployment.checkpoints_dir)
         at_work = is_at_work(deployment, "nightly")
         parent = line.hourly_parent(checkpoints, nights_to_come=at_work)
+        if parent is None:
+            check_history(Ledger(deployment.shards_dir, deployment.kafka.topic))
         if parent is None and hourly_config.learns != "everything":
             raise Refused(
                 "there is no nightly checkpoint yet, and an hourly pass changes ID tables only",

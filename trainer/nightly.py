@@ -4,7 +4,7 @@ from collections.abc import Callable
 from datetime import date
 
 from trainer import line
-from trainer.days import Calendar, complete_until
+from trainer.days import Calendar, check_history, complete_until
 from trainer.gathered import Gathered
 from trainer.passes import learn_shuffled
 from trainer.publishing import manifest_of, publish
@@ -166,11 +166,7 @@ def _last_complete(
 ) -> date:
     """`day`, or the newest complete day before it; Refused where `day` itself was asked for."""
     ledger = Ledger(deployment.shards_dir, deployment.kafka.topic)
-    if ledger.awaits_history():
-        raise Refused(
-            f"no day is complete: the history of {ledger.topic} is not whole",
-            hint="`twintide train backfill --files` with the same files goes on with it",
-        )
+    check_history(ledger)
     until = complete_until(ledger, clock=clock)
     if until is None:
         raise Refused(

@@ -90,6 +90,11 @@ def read_in_pieces(deployment: Deployment, path: Path) -> Iterator[pa.Table]:
     seen.missing(path)
 
 
+def has_rows(deployment: Deployment, part: Path, path: Path) -> bool:
+    """Whether one of the files of `path` holds an event. Raises Refused as `read_in_pieces`."""
+    return any(len(events) for events in _tables(part, path, _Seen(deployment)))
+
+
 Raw: TypeAlias = pa.Array | list[Any]
 """A column as a file has it: of Arrow, or values of JSON."""
 

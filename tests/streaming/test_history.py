@@ -19,6 +19,7 @@ from tests.dying import Runner
 from tests.streaming.line import MINUTE_MS, NOON_MS, Line, deployment_values
 from trainer.days import complete_until
 from trainer.due import nightly_due
+from trainer.hourly import hourly
 from trainer.units import sealed_until
 from twintide.clock import HeldClock, SystemClock, from_unix_ms
 from twintide.datafile import read_data
@@ -206,7 +207,7 @@ def test_other_files_are_refused(
     """A history is of the files that it was begun with: by name which one is not."""
     folder = tmp_path / "files"
     written(offline, folder / "a.parquet", some_times(20))
-    written(offline, folder / "b.parquet", some_times(20))
+    written(offline, folder / "b.parquet", some_times(20, seed=2))
     taken(offline, folder)
     before = bytes_of(offline.deployment.data_dir)
     change(folder, offline)
@@ -223,6 +224,49 @@ def test_another_end_is_refused(offline: Line, tmp_path: Path) -> None:
 
     with pytest.raises(Refused, match="12:10:00Z, and now it shall be before the end of the files"):
         taken(offline, files)
+
+
+def test_a_file_that_is_there_twice_is_refused(offline: Line, tmp_path: Path) -> None:
+    """Under whatever name: its events would count twice. Parts without a row are often the same."""
+    folder = tmp_path / "files"
+    for name in ("empty.parquet", "empty-too.parquet"):
+        written(offline, folder / name, [])
+    twin = folder / "later" / "twin.parquet"
+    twin.parent.mkdir()
+    twin.write_bytes(written(offline, folder / "a.parquet", some_times()).read_bytes())
+
+    with pytest.raises(Refused, match=r"later/twin.parquet is a.parquet once more"):
+        taken(offline, folder)
+    assert not list(offline.deployment.data_dir.rglob("*.parquet"))
+
+    twin.unlink()
+    assert taken(offline, folder).history.rows == len(some_times())
+
+
+@pytest.mark.parametrize("below", [".", "shards", "shards/files", "checkpoints"])
+def test_what_twintide_writes_is_no_history(offline: Line, below: str) -> None:
+    """Its shards would be taken once more: the files lie in a folder of their own."""
+    folder = offline.deployment.data_dir / below
+    written(offline, folder / "events.parquet", some_times())
+
+    with pytest.raises(Refused, match="no folder of data files alone"):
+        taken(offline, folder)
+    assert len(list(offline.deployment.data_dir.rglob("*"))) <= 3
+
+
+def test_a_later_end_says_that_more_days_are_over(offline: Line, tmp_path: Path) -> None:
+    """Begun without one, the last day of the files waits for what may come, until an end is given.
+    An earlier end, or none, changes nothing.
+    """
+    files = written(offline, tmp_path / "events.parquet", some_times())
+    end = NOON.replace(hour=0) + timedelta(days=1)
+    taken(offline, files)
+    assert nightly_due(offline.deployment, clock=CLOCK).day is None
+
+    for until in (end, None, NOON + timedelta(hours=1)):
+        taken(offline, files, until)
+        assert complete_until(offline.ledger, clock=CLOCK) == end
+    assert nightly_due(offline.deployment, clock=CLOCK).day == NOON.date()
 
 
 def test_a_history_without_its_newest_shard_has_it_made_anew(offline: Line, tmp_path: Path) -> None:
@@ -369,6 +413,8 @@ def test_training_waits_until_a_history_is_whole(offline: Line, tmp_path: Path) 
     sealed = sealed_until(ledger, now=CLOCK.now(), clock=CLOCK)
     assert (complete_until(ledger, clock=CLOCK), sealed.year) == (None, 2000)
     assert nightly_due(offline.deployment, clock=CLOCK).day is None
+    with pytest.raises(Refused, match="is not whole"):
+        hourly(offline.deployment, clock=CLOCK)
 
     ledger.publish_history(whole)
     assert complete_until(ledger, clock=CLOCK) == end
