@@ -1,0 +1,207 @@
+"""`twintide.client` against real sockets that fail as servers and networks do."""
+
+import asyncio
+import json
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import msgspec
+import pytest
+
+from serving.request import RecommendRequest
+from twintide.client import (
+    Answer,
+    Asked,
+    AsyncClient,
+    Client,
+    Failed,
+    RecentItem,
+    Rejected,
+    ScoredItem,
+    Unavailable,
+)
+from twintide.errors import TwintideError
+
+ROOT = Path(__file__).parents[2]
+ANSWER = {
+    "version": "v000001",
+    "known_user": True,
+    "items": [{"item_id": 41, "score": 2.5, "new": "key"}, {"item_id": "a", "score": 2.0}],
+    "of_a_newer_server": 1,
+}
+FULL = (503, {"message": "the server is full", "hint": "try again"})
+READ = Answer("v000001", True, (ScoredItem(41, 2.5), ScoredItem("a", 2.0)))  # noqa: FBT003
+Step = tuple[int, Any] | None
+Ask = Callable[..., Answer]
+
+
+class Told:
+    """A server that has been told what to say: a status with a body, or None to hang up."""
+
+    def __init__(self, steps: Sequence[Step]) -> None:
+        self.requests: list[tuple[str, dict[str, str], bytes]] = []
+        self._steps = list(steps)
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+
+    def run(self) -> None:
+        for step in self._steps:
+            connection, _ = self._listener.accept()
+            with connection, connection.makefile("rb") as stream:
+                start = stream.readline().decode()
+                lines = [line.decode().strip() for line in iter(stream.readline, b"\r\n")]
+                heads = {
+                    name.lower(): value for name, _, value in (x.partition(": ") for x in lines)
+                }
+                body = stream.read(int(heads.get("content-length", "0")))
+                self.requests.append((start, heads, body))
+                if step is not None:
+                    said = step[1] if isinstance(step[1], bytes) else json.dumps(step[1]).encode()
+                    length = f"Content-Length: {len(said)}\r\nConnection: close\r\n"
+                    connection.sendall(f"HTTP/1.1 {step[0]} x\r\n{length}\r\n".encode() + said)
+
+    def end(self) -> None:
+        self._listener.close()
+
+
+@contextmanager
+def told(*steps: Step) -> Iterator[Told]:
+    server = Told(steps)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        yield server
+    finally:
+        thread.join()
+        server.end()
+
+
+def ask_and_wait(url: str, *, token: str | None = None, user: Any = 7, **said: Any) -> Answer:
+    with Client(url, token=token, first_wait_seconds=0.0) as client:
+        return client.recommend(user, **said)
+
+
+def ask_without_waiting(
+    url: str, *, token: str | None = None, user: Any = 7, **said: Any
+) -> Answer:
+    async def ask() -> Answer:
+        async with AsyncClient(url, token=token, first_wait_seconds=0.0) as client:
+            return await client.recommend(user, **said)
+
+    return asyncio.run(ask())
+
+
+@pytest.fixture(params=[ask_and_wait, ask_without_waiting], ids=["sync", "async"])
+def ask(request: pytest.FixtureRequest) -> Ask:
+    found: Ask = request.param
+    return found
+
+
+def test_what_is_said_arrives_and_what_is_answered_is_read(ask: Ask) -> None:
+    """Keys, token and times as docs/http.md has them; keys of a newer server are passed over."""
+    with told((200, ANSWER)) as server:
+        answer = ask(
+            server.url, token="secret", user="ü", k=2, recent=[RecentItem(5, 99)], exclude=[1, "b"]
+        )
+
+    (start, heads, body) = server.requests[0]
+    assert answer == READ
+    assert answer.item_ids == [41, "a"]
+    assert start.startswith("POST /v1/recommend ")
+    assert heads["authorization"] == "Bearer secret"
+    assert json.loads(body) == {
+        "user_id": "ü",
+        "k": 2,
+        "recent": [{"item_id": 5, "at": 99}],
+        "exclude": [1, "b"],
+    }
+
+
+@pytest.mark.parametrize("first", [FULL, None, (502, b"<h1>nobody there</h1>")])
+def test_what_may_pass_is_asked_again(ask: Ask, first: Step) -> None:
+    """A full server, one that hangs up, a proxy that met nobody: the next attempt is answered."""
+    with told(first, first, (200, ANSWER)) as server:
+        assert ask(server.url) == READ
+    assert len(server.requests) == 3
+
+
+def test_after_the_last_attempt_the_error_says_what_the_server_said(ask: Ask) -> None:
+    """With its hint; whoever catches it knows that later it may work."""
+    with told(FULL, FULL, FULL) as server, pytest.raises(Unavailable) as raised:
+        ask(server.url)
+
+    assert (raised.value.message, raised.value.hint) == ("the server is full", "try again")
+
+
+@pytest.mark.parametrize(
+    ("step", "error", "message"),
+    [
+        ((422, {"message": "k is 0", "hint": "such as 10"}), Rejected, "k is 0"),
+        ((401, {"message": "the bearer token is missing", "hint": ""}), Rejected, "bearer"),
+        ((429, b"slow down"), Rejected, "answered 429 without a word of Twintide"),
+        ((500, {"message": "the server made a mistake", "hint": "log"}), Failed, "a mistake"),
+        ((302, b""), Failed, "answered 302"),
+        ((200, b"<html>"), Failed, "answered 200 without a word of Twintide"),
+    ],
+)
+def test_what_cannot_pass_is_asked_once(
+    ask: Ask, step: Step, error: type[TwintideError], message: str
+) -> None:
+    """The error says so, with the words of the server where it had any."""
+    with told(step) as server, pytest.raises(error, match=message) as raised:
+        ask(server.url)
+
+    assert raised.value.hint
+    assert len(server.requests) == 1
+
+
+def test_nobody_there_is_unavailable_and_names_the_address(ask: Ask) -> None:
+    """A port that nobody listens at, and what to look at."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+    with pytest.raises(Unavailable, match=url) as raised:
+        ask(url)
+    assert "/livez" in raised.value.hint
+
+
+def test_an_address_that_is_none_is_said_at_once(ask: Ask) -> None:
+    """Without a scheme nothing can be asked, today or later."""
+    with pytest.raises(Failed, match="cannot be asked") as raised:
+        ask("localhost")
+    assert "http://" in raised.value.hint
+
+
+def test_a_server_that_never_answers_is_given_up() -> None:
+    """After the time-out of each attempt, not of the network."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        with (
+            Client(url, timeout_seconds=0.05, retries=1, first_wait_seconds=0.0) as client,
+            pytest.raises(Unavailable, match="did not answer"),
+        ):
+            client.recommend(7)
+
+
+def test_every_key_of_a_request_is_an_argument() -> None:
+    """What the server reads can be said, by the same name."""
+    keys = {each.name for each in msgspec.structs.fields(RecommendRequest)}
+
+    assert set(get_type_hints(Asked)) | {"user_id"} == keys
+
+
+def test_an_application_loads_no_model_code() -> None:
+    """The client alone: no torch, Arrow, index, Kafka or server comes with it."""
+    heavy = "{'torch', 'pyarrow', 'faiss', 'numpy', 'pydantic', 'fastapi', 'kafka'}"
+    code = f"import sys, twintide.client; print(sorted({heavy} & set(sys.modules)))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+
+    assert done.stdout.strip() == "[]"

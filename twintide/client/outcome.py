@@ -1,0 +1,83 @@
+"""What came of one attempt: an answer, another attempt, or an error that says who must act.
+
+TwintideError
+├── Unavailable (Retryable)   nobody answered in time, or the server has no room or no version yet
+├── Rejected (Refused)        the request does not fit: `status` is 4xx
+└── Failed                    the server made a mistake, or something else answered in its place
+
+To recommend changes nothing on the server, so any attempt may be made again.
+"""
+
+from typing import Any
+
+import httpx
+
+from twintide.errors import Refused, Retryable, TwintideError
+
+PASSING = frozenset({502, 503, 504})
+"""Statuses that pass by themselves: no room, no version yet, a proxy that met nobody."""
+
+NOBODY_ANSWERED = (httpx.TimeoutException, httpx.NetworkError, httpx.RemoteProtocolError)
+
+Outcome = httpx.Response | httpx.TransportError
+
+
+class Unavailable(Retryable):
+    """Nobody answered, however often it was tried; later somebody may."""
+
+
+class Rejected(Refused):
+    """The server refused the request; asking the same again cannot help."""
+
+    def __init__(self, message: str, *, hint: str, status: int) -> None:
+        super().__init__(message, hint=hint)
+        self.status = status
+
+
+class Failed(TwintideError):
+    """An answer that is none."""
+
+
+def waits(retries: int, *, first_wait_seconds: float) -> tuple[float, ...]:
+    """Seconds to wait before each further attempt."""
+    return tuple(first_wait_seconds * 2**number for number in range(retries))
+
+
+def may_pass(outcome: Outcome) -> bool:
+    """Whether another attempt may fare better."""
+    if isinstance(outcome, httpx.Response):
+        return outcome.status_code in PASSING
+    return isinstance(outcome, NOBODY_ANSWERED)
+
+
+def read(outcome: Outcome) -> Any:
+    """The JSON of an answer. Raises Unavailable, Rejected or Failed."""
+    if not isinstance(outcome, httpx.Response):
+        raise _unanswered(outcome)
+    said = _json_of(outcome)
+    if outcome.is_success and said is not None:
+        return said
+    status, where = outcome.status_code, outcome.request.url
+    message = (said or {}).get("message") or f"{where} answered {status} without a word of Twintide"
+    hint = (said or {}).get("hint") or "is it the address of a Twintide server?"
+    if status in PASSING:
+        raise Unavailable(message, hint=hint)
+    if outcome.is_client_error:
+        raise Rejected(message, hint=hint, status=status)
+    raise Failed(message, hint=hint)
+
+
+def _unanswered(error: httpx.TransportError) -> TwintideError:
+    where, why = error.request.url, str(error) or type(error).__name__
+    if may_pass(error):
+        hint = "does the server run, and is it reached from here? /livez answers without a token"
+        return Unavailable(f"{where} did not answer: {why}", hint=hint)
+    return Failed(f"{where} cannot be asked: {why}", hint="such as http://127.0.0.1:8080")
+
+
+def _json_of(response: httpx.Response) -> dict[str, Any] | None:
+    try:
+        said = response.json()
+    except ValueError:
+        return None
+    return said if isinstance(said, dict) else None
