@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import torch
 
 from publisher import samples
 from publisher.activity import UserNumbers, in_version
@@ -21,7 +20,7 @@ from twintide.arrays import Arrays, parse_arrays, parse_table, read_verified
 from twintide.declaration import check_carried
 from twintide.errors import Corrupt
 from twintide.keys import Keys, keys_of, places_of
-from twintide.model.two_tower import TwoTower, weights_in
+from twintide.model.exported.query import QueryTower
 from twintide.ragged import Encoded
 from twintide.vectorstore import Vectors
 from twintide.versions import (
@@ -41,8 +40,7 @@ class LoadedVersion:
     """A version in memory, verified; nothing of it changes any more."""
 
     manifest: VersionManifest
-    model: TwoTower
-    """The query side only."""
+    model: QueryTower
 
     index: ItemIndex
     item_ids: pa.Array
@@ -114,7 +112,7 @@ def _parsed(
         raise Corrupt(f"version {manifest.name} has no file {INDEX}")
     return LoadedVersion(
         manifest=manifest,
-        model=_query_side(manifest, arrays, vectors),
+        model=QueryTower(manifest.model, arrays, vectors),
         index=parse(contents[INDEX], dimension=manifest.dimension),
         item_ids=item_ids,
         item_keys=keys_of(item_ids),
@@ -128,17 +126,6 @@ def _item_ids(table: pa.Table) -> pa.Array:
         raise Corrupt(f"{ITEM_IDS} must have one column {ITEM_COLUMN} without nulls")
     combined = table[ITEM_COLUMN].combine_chunks()
     return combined.chunk(0) if isinstance(combined, pa.ChunkedArray) else combined
-
-
-def _query_side(manifest: VersionManifest, arrays: Arrays, vectors: dict[str, Vectors]) -> TwoTower:
-    device = torch.device("cpu")
-    like = TwoTower.untrained(manifest.model, seed=0, device=device).arrays(("query",))
-    for name, array in like.items():
-        if name not in arrays:
-            raise Corrupt(f"version {manifest.name} lacks {name}")
-        if (arrays[name].dtype, arrays[name].ndim) != (array.dtype, array.ndim):
-            raise Corrupt(f"version {manifest.name}: {name} is {arrays[name].dtype}")
-    return TwoTower.from_arrays(manifest.model, weights_in(arrays), device=device, vectors=vectors)
 
 
 def _check_counts(version: LoadedVersion) -> None:

@@ -6,7 +6,7 @@ tables know, at the hours of one fixed day, so that every table of the query tow
 """
 
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +18,8 @@ from twintide.errors import Corrupt
 from twintide.events import EventSchema
 from twintide.features.kind import Kind, Known, spread
 from twintide.keys import Keys
-from twintide.model.two_tower import TwoTower
+from twintide.model.exported.tables import Known as KnownIds
+from twintide.modelspec import ModelSpec
 from twintide.ragged import Encoded, Ids
 
 Number = TypeVar("Number", bound=np.generic)
@@ -27,6 +28,18 @@ COUNT = 64
 K = 10
 TOLERANCE = 1e-4
 """Between two machines' products of the same float32 vectors, where these are of about 1."""
+
+
+class Model(Protocol):
+    """The query side of a model, as the trainer or as a server applies it."""
+
+    spec: ModelSpec
+
+    def looked_up(self, table: str) -> KnownIds:
+        """What features look up under this name."""
+
+    def query_vectors(self, encoded: Encoded) -> Vectors:
+        """float32 [B, O · (D + 1)]: what is searched with."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +72,7 @@ class Answers:
             raise Corrupt(f"the version has no {error.args[0]}") from error
 
 
-def queries(model: TwoTower, events: EventSchema, memories: Memories) -> Encoded:
+def queries(model: Model, events: EventSchema, memories: Memories) -> Encoded:
     """The sample queries of a version: a pure function of what is in it."""
     users = spread(_user_pool(model, events, memories), COUNT)
     memory_of = {
@@ -82,7 +95,7 @@ def queries(model: TwoTower, events: EventSchema, memories: Memories) -> Encoded
     return {feature.name: feature.sample(known) for feature in model.spec.query}
 
 
-def answer(model: TwoTower, index: ItemIndex, item_keys: Keys, encoded: Encoded) -> Answers:
+def answer(model: Model, index: ItemIndex, item_keys: Keys, encoded: Encoded) -> Answers:
     """What this tower and this index answer."""
     vectors = model.query_vectors(encoded)
     scores, positions = index.search(vectors, min(K, len(item_keys)))
@@ -130,7 +143,7 @@ def _close(what: str, expected: Vectors, found: Vectors) -> None:
         )
 
 
-def _user_pool(model: TwoTower, events: EventSchema, memories: Memories) -> Keys:
+def _user_pool(model: Model, events: EventSchema, memories: Memories) -> Keys:
     for histories in memories.values():
         if len(histories.users):
             return histories.users

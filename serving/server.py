@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-import torch
 import uvicorn
 from starlette.types import ASGIApp
 
@@ -80,7 +79,6 @@ def serve(deployment: Deployment, *, clock: Clock) -> None:
     """Answer HTTP requests until SIGTERM. Raises Refused where the address cannot be had."""
     config = deployment.serving
     sys.setswitchinterval(SWITCH_SECONDS)
-    torch.set_num_threads(1)  # one request is too small to be shared between cores
     token = config.token()
     listener = listen(config)
     bounded = BoundedLog()

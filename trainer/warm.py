@@ -19,7 +19,7 @@ from twintide.arrays import Arrays
 from twintide.carried import Carried, carried
 from twintide.features.kind import SIDES, Side
 from twintide.model.towers.axes import Axis, Unit, inputs
-from twintide.model.towers.one import axes_of, is_staged
+from twintide.model.towers.one import axes_of
 from twintide.modelspec import ModelSpec
 from twintide.vectorstore import Vectors
 
@@ -118,7 +118,7 @@ def plain_name(name: str, spec: ModelSpec) -> str:
 def _unwrapped(name: str, side: Side, spec: ModelSpec) -> str:
     if spec.sequences(side):
         name = name.removeprefix("tower.")
-    return name.removeprefix("body.") if is_staged(spec.tower_of(side)) else name
+    return name.removeprefix("body.") if spec.tower_of(side).is_staged() else name
 
 
 def _goes_on(plain: str, kept: Carried) -> bool:

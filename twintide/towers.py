@@ -1,9 +1,10 @@
 """Towers, declared: what stands in `model.tower`, `model.query_tower` and `model.candidate_tower`.
 
-    declared    one class here: a kind's keys, and what of them does not fit its inputs
-    -> applied  one module of the kind's name in twintide.model.towers
+    declared     one class here: a kind's keys, and what of them does not fit its inputs
+    -> applied   one module of the kind's name in twintide.model.towers
+    -> exported  one in twintide.model.exported, for servers
 
-A new kind is those two. No torch here: a configuration is checked without it.
+A new kind is those three. No torch here: a configuration is checked without it.
 """
 
 from abc import ABC
@@ -112,6 +113,11 @@ class Tower(BaseModel, ABC):
     """A feature that is added to the vector as it is, such as the item's id; it must be as wide as
     the vector.
     """
+
+    def is_staged(self) -> bool:
+        """Whether something is done before or after its body."""
+        plain = (self.feature_weights, self.output_activation, self.residual)
+        return plain != (None, "linear", None)
 
     def layers_declared(self) -> dict[str, Any]:
         """All that its layers depend on but for inputs and vectors, as JSON has it."""
@@ -322,6 +328,15 @@ class SharedBottom(Tower):
             batch_norm=self.batch_norm,
             dropout=self.dropout,
         )
+
+
+def by_scenario(shape: Shape) -> dict[str, list[int]]:
+    """Of a shared bottom: name of a scenario's tower -> the numbers of its heads."""
+    heads: dict[str, list[int]] = {}
+    for number, head in enumerate(shape.heads):
+        name = "anywhere" if head.scenario is None else f"of_{head.scenario}"
+        heads.setdefault(name, []).append(number)
+    return heads
 
 
 AnyTower = Annotated[Dnn | Dcn | Dat | SharedBottom, Field(discriminator="kind")]

@@ -21,10 +21,10 @@ from twintide.features.kind import LookedUp, Side
 from twintide.model.fixed import FixedTable
 from twintide.model.scales import Scales
 from twintide.model.sequences import laid_out
+from twintide.model.shares import number_of, number_scales, shares
 from twintide.model.table import Table
 from twintide.model.towers import Towers
 from twintide.modelspec import ModelSpec
-from twintide.objectives import Objective
 from twintide.ragged import Encoded, Ids, Numbers, in_slots
 from twintide.rowstore import NO_STORES, RowNumbers, RowStore, Stores
 from twintide.vectorstore import Vectors
@@ -76,11 +76,7 @@ class TwoTower:
             for side, feature in spec.all_features()
             if feature.is_standardised()
         )
-        self.number_scales = Scales(
-            _number(name)
-            for name, objective in spec.every_objective().items()
-            if objective.loss.target_column() is not None
-        )
+        self.number_scales = number_scales(spec)
         self.fixed = fixed
 
     @classmethod
@@ -162,11 +158,11 @@ class TwoTower:
 
     def observe_numbers(self, objective: str, numbers: npt.NDArray[np.float32]) -> None:
         """Let the numbers that an objective learns be scaled by these as well, from now on."""
-        self.number_scales.observe(_number(objective), Numbers(numbers[:, None]))
+        self.number_scales.observe(number_of(objective), Numbers(numbers[:, None]))
 
     def on_scale(self, objective: str, numbers: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """[N]: numbers that an objective learns, as its score is to give them."""
-        return self.number_scales.scaled(_number(objective), numbers)
+        return self.number_scales.scaled(number_of(objective), numbers)
 
     def _bags(self, table: Table | FixedTable, pooled: PooledRows) -> Tensor:
         rows, weights = table.gathered(pooled.rows)
@@ -195,24 +191,8 @@ class TwoTower:
             return (parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)).cpu().numpy()
 
     def _shares(self, weights: Mapping[str, float] | None) -> list[float]:
-        """Of each objective: what it counts by how many of its scores' units a similarity is, as a
-        part of all. So one alone counts 1.
-        """
-        objectives = self.spec.every_objective()
-        if len(objectives) == 1:
-            return [1.0]
-        given = self.spec.request_weights() if weights is None else weights
-        largest = max(given.values())
-        scales = torch.exp(self.towers.log_scale.double()).tolist()
-        counted = [
-            given.get(name, 0.0) / largest * scale * self._unit(name, objective)
-            for (name, objective), scale in zip(objectives.items(), scales, strict=True)
-        ]
-        return [each / sum(counted) for each in counted]
-
-    def _unit(self, name: str, objective: Objective) -> float:
-        """What a score is multiplied by, to be what its loss learns."""
-        return objective.loss.sharpness() * self.number_scales.spread(_number(name))
+        log_scales = self.towers.log_scale.double().reshape(-1).tolist()
+        return shares(self.spec, log_scales, self.number_scales, weights)
 
     def candidate_vectors(
         self, encoded: Encoded, *, rows_at_once: int = 65_536
@@ -361,7 +341,3 @@ def _table_of(
 
 def _scale(side: Side, feature_name: str) -> str:
     return f"{side}.{feature_name}"
-
-
-def _number(objective: str) -> str:
-    return f"objective.{objective}"

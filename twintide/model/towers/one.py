@@ -19,13 +19,7 @@ from twintide.towers import Senet, Shape, Tower
 def tower(declared: Tower, shape: Shape) -> nn.Module:
     """[B, X] to [B, O · D], with its first weights drawn."""
     body: nn.Module = _module(declared).body(declared, shape)
-    return Staged(body, declared, shape) if is_staged(declared) else body
-
-
-def is_staged(declared: Tower) -> bool:
-    """Whether something is done before or after its body."""
-    plain = (declared.feature_weights, declared.output_activation, declared.residual)
-    return plain != (None, "linear", None)
+    return Staged(body, declared, shape) if declared.is_staged() else body
 
 
 def axes_of(declared: Tower, shape: Shape) -> Axes:

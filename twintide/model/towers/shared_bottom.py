@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from twintide.model.towers.axes import Axes, Axis, inputs, outputs, stack
 from twintide.model.towers.layers import hidden_layers
-from twintide.towers import Head, Shape, SharedBottom
+from twintide.towers import Head, Shape, SharedBottom, by_scenario
 
 
 class Tasks(nn.Module):
@@ -18,7 +18,7 @@ class Tasks(nn.Module):
 
     def __init__(self, declared: SharedBottom, width: int, shape: Shape) -> None:
         super().__init__()
-        heads = _by_scenario(shape)
+        heads = by_scenario(shape)
         self.towers = nn.ModuleDict()
         for name, own in heads.items():
             layers, last = hidden_layers(declared.layers(declared.task), width)
@@ -35,15 +35,6 @@ class Tasks(nn.Module):
         return made[:, self._order] if len(self.towers) > 1 else made
 
 
-def _by_scenario(shape: Shape) -> dict[str, list[int]]:
-    """Name of a scenario's tower -> the numbers of its heads."""
-    heads: dict[str, list[int]] = {}
-    for number, head in enumerate(shape.heads):
-        name = "anywhere" if head.scenario is None else f"of_{head.scenario}"
-        heads.setdefault(name, []).append(number)
-    return heads
-
-
 def body(declared: SharedBottom, shape: Shape) -> nn.Module:
     """[B, X] to [B, O · D]."""
     layers, width = hidden_layers(declared.layers(declared.bottom), shape.input_width)
@@ -57,7 +48,7 @@ def axes(declared: SharedBottom, shape: Shape) -> Axes:
     given = inputs(shape)
     found: dict[str, dict[int, Axis]] = {"0.weight": {1: given}} if shared else {}
     read = Axis((), is_input=True).and_then(width) if shared else given
-    for name, numbers in _by_scenario(shape).items():
+    for name, numbers in by_scenario(shape).items():
         heads: tuple[Head, ...] = tuple(shape.heads[number] for number in numbers)
         own = stack(read, outputs(shape, heads), len(task))
         found |= {f"{len(shared)}.towers.{name}.{key}": axis for key, axis in own.items()}

@@ -1,0 +1,116 @@
+"""The query side of a version: encoded requests in, what the index is searched with out.
+
+Shapes: B requests, X inputs, O objectives, D width of a vector.
+"""
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from twintide.arrays import Arrays
+from twintide.features.kind import Kind
+from twintide.features.kind import LookedUp as LookingUp
+from twintide.model.exported.one import tower
+from twintide.model.exported.sequences import Encoder
+from twintide.model.exported.tables import Fixed, LookedUp, pooled, rows_in
+from twintide.model.exported.weights import Floats, Weights
+from twintide.model.scales import Scales
+from twintide.model.shares import number_scales, shares
+from twintide.modelspec import ModelSpec
+from twintide.ragged import Encoded, Ids, Numbers, as_ids, as_numbers, in_slots
+from twintide.vectorstore import Vectors
+
+Input = Callable[[Ids | Numbers], Floats]
+"""The rows of one feature, [B], to what of the inputs is its own, [B, width]."""
+
+_SHORTEST = np.float32(1e-12)
+"""A vector that is shorter has no direction, and stays as short."""
+
+
+class QueryTower:
+    """Tables and tower of queries. It only reads, and any number of threads may ask it."""
+
+    def __init__(self, spec: ModelSpec, arrays: Arrays, vectors: Mapping[str, Vectors]) -> None:
+        """Raises Corrupt where the arrays are not those of the declared model."""
+        self.spec = spec
+        self._tables: dict[str, LookedUp] = {name: Fixed(each) for name, each in vectors.items()}
+        for name in spec.learning_tables(("query",)):
+            self._tables[name] = rows_in(arrays, name, width=spec.table_width(name))
+        self.scales = Scales(_scale(each) for each in spec.query if each.is_standardised())
+        self._number_scales = number_scales(spec)
+        for scales in (self.scales, self._number_scales):
+            scales.load(arrays)
+        self._log_scales = _log_scales(spec, arrays)
+        weights = Weights(arrays, "dense.query.")
+        below = weights.under("tower." if spec.sequences("query") else "")
+        self._tower = tower(spec.tower_of("query"), spec.shape("query"), below)
+        looking_up = {each.name: self._of_ids(each, weights) for each in spec.lookups("query")}
+        self._inputs = {
+            each.name: looking_up.get(each.name) or self._of_numbers(each) for each in spec.query
+        }
+        weights.check_all_taken()
+
+    def looked_up(self, table: str) -> LookedUp:
+        """What features look up under this name."""
+        return self._tables[table]
+
+    def query_vectors(self, encoded: Encoded, weights: Mapping[str, float] | None = None) -> Floats:
+        """float32 [B, O · (D + 1)], as of `TwoTower.query_vectors`."""
+        made_BX = self.inputs(encoded)
+        made_BOD = self._tower(made_BX).reshape(len(made_BX), -1, self.spec.output_width)
+        if self.spec.similarity == "cosine":
+            lengths = np.sqrt(np.square(made_BOD).sum(axis=2, keepdims=True))
+            made_BOD = made_BOD / np.maximum(lengths, _SHORTEST)
+        return self._with_ones(made_BOD, weights)
+
+    def inputs(self, encoded: Encoded) -> Floats:
+        """[B, X]: what the tower is given."""
+        parts = [run(encoded[name]) for name, run in self._inputs.items()]
+        return np.concatenate(parts, axis=1) if len(parts) > 1 else parts[0]
+
+    def _with_ones(self, vectors_BOD: Floats, weights: Mapping[str, float] | None) -> Floats:
+        """Each vector with a 1 for the bias behind it, times what its objective counts."""
+        count, objectives, width = vectors_BOD.shape
+        found = np.ones((count, objectives, width + 1), np.float32)
+        found[:, :, :width] = vectors_BOD
+        if objectives > 1:
+            counted = shares(self.spec, self._log_scales, self._number_scales, weights)
+            found *= np.array(counted, np.float32)[:, None]
+        return found.reshape(count, -1)
+
+    def _of_ids(self, feature: LookingUp, weights: Weights) -> Input:
+        table, sequence = self._tables[feature.table], feature.sequence()
+        if sequence is None:
+            pooling = feature.pools()
+
+            def pool(rows: Ids | Numbers) -> Floats:
+                ids = as_ids(rows)
+                return pooled(
+                    table.take(table.rows_of(ids.keys)), ids.offsets, pooling, ids.weights
+                )
+
+            return pool
+        width, slots = self.spec.table_width(feature.table), sequence.length
+        encoder = Encoder(sequence, width, weights.under(f"encoders.{feature.name}."))
+
+        def encode(rows: Ids | Numbers) -> Floats:
+            ids = as_ids(rows)
+            return encoder(table.take(table.rows_of(ids.keys)), in_slots(ids, slots), ids)
+
+        return encode
+
+    def _of_numbers(self, feature: Kind) -> Input:
+        return lambda rows: self.scales.scaled(_scale(feature), as_numbers(rows).values)
+
+
+def _log_scales(spec: ModelSpec, arrays: Arrays) -> list[float]:
+    """−log(temperature) of each objective, where there are several."""
+    count = len(spec.every_objective())
+    if count == 1:
+        return [0.0]
+    found: list[float] = Weights(arrays, "dense.").take("log_scale", count).tolist()
+    return found
+
+
+def _scale(feature: Kind) -> str:
+    return f"query.{feature.name}"
