@@ -18,6 +18,12 @@ NO_KEY = np.uint64(0)
 _Number = TypeVar("_Number", np.uint64, np.int64)
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _ALL_BITS = 2**64 - 1
+_FIRST_BYTES = np.array([(1 << 8 * count) - 1 for count in range(9)], np.uint64)
+"""What keeps so many bytes of a word."""
+
+_AT_ONCE = 1 << 14
+"""Strings of a step, so that what it computes with stays near the processor."""
+
 _FEW = 16
 """A step of numpy costs as much as this many in plain Python."""
 
@@ -57,31 +63,49 @@ def places_of(
 
 
 def _hash_strings(strings: pa.LargeStringArray) -> Keys:
-    """Hash the UTF-8 bytes, eight at a time, all strings in step: no Python object is made."""
+    """Hash the UTF-8 bytes, eight at a time, many strings in step: no Python object is made."""
     _, offset_buffer, data_buffer = strings.buffers()
     begin, count = strings.offset, len(strings)
+    keys = np.zeros(count, np.uint64)
     if count == 0:
-        return np.zeros(0, np.uint64)
+        return keys
     offsets = np.frombuffer(offset_buffer, np.int64)[begin : begin + count + 1]
     data = np.frombuffer(data_buffer, np.uint8) if data_buffer else np.zeros(0, np.uint8)
     first, last = int(offsets[0]), int(offsets[-1])
     padded = np.zeros(last - first + 8, np.uint8)
     padded[: last - first] = data[first:last]
-    words = np.ndarray((last - first + 1,), np.dtype("<u8"), padded.data, strides=(1,))
+    for begin in range(0, count, _AT_ONCE):
+        some = offsets[begin : begin + _AT_ONCE + 1] - first
+        keys[begin : begin + _AT_ONCE] = _hash_some(padded, some[:-1], np.diff(some))
+    return keys
 
-    starts, lengths = offsets[:-1] - first, np.diff(offsets)
+
+def _hash_some(
+    padded: npt.NDArray[np.uint8],
+    starts: npt.NDArray[np.int64],
+    lengths: npt.NDArray[np.int64],
+) -> Keys:
+    """The strings that lie there: [n] where each starts, and its length in bytes."""
+    # 1. the eight bytes from any place on, as one number
+    words = np.ndarray((len(padded) - 7,), np.dtype("<u8"), padded.data, strides=(1,))
     keys = mixed(lengths.astype(np.uint64) + _GOLDEN)
-    active = np.flatnonzero(lengths > 0)
-    for done in range(0, int(lengths.max()), 8):
+    # 2. words that every string has, whole or a part of it
+    longest = int(lengths.max())
+    shortest = int(lengths.min()) if len(lengths) > _FEW else 0
+    for done in range(0, shortest, 8):
+        kept = _FIRST_BYTES[np.minimum(lengths - done, 8)]
+        keys = mixed((keys ^ (words[starts + done] & kept)) + _GOLDEN)
+    # 3. words that only some have
+    active = np.arange(len(keys))
+    for done in range(-(-shortest // 8) * 8, longest, 8):
         active = active[lengths[active] > done]
         if len(active) <= _FEW:
             for index in active.tolist():
                 begin, end = int(starts[index]) + done, int(starts[index] + lengths[index])
                 keys[index] = _hash_on(int(keys[index]), padded[begin:end].tobytes())
             break
-        left = np.minimum(lengths[active] - done, 8).astype(np.uint64)
-        kept_bits = np.uint64(0xFFFFFFFFFFFFFFFF) >> (np.uint64(64) - np.uint64(8) * left)
-        keys[active] = mixed((keys[active] ^ (words[starts[active] + done] & kept_bits)) + _GOLDEN)
+        kept = _FIRST_BYTES[np.minimum(lengths[active] - done, 8)]
+        keys[active] = mixed((keys[active] ^ (words[starts[active] + done] & kept)) + _GOLDEN)
     return keys
 
 
