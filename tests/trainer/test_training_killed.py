@@ -78,10 +78,13 @@ def hourly_case(train: Runner, make_line: MakeLine, shards: Path) -> Case:
 
 @pytest.fixture
 def nightly_case(train: Runner, make_line: MakeLine, shards: Path) -> Case:
-    line = make_line()
+    """With users that nobody saw for a day forgotten on the way."""
+    changes = {"model": {"state": {"forget_users_after_days": 1}}}
+    line = make_line(changes)
     line.night(0)
     line.hour(1, 5)
-    return Case(train, line.deployment.data_dir, shards, line="nightly", now=NIGHT.isoformat())
+    data_dir, now = line.deployment.data_dir, NIGHT.isoformat()
+    return Case(train, data_dir, shards, line="nightly", now=now, changes=changes)
 
 
 def sample(steps: list[str], every: int) -> list[int]:

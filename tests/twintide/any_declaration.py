@@ -59,6 +59,7 @@ def draw(rng: random.Random, data_dir: str) -> dict[str, Any]:
                 "learns": rng.choice(["id_tables", "everything"]),
                 "holdback_minutes": rng.choice([0, 0, 60, 90, 20]),
                 "every_minutes": rng.choice([1, 7, 60, 1440]),
+                "replay": rng.choice([None, None, {"share": 0.3, "hours": 5}]),
             },
             "nightly": {"batch_rows": rng.choice([5, 16, 512, 65_536])},
         },
@@ -133,7 +134,19 @@ def _model(rng: random.Random, columns: dict[str, str]) -> dict[str, Any]:
         "popularity_bias": rng.random() < 0.5,
         "logq": rng.random() < 0.5,
         "loss": _loss(rng),
+        "frequency": _frequency(rng),
+        "state": {
+            "forget_users_after_days": rng.choice([None, None, 1, 8]),
+            "forget_items_after_days": rng.choice([None, None, 3, 8]),
+        },
     }
+
+
+def _frequency(rng: random.Random) -> dict[str, Any]:
+    newcomers = rng.choice(["as_batch", "counted"])
+    own: dict[str, Any] = {"exact": {}, "hashed": {"slots": 1024, "arrays": rng.choice([1, 3])}}
+    kind = rng.choice(list(own))
+    return {"kind": kind, "newcomers": newcomers, **own[kind]}
 
 
 def _loss(rng: random.Random) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from publisher.reader import load_version
 from serving.request import RecommendRequest, parse_request
 from serving.retriever import Retriever
 from streaming.offline import write_shards
-from tests.twintide.any_declaration import draw, end, events_of, messages_of
+from tests.twintide.any_declaration import START, draw, end, events_of, messages_of
 from trainer.hourly import hourly
 from trainer.nightly import nightly
 from twintide import config
@@ -69,7 +69,8 @@ def evaluates_to_the_end(deployment: Deployment, folder: Path, *, seed: int) -> 
     sorted_by_time = events.sort_by(deployment.events.time)
     if not pc.any(deployment.events.is_click(events)).as_py():
         return
-    span = span_of(sorted_by_time, deployment, score_from=None, score_until=None)
+    day_after = START + timedelta(hours=24)  # where few events have gaps, none would be scored
+    span = span_of(sorted_by_time, deployment, score_from=day_after, score_until=None)
     own = write_all(deployment, sorted_by_time, folder)
     policies = [parse_policy(name) for name in ("nightly+hourly", "hourly", "popular-1h")]
     progressive(own, policies, span, folder=folder, history="as-requested")
