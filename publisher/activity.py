@@ -58,7 +58,7 @@ def in_version(arrays: Arrays, model: ModelSpec) -> UserNumbers | None:
         raise Corrupt(f"there are no arrays {_PREFIX}")
     if users.dtype != np.uint64 or values.dtype != np.float32:
         raise Corrupt(f"{_PREFIX}: arrays of {users.dtype} and {values.dtype}")
-    found = UserNumbers(spec, users.astype(np.uint64), values.astype(np.float32))
+    found = UserNumbers(spec, np.asarray(users, np.uint64), np.asarray(values, np.float32))
     if values.shape != (len(users), spec.count) or not (found.users[1:] > found.users[:-1]).all():
         raise Corrupt(f"{_PREFIX}: users and values do not fit together")
     return found

@@ -60,10 +60,10 @@ class VersionHistories:
             read.append(array)
         users, offsets, items, *times = read
         found = cls(
-            users.astype(np.uint64),
-            offsets.astype(np.int64),
-            items.astype(np.uint64),
-            times[0].astype(np.int64) if times else None,
+            np.asarray(users, np.uint64),
+            np.asarray(offsets, np.int64),
+            np.asarray(items, np.uint64),
+            np.asarray(times[0], np.int64) if times else None,
         )
         found._check(prefix)
         return found

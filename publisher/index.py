@@ -5,7 +5,7 @@ large. The same vectors give the same bytes, and only bytes whose hash was check
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import faiss
@@ -45,6 +45,9 @@ class ItemIndex:
     _faiss: Any
     dimension: int
     """Width of the vectors, without what they are filled up with."""
+
+    _memory: object = field(default=None, repr=False)
+    """What an index lies in that has none of its own."""
 
     @property
     def items(self) -> int:
@@ -164,11 +167,16 @@ def list_count(items: int) -> int:
     return wanted
 
 
-def parse(data: bytes, *, dimension: int) -> ItemIndex:
-    """What `to_bytes` gave; give it verified bytes only. Raises Corrupt."""
+def parse(data: bytes | memoryview, *, dimension: int) -> ItemIndex:
+    """What `to_bytes` gave; give it verified bytes only. What it holds stays where it lies, so that
+    what is mapped is in memory once. Raises Corrupt.
+    """
     check_layout(data)
+    held = np.frombuffer(data, np.uint8)
+    library: Any = faiss  # its stubs do not know how Python gives memory
     try:
-        index = faiss.deserialize_index(np.frombuffer(data, np.uint8))
+        reader = library.ZeroCopyIOReader(library.swig_ptr(held), len(held))
+        index = library.read_index(reader)
     except RuntimeError as error:
         raise Corrupt(f"the item index cannot be read: {words_of(error)}") from error
     if not isinstance(index, faiss.IndexFlat | faiss.IndexIVF):
@@ -176,7 +184,7 @@ def parse(data: bytes, *, dimension: int) -> ItemIndex:
     width = _ivf_width(dimension) if isinstance(index, faiss.IndexIVF) else dimension
     if index.d != width:
         raise Corrupt(f"the item index is {index.d} wide, not {width}")
-    return ItemIndex(index, dimension)
+    return ItemIndex(index, dimension, (held, reader))
 
 
 def _selector(items: int, without: Positions) -> Any:

@@ -18,13 +18,15 @@ import numpy as np
 
 from twintide.errors import Corrupt
 
+Bytes = bytes | memoryview
+
 _INNER_PRODUCT = 0
 _UNUSED = 1 << 20
 _HALF_PRECISION = 4
 _HEAD_BYTES = 37
 
 
-def check_layout(data: bytes) -> None:
+def check_layout(data: Bytes) -> None:
     """Raises Corrupt where any number in an index is not what it must be."""
     kind = data[:4]
     if kind == b"IxFI":
@@ -35,7 +37,7 @@ def check_layout(data: bytes) -> None:
         _corrupt("it begins with no word that Twintide writes")
 
 
-def _flat(data: bytes, at: int, end: int) -> tuple[int, int]:
+def _flat(data: Bytes, at: int, end: int) -> tuple[int, int]:
     """Width and items of a flat index at [at, end)."""
     width, items = _head(data, at, b"IxFI")
     _expect(data, at + _HEAD_BYTES, struct.pack("<q", items * width), "the count of its floats")
@@ -44,7 +46,7 @@ def _flat(data: bytes, at: int, end: int) -> tuple[int, int]:
     return width, items
 
 
-def _inverted_file(data: bytes) -> None:
+def _inverted_file(data: Bytes) -> None:
     width, items = _head(data, 0, b"IwSq")
     lists, probes = _numbers(data, _HEAD_BYTES, "<qq")
     if not 1 <= probes <= lists <= items:
@@ -66,7 +68,7 @@ def _inverted_file(data: bytes) -> None:
     _lists(data, end + len(fixed), lists=lists, items=items, code=code)
 
 
-def _lists(data: bytes, at: int, *, lists: int, items: int, code: int) -> None:
+def _lists(data: Bytes, at: int, *, lists: int, items: int, code: int) -> None:
     """Every item stands in one list, once."""
     if len(data) != at + 8 * lists + items * (code + 8):
         _corrupt("its lists are longer or shorter than its head says")
@@ -85,7 +87,7 @@ def _lists(data: bytes, at: int, *, lists: int, items: int, code: int) -> None:
         _corrupt("an item stands in two lists")
 
 
-def _head(data: bytes, at: int, word: bytes) -> tuple[int, int]:
+def _head(data: Bytes, at: int, word: bytes) -> tuple[int, int]:
     width, items = _numbers(data, at + 4, "<iq")
     if width < 1 or items < 0:
         _corrupt(f"it holds {items} vectors of width {width}")
@@ -94,14 +96,14 @@ def _head(data: bytes, at: int, word: bytes) -> tuple[int, int]:
     return width, items
 
 
-def _numbers(data: bytes, at: int, layout: str) -> tuple[int, ...]:
+def _numbers(data: Bytes, at: int, layout: str) -> tuple[int, ...]:
     try:
         return struct.unpack_from(layout, data, at)
     except struct.error:
         _corrupt("it ends too soon")
 
 
-def _expect(data: bytes, at: int, fixed: bytes, what: str) -> None:
+def _expect(data: Bytes, at: int, fixed: bytes, what: str) -> None:
     if data[at : at + len(fixed)] != fixed:
         _corrupt(f"{what} is not what it must be")
 

@@ -27,6 +27,7 @@ from twintide.files import exclusive_lock, make_folder, sweep_temporaries
 from twintide.listed import Listing
 from twintide.slices import chain_dir
 from twintide.telemetry import get_log
+from twintide.verified import Verified
 from twintide.versions import (
     GateReport,
     ServingState,
@@ -54,16 +55,21 @@ class Published:
 
 
 def publish(
-    deployment: Deployment, *, checkpoint: str | None = None, clock: Clock, judge: bool = True
+    deployment: Deployment,
+    *,
+    checkpoint: str | None = None,
+    clock: Clock,
+    judge: bool = True,
+    verified: Verified | None = None,
 ) -> Published:
     """Make the newest checkpoint, or the named one, live, if the gate lets it and nothing is on
     hold. A version that is refused or on hold is built and kept, and not promoted.
 
     Without `judge` the gate is left out: an operator answers for it. Raises Refused where there is
     no checkpoint, Corrupt where it is damaged, Retryable while another publish or gc is at work and
-    where the disk refuses.
+    where the disk refuses. Files that are among `verified` are not hashed again.
     """
-    root = deployment.versions_dir
+    root, verified = deployment.versions_dir, verified or Verified()
     with (
         registry.said_of_the_disk(root, who="publish"),
         _the_only_publisher(root),
@@ -71,13 +77,20 @@ def publish(
         sweep(root)  # 1. hidden leftovers of a publish that was killed
         chosen = _Chosen(checkpoint or _head(deployment), _listing(deployment, clock))
         state = read_state(root)
-        manifest = _built_before(root, chosen, judge=judge)
+        manifest = _built_before(root, chosen, judge=judge, verified=verified)
         if manifest is None or (judge and _judged_otherwise(manifest, state)):
             manifest = _build(  # 2. a version, not live yet
-                deployment, chosen, state, judge=judge, before=manifest, clock=clock
+                deployment,
+                chosen,
+                state,
+                judge=judge,
+                before=manifest,
+                clock=clock,
+                verified=verified,
             )
-        asked_for = checkpoint is not None
-        return _promote(root, manifest, clock=clock, asked_for=asked_for)  # 3. the pointer moves
+        return _promote(  # 3. the pointer moves
+            root, manifest, clock=clock, asked_for=checkpoint is not None, verified=verified
+        )
 
 
 @dataclass(frozen=True)
@@ -122,7 +135,9 @@ def _head(deployment: Deployment) -> str:
     return checkpoints[-1].name
 
 
-def _built_before(root: Path, chosen: _Chosen, *, judge: bool) -> VersionManifest | None:
+def _built_before(
+    root: Path, chosen: _Chosen, *, judge: bool, verified: Verified
+) -> VersionManifest | None:
     """The newest sound version that was made of the same. Without `judge`, one that was refused is
     built anew, since what the gate found is part of a version.
     """
@@ -130,7 +145,7 @@ def _built_before(root: Path, chosen: _Chosen, *, judge: bool) -> VersionManifes
         try:
             if not chosen.made(read_version_manifest(root, name)):
                 continue
-            manifest = registry.check_files(root, name)
+            manifest = registry.check_files(root, name, verified=verified)
         except Corrupt as error:
             log.warning("damaged_version_passed_over", version=name, reason=error.message)
             continue
@@ -156,6 +171,7 @@ def _build(
     judge: bool,
     before: VersionManifest | None,
     clock: Clock,
+    verified: Verified,
 ) -> VersionManifest:
     """A version with what the gate says of it; the one `before`, where it says the same of that."""
     root = deployment.versions_dir
@@ -166,7 +182,11 @@ def _build(
         vectors_dir=deployment.vectors_dir,
         listing=chosen.listing,
     )
-    report = _judged(deployment, draft, state, clock=clock) if judge else _not_judged()
+    report = (
+        _judged(deployment, draft, state, clock=clock, verified=verified)
+        if judge
+        else _not_judged()
+    )
     if before is not None and before.gate == report:
         return before
     name = next_name(root, state)
@@ -182,9 +202,14 @@ def _build(
 
 
 def _judged(
-    deployment: Deployment, draft: Draft, state: ServingState, *, clock: Clock
+    deployment: Deployment,
+    draft: Draft,
+    state: ServingState,
+    *,
+    clock: Clock,
+    verified: Verified,
 ) -> GateReport:
-    live, note = _live_version(deployment.versions_dir, state)
+    live, note = _live_version(deployment.versions_dir, state, verified)
     config, own = deployment.publishing.gate, draft.checkpoint
     clicks = newest_clicks(
         chain_dir(deployment.slices_dir, own.events, own.model),
@@ -214,12 +239,14 @@ def _rewound_to(
     return None
 
 
-def _live_version(root: Path, state: ServingState) -> tuple[LoadedVersion | None, tuple[str, ...]]:
+def _live_version(
+    root: Path, state: ServingState, verified: Verified
+) -> tuple[LoadedVersion | None, tuple[str, ...]]:
     """The live version to compare with, or why there is none."""
     if state.current is None:
         return None, ()
     try:
-        return load_version(root, state.current), ()
+        return load_version(root, state.current, verified=verified), ()
     except (Corrupt, Refused) as error:
         return None, (f"the live version {state.current} cannot be read: {error.message}",)
 
@@ -228,14 +255,22 @@ def _not_judged() -> GateReport:
     return GateReport(passed=True, notes=("not judged: the operator asked for it",))
 
 
-def _promote(root: Path, manifest: VersionManifest, *, clock: Clock, asked_for: bool) -> Published:
+def _promote(
+    root: Path,
+    manifest: VersionManifest,
+    *,
+    clock: Clock,
+    asked_for: bool,
+    verified: Verified,
+) -> Published:
     name = manifest.name
     state = read_state(root)
     obstacle = _obstacle(root, state, manifest, asked_for=asked_for)
     if obstacle is None:
-        load_version(root, name)  # what was written is what servers will read, and it answers
+        # What was written is what servers will read, and it answers.
+        load_version(root, name, verified=verified)
         try:
-            registry.promote(root, name, clock=clock, reason=_made_of(manifest))
+            registry.promote(root, name, clock=clock, reason=_made_of(manifest), verified=verified)
         except Refused as error:
             obstacle = error.message  # a hold that came in between
     if obstacle is not None:

@@ -1,4 +1,5 @@
-"""Read a version: hash every file, then parse, then see that the parts belong together.
+"""Read a version: map and hash every file, then parse what is mapped, then see that the parts
+belong together.
 
 This is the half of the publisher that servers use. It changes nothing on the disk; what it returns
 answers queries by itself, and what it cannot vouch for it refuses as Corrupt.
@@ -16,13 +17,14 @@ from publisher import samples
 from publisher.activity import UserNumbers, in_version
 from publisher.histories import Memories, encoded, memories_in
 from publisher.index import ItemIndex, Positions, Scores, parse
-from twintide.arrays import Arrays, parse_arrays, parse_table, read_verified
+from twintide.arrays import Arrays, Contents, parse_table, view_arrays
 from twintide.declaration import check_carried
 from twintide.errors import Corrupt
 from twintide.keys import Keys, keys_of, places_of
 from twintide.model.exported.query import QueryTower
 from twintide.ragged import Encoded
 from twintide.vectorstore import Vectors
+from twintide.verified import Verified
 from twintide.versions import (
     INDEX,
     ITEM_IDS,
@@ -87,26 +89,28 @@ class LoadedVersion:
         return self.index.search(self.model.query_vectors(encoded), k)
 
 
-def load_version(root: Path, name: str) -> LoadedVersion:
-    """Read, verify and try a version. Raises Refused where there is none of that name, Corrupt
-    where any byte, count or sample answer of it is wrong.
+def load_version(root: Path, name: str, *, verified: Verified | None = None) -> LoadedVersion:
+    """Map, verify and try a version; files that are among `verified` are not hashed again. Raises
+    Refused where there is none of that name, Corrupt where any byte, count or sample answer of it
+    is wrong.
     """
     manifest = read_version_manifest(root, name)  # 1. its seal fits
     if (root / name).is_symlink():
         raise Corrupt(f"{root / name} is a symbolic link, not a version")
     check_carried(manifest.events, manifest.model, by=f"version {root / name}")
-    contents = read_verified(root / name, manifest.files)  # 2. every file is as it was written
+    verified = verified or Verified()
+    contents = verified.contents(root / name, manifest.files)  # 2. all is as it was written
     vectors = open_vectors(root, manifest)
     version = _parsed(manifest, contents, vectors)  # 3. the parts are what they should be
     _check_counts(version)  # 4. they fit together
-    _replay_samples(version, parse_arrays(contents))  # 5. and answer as they did
+    _replay_samples(version, view_arrays(contents))  # 5. and answer as they did
     return version
 
 
 def _parsed(
-    manifest: VersionManifest, contents: dict[str, bytes], vectors: dict[str, Vectors]
+    manifest: VersionManifest, contents: Contents, vectors: dict[str, Vectors]
 ) -> LoadedVersion:
-    arrays = parse_arrays(contents)
+    arrays = view_arrays(contents)
     item_ids = _item_ids(parse_table(contents, ITEM_IDS))
     if INDEX not in contents:
         raise Corrupt(f"version {manifest.name} has no file {INDEX}")

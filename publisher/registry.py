@@ -6,14 +6,14 @@ automatic promotion until `release`.
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 
-from twintide import arrays
 from twintide.clock import Clock
 from twintide.errors import Corrupt, Refused, Retryable, TwintideError, Unknown
 from twintide.files import exclusive_lock, publish_file
+from twintide.verified import Verified
 from twintide.versions import (
     STATE,
     Change,
@@ -39,17 +39,30 @@ _LOCK_WAIT_SECONDS = 30.0
 Step = Callable[[ServingState], ServingState]
 
 
-def promote(root: Path, name: str, *, clock: Clock, reason: str = "") -> ServingState:
+def promote(
+    root: Path, name: str, *, clock: Clock, reason: str = "", verified: Verified | None = None
+) -> ServingState:
     """Make a version live. Raises Refused on hold, and where it is unknown or did not pass its
     gate; Corrupt where it is damaged.
     """
+    known = verified or Verified()
+    _look_ahead(root, name, known)
 
     def step(state: ServingState) -> ServingState:
         after = promoted(state, name, at=clock.now(), reason=reason)
-        check_servable(root, name)
+        check_servable(root, name, verified=known)
         return after
 
     return change(root, step, who="promote")
+
+
+def _look_ahead(root: Path, name: str | None, verified: Verified) -> None:
+    """Hash what a step is going to check, before anybody waits for it: under the lock of the state
+    a file is hashed only if it was written to since. What is wrong is the step's to say.
+    """
+    if name is not None:
+        with suppress(TwintideError, OSError):
+            check_files(root, name, verified=verified)
 
 
 def rollback(root: Path, *, to: str | None = None, reason: str, clock: Clock) -> ServingState:
@@ -60,11 +73,14 @@ def rollback(root: Path, *, to: str | None = None, reason: str, clock: Clock) ->
     version is unknown, damaged or already live; then nothing changes.
     """
     _check_reason(reason)
+    known = Verified()
+    with suppress(TwintideError, OSError):  # as well
+        _look_ahead(root, to or rollback_target(read_state(root)), known)
 
     def step(state: ServingState) -> ServingState:
         target = to or rollback_target(state)
         after = rolled_back(state, target, at=clock.now(), reason=reason)
-        _check_target(root, after.current or "")
+        _check_target(root, after.current or "", known)
         return after
 
     return change(root, step, who="rollback")
@@ -208,12 +224,12 @@ def said_of_the_disk(root: Path, *, who: str) -> Iterator[None]:
         ) from error
 
 
-def check_servable(root: Path, name: str) -> VersionManifest:
+def check_servable(root: Path, name: str, *, verified: Verified | None = None) -> VersionManifest:
     """Every byte of it is as it was written, and its gate let it pass.
 
     Raises Refused or Corrupt where not.
     """
-    manifest = check_files(root, name)
+    manifest = check_files(root, name, verified=verified)
     if not manifest.gate.passed:
         raise Refused(
             f"the gate refused version {name}: {'; '.join(manifest.gate.reasons)}",
@@ -222,14 +238,14 @@ def check_servable(root: Path, name: str) -> VersionManifest:
     return manifest
 
 
-def check_files(root: Path, name: str) -> VersionManifest:
+def check_files(root: Path, name: str, *, verified: Verified | None = None) -> VersionManifest:
     """The manifest of a version whose every file is as it was written, and whose vectors are there.
     Raises Refused where there is no such version, Corrupt where it is damaged.
     """
     manifest = read_version_manifest(root, name)
     if (root / name).is_symlink():
         raise Corrupt(f"{root / name} is a symbolic link, not a version")
-    arrays.verify(root / name, manifest.files)
+    (verified or Verified()).check(root / name, manifest.files)
     open_vectors(root, manifest)
     return manifest
 
@@ -245,9 +261,9 @@ def _check_reason(reason: str) -> None:
         )
 
 
-def _check_target(root: Path, name: str) -> None:
+def _check_target(root: Path, name: str, verified: Verified) -> None:
     try:
-        check_servable(root, name)
+        check_servable(root, name, verified=verified)
     except TwintideError as error:
         raise Refused(
             f"cannot go back to {name}: {error.message}",

@@ -14,6 +14,7 @@ from serving.retriever import Retriever
 from twintide.clock import Clock
 from twintide.errors import Retryable, TwintideError
 from twintide.telemetry import get_log
+from twintide.verified import Verified
 from twintide.versions import STATE, read_state
 
 LONGEST_WAIT_SECONDS = 60.0
@@ -45,6 +46,7 @@ class Follower:
         self._looks_to_skip = 0
         self._attempts = 0
         self._stopping = threading.Event()
+        self._verified = Verified()
 
     def retriever(self) -> Retriever:
         """What to answer with; a request asks once. Raises Retryable before the first version."""
@@ -94,7 +96,8 @@ class Follower:
 
     def _switch(self, live: str) -> None:
         before = self.standing.retriever
-        version = load_version(self._root, live)  # 1. verified and replayed
+        # 1. Verified and replayed; a file that was served before is not hashed again.
+        version = load_version(self._root, live, verified=self._verified)
         retriever = Retriever(version, clock=self._clock, max_k=self._max_k)
         retriever.answer(RecommendRequest(user_id=None, k=1))  # 2. warm, and it answers
         self._stand(retriever, problem=None, switches=1)  # 3. one reference changes

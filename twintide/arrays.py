@@ -10,7 +10,7 @@ import io
 import math
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -31,7 +31,11 @@ from twintide.rowgroups import DAMAGED
 
 MANIFEST = "manifest.json"
 Arrays = dict[str, npt.NDArray[np.generic]]
-_PIECE = 1 << 20
+_PIECE = 1 << 21
+
+Contents = Mapping[str, bytes] | Mapping[str, memoryview]
+"""File name -> its bytes, verified."""
+
 _PLAIN_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
 
 
@@ -46,7 +50,7 @@ class FileEntry(Record):
     """
 
     @classmethod
-    def of(cls, data: builtins.bytes) -> "FileEntry":
+    def of(cls, data: "builtins.bytes | memoryview") -> "FileEntry":
         """What a manifest says of a file with this content."""
         return cls(bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
 
@@ -120,13 +124,18 @@ def verify(folder: Path, files: Files) -> None:
     for name, entry in sorted(files.items()):
         read_verified_file(folder, name, entry)
         if entry.room is not None:
-            _check_room(folder, name, entry)
+            check_room(folder, name, entry)
+    check_no_strangers(folder, files)
+
+
+def check_no_strangers(folder: Path, files: Files) -> None:
+    """Raises Corrupt where a file is there without being listed."""
     strangers = {path.name for path in folder.iterdir()} - set(files) - {MANIFEST}
     if strangers:
         raise Corrupt(f"{folder} holds files that its manifest does not list: {sorted(strangers)}")
 
 
-def _check_room(folder: Path, name: str, entry: FileEntry) -> None:
+def check_room(folder: Path, name: str, entry: FileEntry) -> None:
     """Raises Corrupt where there is anything behind the rows of a file, as in format 3 there was a
     hole. No reader looks there; what has changed by itself says of a disk what is to be known.
     """
@@ -137,8 +146,13 @@ def _check_room(folder: Path, name: str, entry: FileEntry) -> None:
                 raise Corrupt(f"{folder / name} holds something behind its rows, where nothing is")
 
 
-def parse_arrays(contents: dict[str, bytes]) -> Arrays:
-    """The arrays among verified files, by name without `.npy`."""
+def parse_arrays(contents: Contents) -> Arrays:
+    """The arrays among verified files, by name without `.npy`, each in memory of its own."""
+    return {name: array.copy() for name, array in view_arrays(contents).items()}
+
+
+def view_arrays(contents: Contents) -> Arrays:
+    """The same where they lie."""
     return {
         name.removesuffix(".npy"): _parse_array(name, data)
         for name, data in contents.items()
@@ -146,7 +160,7 @@ def parse_arrays(contents: dict[str, bytes]) -> Arrays:
     }
 
 
-def parse_table(contents: dict[str, bytes], name: str) -> pa.Table:
+def parse_table(contents: Contents, name: str) -> pa.Table:
     """The Parquet file `name` among the verified bytes. Raises Corrupt where it is none."""
     try:
         table = pq.read_table(pa.BufferReader(contents[name]))
@@ -161,16 +175,24 @@ def read_verified_file(folder: Path, name: str, entry: FileEntry) -> bytes:
     """What of a file counts, as the manifest has it. Raises Corrupt, naming the file."""
     with opened(folder, name, entry) as file:
         data = file.read(entry.bytes)
-    if len(data) != entry.bytes or not _fits(data, entry):
+    if len(data) != entry.bytes or not fits(data, entry):
         raise Corrupt(f"{folder / name} is not what its manifest says: size or sha256 differs")
     return data
 
 
-def _fits(data: builtins.bytes, entry: FileEntry) -> bool:
+def fits(data: builtins.bytes | memoryview, entry: FileEntry) -> bool:
+    """Whether that is what an entry says of a file."""
     if entry.room is None:
         return FileEntry.of(data).sha256 == entry.sha256
-    every = (checksums_of(data, of_bytes=each) for each in CHECKSUMS)
-    return any(FileEntry.of(each).sha256 == entry.sha256 for each in every)
+    return any(_sha256_of_pages(data, each) == entry.sha256 for each in CHECKSUMS)
+
+
+def _sha256_of_pages(data: builtins.bytes | memoryview, of_bytes: int) -> str:
+    sha256, view = hashlib.sha256(), memoryview(data)
+    # Of so much it does not hold Python's lock, which answers wait for: checksums of pages do.
+    for begin in range(0, len(view), _PIECE):
+        sha256.update(checksums_of(view[begin : begin + _PIECE], of_bytes=of_bytes))
+    return sha256.hexdigest()
 
 
 @contextmanager
@@ -220,16 +242,16 @@ class Header:
         return math.prod(self.shape) * self.dtype.itemsize
 
 
-def _parse_array(name: str, data: bytes) -> npt.NDArray[np.generic]:
+def _parse_array(name: str, data: bytes | memoryview) -> npt.NDArray[np.generic]:
     header = parse_header(name, data, length=len(data))
     try:
         array: npt.NDArray[np.generic] = np.frombuffer(memoryview(data)[header.end :], header.dtype)
-        return array.reshape(header.shape).copy()
+        return array.reshape(header.shape)
     except ValueError as error:  # more dimensions than numpy has
         raise Corrupt(f"{name} is no array: {words_of(error)}") from error
 
 
-def parse_header(name: str, data: bytes, *, length: int) -> Header:
+def parse_header(name: str, data: bytes | memoryview, *, length: int) -> Header:
     """`data` are the first bytes of `length`. Raises Corrupt where the rest is no such array."""
     header = _header_in(name, data)
     if length != header.end + header.size:

@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -94,3 +96,17 @@ def test_an_index_of_another_width_is_corrupt(kind: str) -> None:
 
     with pytest.raises(Corrupt, match="wide"):
         item_index.parse(data, dimension=17)
+
+
+@pytest.mark.parametrize("kind", ["flat", "ivf"])
+def test_a_parsed_index_stays_where_its_bytes_lie(kind: Any) -> None:
+    """So what is mapped is in memory once, however many processes search it."""
+    held = bytearray(item_index.build(vectors(400), kind=kind, nprobe=4).to_bytes())
+    found = item_index.parse(memoryview(held), dimension=9)
+    assert found.vectors(np.arange(400)).any()
+
+    held[45:] = bytes(len(held) - 45)
+
+    scores, _ = found.search(vectors(3, seed=2), 5)
+    # Of an inverted file the centres are its own: all in a list score as its centre does.
+    assert (scores == scores[:, :1]).all()

@@ -4,6 +4,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,9 +12,11 @@ from publisher import registry
 from publisher.publish import publish
 from tests.publisher import checkpoint_fixture as made
 from tests.publisher.checkpoint_fixture import NOON
+from twintide.arrays import fits
 from twintide.clock import HeldClock
 from twintide.config import Deployment
-from twintide.errors import Corrupt, Refused
+from twintide.errors import Corrupt, Refused, Retryable
+from twintide.files import exclusive_lock
 from twintide.versions import STATE, ServingState, read_state
 
 RIVAL = Path(__file__).with_name("registry_rival.py")
@@ -237,3 +240,28 @@ def test_random_steps_never_go_back_to_what_was_rolled_back_from() -> None:
                     assert registry.rollback_target(state) != left
             except Refused:
                 continue
+
+
+def test_no_file_is_hashed_while_others_wait_for_the_state(
+    three_versions: Path, clock: HeldClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither a rollback nor a promotion: half a gigabyte takes a second, under the lock too."""
+    was_free: list[bool] = []
+
+    def noted(*content_and_entry: Any) -> bool:
+        try:
+            with exclusive_lock(three_versions / registry.LOCK, who="test"):
+                was_free.append(True)
+        except Retryable:
+            was_free.append(False)
+        return fits(*content_and_entry)
+
+    monkeypatch.setattr("twintide.verified.fits", noted)
+
+    registry.rollback(three_versions, reason="odd items", clock=clock)
+    registry.release(three_versions, clock=clock)
+    registry.promote(three_versions, "v000003", clock=clock)
+
+    assert read_state(three_versions).current == "v000003"
+    assert len(was_free) > 20
+    assert all(was_free)
