@@ -126,9 +126,9 @@ def asks(version: LoadedVersion, vectors: Vectors, connection: HTTPConnection) -
         "product and partial sort": limit,
         "faiss search alone": lambda number: version.index.search(queries[number], K),
         "query tower alone": lambda number: version.model.query_vectors(encoded[number]),
-        "in process, bytes to bytes": lambda number: json.dumps(
-            retriever.answer(parse_request(bodies[number])).to_dict()
-        ),
+        "in process, bytes to bytes": lambda number: retriever.answer(
+            parse_request(bodies[number])
+        ).to_json(),
         "over HTTP, one connection": http,
     }
 

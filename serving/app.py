@@ -20,11 +20,11 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from serving.answer import answer_schema
 from serving.follower import Follower
 from serving.log import BoundedLog
 from serving.metrics import Metrics
 from serving.request import parse_request, request_schema
-from serving.retriever import answer_schema
 from twintide import __version__
 from twintide.clock import Clock, iso
 from twintide.errors import Refused, Retryable, TwintideError
@@ -262,7 +262,7 @@ def _answer(body: bytes, follower: Follower, metrics: Metrics) -> Response:
         parsed = parse_request(body)
         with metrics.seconds.time():
             answer = follower.retriever().answer(parsed)
-        return json_answer(answer.to_dict())
+        return Response(answer.to_json(), media_type="application/json")
     except Refused as error:
         return Refusal(422, error.message, hint=error.hint).answer
     except Retryable as error:

@@ -12,11 +12,13 @@ from collections.abc import Sequence
 from typing import Annotated, Any
 
 import msgspec
+import numpy as np
 import pyarrow as pa
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from twintide.errors import Refused
 from twintide.events import ARROW_TYPES, EventSchema
+from twintide.keys import Keys, key_of, keys_of
 
 MAX_EXCLUDED = 10_000
 MAX_RECENT = 10_000
@@ -46,7 +48,13 @@ class RecommendRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     user_id: Annotated[
         Id | None, Meta(description="null: an anonymous user; an unknown one is answered as such")
     ]
-    k: Annotated[int, Meta(ge=1, le=2**31, description="how many items")] = _K
+    k: (
+        Annotated[
+            int,
+            Meta(ge=1, le=2**31, description="how many items", extra_json_schema={"default": _K}),
+        ]
+        | UnsetType
+    ) = UNSET
     features: Annotated[
         dict[str, msgspec.Raw],
         Meta(description='columns of the event that the query tower reads, such as {"region": 3}'),
@@ -78,6 +86,11 @@ class RecommendRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Meta(max_length=MAX_EXCLUDED, description="items that must not be in the answer"),
     ] = []
 
+    @property
+    def wanted(self) -> int:
+        """How many items it asks for."""
+        return _K if self.k is UNSET else self.k
+
 
 _REQUEST = msgspec.json.Decoder(RecommendRequest)
 _NO_JSON = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
@@ -107,7 +120,7 @@ def parse_request(body: bytes) -> RecommendRequest:
 def _keys_seen(request: RecommendRequest) -> int:
     """No fewer colons are in the JSON: where there are no more, no key was given twice."""
     given = (
-        request.k != _K,
+        request.k is not UNSET,
         request.features,
         request.recent is not None,
         request.histories,
@@ -163,12 +176,36 @@ def ids_of(values: Sequence[Id | None], events: EventSchema, column: str, *, wha
         raise _misfit(what, kind, column, "out of range") from None
 
 
-def feature_of(raw: msgspec.Raw | None, events: EventSchema, column: str) -> pa.Array:
+def keys_of_ids(
+    values: Sequence[Id | None], events: EventSchema, column: str, *, what: str
+) -> Keys:
+    """The keys of ids, which have the type of their event column. Raises Refused where one does
+    not fit it.
+    """
+    if len(values) > _FEW:
+        return keys_of(ids_of(values, events, column, what=what))
+    kind = events.columns[column]
+    fits = int if kind == "int64" else str
+    try:
+        if all(value is None or type(value) is fits for value in values):
+            if fits is str:
+                _check_texts(values, what)
+            return np.array([key_of(value) for value in values], np.uint64)
+    except (OverflowError, UnicodeError):
+        pass
+    return keys_of(ids_of(values, events, column, what=what))  # which says what is wrong
+
+
+_FEW = 32
+"""Arrow costs as much as so many ids one by one."""
+
+
+def feature_of(raw: bytes | None, events: EventSchema, column: str) -> pa.Array:
     """A feature of a request as a column of one row; null where it is not given. Raises Refused
     where it does not fit the column.
     """
     kind, what = events.columns[column], f"features.{column}"
-    value = None if raw is None else _decoded(bytes(raw), kind, column)
+    value = None if raw is None else _decoded(raw, kind, column)
     if isinstance(value, str | list):
         _check_texts([value] if isinstance(value, str) else value, what)
     try:

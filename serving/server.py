@@ -17,12 +17,13 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from publisher.reader import load_version
+from serving.answer import Answer
 from serving.app import create_app
 from serving.connections import Connection, Limits, Lobby, limits_of
 from serving.follower import Follower
 from serving.log import BoundedLog, take_over_library_logs
 from serving.request import id_from_text, parse_request
-from serving.retriever import Answer, Retriever
+from serving.retriever import Retriever
 from twintide.clock import Clock
 from twintide.config import Deployment, ServingConfig
 from twintide.errors import Refused

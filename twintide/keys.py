@@ -16,7 +16,8 @@ Keys = npt.NDArray[np.uint64]
 
 NO_KEY = np.uint64(0)
 _Number = TypeVar("_Number", np.uint64, np.int64)
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+_GOLDEN_INT = 0x9E3779B97F4A7C15
+_GOLDEN = np.uint64(_GOLDEN_INT)
 _ALL_BITS = 2**64 - 1
 _FIRST_BYTES = np.array([(1 << 8 * count) - 1 for count in range(9)], np.uint64)
 """What keeps so many bytes of a word."""
@@ -43,6 +44,20 @@ def keys_of(ids: pa.Array | pa.ChunkedArray) -> Keys:
     return keys
 
 
+def key_of(value: int | str | None) -> int:
+    """The same of one id, which takes a tenth of the time. Raises OverflowError of a number beyond
+    64 bits, UnicodeError of a text that is none.
+    """
+    if value is None:
+        return int(NO_KEY)
+    if isinstance(value, str):
+        data = value.encode()
+        return _hash_on(_mixed(len(data) + _GOLDEN_INT), data) or 1
+    if not -(2**63) <= value < 2**63:
+        raise OverflowError(value)
+    return _mixed(value + _GOLDEN_INT) or 1
+
+
 def mixed(values: Keys) -> Keys:
     """splitmix64's finaliser (Steele et al., OOPSLA 2014): a bijection that spreads every bit."""
     values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -58,7 +73,8 @@ def places_of(
     """
     if not len(ascending):
         return np.zeros(len(keys), np.int64), np.zeros(len(keys), np.bool_)
-    places = np.minimum(np.searchsorted(ascending, keys), len(ascending) - 1)
+    places = ascending.searchsorted(keys)
+    np.minimum(places, len(ascending) - 1, out=places)
     return places, ascending[places] == keys
 
 
@@ -113,11 +129,15 @@ def _hash_on(key: int, data: bytes) -> int:
     """The same for the rest of one string, without numpy: a step for every word of the longest one
     of all would take seconds where that is a megabyte.
     """
-    golden = int(_GOLDEN)
     padded = data + bytes(-len(data) % 8)
     for (word,) in struct.iter_unpack("<Q", padded):
-        value = ((key ^ word) + golden) & _ALL_BITS
-        value = ((value ^ (value >> 30)) * 0xBF58476D1CE4E5B9) & _ALL_BITS
-        value = ((value ^ (value >> 27)) * 0x94D049BB133111EB) & _ALL_BITS
-        key = value ^ (value >> 31)
+        key = _mixed((key ^ word) + _GOLDEN_INT)
     return key
+
+
+def _mixed(value: int) -> int:
+    """`mixed`, of one number."""
+    value &= _ALL_BITS
+    value = ((value ^ (value >> 30)) * 0xBF58476D1CE4E5B9) & _ALL_BITS
+    value = ((value ^ (value >> 27)) * 0x94D049BB133111EB) & _ALL_BITS
+    return value ^ (value >> 31)

@@ -1,4 +1,5 @@
 import json
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +56,23 @@ def test_a_request_is_encoded_as_its_event_would_be(retriever: Retriever) -> Non
         for part, array in vars(values).items():
             assert np.array_equal(getattr(encoded[name], part), array), name
     assert np.array_equal(encoded["history"].keys, keys_of(pa.array([1001, 1002])))  # type: ignore[union-attr]
+
+
+def test_what_was_kept_of_a_request_is_of_no_other_hour_or_value(
+    retriever: Retriever, clock: HeldClock
+) -> None:
+    """What features gave is kept; another quarter of an hour, or another value, has its own."""
+    asked = {"features": {"region": "region 2", "age": 33.0}, "user_id": 4}
+    first, again = (retriever.encode(request_of(**asked)) for _ in range(2))
+    other = retriever.encode(request_of(user_id=4, features={"region": "region 3", "age": 34.0}))
+    clock.move_to(NOON + timedelta(hours=5))
+    later = retriever.encode(request_of(**asked))
+
+    assert first["region"] is again["region"]
+    assert np.array_equal(later["hour"].keys, keys_of(pa.array([17])))  # type: ignore[union-attr]
+    assert np.array_equal(first["hour"].keys, keys_of(pa.array([12])))  # type: ignore[union-attr]
+    assert np.array_equal(other["region"].keys, keys_of(pa.array(["region 3"])))  # type: ignore[union-attr]
+    assert other["age"].values[0, 0] == np.float32(0.34)  # type: ignore[union-attr]
 
 
 def test_the_answer_is_the_best_of_the_whole_catalogue(retriever: Retriever) -> None:

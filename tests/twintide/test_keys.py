@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from twintide.clock import monotonic_seconds
-from twintide.keys import keys_of, mixed, places_of
+from twintide.keys import key_of, keys_of, mixed, places_of
 from twintide.model.table import first_values
 
 PINNED: dict[str, tuple[pa.Array, list[int]]] = {
@@ -151,3 +151,22 @@ def test_each_key_is_found_where_it_stands_and_no_other(ascending: list[int]) ->
 
     assert is_known.tolist() == [int(key) in ascending for key in keys]
     assert [ascending[each] for each in places[is_known]] == keys[is_known].tolist()
+
+
+@pytest.mark.parametrize(
+    "ids",
+    [
+        [None, 0, 1, -1, 17, 2**63 - 1, -(2**63), -0x9E3779B97F4A7C15 + 2**64],
+        [None, "", "a", "seven77", "eight888", "nine 9999", "ü" * 20, "\x00", "𝄞"],
+    ],
+)
+def test_one_id_alone_has_the_key_that_it_has_in_a_column(ids: list[int | str | None]) -> None:
+    """Numbers and texts of all lengths, and null."""
+    assert [key_of(each) for each in ids] == keys_of(pa.array(ids)).tolist()
+
+
+@pytest.mark.parametrize("wrong", [2**63, -(2**63) - 1, "\ud800"])
+def test_what_no_column_holds_has_no_key(wrong: int | str) -> None:
+    """A number beyond 64 bits, and half a character."""
+    with pytest.raises((OverflowError, UnicodeError)):
+        key_of(wrong)

@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from twintide.events import ZoneName
 from twintide.features.kind import Known, Side
-from twintide.features.local_time import DAYS, MINUTES_OF_A_DAY, minutes_of_week
+from twintide.features.local_time import DAYS, MINUTES_OF_A_DAY, QUARTER_MS, minutes_of_week
 from twintide.features.shapes import Measured
 from twintide.ragged import Numbers
 
@@ -19,6 +19,7 @@ class CyclicTime(Measured):
     """The time of the event on the circle of a day or a week: sine and cosine of its angle."""
 
     reads_time: ClassVar[bool] = True
+    moment_ms: ClassVar[int] = QUARTER_MS
     only_tower: ClassVar[tuple[Side, str]] = ("query", "belongs to the moment of the request")
     tuned: ClassVar[frozenset[str]] = frozenset({"time_zone"})
 

@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from twintide.events import ZoneName
 from twintide.features.kind import Known, Side
-from twintide.features.local_time import DAYS, minutes_of_week
+from twintide.features.local_time import DAYS, QUARTER_MS, minutes_of_week
 from twintide.features.shapes import OneId
 from twintide.keys import keys_of
 from twintide.ragged import Ids, one_id_each
@@ -18,6 +18,7 @@ class DayOfWeek(OneId):
     """The day of the event, Monday 0 to Sunday 6, as an id: weekends are another week."""
 
     reads_time: ClassVar[bool] = True
+    moment_ms: ClassVar[int] = QUARTER_MS
     only_tower: ClassVar[tuple[Side, str]] = ("query", "belongs to the moment of the request")
     tuned: ClassVar[frozenset[str]] = frozenset({"time_zone"})
 

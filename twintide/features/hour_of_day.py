@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from twintide.events import ZoneName
 from twintide.features.kind import Known, Side
-from twintide.features.local_time import minutes_of_week
+from twintide.features.local_time import QUARTER_MS, minutes_of_week
 from twintide.features.shapes import OneId
 from twintide.keys import keys_of
 from twintide.ragged import Ids, one_id_each
@@ -18,6 +18,7 @@ class HourOfDay(OneId):
     """The hour of the event, 0 to 23, as an id: tastes change between morning, noon and evening."""
 
     reads_time: ClassVar[bool] = True
+    moment_ms: ClassVar[int] = QUARTER_MS
     only_tower: ClassVar[tuple[Side, str]] = ("query", "belongs to the moment of the request")
     tuned: ClassVar[frozenset[str]] = frozenset({"time_zone"})
 

@@ -99,6 +99,9 @@ class Kind(BaseModel, ABC):
     reads_time: ClassVar[bool] = False
     """Whether it reads the event's time, which at a request is now."""
 
+    moment_ms: ClassVar[int] = 1
+    """How finely it reads the time: all along so many milliseconds it gives the same."""
+
     derived_from: ClassVar[DerivedFrom | None] = None
     """The state of the trainer's ordered pass that gives it, where it tells what happened before an
     event and not what the event says itself.

@@ -10,7 +10,7 @@ from twintide.clock import from_unix_ms
 
 DAYS = 7
 MINUTES_OF_A_DAY = 24 * 60
-_QUARTER_MS = 15 * 60 * 1000
+QUARTER_MS = 15 * 60 * 1000
 
 
 def minutes_of_week(instants: pa.ChunkedArray, zone: ZoneInfo) -> npt.NDArray[np.int64]:
@@ -20,8 +20,8 @@ def minutes_of_week(instants: pa.ChunkedArray, zone: ZoneInfo) -> npt.NDArray[np
     is not. No zone has changed its clocks within a quarter of an hour since the year 2000.
     """
     quarters, which = np.unique(
-        np.asarray(instants.cast(pa.int64())) // _QUARTER_MS, return_inverse=True
+        np.asarray(instants.cast(pa.int64())) // QUARTER_MS, return_inverse=True
     )
-    times = [from_unix_ms(int(quarter) * _QUARTER_MS).astimezone(zone) for quarter in quarters]
+    times = [from_unix_ms(int(quarter) * QUARTER_MS).astimezone(zone) for quarter in quarters]
     minutes = [time.weekday() * MINUTES_OF_A_DAY + time.hour * 60 + time.minute for time in times]
     return np.array(minutes, np.int64)[which]

@@ -80,6 +80,8 @@ class QueryTower:
 
     def _of_ids(self, feature: LookingUp, weights: Weights) -> Input:
         table, sequence = self._tables[feature.table], feature.sequence()
+        if feature.is_one_id:
+            return lambda rows: table.take(table.rows_of(as_ids(rows).keys))
         if sequence is None:
             pooling = feature.pools()
 

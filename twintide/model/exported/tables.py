@@ -77,6 +77,10 @@ def rows_in(arrays: Arrays, table: str, *, width: int) -> Rows:
     return Rows(np.asarray(keys, np.uint64), np.asarray(weights, np.float32))
 
 
+_OF_ONE = 2
+"""Offsets of one bag."""
+
+
 def pooled(
     rows: Floats,
     offsets: npt.NDArray[np.int64],
@@ -88,9 +92,11 @@ def pooled(
     """
     if counts is not None:
         rows, pooling = rows * counts[:, None], "sum"
+    if len(offsets) == _OF_ONE and len(rows):
+        total = rows.sum(axis=0, keepdims=True)
+        pooled_row: Floats = total / np.float32(len(rows)) if pooling == "mean" else total
+        return pooled_row
     lengths = offsets[1:] - offsets[:-1]
-    if counts is None and len(rows) == len(lengths) and (lengths == 1).all():
-        return rows
     found = np.zeros((len(lengths), rows.shape[1]), np.float32)
     is_full = lengths > 0
     if len(rows):

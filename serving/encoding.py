@@ -1,0 +1,197 @@
+"""How a request becomes the inputs of a version's query tower: prepared once for each version.
+
+Features are encoded by what encodes events, so that training and serving cannot drift apart. What
+they gave is kept for a while: requests of one region, of one page or of one quarter of an hour are
+many.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import lru_cache
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+
+from publisher.reader import LoadedVersion
+from serving.request import (
+    Id,
+    RecentItem,
+    RecommendRequest,
+    feature_of,
+    keys_of_ids,
+)
+from twintide.errors import Refused
+from twintide.events import ARROW_TYPES, EventSchema
+from twintide.features.kind import Kind
+from twintide.keys import Keys
+from twintide.modelspec import CLICKS, Memory
+from twintide.ragged import Encoded, Ids, Numbers, hours_between, one_id_each
+
+KEPT_ROWS = 4096
+"""Of each feature: what the values gave that were asked for last."""
+
+KEPT_BYTES = 256
+"""JSON of the values of one feature. What longer ones gave is not kept."""
+
+Given = bytes | None
+"""A value of a request, as JSON."""
+
+Encode = Callable[[RecommendRequest, Keys, int], Ids | Numbers]
+"""A request of the user with this key [1], at this instant in Unix milliseconds."""
+
+
+class Encoding:
+    """Of requests to one version. It only reads, and any number of threads may ask it."""
+
+    def __init__(self, version: LoadedVersion) -> None:
+        self._version = version
+        events, spec = version.manifest.events, version.manifest.model
+        self._events = events
+        own = {events.user, events.time}
+        self._columns = [name for name in spec.columns_read("query") if name not in own]
+        self._memories = spec.memories()
+        self._memory_of = {
+            each.name: name for name, memory in self._memories.items() for each in memory.features
+        }
+        self._features = {
+            feature.name: _encoder_of(feature, events)
+            for feature in spec.query
+            if feature.derived_from is None
+        }
+
+    def of(self, request: RecommendRequest, user: Keys, *, now_ms: int) -> Encoded:
+        """The query tower's inputs for one request: a batch of one. Raises Refused where the
+        request does not fit the events.
+        """
+        self._check_features(request)
+        self._check_histories(request)
+        encoded: Encoded = {
+            name: encode(request, user, now_ms) for name, encode in self._features.items()
+        }
+        encoded |= self._version.activity_of(user)
+        for name, memory in self._memories.items():
+            encoded |= memory.encoded(self._before(name, memory, request, user, now_ms=now_ms))
+        return encoded
+
+    def user_key(self, request: RecommendRequest) -> Keys:
+        """uint64 [1]. Raises Refused where the id is of another type than the events' users."""
+        return keys_of_ids([request.user_id], self._events, self._events.user, what="user_id")
+
+    def item_keys(self, ids: Sequence[Id], *, what: str) -> Keys:
+        """uint64 [n]. Raises Refused where an id is of another type than the events' items."""
+        return keys_of_ids(ids, self._events, self._events.item, what=what)
+
+    def _before(
+        self, name: str, memory: Memory, request: RecommendRequest, user: Keys, *, now_ms: int
+    ) -> Ids:
+        """What the user did before of one sort: as the request says, else as the version knows."""
+        given = _given(name, memory, request)
+        if given is None:
+            at_ms = np.array([now_ms])
+            return self._version.memories[name].of(user, length=memory.length, at_ms=at_ms)
+        return self._asked_with(*given, memory, now_ms=now_ms)
+
+    def _asked_with(
+        self, what: str, items: Sequence[Id | RecentItem], memory: Memory, *, now_ms: int
+    ) -> Ids:
+        """What the user did last, as the request has it, the newest item last."""
+        items = items[-memory.length :]
+        keys = self.item_keys(plain_ids(items), what=f"an item of {what}")
+        found = Ids(keys, np.array([0, len(keys)]))
+        if not memory.has_times:
+            return found
+        times = np.array([each.at for each in items if isinstance(each, RecentItem)], np.int64)
+        if len(times) < len(items) or (np.diff(times) < 0).any():
+            raise Refused(
+                f"{what}: version {self._version.name} reads how long ago each item was, so each "
+                "needs its time, the newest last",
+                hint='such as {"item_id": 17, "at": 1772323200000}, at in Unix milliseconds',
+            )
+        return replace(found, ages=hours_between(times, np.full(len(times), now_ms)))
+
+    def _check_histories(self, request: RecommendRequest) -> None:
+        """Each list names events that the version looks back on, and no two the same."""
+        if not request.histories:
+            return
+        unknown = sorted(set(request.histories) - set(self._memory_of))
+        if unknown:
+            looks = ", ".join(self._memory_of) or "none"
+            raise Refused(
+                f"histories: version {self._version.name} has no "
+                f"{', '.join(map(repr, unknown))[:200]}",
+                hint=f"the histories that it looks back on: {looks}",
+            )
+        said = [self._memory_of[each] for each in request.histories]
+        said += [CLICKS] if request.recent is not None else []
+        if len(set(said)) < len(said):
+            raise Refused(
+                "histories: two lists are of the same events",
+                hint="give one: it is for every feature that looks back on them",
+            )
+
+    def _check_features(self, request: RecommendRequest) -> None:
+        unknown = sorted(set(request.features) - set(self._columns))
+        if unknown:
+            reads = ", ".join(self._columns) or "none"
+            raise Refused(
+                f"features: version {self._version.name} reads no "
+                f"{', '.join(map(repr, unknown))[:200]}",
+                hint=f"the columns that it reads: {reads}",
+            )
+
+
+def plain_ids(items: Sequence[Id | RecentItem]) -> list[Id]:
+    """The ids of items with or without their times."""
+    return [each.item_id if isinstance(each, RecentItem) else each for each in items]
+
+
+def _given(
+    name: str, memory: Memory, request: RecommendRequest
+) -> tuple[str, Sequence[Id | RecentItem]] | None:
+    """What of the request is instead of a memory, and what it is called there."""
+    if name == CLICKS and request.recent is not None:
+        return "recent", request.recent
+    named = [each.name for each in memory.features if each.name in request.histories]
+    return (f"histories.{named[0]}", request.histories[named[0]]) if named else None
+
+
+def _encoder_of(feature: Kind, events: EventSchema) -> Encode:
+    """What encodes a feature of a request's own columns."""
+    if feature.is_id(events.user):
+        return lambda _, user, __: one_id_each(user)
+    columns = [name for name in feature.reads() if name != events.time]
+    step_ms = feature.moment_ms if feature.reads_time else None
+
+    def encode(moment_ms: int, given: tuple[Given, ...]) -> Ids | Numbers:
+        event = _event(moment_ms, dict(zip(columns, given, strict=True)), events)
+        if why := feature.misfit(event):
+            raise Refused(why, hint="`twintide config show` prints what a feature reads")
+        return feature.encode(event, time_column=events.time)
+
+    kept = lru_cache(maxsize=KEPT_ROWS)(encode)
+
+    def run(request: RecommendRequest, _: Keys, now_ms: int) -> Ids | Numbers:
+        given = tuple(_value(request, name, events) for name in columns)
+        moment_ms = 0 if step_ms is None else now_ms - now_ms % step_ms
+        return (kept if step_ms != 1 and _is_short(given) else encode)(moment_ms, given)
+
+    return run
+
+
+def _value(request: RecommendRequest, column: str, events: EventSchema) -> Given:
+    if column == events.user:
+        return msgspec.json.encode(request.user_id)
+    raw = request.features.get(column)
+    return None if raw is None else bytes(raw)
+
+
+def _is_short(given: Sequence[Given]) -> bool:
+    return sum(len(each) for each in given if each is not None) <= KEPT_BYTES
+
+
+def _event(moment_ms: int, given: dict[str, Given], events: EventSchema) -> pa.Table:
+    """The one event that these values are of. Raises Refused where they do not fit its columns."""
+    columns = {name: feature_of(value, events, name) for name, value in given.items()}
+    moment = pa.array([moment_ms]).cast(ARROW_TYPES["timestamp_ms"])
+    return pa.table(columns | {events.time: moment})
