@@ -141,7 +141,7 @@ def _added_bytes(made: "list[CheckpointManifest]") -> list[int]:
 
 def _served(deployment: "Deployment") -> str | None:
     """The checkpoint that the live version is made of."""
-    from publisher.overview import list_versions
+    from twintide.overview.versions import list_versions
 
     live = [row.checkpoint for row in list_versions(deployment) if row.state == "live"]
     return live[0] if live else None

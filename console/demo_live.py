@@ -16,15 +16,15 @@ import pyarrow.compute as pc
 from clickworld import ClickWorld
 from console.output import Update
 from publisher import registry
-from publisher.overview import VersionRow, list_versions
 from publisher.publish import Published, publish
 from serving.server import recommend
-from trainer.days import Calendar
 from trainer.hourly import hourly
 from trainer.nightly import nightly
 from twintide.clock import HeldClock, floor_to_minutes, to_unix_ms
 from twintide.config import Deployment
+from twintide.days import Calendar
 from twintide.errors import Refused
+from twintide.overview.versions import VersionRow, list_versions
 from twintide.versions import ServingState
 
 LIVE_HOURS = 5

@@ -24,13 +24,13 @@ from console.ticks import Pace, after_first_day, due_ticks, gaps_in
 from publisher import gc
 from publisher.publish import publish
 from publisher.reader import LoadedVersion, load_version
-from trainer.days import Calendar
 from trainer.epoch import Rows
 from trainer.hourly import hourly
 from trainer.nightly import nightly
 from trainer.slicing import Slicer
 from twintide.clock import HeldClock, floor_to_minutes, from_unix_ms, monotonic_seconds, to_unix_ms
 from twintide.config import Deployment, fill_in
+from twintide.days import Calendar
 from twintide.derived.state import DerivedState
 from twintide.features.item_statistics import ItemStatistics
 from twintide.keys import NO_KEY, Keys

@@ -2,7 +2,6 @@
 
 # ruff: noqa: PLC0415  what is heavy is imported where it is needed; see console/options.py
 
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,28 +14,13 @@ from console.output import heading, instant, say, table
 from twintide.clock import Clock
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from rich.console import RenderableType
 
-    from console.recent import Recent
     from twintide.config import Deployment
+    from twintide.overview.recent import Recent
+    from twintide.overview.rejected import Reason
 
 app = typer.Typer()
-_SHOWN_REASONS = 20
-_SHOWN_BYTES = 200
-
-
-@dataclass
-class Reason:
-    """Why messages were rejected, with one of them."""
-
-    reason: str
-    messages: int
-    partition: int
-    offset: int
-    message: str
-    """Its first bytes, as text."""
 
 
 @dataclass
@@ -44,7 +28,7 @@ class Events:
     """What the newest shards hold."""
 
     recent: "Recent"
-    reasons: list[Reason] = field(default_factory=list)
+    reasons: "list[Reason]" = field(default_factory=list)
     files: list[Path] = field(default_factory=list)
     """The quarantine files that were read."""
 
@@ -64,58 +48,20 @@ def events(
 
 def gather(deployment: "Deployment", *, clock: Clock) -> Events:
     """Look at the newest shards. Raises Corrupt where one cannot be read."""
-    from console.recent import Recent, look
-    from trainer.chains import newest_minute
+    from twintide.behind import newest_minute
+    from twintide.overview.recent import Recent, facts, look, newest_shards
+    from twintide.overview.rejected import known_reasons, quarantine_files, reasons
     from twintide.shards import Ledger
 
     ledger = Ledger(deployment.shards_dir, deployment.kafka.topic)
-    partitions = {name.partition for name in ledger.names()}
-    minutes = [newest_minute(ledger, each, clock=clock) for each in partitions]
+    minutes = [newest_minute(ledger, each, clock=clock) for each in ledger.partitions()]
     until = max((each for each in minutes if each), default=None)
     if until is None:
         return Events(Recent())
-    found = Events(look(deployment, until=until))
-    _add_reasons(found, deployment, until=until)
-    return found
-
-
-def _add_reasons(found: Events, deployment: "Deployment", *, until: "datetime") -> None:
-    from console.recent import newest_shards
-    from twintide.shards import Ledger
-
-    ledger = Ledger(deployment.shards_dir, deployment.kafka.topic)
-    counts: Counter[str] = Counter()
-    samples: dict[str, Reason] = {}
-    for _, footer in newest_shards(deployment, until=until):
-        if footer.quarantine is None:
-            continue
-        path = ledger.quarantine_path(footer.quarantine, footer.minute_at)
-        found.files.append(path)
-        for reason in _read(path):
-            counts[reason.reason] += 1
-            samples.setdefault(reason.reason, reason)
-    for text, count in counts.most_common(_SHOWN_REASONS):
-        samples[text].messages = count
-        found.reasons.append(samples[text])
-
-
-def _read(path: Path) -> Iterator[Reason]:
-    import pyarrow as pa
-
-    from twintide.errors import Corrupt, words_of
-    from twintide.events import OFFSET_COLUMN, PARTITION_COLUMN
-    from twintide.rowgroups import DAMAGED
-
-    try:
-        with pa.ipc.open_file(path) as file:
-            rows = file.read_all()
-    except DAMAGED as error:
-        raise Corrupt(
-            f"quarantine file {path} cannot be read: {words_of(error)}", hint="`twintide verify`"
-        ) from error
-    for row in rows.to_pylist():
-        text = row["message"][:_SHOWN_BYTES].decode("utf-8", errors="backslashreplace")
-        yield Reason(row["reason"], 1, row[PARTITION_COLUMN], row[OFFSET_COLUMN], text)
+    known = facts()
+    recent = look(deployment, until=until, known=known)
+    files = quarantine_files(ledger, newest_shards(deployment, until=until, known=known))
+    return Events(recent, reasons(files, known=known_reasons()), files)
 
 
 def _screen(deployment: "Deployment", found: Events) -> "Iterator[RenderableType]":

@@ -1,6 +1,6 @@
 """`twintide status`: one screen that says how far everything has come, and what is wrong.
 
-`console.seen` looks, `console.wrong` judges what was seen, this prints.
+`twintide.overview` looks and judges, this prints.
 """
 
 # ruff: noqa: PLC0415  what is heavy is imported where it is needed; see console/options.py
@@ -12,12 +12,15 @@ import typer
 
 from console.options import DEFAULT_CONFIG, AsJson, ConfigFile, Now, clock_at, deployment_of
 from console.output import command, heading, instant, plain, say, table
+from twintide.errors import TwintideError
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from console.seen import ItemsRow, Status
-    from console.wrong import Problem
+    from twintide.config import Deployment
+    from twintide.overview.seen import LogEnds
+    from twintide.overview.status import ItemsRow, Status
+    from twintide.overview.wrong import Problem
 
 app = typer.Typer()
 _SHOWN_VERSIONS = 5
@@ -38,10 +41,12 @@ def status(
     Works while every program is down. Kafka is asked how many messages wait, unless --now is given.
     """
     deployment = deployment_of(config)
-    from console.seen import gather
-    from console.wrong import notes, problems
+    from twintide.overview.recent import facts
+    from twintide.overview.seen import LogEnds, gather
+    from twintide.overview.wrong import notes, problems
 
-    seen = gather(deployment, config, clock=clock_at(now), ask_kafka=now is None)
+    ends = ends_of(deployment) if now is None else LogEnds()
+    seen = gather(deployment, config, clock=clock_at(now), ends=ends, known=facts())
     wrong, worth = problems(seen), notes(seen)
     say(
         plain(seen) | {"problems": plain(wrong), "notes": worth},
@@ -50,6 +55,17 @@ def status(
     )
     if check and wrong:
         raise typer.Exit(1)
+
+
+def ends_of(deployment: "Deployment") -> "LogEnds":
+    """Ask Kafka once and briefly."""
+    from streaming.ends import log_ends
+    from twintide.overview.seen import LogEnds
+
+    try:
+        return LogEnds(log_ends(deployment.kafka), "answers")
+    except TwintideError as error:
+        return LogEnds(kafka=error.message)
 
 
 def _screen(seen: "Status", wrong: "list[Problem]", worth: list[str]) -> "Iterator[RenderableType]":
@@ -69,7 +85,7 @@ def _screen(seen: "Status", wrong: "list[Problem]", worth: list[str]) -> "Iterat
 
 def _tables(seen: "Status") -> "Iterator[RenderableType]":
     from console.versions import versions_table
-    from console.wrong import long
+    from twintide.overview.wrong import long
 
     yield heading("Stream", f"topic {seen.topic}, Kafka {_kafka(seen.kafka)}")
     yield table(

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from trainer.days import Calendar
 from twintide.clock import floor_to_minutes, from_unix_ms, iso
+from twintide.days import Calendar
 
 _HOUR = timedelta(hours=1)
 GAP = timedelta(hours=24)

@@ -246,7 +246,7 @@ def _history_of(
 ) -> "Taken":
     """Shards of data files, up to the end of a day."""
     from streaming.history import take_history
-    from trainer.days import Calendar
+    from twintide.days import Calendar
 
     until = Calendar.of(deployment.training).end_of(last) if last else None
     # A history keeps its end: one that is a mistake must not become it.

@@ -25,7 +25,7 @@ from twintide.clock import SystemClock
 
 if TYPE_CHECKING:
     from publisher.gc import Plan
-    from publisher.overview import VersionRow
+    from twintide.overview.versions import VersionRow
     from twintide.versions import GateReport, ServingState, VersionManifest
 
 app = typer.Typer()
@@ -74,7 +74,7 @@ def publish(
 def versions(*, config: ConfigFile = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
     """List the versions: what each is made of, and which is live."""
     deployment = deployment_of(config)
-    from publisher.overview import list_versions
+    from twintide.overview.versions import list_versions
 
     rows = list_versions(deployment)
     text = (
@@ -94,7 +94,7 @@ def show(
 ) -> None:
     """All that is known of one version: its lineage, its files, what the gate found."""
     deployment = deployment_of(config)
-    from publisher.overview import show as run
+    from twintide.overview.versions import show as run
 
     found = run(deployment, version)
     say(found, _facts(found), as_json=as_json)

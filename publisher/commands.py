@@ -43,7 +43,7 @@ def publish(
 @app.command()
 def versions(config: Config) -> None:
     """List the versions."""
-    from publisher.overview import list_versions
+    from twintide.overview.versions import list_versions
 
     _say([dataclasses.asdict(row) for row in list_versions(load(config))])
 
@@ -51,7 +51,7 @@ def versions(config: Config) -> None:
 @app.command()
 def show(config: Config, name: str) -> None:
     """Show one version's manifest."""
-    from publisher.overview import show as show_
+    from twintide.overview.versions import show as show_
 
     _say(show_(load(config), name).model_dump(mode="json"))
 

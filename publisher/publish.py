@@ -35,6 +35,7 @@ from twintide.versions import (
     read_state,
     read_version_manifest,
     version_names,
+    was_rolled_back_from,
 )
 
 log = get_log("publisher")
@@ -157,7 +158,7 @@ def _judged_otherwise(manifest: VersionManifest, state: ServingState) -> bool:
     """Whether the gate's word may be another one today: what it refused is judged again on newer
     clicks and against what is live now, and what passed against another version than the live one.
     """
-    if manifest.name == state.current or registry.was_rolled_back_from(state, manifest.name):
+    if manifest.name == state.current or was_rolled_back_from(state, manifest.name):
         return False
     report = manifest.gate
     return not report.passed or (report.live is not None and report.live != state.current)
@@ -314,7 +315,7 @@ def _rolled_back_from(root: Path, state: ServingState, manifest: VersionManifest
     items are listed since makes the model no better.
     """
     for name in [manifest.name, *reversed(version_names(root))]:
-        if registry.was_rolled_back_from(state, name):
+        if was_rolled_back_from(state, name):
             with suppress(Corrupt, Refused):
                 if read_version_manifest(root, name).checkpoint == manifest.checkpoint:
                     return name

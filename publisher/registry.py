@@ -176,18 +176,6 @@ def live_pile(state: ServingState) -> list[str]:
     return pile
 
 
-def was_rolled_back_from(state: ServingState, name: str) -> bool:
-    """Whether an operator went back from this version, and nothing has made it live since."""
-    live, is_bad = None, False
-    for made in state.history:
-        if made.current == name:
-            is_bad = False
-        elif made.action == "rollback" and live == name:
-            is_bad = True
-        live = made.current
-    return is_bad
-
-
 def change(root: Path, step: Step, *, who: str) -> ServingState:
     """Apply a step to the state of the moment: one at a time, whoever else wants to.
 

@@ -3,8 +3,6 @@
 from datetime import timedelta
 from functools import partial
 
-from trainer import line
-from trainer.days import check_history
 from trainer.passes import learn_in_order
 from trainer.publishing import manifest_of, publish
 from trainer.run import (
@@ -17,9 +15,11 @@ from trainer.run import (
     line_lock,
     slicer_of,
 )
+from twintide import line
 from twintide.checkpoints import list_checkpoints
 from twintide.clock import Clock, floor_to_minutes, iso
 from twintide.config import Deployment
+from twintide.days import check_history
 from twintide.errors import Refused
 from twintide.shards import Ledger
 

@@ -3,8 +3,6 @@
 from collections.abc import Callable
 from datetime import date
 
-from trainer import line
-from trainer.days import Calendar, check_history, complete_until
 from trainer.gathered import Gathered
 from trainer.passes import learn_shuffled
 from trainer.publishing import manifest_of, publish
@@ -19,9 +17,11 @@ from trainer.run import (
     slicer_of,
 )
 from trainer.saves import Epoch, Saves
+from twintide import line
 from twintide.checkpoints import CheckpointManifest, list_checkpoints
 from twintide.clock import Clock, from_unix_ms, iso
 from twintide.config import Deployment
+from twintide.days import Calendar, check_history, complete_until
 from twintide.errors import Refused
 from twintide.events import EARLIEST_MS
 from twintide.leftout import Interval

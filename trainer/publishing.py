@@ -8,8 +8,8 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from trainer import line
 from trainer.run import Begun
+from twintide import line
 from twintide.checkpoints import (
     CheckpointManifest,
     checkpoint_name,

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from trainer import line
 from trainer.publishing import named_next
 from trainer.run import line_lock
+from twintide import line
 from twintide.checkpoints import (
     CheckpointManifest,
     list_checkpoints,

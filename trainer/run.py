@@ -13,12 +13,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 
-from trainer import line
 from trainer.epoch import Rows, as_listed
 from trainer.learner import Learner
 from trainer.remade import carries_state, state_at
 from trainer.slicing import Slicer
 from trainer.warm import warm_arrays
+from twintide import line
 from twintide.carried import carried
 from twintide.checkpoints import CheckpointManifest, OpenCheckpoint, open_checkpoint
 from twintide.clock import Clock, from_unix_ms

@@ -19,7 +19,6 @@ from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.base import BaseTrigger
 
-from trainer.due import nightly_due
 from trainer.hourly import hourly
 from trainer.metrics import TrainMetrics
 from trainer.nightly import nightly
@@ -27,6 +26,7 @@ from trainer.run import Outcome, declared_listing
 from twintide.checkpoints import checkpoint_names, list_checkpoints
 from twintide.clock import Clock, monotonic_seconds
 from twintide.config import Deployment
+from twintide.due import nightly_due
 from twintide.errors import Refused, Retryable, TwintideError
 from twintide.listings import listing_names
 from twintide.probes import served

@@ -18,12 +18,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from trainer import labels
-from trainer.chains import Found, shards_behind, unsliced_since
-from trainer.days import Calendar
 from trainer.units import happened_before, is_believed, sealed_until
+from twintide.behind import Found, shards_behind, unsliced_since
 from twintide.clock import Clock, floor_to_minutes, from_unix_ms, to_unix_ms
 from twintide.columns import read_events
 from twintide.config import Deployment
+from twintide.days import Calendar
 from twintide.derived.clicks import Bools, ItemClicks
 from twintide.derived.state import DerivedState, events_of, stateless
 from twintide.errors import Corrupt

@@ -9,9 +9,9 @@ late, each click once, behind what was sliced meanwhile.
 
 from datetime import datetime, timedelta
 
-from trainer.chains import Found
-from trainer.days import complete_until
+from twintide.behind import Found
 from twintide.clock import Clock, floor_to_minutes, from_unix_ms
+from twintide.days import complete_until
 from twintide.events import EARLIEST_MS
 from twintide.shards import Ledger
 

@@ -138,6 +138,18 @@ def read_state(root: Path) -> ServingState:
         ) from None
 
 
+def was_rolled_back_from(state: ServingState, name: str) -> bool:
+    """Whether an operator went back from this version, and nothing has made it live since."""
+    live, is_bad = None, False
+    for made in state.history:
+        if made.current == name:
+            is_bad = False
+        elif made.action == "rollback" and live == name:
+            is_bad = True
+        live = made.current
+    return is_bad
+
+
 def is_version_name(name: str) -> bool:
     """Whether it looks like v000123."""
     return bool(_NAME.fullmatch(name))

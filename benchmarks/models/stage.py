@@ -14,13 +14,13 @@ import pyarrow as pa
 
 from console.evaluate import Clicked
 from streaming.offline import write_shards
-from trainer.days import Calendar
 from trainer.epoch import Rows
 from trainer.negatives.stock import Stock
 from trainer.slicing import Slicer
 from twintide.clock import HeldClock, from_unix_ms
 from twintide.config import Deployment
 from twintide.datafile import read_data
+from twintide.days import Calendar
 from twintide.derived.clicks import ItemClicks
 from twintide.derived.state import DerivedState
 from twintide.features.columns import from_columns

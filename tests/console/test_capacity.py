@@ -4,12 +4,12 @@ from datetime import timedelta
 
 import pytest
 
-from console.capacity import StateRow, TableRow, state_rows, table_rows
 from tests.publisher import checkpoint_fixture as made
 from tests.publisher.checkpoint_fixture import NOON
 from twintide.checkpoints import CheckpointManifest
 from twintide.derived.state import ITEMS, USERS, history_store
 from twintide.modelspec import StateSpec
+from twintide.overview.capacity import StateRow, TableRow, state_rows, table_rows
 from twintide.storefile import StoreEntry
 
 

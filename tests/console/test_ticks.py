@@ -11,8 +11,8 @@ from rich.console import Console
 
 from console.ticks import Pace, after_first_day, due_ticks, gaps_in
 from console.verdict import policies_table, verdict
-from trainer.days import Calendar
 from twintide.clock import to_unix_ms
+from twintide.days import Calendar
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 HOUR = timedelta(hours=1)

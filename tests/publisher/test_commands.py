@@ -11,12 +11,12 @@ import pytest
 
 from publisher import registry
 from publisher.audit import diff, verify
-from publisher.overview import list_versions, show
 from publisher.publish import publish
 from tests.publisher import checkpoint_fixture as made
 from twintide.clock import HeldClock
 from twintide.config import Deployment
 from twintide.errors import Corrupt, Refused, Retryable
+from twintide.overview.versions import list_versions, show
 from twintide.versions import STATE, read_state
 
 ROOT = Path(__file__).parents[2]

@@ -17,7 +17,7 @@ from twintide.clock import HeldClock
 from twintide.config import Deployment
 from twintide.errors import Corrupt, Refused, Retryable
 from twintide.files import exclusive_lock
-from twintide.versions import STATE, ServingState, read_state
+from twintide.versions import STATE, ServingState, read_state, was_rolled_back_from
 
 RIVAL = Path(__file__).with_name("registry_rival.py")
 
@@ -112,9 +112,7 @@ def test_a_version_counts_as_rolled_back_until_it_is_live_again(
     """So that the next publish does not bring it back by itself."""
     state = after(*steps)
 
-    assert {
-        name for name in "abc" if registry.was_rolled_back_from(state, name)
-    } == rolled_back_from
+    assert {name for name in "abc" if was_rolled_back_from(state, name)} == rolled_back_from
 
 
 def test_the_state_file_remembers_a_bounded_number_of_changes() -> None:

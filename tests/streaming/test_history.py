@@ -17,12 +17,12 @@ from streaming.history import Taken, take_history
 from streaming.offline import Appender, write_shards
 from tests.dying import Runner
 from tests.streaming.line import MINUTE_MS, NOON_MS, Line, deployment_values
-from trainer.days import complete_until
-from trainer.due import nightly_due
 from trainer.hourly import hourly
 from trainer.units import sealed_until
 from twintide.clock import HeldClock, SystemClock, from_unix_ms
 from twintide.datafile import read_data
+from twintide.days import complete_until
+from twintide.due import nightly_due
 from twintide.errors import Corrupt, Refused
 from twintide.history import PARTITION
 

@@ -12,9 +12,9 @@ import pytest
 
 from publisher import gc
 from tests.trainer.conftest import DAYS, Line, MakeLine, at, deployment_in
-from trainer.chains import unsliced_since
 from trainer.rebuild import rebuild
 from trainer.rewind import rewind
+from twintide.behind import unsliced_since
 from twintide.checkpoints import list_checkpoints
 from twintide.config import fill_in
 from twintide.errors import Corrupt

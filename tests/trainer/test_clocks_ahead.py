@@ -10,14 +10,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from trainer.chains import newest_minute, shards_behind
-from trainer.days import complete_until
-from trainer.due import nightly_due
 from trainer.hourly import hourly
 from trainer.nightly import nightly
 from twintide import config
+from twintide.behind import newest_minute, shards_behind
 from twintide.clock import HeldClock, SystemClock, floor_to_minutes, iso, to_unix_ms
 from twintide.config import Deployment
+from twintide.days import complete_until
+from twintide.due import nightly_due
 from twintide.shards import Ledger, Watermark
 from twintide.slices import chain_dir, read_chain
 

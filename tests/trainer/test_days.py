@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainer.days import Calendar
-from trainer.due import due_day
+from twintide.days import Calendar
+from twintide.due import due_day
 
 ZONES = sorted(available_timezones() - {"localtime"})
 FIRST, LAST = datetime(1990, 1, 1, tzinfo=UTC), datetime(2060, 1, 1, tzinfo=UTC)

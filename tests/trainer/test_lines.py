@@ -13,7 +13,6 @@ from publisher.publish import publish
 from streaming.offline import write_shards
 from tests.forged import put_shard
 from tests.trainer.conftest import DAYS, Line, MakeLine, at, deployment_in, small_stream
-from trainer.due import nightly_due
 from trainer.epoch import shuffled
 from trainer.hourly import hourly
 from trainer.nightly import nightly
@@ -21,6 +20,7 @@ from trainer.rewind import rewind
 from twintide import config
 from twintide.checkpoints import Checkpoint, list_checkpoints
 from twintide.clock import HeldClock
+from twintide.due import nightly_due
 from twintide.errors import Refused
 from twintide.keys import keys_of
 from twintide.shards import Ledger, read_shard

@@ -25,11 +25,11 @@ from structlog.testing import capture_logs
 from streaming.offline import write_shards
 from tests.trainer.conftest import START, Line, at, deployment_in, small_stream
 from trainer import schedule
-from trainer.days import Calendar
-from trainer.due import due_day
 from trainer.schedule import Rings, run, scheduler_of
 from twintide.checkpoints import list_checkpoints
 from twintide.clock import HeldClock, SystemClock, monotonic_seconds
+from twintide.days import Calendar
+from twintide.due import due_day
 
 ROOT = Path(__file__).parents[2]
 UTC_DAYS = Calendar(time(0), ZoneInfo("UTC"))

@@ -14,10 +14,10 @@ import pytest
 
 from tests.mutations import changed, damaged
 from tests.twintide.ledger_world import NOON, SCHEMA, World
-from trainer.days import complete_until
 from twintide import shardfile
 from twintide.clock import HeldClock
 from twintide.columns import read_events
+from twintide.days import complete_until
 from twintide.errors import Corrupt
 from twintide.rowgroups import RowGroups
 from twintide.shardfile import FOOTER_KEY, SEAL_KEY, encoded, read_footer, read_shard

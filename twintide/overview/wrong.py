@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from console.seen import Partition, Status, TroubleRow
+from twintide.overview.status import Partition, Status, TroubleRow
 
 QUIET_MINUTES = 10
 """A partition of which nothing was heard for longer has probably lost its daemon."""

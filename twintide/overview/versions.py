@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from publisher.registry import was_rolled_back_from
 from twintide.config import Deployment
 from twintide.errors import Corrupt, Refused
 from twintide.records import Instant
@@ -13,6 +12,7 @@ from twintide.versions import (
     read_state,
     read_version_manifest,
     version_names,
+    was_rolled_back_from,
 )
 
 

@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 from datetime import date, datetime
 
-from trainer import line
-from trainer.chains import newest_minute, unsliced_since
-from trainer.days import Calendar, complete_until
+from twintide import line
+from twintide.behind import newest_minute, unsliced_since
 from twintide.checkpoints import list_checkpoints
 from twintide.clock import Clock
 from twintide.config import Deployment
+from twintide.days import Calendar, complete_until
 from twintide.history import PARTITION as HISTORY
 from twintide.records import Position
 from twintide.shards import Ledger

@@ -1,191 +1,67 @@
-"""What `twintide status` looks at: shards, slices, checkpoints, versions, and where the log ends.
+"""Look at everything once: shards, slices, checkpoints and versions, as their folders say.
 
-It asks no program of ours, so it works while all of them are down; Kafka is asked briefly, and may
-be away. What is damaged or refused is noted, and hides nothing else.
+No program of ours is asked, so it works while all of them are down. Where the log ends, only Kafka
+knows: whoever has asked it says so. What is damaged or refused is noted, and hides nothing else.
 """
 
-# ruff: noqa: PLC0415  what is heavy is imported where it is needed; see console/options.py
-
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from console.recent import Recent, look
-from twintide.clock import Clock
-from twintide.errors import Corrupt, Refused, TwintideError
+import numpy as np
 
-if TYPE_CHECKING:
-    from console.capacity import StateRow, TableRow
-    from publisher.overview import VersionRow
-    from twintide.checkpoints import CheckpointManifest
-    from twintide.config import Deployment
-    from twintide.shards import Ledger, ShardFooter
-
-
-@dataclass(frozen=True)
-class Partition:
-    """How far ingest has come in one partition."""
-
-    partition: int
-    next: int
-    """The offset that is read next."""
-
-    waiting: int | None
-    """Messages behind it in the log; None where Kafka was not asked or does not answer."""
-
-    newest_shard_at: datetime | None
-    """Start of the newest shard's minute."""
-
-    complete_until: datetime | None
-    """Everything that the broker had stored by then is in shards."""
-
-    lag_minutes: float | None
-    """How long ago that was."""
-
-
-@dataclass(frozen=True)
-class TroubleRow:
-    """A partition that ingest cannot read, as it said last."""
-
-    partition: int
-    what: str
-    hint: str
-    needs_operator: bool
-    since: datetime
-    told_at: datetime
+from twintide.behind import newest_minute
+from twintide.checkpoints import CheckpointManifest, list_checkpoints
+from twintide.clock import Clock, from_unix_ms, has_come, to_unix_ms
+from twintide.columns import read_events
+from twintide.config import Deployment
+from twintide.days import Calendar
+from twintide.due import nightly_due
+from twintide.errors import Corrupt, Refused
+from twintide.events import BROKER_TIME_COLUMN
+from twintide.history import PARTITION as HISTORY
+from twintide.line import check_by_the_hour, check_goes_on
+from twintide.listings import listing_names, read_ref, trouble
+from twintide.overview.capacity import state_rows, table_rows
+from twintide.overview.recent import Facts, look
+from twintide.overview.status import (
+    CheckpointRow,
+    Fault,
+    HistoryRow,
+    Hop,
+    ItemsRow,
+    Partition,
+    Status,
+    TroubleRow,
+)
+from twintide.overview.versions import list_versions
+from twintide.shards import Ledger, ShardFooter, shard_path
+from twintide.slices import chain_dir, columns_read, read_tail
+from twintide.vectorstore import widths_of
+from twintide.versions import read_state
 
 
 @dataclass(frozen=True)
-class CheckpointRow:
-    """The newest checkpoint of a line."""
+class LogEnds:
+    """Where the log of each partition ends, by Kafka's own word."""
 
-    name: str
-    day: date | None
-    newest_event_at: datetime | None
-    rows: int
-
-
-@dataclass(frozen=True)
-class ItemsRow:
-    """What the source of items said last."""
-
-    listing: str | None
-    """None where it was never read."""
-
-    read_at: datetime | None
-    listed: int
-    unavailable: int
-    unread: int
-    trouble: str | None
-    """Why what it says now is not used."""
-
-    since: datetime | None
-    """Since when not."""
-
-
-@dataclass(frozen=True)
-class Hop:
-    """One hop of a click on its way to an answer: the newest one that has come so far."""
-
-    to: str
-    newest_event_at: datetime | None
-    age_minutes: float | None
-
-
-@dataclass(frozen=True)
-class HistoryRow:
-    """What of files that never were in Kafka is in shards."""
-
-    files: int
-    first: str
-    events: int
-    newest_event_at: datetime
-    is_whole: bool
-
-
-@dataclass(frozen=True)
-class Fault:
-    """What could not be read, or is refused each time."""
-
-    what: str
-    verb: str
-    """The command that says more."""
-
-
-@dataclass(frozen=True)
-class Status:
-    """What was seen."""
-
-    config: Path
-    data_dir: Path
-    at: datetime
-    topic: str
-    kafka: str
+    of: Mapping[int, int] = field(default_factory=dict)
+    kafka: str = "not asked"
     """"answers", "not asked", or why it does not answer."""
 
-    partitions: list[Partition] = field(default_factory=list)
-    partitions_of_topic: int = 0
-    troubles: list[TroubleRow] = field(default_factory=list)
-    history: HistoryRow | None = None
-    recent: Recent = field(default_factory=Recent)
-    read_columns: tuple[str, ...] = ()
-    """Columns that a feature, a click or a user is read from."""
 
-    user_column: str = ""
-    slices: int = 0
-    nightly: CheckpointRow | None = None
-    hourly: CheckpointRow | None = None
-    tables: "list[TableRow]" = field(default_factory=list)
-    """Rows of each table, and when one that has a limit is full."""
-
-    remembered: "list[StateRow]" = field(default_factory=list)
-    """How many users and items are remembered."""
-
-    due_day: date | None = None
-    first_day_ends_at: datetime | None = None
-    """When the first nightly can run; None once there is a checkpoint."""
-
-    items: "ItemsRow | None" = None
-    versions: "list[VersionRow]" = field(default_factory=list)
-    live: str | None = None
-    hold: str | None = None
-    head: str | None = None
-    """The newest checkpoint: what the next publish makes live."""
-
-    freshness: list[Hop] = field(default_factory=list)
-    every_minutes: int = 60
-    faults: list[Fault] = field(default_factory=list)
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether nothing has come in yet."""
-        return not (
-            self.partitions
-            or self.history
-            or self.troubles
-            or self.slices
-            or self.head
-            or self.versions
-            or self.faults
-        )
-
-    @property
-    def waiting(self) -> int:
-        """Messages in the log that are in no shard, as far as Kafka has said."""
-        return sum(each.waiting or 0 for each in self.partitions)
-
-
-def gather(deployment: "Deployment", config: Path, *, clock: Clock, ask_kafka: bool) -> Status:
-    """Look at everything once."""
+def gather(
+    deployment: Deployment, config: Path, *, clock: Clock, ends: LogEnds, known: Facts
+) -> Status:
+    """What is there now. `config` is the file of the deployment, as commands name it."""
     faults: list[Fault] = []
     at = clock.now()
-    ends, kafka = _ends(deployment) if ask_kafka else ({}, "not asked")
-    stream = _noted(faults, lambda: _stream(deployment, clock, ends)) or {}
+    stream = _noted(faults, lambda: _stream(deployment, clock, ends.of)) or {}
     troubles = _noted(faults, lambda: _troubles(deployment), verb="ingest") or {}
     until = stream.pop("newest_minute_at", None)
-    recent = _noted(faults, lambda: _recent(deployment, until)) or {}
+    recent = _noted(faults, lambda: _recent(deployment, until, known)) or {}
     training = _noted(faults, lambda: _training(deployment, clock)) or {}
     items = _noted(faults, lambda: _items(deployment), verb="config check") or {}
     versions = _noted(faults, lambda: _versions(deployment)) or {}
@@ -203,7 +79,7 @@ def gather(deployment: "Deployment", config: Path, *, clock: Clock, ask_kafka: b
         data_dir=deployment.data_dir,
         at=at,
         topic=deployment.kafka.topic,
-        kafka=kafka,
+        kafka=ends.kafka,
         every_minutes=deployment.training.hourly.every_minutes,
         read_columns=_read_columns(deployment),
         user_column=deployment.events.user,
@@ -218,24 +94,11 @@ def gather(deployment: "Deployment", config: Path, *, clock: Clock, ask_kafka: b
     )
 
 
-def _ends(deployment: "Deployment") -> tuple[dict[int, int], str]:
-    from streaming.ends import log_ends
-
-    try:
-        return log_ends(deployment.kafka), "answers"
-    except TwintideError as error:
-        return {}, error.message
+def _recent(deployment: Deployment, until: datetime | None, known: Facts) -> dict[str, Any]:
+    return {"recent": look(deployment, until=until, known=known)} if until else {}
 
 
-def _recent(deployment: "Deployment", until: datetime | None) -> dict[str, Any]:
-    return {"recent": look(deployment, until=until)} if until else {}
-
-
-def _stream(deployment: "Deployment", clock: Clock, ends: dict[int, int]) -> dict[str, Any]:
-    from trainer.chains import newest_minute
-    from twintide.clock import has_come
-    from twintide.shards import Ledger
-
+def _stream(deployment: Deployment, clock: Clock, ends: Mapping[int, int]) -> dict[str, Any]:
     at = clock.now()
     minutes: list[datetime] = []
     ledger = Ledger(deployment.shards_dir, deployment.kafka.topic)
@@ -274,9 +137,7 @@ def _stream(deployment: "Deployment", clock: Clock, ends: dict[int, int]) -> dic
     }
 
 
-def _history(ledger: "Ledger") -> HistoryRow | None:
-    from twintide.clock import from_unix_ms
-
+def _history(ledger: Ledger) -> HistoryRow | None:
     found = ledger.history()
     if found is None:
         return None
@@ -284,35 +145,23 @@ def _history(ledger: "Ledger") -> HistoryRow | None:
     return HistoryRow(len(found.files), found.files[0].name, found.rows, newest, found.is_whole)
 
 
-def _troubles(deployment: "Deployment") -> dict[str, Any]:
+def _troubles(deployment: Deployment) -> dict[str, Any]:
     """What the ingest daemon has written down for whoever asks."""
-    from twintide.shards import Ledger
-
     said = Ledger(deployment.shards_dir, deployment.kafka.topic).troubles()
     return {"troubles": [TroubleRow(**each.model_dump(exclude={"topic"})) for each in said]}
 
 
-def _partitions_seen(ledger: "Ledger") -> int:
-    """Without any watermark, the newest shard says how many partitions there are."""
-    from twintide.history import PARTITION as HISTORY
-
-    partitions = {name.partition for name in ledger.names()} - {HISTORY}
-    return max(partitions, default=-1) + 1
+def _partitions_seen(ledger: Ledger) -> int:
+    """Without any watermark, what was taken up says how many partitions there are."""
+    return max({*ledger.partitions()} - {HISTORY}, default=-1) + 1
 
 
 def _newest_event(
-    deployment: "Deployment", shards: "list[ShardFooter]", clock: Clock
+    deployment: Deployment, shards: list[ShardFooter], clock: Clock
 ) -> dict[str, Any]:
     """Event time of the newest event in the partitions' newest shards: none is newer than its
     arrival, whatever a producer's clock says. Raises Refused where a shard holds other columns.
     """
-    import numpy as np
-
-    from twintide.clock import from_unix_ms, to_unix_ms
-    from twintide.columns import read_events
-    from twintide.events import BROKER_TIME_COLUMN
-    from twintide.shards import shard_path
-
     newest_ms = [0]
     for footer in shards:
         path = shard_path(
@@ -333,13 +182,7 @@ def _newest_event(
     return {"newest_event_at": from_unix_ms(newest) if newest else None}
 
 
-def _training(deployment: "Deployment", clock: Clock) -> dict[str, Any]:
-    from console.capacity import state_rows, table_rows
-    from trainer.days import Calendar
-    from trainer.due import nightly_due
-    from twintide.checkpoints import list_checkpoints
-    from twintide.slices import chain_dir, read_tail
-
+def _training(deployment: Deployment, clock: Clock) -> dict[str, Any]:
     root = chain_dir(deployment.slices_dir, deployment.events, deployment.model)
     made, model = list_checkpoints(deployment.checkpoints_dir), deployment.model
     of_kind = {kind: [one for one in made if one.kind == kind] for kind in ("nightly", "hourly")}
@@ -367,16 +210,14 @@ def _training(deployment: "Deployment", clock: Clock) -> dict[str, Any]:
     }
 
 
-def _row(made: "list[CheckpointManifest]") -> CheckpointRow | None:
+def _row(made: list[CheckpointManifest]) -> CheckpointRow | None:
     if not made:
         return None
     newest = made[-1]
     return CheckpointRow(newest.name, newest.day, newest.newest_event_at, newest.rows)
 
 
-def _items(deployment: "Deployment") -> dict[str, Any]:
-    from twintide.listings import listing_names, read_ref, trouble
-
+def _items(deployment: Deployment) -> dict[str, Any]:
     if not deployment.items.is_declared:
         return {}
     root = deployment.items_dir
@@ -394,10 +235,7 @@ def _items(deployment: "Deployment") -> dict[str, Any]:
     return {"items": row}
 
 
-def _versions(deployment: "Deployment") -> dict[str, Any]:
-    from publisher.overview import list_versions
-    from twintide.versions import read_state
-
+def _versions(deployment: Deployment) -> dict[str, Any]:
     rows = list_versions(deployment)
     state = read_state(deployment.versions_dir)
     live = [row.newest_event_at for row in rows if row.name == state.current]
@@ -409,14 +247,10 @@ def _versions(deployment: "Deployment") -> dict[str, Any]:
     }
 
 
-def _fits(deployment: "Deployment") -> dict[str, Any]:
+def _fits(deployment: Deployment) -> dict[str, Any]:
     """Raises Refused where the declaration is refused by what is there already, at every run, or
     waits for a night.
     """
-    from trainer.line import check_by_the_hour, check_goes_on
-    from twintide.checkpoints import list_checkpoints
-    from twintide.vectorstore import widths_of
-
     for newest in list_checkpoints(deployment.checkpoints_dir)[-1:]:
         check_goes_on(deployment, newest)
         check_by_the_hour(
@@ -425,9 +259,7 @@ def _fits(deployment: "Deployment") -> dict[str, Any]:
     return {}
 
 
-def _read_columns(deployment: "Deployment") -> tuple[str, ...]:
-    from twintide.slices import columns_read
-
+def _read_columns(deployment: Deployment) -> tuple[str, ...]:
     return tuple(columns_read(deployment.events, deployment.model))
 
 
@@ -441,6 +273,9 @@ def _noted(
         faults.append(Fault(error.message, "verify"))
     except Refused as error:
         faults.append(Fault(error.message, verb))
+    except OSError as error:
+        where = error.filename or "what lies on the disk"
+        faults.append(Fault(f"{where} cannot be read: {error.strerror or error}", "verify"))
     return None
 
 

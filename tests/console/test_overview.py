@@ -1,0 +1,78 @@
+"""A look at everything costs no more the longer the stream has run, and nothing hides the rest."""
+
+import os
+import sys
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from tests.console.conftest import HOURS, deployment_in, hour
+from twintide.clock import HeldClock
+from twintide.config import Deployment
+from twintide.overview.recent import facts
+from twintide.overview.remembered import Remembered
+from twintide.overview.seen import LogEnds, gather
+from twintide.overview.status import Status
+from twintide.overview.wrong import problems
+
+NOW = hour(HOURS)
+looked_at: list[str] = []
+
+
+def note_listings(event: str, arguments: tuple[object, ...]) -> None:
+    if event in {"os.listdir", "os.scandir"}:
+        looked_at.append(str(arguments[0]))
+
+
+sys.addaudithook(note_listings)
+
+
+def look(deployment: Deployment) -> Status:
+    return gather(deployment, Path("x.yaml"), clock=HeldClock(NOW), ends=LogEnds(), known=facts())
+
+
+def test_an_old_stream_costs_no_more_than_a_young_one(published: Path) -> None:
+    """With a year of hours on the disk, as many folders are listed as with two days."""
+    deployment = deployment_in(published.parent / "data")
+    counted = []
+    for days in (0, 365):
+        for number in range(24 * days):
+            at = hour(0) - timedelta(hours=number + 1)
+            (deployment.shards_dir / f"date={at:%Y-%m-%d}" / f"hour={at:%H}").mkdir(parents=True)
+        looked_at.clear()
+        look(deployment)
+        counted.append(sum("hour=" in path for path in looked_at))
+
+    assert counted[0] == counted[1] > 0
+
+
+def test_a_folder_that_cannot_be_read_is_said_and_hides_nothing_else(sharded: Path) -> None:
+    """A file in its place: one fault, and the partitions are there all the same."""
+    deployment = deployment_in(sharded.parent / "data")
+    deployment.versions_dir.write_text("no folder")
+
+    seen = look(deployment)
+
+    assert len(seen.partitions) == 2
+    assert any(str(deployment.versions_dir) in each.what for each in problems(seen))
+
+
+def test_a_file_is_read_once_and_again_where_another_lies_there(tmp_path: Path) -> None:
+    """Known by what the file system says of it; an error is not remembered."""
+    path, reads = tmp_path / "a", []
+
+    def read(path: Path) -> str:
+        reads.append(path)
+        return path.read_text()
+
+    known = Remembered(read)
+    for _ in range(2):
+        with pytest.raises(FileNotFoundError):
+            known.of(path)
+    path.write_text("first")
+    assert [known.of(path), known.of(path)] == ["first"] * 2
+    (tmp_path / "b").write_text("second")
+    os.renames(tmp_path / "b", path)
+    assert known.of(path) == "second"
+    assert len(reads) == 4
