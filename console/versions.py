@@ -115,13 +115,25 @@ def diff(
     from publisher.audit import diff as run
 
     found = run(deployment, before, after)
-    say(
-        found,
-        f"from {before} to {after}: {found.items_gained:,} items came, {found.items_lost:,} went, "
-        f"{found.items_in_both:,} are in both; the mean cosine between the old and the new vector "
-        f"of these is {number(found.mean_cosine, 4)}",
-        as_json=as_json,
+    came, went = _such_as(found.gained), _such_as(found.lost)
+    items = (
+        f"from {before} to {after}: {found.items_gained:,} items came{came}, "
+        f"{found.items_lost:,} went{went}, {found.items_in_both:,} are in both; the mean cosine "
+        f"between the old and the new vector of these is {number(found.mean_cosine, 4)}"
     )
+    answers = (
+        "of the first 100 items that the older one answers to sample queries, the newer one "
+        f"answers {number(found.overlap, 4)}"
+    )
+    lines = [items, answers]
+    if found.moved:
+        moved = ", ".join(f"{each.item_id} ({each.cosine:.4f})" for each in found.moved)
+        lines.append(f"moved most (cosine): {moved}")
+    say(found, lines, as_json=as_json)
+
+
+def _such_as(items: list[int | str]) -> str:
+    return f" (such as {', '.join(map(str, items[:3]))})" if items else ""
 
 
 @app.command(rich_help_panel=_PANEL, epilog="Example: twintide verify -c twintide.yaml")

@@ -5,12 +5,30 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
 
+from publisher import samples
 from publisher.index import Positions, directions
 from publisher.reader import LoadedVersion, load_version
 from twintide.config import Deployment
 from twintide.errors import Corrupt, Refused
 from twintide.versions import version_names
+
+OVERLAP_K = 100
+"""Answers are compared by their first so many items."""
+
+NAMED = 10
+"""Items that are named of those that came, went or moved."""
+
+
+@dataclass(frozen=True)
+class Moved:
+    """An item that both versions have."""
+
+    item_id: int | str
+    cosine: float
+    """Between its two vectors."""
 
 
 @dataclass(frozen=True)
@@ -22,9 +40,24 @@ class Difference:
     items_gained: int
     items_lost: int
     items_in_both: int
+    gained: list[int | str]
+    """The first of those that came, in index order."""
+
+    lost: list[int | str]
+    """The first of those that went."""
+
     mean_cosine: float | None
     """Between the two vectors of each item that both have: 1 where nothing moved. None where there
     is none, or where the widths differ.
+    """
+
+    moved: list[Moved]
+    """Those that moved most, the furthest first."""
+
+    overlap: float | None
+    """Of the first 100 items that the older one answers to the newer one's sample queries, the
+    share that the newer one answers too, in the mean. None where the older one cannot be asked
+    them, as it reads other features.
     """
 
 
@@ -52,13 +85,18 @@ def diff(deployment: Deployment, before: str, after: str) -> Difference:
     old, new = load_version(root, before), load_version(root, after)
     _, *places = np.intersect1d(old.item_keys, new.item_keys, return_indices=True)
     old_places, new_places = (found.astype(np.int64) for found in places)
+    cosines = _cosines(old, old_places, new, new_places)
     return Difference(
         before=before,
         after=after,
         items_gained=len(new.item_keys) - len(new_places),
         items_lost=len(old.item_keys) - len(old_places),
         items_in_both=len(old_places),
-        mean_cosine=_mean_cosine(old, old_places, new, new_places),
+        gained=_without(new, new_places),
+        lost=_without(old, old_places),
+        mean_cosine=None if cosines is None else float(cosines.mean()),
+        moved=[] if cosines is None else _furthest(new, new_places, cosines),
+        overlap=_overlap(old, new),
     )
 
 
@@ -70,9 +108,24 @@ def _damage(root: Path, name: str) -> str | None:
     return None
 
 
-def _mean_cosine(
+def _without(version: LoadedVersion, places: Positions) -> list[int | str]:
+    """The ids of some items of a version that are not at these places."""
+    is_other = np.ones(len(version.item_keys), np.bool_)
+    is_other[places] = False
+    return _ids(version, np.flatnonzero(is_other)[:NAMED])
+
+
+def _ids(version: LoadedVersion, places: Positions) -> list[int | str]:
+    found: list[int | str] = version.item_ids.take(pa.array(places)).to_pylist()
+    return found
+
+
+def _cosines(
     old: LoadedVersion, old_places: Positions, new: LoadedVersion, new_places: Positions
-) -> float | None:
+) -> npt.NDArray[np.float32] | None:
+    """Of each item that both have, between its two vectors; None where there is none, or where
+    their widths differ.
+    """
     if not len(old_places) or old.index.dimension != new.index.dimension:
         return None
     before, after = (
@@ -82,4 +135,26 @@ def _mean_cosine(
     if before.shape != after.shape:
         return None
     lengths = np.linalg.norm(before, axis=1) * np.linalg.norm(after, axis=1)
-    return float((np.einsum("nd,nd->n", before, after) / np.maximum(lengths, 1e-12)).mean())
+    cosines: npt.NDArray[np.float32] = np.einsum("nd,nd->n", before, after)
+    cosines /= np.maximum(lengths, 1e-12)
+    return cosines
+
+
+def _furthest(
+    version: LoadedVersion, places: Positions, cosines: npt.NDArray[np.float32]
+) -> list[Moved]:
+    furthest = np.argsort(cosines, kind="stable")[:NAMED]
+    pairs = zip(_ids(version, places[furthest]), cosines[furthest].tolist(), strict=True)
+    return [Moved(item_id, cosine) for item_id, cosine in pairs]
+
+
+def _overlap(old: LoadedVersion, new: LoadedVersion) -> float | None:
+    if old.manifest.model.query != new.manifest.model.query:
+        return None
+    encoded = samples.queries(new.model, new.manifest.events, new.memories)
+    before, after = (
+        samples.keys_at(each.item_keys, each.search(encoded, min(OVERLAP_K, each.index.items))[1])
+        for each in (old, new)
+    )
+    shares = [np.isin(were, are).mean() for were, are in zip(before, after, strict=True)]
+    return float(np.mean(shares))

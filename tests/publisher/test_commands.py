@@ -7,11 +7,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from publisher import registry
+from publisher import registry, samples
 from publisher.audit import diff, verify
 from publisher.publish import publish
+from publisher.reader import load_version
 from tests.publisher import checkpoint_fixture as made
 from twintide.clock import HeldClock
 from twintide.config import Deployment
@@ -257,3 +259,31 @@ def test_a_difference_counts_items_and_how_far_vectors_moved(
     assert (found.mean_cosine is None) == (cosine is None)
     if cosine is not None:
         assert found.mean_cosine == pytest.approx(cosine, abs=0.02)
+
+
+def test_a_difference_names_what_came_went_and_moved_and_compares_answers(
+    deployment: Deployment, clock: HeldClock
+) -> None:
+    """The overlap is what a plain loop over both versions' answers counts."""
+    made.add_checkpoint(deployment, 1)
+    made.add_checkpoint(deployment, 2, items=made.item_range(1100, 250))
+    for sequence in (1, 2):
+        publish(deployment, checkpoint=f"hourly-{sequence:06d}", clock=clock, judge=False)
+
+    found = diff(deployment, "v000001", "v000002")
+    old, new = (load_version(deployment.versions_dir, name) for name in (found.before, found.after))
+
+    assert found.lost == list(range(1000, 1010))
+    assert found.gained == list(range(1300, 1310))
+    assert [each.cosine for each in found.moved] == sorted(each.cosine for each in found.moved)
+    assert all(1100 <= each.item_id < 1300 for each in found.moved if isinstance(each.item_id, int))
+    encoded = samples.queries(new.model, new.manifest.events, new.memories)
+    shares = []
+    for row in range(samples.COUNT):
+        one = {name: feature.take(np.array([row])) for name, feature in encoded.items()}
+        before, after = (
+            set(version.item_keys[version.search(one, 100)[1][0]].tolist())
+            for version in (old, new)
+        )
+        shares.append(len(before & after) / 100)
+    assert found.overlap == pytest.approx(np.mean(shares), abs=0.001)
