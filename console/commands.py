@@ -10,6 +10,7 @@ from typer.core import TyperGroup
 
 from console import (
     answers,
+    blocking,
     changes,
     checkpoints,
     demo,
@@ -34,7 +35,7 @@ app = typer.Typer(
 settings.config_app.command(epilog=changes.EXAMPLE)(changes.diff)
 for part in (
     *(demo, stream, events, train, checkpoints),
-    *(versions, answers, report, status, settings),
+    *(versions, blocking, answers, report, status, settings),
 ):
     app.add_typer(part.app)
 

@@ -95,7 +95,7 @@ def create_app(
                 "kind": manifest.kind,
                 "items": manifest.items,
                 "newest_event_at": iso(newest) if newest else None,
-                "problem": follower.standing.problem,
+                "problem": follower.problem,
             }
         )
 
@@ -109,7 +109,7 @@ def create_app(
         ready = standing.retriever is not None
         served = standing.retriever.name if standing.retriever else None
         return json_answer(
-            {"ready": ready, "version": served, "problem": standing.problem},
+            {"ready": ready, "version": served, "problem": follower.problem},
             status=200 if ready else 503,
         )
 

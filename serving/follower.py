@@ -5,10 +5,11 @@ has answered. Whatever goes wrong with a new version, the old one stays and the 
 """
 
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from publisher.reader import load_version
+from serving.blocked import BlockedItems, stamp
 from serving.request import RecommendRequest
 from serving.retriever import Retriever
 from twintide.clock import Clock
@@ -38,6 +39,7 @@ class Follower:
 
     def __init__(self, root: Path, *, clock: Clock, max_k: int, poll_seconds: float) -> None:
         self.standing = Standing(retriever=None)
+        self.blocked = BlockedItems(root)
         self._root = root
         self._clock = clock
         self._max_k = max_k
@@ -47,6 +49,11 @@ class Follower:
         self._attempts = 0
         self._stopping = threading.Event()
         self._verified = Verified()
+
+    @property
+    def problem(self) -> str | None:
+        """What keeps it from serving what is live, or from leaving out what is blocked."""
+        return self.standing.problem or self.blocked.problem
 
     def retriever(self) -> Retriever:
         """What to answer with; a request asks once. Raises Retryable before the first version."""
@@ -71,6 +78,10 @@ class Follower:
     def look(self) -> None:
         """Look at the state file once; load and switch where it names another version."""
         try:
+            if not self.blocked.is_known:
+                self._seen = "not looked yet"  # when it is known, nothing is waited for
+            if self.blocked.look():
+                self._leave_out()
             if self._is_due():
                 self._follow()
         except Exception as error:  # noqa: BLE001  no fault of a version or a disk may end this
@@ -78,7 +89,7 @@ class Follower:
 
     def _is_due(self) -> bool:
         """Whether the state file changed, or a failed attempt has waited long enough."""
-        changed = _stamp(self._root / STATE)  # before it is read: a change in between is seen next
+        changed = stamp(self._root / STATE)  # before it is read: a change in between is seen next
         if changed == self._seen:
             return self._is_retry_due()
         self._seen, self._attempts = changed, 0
@@ -94,11 +105,20 @@ class Follower:
         else:
             self._switch(live)
 
+    def _leave_out(self) -> None:
+        """From now on no answer holds what is blocked."""
+        now = self.standing
+        if now.retriever is not None:
+            self.standing = replace(now, retriever=now.retriever.without(self.blocked.keys))
+
     def _switch(self, live: str) -> None:
+        if not self.blocked.is_known:  # an item that is against the law must not come up first
+            raise Retryable(f"it is not known what is blocked: {self.blocked.problem}")
         before = self.standing.retriever
         # 1. Verified and replayed; a file that was served before is not hashed again.
         version = load_version(self._root, live, verified=self._verified)
         retriever = Retriever(version, clock=self._clock, max_k=self._max_k)
+        retriever = retriever.without(self.blocked.keys)
         retriever.answer(RecommendRequest(user_id=None, k=1))  # 2. warm, and it answers
         self._stand(retriever, problem=None, switches=1)  # 3. one reference changes
         log.info("version_switched", version=live, before=before.name if before else None)
@@ -130,12 +150,3 @@ class Follower:
             return False
         self._looks_to_skip -= 1
         return self._looks_to_skip <= 0
-
-
-def _stamp(path: Path) -> object:
-    """What differs when the file was replaced, or cannot be looked at for another reason."""
-    try:
-        found = path.stat()
-    except OSError as error:
-        return error.errno
-    return found.st_ino, found.st_mtime_ns, found.st_size

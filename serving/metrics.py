@@ -54,6 +54,15 @@ class _Served(Collector):
             "1 while what is served is not what is live.",
             value=int(standing.problem is not None),
         )
+        blocked = self._follower.blocked
+        yield GaugeMetricFamily(
+            "twintide_blocked_items", "Items that no answer may hold.", value=len(blocked.keys)
+        )
+        yield GaugeMetricFamily(
+            "twintide_blocklist_problem",
+            "1 while the list of what is blocked cannot be read.",
+            value=int(blocked.problem is not None),
+        )
         if standing.retriever is None:
             return
         manifest = standing.retriever.version.manifest

@@ -6,6 +6,7 @@ number of threads may ask it.
 
 import math
 from collections.abc import Callable, Mapping
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,11 +53,18 @@ class Retriever:
         ]
         self._objectives = tuple(spec.every_objective())
         self._ids_at = _ids_at(version.item_ids)
+        self._blocked = np.zeros(0, np.int64)
 
     @property
     def name(self) -> str:
         """Of the version, such as v000001."""
         return self.version.name
+
+    def without(self, items: Keys) -> "Retriever":
+        """The same, whose answers hold none of these items."""
+        other = copy(self)
+        other._blocked = self.version.positions_of(items)  # noqa: SLF001  of the copy, before anybody has it
+        return other
 
     def answer(self, request: RecommendRequest) -> Answer:
         """Raises Refused where the request does not fit the events, or asks for too many."""
@@ -83,6 +91,8 @@ class Retriever:
     def search(self, query: Query) -> Answer:
         """The answer to it."""
         without = self.version.positions_of(query.excluded)
+        if len(self._blocked):
+            without = np.union1d(without, self._blocked)
         scores, positions = self.version.index.best(query.vectors, query.k, without=without)
         return Answer(
             version=self.name,

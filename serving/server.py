@@ -24,6 +24,7 @@ from serving.follower import Follower
 from serving.log import BoundedLog, take_over_library_logs
 from serving.request import id_from_text, parse_request
 from serving.retriever import Retriever
+from twintide.blocklist import read_blocklist
 from twintide.clock import Clock
 from twintide.config import Deployment, ServingConfig
 from twintide.errors import Refused
@@ -150,6 +151,7 @@ def recommend(
         "exclude": items(exclude),
     }
     retriever = Retriever(version, clock=clock, max_k=deployment.serving.max_k)
+    retriever = retriever.without(read_blocklist(deployment.versions_dir).keys())
     return retriever.answer(parse_request(json.dumps(request).encode()))
 
 

@@ -52,6 +52,7 @@ PROMISES = {
     "P9": "Publishers, rollbacks and gc at once are as if one after the other",
     "P10": "Freshness is known: the age of the newest click in what is served",
     "P11": "An answer has k items, or the filtered catalogue is used up",
+    "P12": "What must go is gone: a blocked item within seconds, without a publish",
     "X1": "Loading anything never runs code",
     "X2": "Configuration is data: unknown keys refused, no YAML surprises",
     "X3": "Secrets never reach logs, metrics, errors, artifacts or process arguments",

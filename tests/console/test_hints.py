@@ -170,6 +170,9 @@ FOLLOWED = {
         "rewind --to nightly-000009",
         shows="nightly-000001",
     ),
+    "unblock what is not": Hint(
+        "`twintide blocked -c FILE` lists them", "bare", "unblock 7", shows="nothing is blocked"
+    ),
     "leave out what is learnt": Hint(
         "go back further: `twintide checkpoints` says",
         "published",

@@ -44,8 +44,8 @@ class ServingConfig(Config):
     max_connections: Annotated[int, Field(ge=1, le=100_000)] = 1000
     """Where there are more, the one that has waited longest without a request is closed."""
 
-    poll_seconds: Annotated[float, Field(gt=0, le=60)] = 0.2
-    """How often the server looks whether another version is live."""
+    poll_seconds: Annotated[float, Field(gt=0, le=5)] = 0.2
+    """How often the server looks whether another version is live, and which items are blocked."""
 
     def token(self) -> str | None:
         """The token out of the environment. Raises Refused where the variable is not set."""

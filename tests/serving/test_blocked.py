@@ -1,0 +1,135 @@
+"""What is blocked is gone from answers within seconds, whatever version is live, and stays gone."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from publisher import registry
+from publisher.gc import run as collect
+from serving.follower import Follower
+from serving.request import RecommendRequest
+from serving.server import recommend
+from tests.serving.conftest import Client, follower_of, serving
+from twintide.blocklist import BLOCKED, block, read_blocklist, unblock
+from twintide.clock import HeldClock
+from twintide.config import Deployment
+from twintide.errors import Corrupt, Refused, Retryable
+from twintide.keys import keys_of
+
+
+def answered(follower: Follower, k: int = 250) -> set[int | str]:
+    return set(follower.retriever().answer(RecommendRequest(user_id=4, k=k)).item_ids)
+
+
+@pytest.mark.promise("P12")
+def test_a_blocked_item_is_gone_by_the_next_look(
+    two_versions: Deployment, clock: HeldClock
+) -> None:
+    """Without a publish; one who asks for it by `k` alone gets the next best, and when it is
+    unblocked it is back.
+    """
+    root, follower = two_versions.versions_dir, follower_of(two_versions, clock)
+    follower.look()
+    before = follower.retriever().answer(RecommendRequest(user_id=4, k=4)).item_ids
+
+    block(root, before[:2], reason="withdrawn", clock=clock)
+    follower.look()
+    assert follower.retriever().answer(RecommendRequest(user_id=4, k=2)).item_ids == before[2:]
+    excluding = RecommendRequest(user_id=4, k=1, exclude=[before[2]])
+    assert follower.retriever().answer(excluding).item_ids == before[3:]
+
+    unblock(root, before[:1])
+    follower.look()
+    assert follower.retriever().answer(RecommendRequest(user_id=4, k=3)).item_ids == [
+        before[0],
+        *before[2:],
+    ]
+
+
+@pytest.mark.promise("P12")
+def test_no_version_brings_a_blocked_item_back(two_versions: Deployment, clock: HeldClock) -> None:
+    """One that is rolled back to, a server that starts later, one answer of the command, gc."""
+    root, follower = two_versions.versions_dir, follower_of(two_versions, clock)
+    follower.look()
+    block(root, [1007, 5007], reason="withdrawn", clock=clock)
+    follower.look()
+    assert 5007 not in answered(follower)
+
+    registry.rollback(root, reason="odd", clock=clock)
+    follower.look()
+    collect(two_versions, dry_run=False)
+    later = follower_of(two_versions, clock)
+    later.look()
+
+    assert answered(later) == answered(follower)
+    assert 1007 not in answered(follower, k=1000)
+    assert len(answered(follower, k=1000)) == 299
+    assert 1007 not in recommend(two_versions, user_id="4", k=300, clock=clock).item_ids
+
+
+def test_while_the_list_cannot_be_read_what_was_blocked_stays_so(
+    two_versions: Deployment, clock: HeldClock
+) -> None:
+    """The server says that it cannot read it; one that starts then answers nothing, since it
+    cannot know.
+    """
+    root, follower = two_versions.versions_dir, follower_of(two_versions, clock)
+    block(root, [5007], reason="withdrawn", clock=clock)
+    follower.look()
+    sound = (root / BLOCKED).read_bytes()
+    (root / BLOCKED).write_bytes(sound.replace(b"5007", b"5008"))
+    follower.look()
+    later = follower_of(two_versions, clock)
+    later.look()
+
+    assert follower.problem is not None
+    assert BLOCKED in follower.problem
+    assert 5007 not in answered(follower, k=1000)
+    assert 5008 in answered(follower, k=1000)
+    with pytest.raises(Retryable, match=r"what is blocked.*blocked\.json"):
+        later.retriever()
+
+    (root / BLOCKED).write_bytes(sound)
+    for each in (follower, later):
+        each.look()
+        assert each.problem is None or each is later
+        assert 5007 not in answered(each, k=1000)
+
+
+def test_metrics_count_what_is_blocked(two_versions: Deployment, clock: HeldClock) -> None:
+    """As soon as it is."""
+    follower = follower_of(two_versions, clock)
+    block(two_versions.versions_dir, [5007, 99], reason="withdrawn", clock=clock)
+    follower.look()
+
+    with serving(follower, clock=clock) as port, Client(port) as client:
+        _, body = client.ask("GET", "/metrics")
+
+    assert b"twintide_blocked_items 2.0" in body
+    assert b"twintide_blocklist_problem 0.0" in body
+
+
+def test_ids_are_blocked_as_the_events_have_them(tmp_path: Path, clock: HeldClock) -> None:
+    """Numbers and texts, each with its oldest reason; what is not blocked cannot be let go."""
+    block(tmp_path, [7, "seven"], reason="a", clock=clock)
+    after = block(tmp_path, ["seven", 8, 8], reason="b", clock=clock)
+
+    assert [(each.item, each.reason) for each in after.items] == [
+        (7, "a"),
+        ("seven", "a"),
+        (8, "b"),
+    ]
+    assert after == read_blocklist(tmp_path)
+    expected = np.concatenate(
+        [keys_of(pa.array([7])), keys_of(pa.array(["seven"])), keys_of(pa.array([8]))]
+    )
+    assert np.array_equal(after.keys(), expected)
+    with pytest.raises(Refused, match="not blocked: 9"):
+        unblock(tmp_path, [7, 9])
+    with pytest.raises(Refused, match="reason"):
+        block(tmp_path, [9], reason=" ", clock=clock)
+    (tmp_path / BLOCKED).write_bytes(b"{}")
+    with pytest.raises(Corrupt):
+        read_blocklist(tmp_path)
