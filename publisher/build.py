@@ -4,7 +4,9 @@ A draft is a version in memory, not judged yet; publishing writes it to a hidden
 that its name in one step. The same checkpoint and listing give the same bytes.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -18,15 +20,19 @@ from publisher.catalogue import Items, items_of
 from publisher.histories import Memories, memories_in, memory_arrays
 from publisher.index import ItemIndex, Positions, Scores, Vectors
 from publisher.reader import HISTORY_PREFIX, ITEM_COLUMN
+from publisher.shared import Shared
 from twintide.arrays import MANIFEST, Arrays, write_arrays, write_file, write_table
-from twintide.checkpoints import Checkpoint, CheckpointManifest
+from twintide.checkpoints import CheckpointManifest, OpenCheckpoint, open_checkpoint
 from twintide.config import PublishingConfig
+from twintide.derived.state import USERS
 from twintide.errors import Refused
 from twintide.files import publish_folder_once, write_and_fsync
 from twintide.keys import Keys
 from twintide.listed import Listing
+from twintide.model.exported.query import QueryTower
 from twintide.model.two_tower import TwoTower, weights_in
 from twintide.ragged import Encoded
+from twintide.storefile import share
 from twintide.vectorstore import open_read
 from twintide.versions import (
     INDEX,
@@ -44,8 +50,14 @@ class Draft:
     """A version that is not written yet."""
 
     checkpoint: CheckpointManifest
+    folder: Path
+    """Of the checkpoint."""
+
     model: TwoTower
     """Both sides."""
+
+    query: QueryTower
+    """As a server will apply it."""
 
     items: Items
     """In index order."""
@@ -73,35 +85,63 @@ class Draft:
 
 
 def draft_of(
-    checkpoint: Checkpoint,
+    folder: Path,
     config: PublishingConfig,
     *,
     vectors_dir: Path,
     listing: Listing | None = None,
 ) -> Draft:
-    """Build a version in memory; its fixed vectors lie in `vectors_dir`. Raises Refused where there
-    are no items, Corrupt where its parts do not fit or its vectors are not there.
+    """Build a version in memory, of the checkpoint in `folder`; its fixed vectors lie in
+    `vectors_dir`. Raises Refused where there are no items, Corrupt where its parts do not fit or
+    its vectors are not there.
     """
-    manifest, spec = checkpoint.manifest, checkpoint.manifest.model
-    items = items_of(checkpoint, listing)
+    checkpoint = open_checkpoint(folder.parent, folder.name)
+    manifest, spec, parts = checkpoint.manifest, checkpoint.manifest.model, checkpoint.parts
+    catalogue, of_users = _as_of(checkpoint)
+    items = items_of(manifest, catalogue, listing)
+    fixed = open_read(vectors_dir, spec, manifest.vectors, who=manifest.name)
     model = TwoTower.from_arrays(
         spec,
-        weights_in(checkpoint.arrays),
+        weights_in(parts.arrays),
         device=torch.device("cpu"),
-        vectors=open_read(vectors_dir, spec, manifest.vectors, who=manifest.name),
+        vectors=fixed,
+        stores=parts.stores,
+    )
+    query = QueryTower(
+        spec,
+        model.small_arrays(("query",)) | _tables_apart(model, parts.stores),
+        open_read(vectors_dir, spec, manifest.vectors, sides=("query",), who=manifest.name),
+        stores=parts.stores,
     )
     vectors = model.candidate_vectors(items.encoded)
     return Draft(
         checkpoint=manifest,
+        folder=folder,
         model=model,
+        query=query,
         items=items,
         vectors=vectors,
         index=_indexed(vectors, config),
-        memories=memories_in(checkpoint.arrays, checkpoint.manifest.model, prefix="state.history"),
-        user_numbers=in_checkpoint(checkpoint.arrays, checkpoint.manifest.model),
-        catalogue_items=len(checkpoint.catalogue),
+        memories=memories_in(
+            parts, spec, prefix="state.history", newest_at=manifest.newest_event_at
+        ),
+        user_numbers=in_checkpoint(of_users, spec),
+        catalogue_items=len(catalogue),
         listing=listing,
     )
+
+
+def _as_of(checkpoint: OpenCheckpoint) -> tuple[pa.Table, Arrays]:
+    """What a checkpoint knows of items, and how active users are, as of its instant."""
+    manifest = checkpoint.manifest
+    if checkpoint.catalogue is not None:
+        return checkpoint.catalogue, checkpoint.parts.arrays
+    state = checkpoint.state(manifest.model)
+    as_of = manifest.as_of or datetime.fromtimestamp(0, UTC)
+    of_users = state.users_as_of(as_of)
+    if of_users:
+        of_users |= state.activity.arrays(prefix=USERS)
+    return state.catalogue_table(as_of), of_users
 
 
 def publish_version(root: Path, name: str, draft: Draft, *, gate: GateReport) -> VersionManifest:
@@ -109,11 +149,13 @@ def publish_version(root: Path, name: str, draft: Draft, *, gate: GateReport) ->
 
     Raises FileExistsError where the name is taken.
     """
+    checkpoint = draft.checkpoint
+    shared = Shared.of(checkpoint.model, checkpoint.stores, checkpoint.files)
     with publish_folder_once(root / name) as folder:
-        files = write_arrays(folder, _arrays(draft))
+        files = share(draft.folder, folder, shared.files)
+        files |= write_arrays(folder, _arrays(draft))
         files |= write_table(folder, ITEM_IDS, pa.table({ITEM_COLUMN: draft.items.ids}))
         files |= {INDEX: write_file(folder, INDEX, draft.index.to_bytes())}
-        checkpoint = draft.checkpoint
         manifest = VersionManifest(
             name=name,
             checkpoint=checkpoint.name,
@@ -132,6 +174,7 @@ def publish_version(root: Path, name: str, draft: Draft, *, gate: GateReport) ->
             vectors=checkpoint.vectors,
             listing=draft.listing.ref if draft.listing else None,
             catalogue_items=draft.catalogue_items,
+            stores=dict(shared.stores),
             files=files,
         )
         write_and_fsync(folder / MANIFEST, manifest.to_json())
@@ -158,8 +201,23 @@ def _indexed(vectors: Vectors, config: PublishingConfig) -> ItemIndex:
 
 
 def _arrays(draft: Draft) -> Arrays:
-    encoded = samples.queries(draft.model, draft.checkpoint.events, draft.memories)
-    answers = samples.answer(draft.model, draft.index, draft.item_keys, encoded)
+    encoded = samples.queries(draft.query, draft.checkpoint.events, draft.memories)
+    answers = samples.answer(draft.query, draft.index, draft.item_keys, encoded)
     histories = memory_arrays(draft.memories, prefix=HISTORY_PREFIX)
     numbers = draft.user_numbers.to_arrays() if draft.user_numbers else {}
-    return draft.model.arrays(("query",)) | histories | numbers | answers.to_arrays()
+    own = draft.model.small_arrays(("query",))
+    own |= _tables_apart(draft.model, draft.checkpoint.stores)
+    return own | histories | numbers | answers.to_arrays()
+
+
+def _tables_apart(model: TwoTower, stores: Mapping[str, object]) -> Arrays:
+    """Tables that the query tower reads and that do not lie among these, as an older checkpoint
+    has them.
+    """
+    found: Arrays = {}
+    for name in model.spec.learning_tables(("query",)):
+        if f"table.{name}" not in stores:
+            table = model.tables[name]
+            found[f"table.{name}.weights"] = table.weights.numpy()
+            found[f"table.{name}.keys"] = table.keys
+    return found

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from publisher.reader import ITEM_COLUMN
-from twintide.checkpoints import Checkpoint
+from twintide.checkpoints import CheckpointManifest
 from twintide.clock import to_unix_ms
 from twintide.errors import Refused
 from twintide.features.columns import from_columns
@@ -30,13 +30,13 @@ class Items:
     """How many of them were ever clicked."""
 
 
-def items_of(checkpoint: Checkpoint, listing: Listing | None) -> Items:
-    """Raises Refused where there is none."""
-    clicked = _clicked(checkpoint)
+def items_of(checkpoint: CheckpointManifest, catalogue: pa.Table, listing: Listing | None) -> Items:
+    """Of what a checkpoint knows of items, one row each. Raises Refused where there is none."""
+    clicked = _clicked(checkpoint, catalogue)
     found = clicked if listing is None else _as_listed(checkpoint, clicked, listing)
     if not len(found.keys) and not clicked.clicked:
         raise Refused(
-            f"checkpoint {checkpoint.manifest.name} knows no item, so there is nothing to publish",
+            f"checkpoint {checkpoint.name} knows no item, so there is nothing to publish",
             hint="ingest clicks and train first: `twintide train nightly -c FILE`",
         )
     if not len(found.keys):
@@ -48,15 +48,13 @@ def items_of(checkpoint: Checkpoint, listing: Listing | None) -> Items:
     return found
 
 
-def _clicked(checkpoint: Checkpoint) -> Items:
-    ids = checkpoint.catalogue[ITEM_COLUMN].combine_chunks()
-    spec = checkpoint.manifest.model
-    encoded = from_columns(checkpoint.catalogue, spec.candidate, "candidate")
+def _clicked(checkpoint: CheckpointManifest, catalogue: pa.Table) -> Items:
+    ids = catalogue[ITEM_COLUMN].combine_chunks()
+    encoded = from_columns(catalogue, checkpoint.model.candidate, "candidate")
     return Items(ids, keys_of(ids), encoded, len(ids))
 
 
-def _as_listed(checkpoint: Checkpoint, clicked: Items, listing: Listing) -> Items:
-    manifest = checkpoint.manifest
+def _as_listed(manifest: CheckpointManifest, clicked: Items, listing: Listing) -> Items:
     features = manifest.model.candidate
     seen = listing.seen_by(manifest.events)
     # As of the checkpoint, so that the same checkpoint and listing give the same bytes.

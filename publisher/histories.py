@@ -6,21 +6,95 @@ on. Times are carried where a feature makes something of how long ago an item wa
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from twintide.arrays import Arrays
+from twintide.clock import to_unix_ms
+from twintide.derived.histories import CLICKS, ENTRY
+from twintide.derived.state import history_store
 from twintide.errors import Corrupt
+from twintide.features.kind import spread
 from twintide.keys import Keys, places_of
+from twintide.model.vocabulary import Vocabulary
 from twintide.modelspec import ModelSpec, memory_prefix
 from twintide.ragged import Encoded, Ids, hours_between
+from twintide.rowlists import BLOCK, RowLists
+from twintide.rowstore import INDEX, Parts
 
 _PARTS = (("users", np.uint64), ("offsets", np.int64), ("items", np.uint64))
 _TIMES = ("at_ms", np.int64)
 
-Memories = Mapping[str, "VersionHistories"]
+
+class History(Protocol):
+    """What users did last, oldest first."""
+
+    def sample(self, count: int) -> Keys:
+        """So many users, some of them over again where they are too few; none where nobody is."""
+
+    def knows(self, users: Keys) -> npt.NDArray[np.bool_]:
+        """Which of these users have a history."""
+
+    def of(self, users: Keys, *, length: int, at_ms: npt.NDArray[np.int64] | None = None) -> Ids:
+        """The newest `length` items of each of these users; none for an unknown user. With the
+        instant [B] of each row, and where there are times: each item's age.
+        """
+
+    @property
+    def newest_ms(self) -> int:
+        """Of which the ages of sample queries are; 0 where no time is known."""
+
+
+Memories = Mapping[str, History]
 """By name of what is remembered, as `ModelSpec.memories` has it."""
+
+
+@dataclass(frozen=True)
+class StoredHistories:
+    """Histories where a checkpoint has them: those that are asked for are read, and no others."""
+
+    _rows: Vocabulary
+    _lists: RowLists
+    _has_times: bool
+    newest_ms: int
+
+    @classmethod
+    def of_parts(
+        cls, parts: Parts, memory: str, *, has_times: bool, newest_ms: int
+    ) -> "StoredHistories":
+        """Raises Corrupt where they are not there, or lead elsewhere."""
+        name = history_store(memory)
+        lists = parts.lists_of(name + CLICKS, ENTRY)
+        begin, used, _ = lists.blocks.columns()[BLOCK].T
+        if (begin < 0).any() or (used < 0).any() or (begin + used > len(lists.cells)).any():
+            raise Corrupt(f"a list of {name} lies where there are none")
+        slots = Vocabulary(parts.store_of(name + INDEX))
+        return cls(slots, lists, has_times, newest_ms if has_times else 0)
+
+    def sample(self, count: int) -> Keys:
+        """As of History."""
+        keys = self._rows.some()
+        return spread(keys, count) if len(keys) else keys
+
+    def knows(self, users: Keys) -> npt.NDArray[np.bool_]:
+        """Which of these users have a history."""
+        found: npt.NDArray[np.bool_] = self._rows.rows_of(users) > 0
+        return found
+
+    def of(self, users: Keys, *, length: int, at_ms: npt.NDArray[np.int64] | None = None) -> Ids:
+        """As of History. Nobody's row, the first, has no list."""
+        rows = self._rows.rows_of(users)
+        entries, offsets = self._lists.read(rows)
+        starts = np.maximum(offsets[:-1], offsets[1:] - length)
+        found = Ids.of_ranges(entries["items"], starts, offsets[1:])
+        if not self._has_times or at_ms is None:
+            return found
+        times = Ids.of_ranges(entries["at_ms"].view(np.uint64), starts, offsets[1:])
+        ages = hours_between(times.keys.view(np.int64), at_ms[found.row_of_key()])
+        return replace(found, ages=ages)
 
 
 @dataclass(frozen=True)
@@ -67,6 +141,10 @@ class VersionHistories:
         )
         found._check(prefix)
         return found
+
+    def sample(self, count: int) -> Keys:
+        """As of History."""
+        return spread(self.users, count) if len(self.users) else self.users
 
     def to_arrays(self, *, prefix: str) -> Arrays:
         """What `from_arrays` reads."""
@@ -130,21 +208,32 @@ class VersionHistories:
             raise Corrupt(f"{name}: users, offsets and items do not fit together")
 
 
-def memories_in(arrays: Arrays, model: ModelSpec, *, prefix: str) -> dict[str, VersionHistories]:
-    """Those that the model looks back on. Raises Corrupt where one is missing or does not fit."""
-    return {
-        name: VersionHistories.from_arrays(
-            arrays, prefix=memory_prefix(prefix, name), has_times=memory.has_times
-        )
-        for name, memory in model.memories().items()
-    }
+def memories_in(
+    parts: Parts, model: ModelSpec, *, prefix: str, newest_at: datetime | None
+) -> dict[str, History]:
+    """Those that the model looks back on: where a checkpoint has them, or as arrays of that prefix.
+    Raises Corrupt where one is missing or does not fit.
+    """
+    found: dict[str, History] = {}
+    newest_ms = to_unix_ms(newest_at) if newest_at else 0
+    for name, memory in model.memories().items():
+        if history_store(name) + CLICKS in parts.lists:
+            found[name] = StoredHistories.of_parts(
+                parts, name, has_times=memory.has_times, newest_ms=newest_ms
+            )
+        else:
+            found[name] = VersionHistories.from_arrays(
+                parts.arrays, prefix=memory_prefix(prefix, name), has_times=memory.has_times
+            )
+    return found
 
 
 def memory_arrays(memories: Memories, *, prefix: str) -> Arrays:
-    """What `memories_in` reads."""
+    """What `memories_in` reads as arrays: those that do not lie where a checkpoint has them."""
     found: Arrays = {}
     for name, histories in memories.items():
-        found |= histories.to_arrays(prefix=memory_prefix(prefix, name))
+        if isinstance(histories, VersionHistories):
+            found |= histories.to_arrays(prefix=memory_prefix(prefix, name))
     return found
 
 

@@ -17,7 +17,6 @@ from twintide import listings
 from twintide.checkpoints import (
     CheckpointManifest,
     list_checkpoints,
-    load_checkpoint,
     sequence_of,
 )
 from twintide.clock import Clock
@@ -176,9 +175,8 @@ def _build(
 ) -> VersionManifest:
     """A version with what the gate says of it; the one `before`, where it says the same of that."""
     root = deployment.versions_dir
-    loaded = load_checkpoint(deployment.checkpoints_dir, chosen.checkpoint)
     draft = draft_of(
-        loaded,
+        deployment.checkpoints_dir / chosen.checkpoint,
         deployment.publishing,
         vectors_dir=deployment.vectors_dir,
         listing=chosen.listing,

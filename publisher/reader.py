@@ -17,12 +17,14 @@ from publisher import samples
 from publisher.activity import UserNumbers, in_version
 from publisher.histories import Memories, encoded, memories_in
 from publisher.index import ItemIndex, Positions, Scores, parse
+from publisher.shared import Shared
 from twintide.arrays import Arrays, Contents, parse_table, view_arrays
 from twintide.declaration import check_carried
 from twintide.errors import Corrupt
 from twintide.keys import Keys, keys_of, places_of
 from twintide.model.exported.query import QueryTower
 from twintide.ragged import Encoded
+from twintide.rowstore import Parts
 from twintide.vectorstore import Vectors
 from twintide.verified import Verified
 from twintide.versions import (
@@ -101,26 +103,32 @@ def load_version(root: Path, name: str, *, verified: Verified | None = None) -> 
     verified = verified or Verified()
     contents = verified.contents(root / name, manifest.files)  # 2. all is as it was written
     vectors = open_vectors(root, manifest)
-    version = _parsed(manifest, contents, vectors)  # 3. the parts are what they should be
+    shared = Shared.of(manifest.model, manifest.stores, manifest.files)
+    rows = shared.opened(root / name, verified=verified)
+    own = {each: data for each, data in contents.items() if each not in shared.files}
+    version = _parsed(manifest, own, rows, vectors)  # 3. the parts are what they should be
     _check_counts(version)  # 4. they fit together
-    _replay_samples(version, view_arrays(contents))  # 5. and answer as they did
+    _replay_samples(version, view_arrays(own))  # 5. and answer as they did
     return version
 
 
 def _parsed(
-    manifest: VersionManifest, contents: Contents, vectors: dict[str, Vectors]
+    manifest: VersionManifest, contents: Contents, rows: Parts, vectors: dict[str, Vectors]
 ) -> LoadedVersion:
     arrays = view_arrays(contents)
+    parts = Parts(rows.stores, arrays, rows.lists)
     item_ids = _item_ids(parse_table(contents, ITEM_IDS))
     if INDEX not in contents:
         raise Corrupt(f"version {manifest.name} has no file {INDEX}")
     return LoadedVersion(
         manifest=manifest,
-        model=QueryTower(manifest.model, arrays, vectors),
+        model=QueryTower(manifest.model, arrays, vectors, stores=parts.stores),
         index=parse(contents[INDEX], dimension=manifest.dimension),
         item_ids=item_ids,
         item_keys=keys_of(item_ids),
-        memories=memories_in(arrays, manifest.model, prefix=HISTORY_PREFIX),
+        memories=memories_in(
+            parts, manifest.model, prefix=HISTORY_PREFIX, newest_at=manifest.newest_event_at
+        ),
         user_numbers=in_version(arrays, manifest.model),
     )
 

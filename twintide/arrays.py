@@ -295,7 +295,7 @@ def packed(arrays: Sequence[npt.NDArray[np.generic]]) -> bytes:
     return b"".join(chain.from_iterable(parts))
 
 
-def unpacked(name: str, data: bytes) -> list[npt.NDArray[np.generic]]:
+def unpacked(name: str, data: bytes | memoryview) -> list[npt.NDArray[np.generic]]:
     """What `packed` was given. Raises Corrupt where it is something else."""
     found, rest = [], memoryview(data)
     while rest:

@@ -30,6 +30,7 @@ from twintide.arrays import (
 )
 from twintide.errors import Corrupt
 from twintide.files import write_pieces_and_fsync
+from twintide.verified import Verified
 
 _MOST_BYTES = 1 << 48
 """Of an array: what no address is for, no machine has."""
@@ -55,9 +56,12 @@ def write_paged(folder: Path, name: str, array: npt.NDArray[Any], *, room: int) 
 class PagedArray:
     """An array of a file. What is written to it stays in memory, and never reaches the file."""
 
-    def __init__(self, folder: Path, name: str, files: Files) -> None:
-        """Checks the checksums and what stands before the numbers, and no other page. Raises
-        Corrupt where these are not as `files` has them.
+    def __init__(
+        self, folder: Path, name: str, files: Files, *, verified: Verified | None = None
+    ) -> None:
+        """Checks the checksums and what stands before the numbers, and no other page; of a file
+        that is among `verified` none at all. Raises Corrupt where these are not as `files` has
+        them.
         """
         self._path = folder / f"{name}.npy"
         entry, listed = files.get(f"{name}.npy"), files.get(f"{name}{PAGES}")
@@ -69,10 +73,13 @@ class PagedArray:
         self._of_bytes, rest = divmod(len(self._checksums), pages)
         if listed.sha256 != entry.sha256 or rest or self._of_bytes not in CHECKSUMS:
             raise Corrupt(f"{folder / name}{PAGES} is not of the pages of {name}.npy")
-        self._is_sure = np.zeros(pages, np.bool_)
         self._end = entry.bytes
-        self._bytes = _mapped(folder, f"{name}.npy", entry, in_memory=in_memory)
-        self._check_pages([0])
+        self._bytes, self.is_verified = _mapped(
+            folder, f"{name}.npy", entry, in_memory=in_memory, verified=verified
+        )
+        self._is_sure = np.full(pages, self.is_verified)
+        if not self.is_verified:
+            self._check_pages([0])
         header = parse_header(str(self._path), self._bytes[:PAGE].tobytes(), length=entry.bytes)
         row_bytes = header.dtype.itemsize * math.prod(header.shape[1:])
         if header.end != PAGE or not header.shape or not row_bytes:
@@ -93,6 +100,8 @@ class PagedArray:
         """Make sure of the pages that these rows lie in, or of all. Raises Corrupt, naming the
         file, where one of them is not what was written.
         """
+        if self.is_verified:
+            return
         if rows is None:
             self._check_pages(np.flatnonzero(~self._is_sure).tolist())
             return
@@ -113,8 +122,11 @@ class PagedArray:
         self._is_sure[pages] = True
 
 
-def _mapped(folder: Path, name: str, entry: FileEntry, *, in_memory: int) -> npt.NDArray[np.uint8]:
+def _mapped(
+    folder: Path, name: str, entry: FileEntry, *, in_memory: int, verified: Verified | None
+) -> tuple[npt.NDArray[np.uint8], bool]:
     """The bytes of a file, copied where they are written to, and room behind them; so many in all.
+    And whether the file is among `verified`.
 
     The room is memory of our own and not a hole in the file, as files of format 3 have it: a file
     system in memory that is full gives nobody a page of a hole, and kills who asks for it.
@@ -129,7 +141,7 @@ def _mapped(folder: Path, name: str, entry: FileEntry, *, in_memory: int) -> npt
         if at != found.ctypes.data:
             number = ctypes.get_errno()
             raise OSError(number, os.strerror(number), str(folder / name))
-    return found
+        return found, verified is not None and verified.has(file, entry)
 
 
 _READ_AND_WRITE = mmap.PROT_READ | mmap.PROT_WRITE

@@ -7,8 +7,9 @@ reading costs what is looked at. The files are never changed, and a checkpoint h
 its own folder: those that it shares with the one before are the same files, under a second name.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import compress
 from pathlib import Path
 from threading import Lock
 from typing import Annotated
@@ -24,6 +25,7 @@ from twintide.pages import PAGES, PagedArray, write_paged
 from twintide.records import Record
 from twintide.rowlists import BLOCK, RowLists
 from twintide.rowstore import Columns, RowNumbers, RowStore, Saved, with_room
+from twintide.verified import Verified
 
 MOST_DELTAS = 16
 """Deltas on a base, before they become one."""
@@ -143,15 +145,29 @@ def share(source: Path, folder: Path, files: Files) -> Files:
     return files
 
 
-def open_store(folder: Path, name: str, entry: StoreEntry, files: Files) -> RowStore:
-    """The rows, mapped. A page of the base is checked when one of its rows is first used, and what
-    deltas have of that row is laid over it then. Raises Corrupt.
+def open_store(
+    folder: Path,
+    name: str,
+    entry: StoreEntry,
+    files: Files,
+    *,
+    without: Collection[str] = (),
+    verified: Verified | None = None,
+) -> RowStore:
+    """The rows, mapped, `without` some of the columns. A page of the base is checked when one of
+    its rows is first used, if its file is not among `verified`; and what deltas have of that row is
+    laid over it then. Raises Corrupt.
     """
-    deltas = [_read_delta(folder, each, files) for each in entry.deltas]
+    kept = [each not in without for each in entry.columns]
+    deltas = [
+        (rows, _kept(folder / each, values, kept))
+        for each in entry.deltas
+        for rows, values in [_read_delta(folder, each, files, verified)]
+    ]
     _check_rows(folder / name, entry, [rows for rows, _ in deltas])
-    store = _mapped(
-        folder, name, entry.columns, entry.rows, files, newer=_Newer(entry.rows, deltas)
-    )
+    columns = tuple(compress(entry.columns, kept))
+    newer = _Newer(entry.rows, deltas) if deltas else None
+    store = _mapped(folder, name, columns, entry.rows, files, newer=newer, verified=verified)
     _check_columns(folder / name, store.at(slice(0)), deltas)
     first = store.grow(entry.length - entry.rows)
     for rows, values in deltas:
@@ -162,16 +178,30 @@ def open_store(folder: Path, name: str, entry: StoreEntry, files: Files) -> RowS
     return store
 
 
+def _kept(
+    path: Path, values: list[npt.NDArray[np.generic]], kept: Sequence[bool]
+) -> list[npt.NDArray[np.generic]]:
+    if len(values) != len(kept):
+        raise Corrupt(f"a delta of {path} has other columns than its base")
+    return list(compress(values, kept))
+
+
 def open_lists(
-    folder: Path, name: str, entry: StoreEntry, files: Files, *, longest: int | None = None
+    folder: Path,
+    name: str,
+    entry: StoreEntry,
+    files: Files,
+    *,
+    longest: int | None = None,
+    verified: Verified | None = None,
 ) -> RowLists:
     """The same of lists."""
-    blocks = _mapped(folder, name, entry.columns[:1], entry.rows, files)
-    cells = _mapped(folder, name, entry.columns[1:], entry.cells or 0, files)
+    blocks = _mapped(folder, name, entry.columns[:1], entry.rows, files, verified=verified)
+    cells = _mapped(folder, name, entry.columns[1:], entry.cells or 0, files, verified=verified)
     if entry.columns[:1] != (BLOCK,) or blocks.at(slice(0))[BLOCK].shape[1:] != (3,):
         raise Corrupt(f"{name} in {folder} are no lists")
     lists = RowLists(blocks, cells, longest=longest)
-    deltas = [_read_delta(folder, each, files) for each in entry.deltas]
+    deltas = [_read_delta(folder, each, files, verified) for each in entry.deltas]
     _check_rows(folder / name, entry, [rows for rows, _ in deltas])
     lists.add(entry.length - entry.rows)
     for rows, values in deltas:
@@ -236,8 +266,11 @@ def _mapped(
     files: Files,
     *,
     newer: _Newer | None = None,
+    verified: Verified | None = None,
 ) -> RowStore:
-    arrays = {each: PagedArray(folder, f"{name}.{each}", files) for each in columns}
+    arrays = {
+        each: PagedArray(folder, f"{name}.{each}", files, verified=verified) for each in columns
+    }
     if {each.rows for each in arrays.values()} != {rows} or len(arrays) != len(columns):
         raise Corrupt(f"{name} in {folder} is not {rows} rows of {columns}")
 
@@ -253,13 +286,13 @@ def _mapped(
                 newer.lay_over(mapped, rows)
 
     mapped: Columns = {each: array.array for each, array in arrays.items()}
+    if newer is None and all(each.is_verified for each in arrays.values()):
+        return RowStore(mapped, rows)
     return RowStore(mapped, rows, make_sure=make_sure)
 
 
 def _check_columns(path: Path, own: Columns, deltas: list[_Delta]) -> None:
     for rows, values in deltas:
-        if len(values) != len(own):
-            raise Corrupt(f"a delta of {path} has other columns than its base")
         for (column, array), of_rows in zip(own.items(), values, strict=True):
             if array.dtype != of_rows.dtype or of_rows.shape != (len(rows), *array.shape[1:]):
                 raise Corrupt(f"a delta of {path} does not fit its column {column}")
@@ -273,11 +306,12 @@ def _check_rows(path: Path, entry: StoreEntry, touched: list[RowNumbers]) -> Non
         raise Corrupt(f"the deltas of {path} do not make {entry.length} rows of {entry.rows}")
 
 
-def _read_delta(folder: Path, name: str, files: Files) -> _Delta:
+def _read_delta(folder: Path, name: str, files: Files, verified: Verified | None = None) -> _Delta:
     """Numbers of rows, and what each column has there."""
     if name not in files:
         raise Corrupt(f"the manifest of {folder} does not list {name}")
-    rows, *values = unpacked(name, read_verified_file(folder, name, files[name])) or [np.zeros(0)]
+    read = read_verified_file if verified is None else verified.read
+    rows, *values = unpacked(name, read(folder, name, files[name])) or [np.zeros(0)]
     is_ascending = rows.dtype == np.int64 and rows.ndim == 1
     if not is_ascending or not (np.diff(rows, prepend=-1) > 0).all():
         raise Corrupt(f"{folder / name} does not begin with row numbers in ascending order")

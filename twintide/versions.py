@@ -19,6 +19,7 @@ from twintide.events import EventSchema
 from twintide.listed import ListingRef
 from twintide.modelspec import ModelSpec
 from twintide.records import CheckpointName, Instant, Position, Record, Sealed
+from twintide.storefile import StoreEntry
 from twintide.vectorstore import Vectors, VectorsRef, open_read, vectors_folder
 
 INDEX = "index.faiss"
@@ -51,7 +52,7 @@ class GateReport(Record):
 class VersionManifest(Sealed):
     """manifest.json of a version; with its lineage."""
 
-    format: int = 1
+    format: int = 2
     name: str
     checkpoint: CheckpointName
     kind: Literal["nightly", "hourly"]
@@ -85,6 +86,9 @@ class VersionManifest(Sealed):
     """Items that its checkpoint knows, whether they are in the index or not; None in older
     versions, whose index holds them all.
     """
+
+    stores: dict[str, StoreEntry] = {}  # noqa: RUF012  pydantic gives each record its own
+    """Rows that it shares with its checkpoint, as that has them; format 1 has none."""
 
     files: Files
 

@@ -11,7 +11,6 @@ from publisher.build import draft_of
 from publisher.publish import publish
 from publisher.reader import load_version
 from tests.publisher import checkpoint_fixture as made
-from twintide.checkpoints import load_checkpoint
 from twintide.config import Deployment, fill_in
 from twintide.model.two_tower import TwoTower
 
@@ -64,9 +63,9 @@ def test_items_that_a_product_cannot_tell_apart_are_refused(
 ) -> None:
     """All in one direction, or of no length at all: only the bias would order them."""
     manifest = made.add_checkpoint(deployment, 1, items=ITEMS, model=changed(deployment, change))
-    checkpoint = load_checkpoint(deployment.checkpoints_dir, manifest.name)
+    folder = deployment.checkpoints_dir / manifest.name
 
-    draft = draft_of(checkpoint, deployment.publishing, vectors_dir=deployment.vectors_dir)
+    draft = draft_of(folder, deployment.publishing, vectors_dir=deployment.vectors_dir)
 
     reasons = gate.mechanics(draft)
     assert any("point the same way" in reason for reason in reasons), reasons

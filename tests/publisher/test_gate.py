@@ -14,7 +14,6 @@ from publisher.reader import LoadedVersion, load_version
 from publisher.unlearnt import newest_clicks
 from tests.publisher import checkpoint_fixture as made
 from tests.publisher.checkpoint_fixture import NOON
-from twintide.checkpoints import load_checkpoint
 from twintide.clock import HeldClock
 from twintide.config import Deployment, GateConfig
 from twintide.features.columns import from_columns
@@ -53,8 +52,8 @@ def drafted(deployment: Deployment) -> Drafted:
 
     def draft(**changes: object) -> Draft:
         manifest = made.add_checkpoint(deployment, next(numbers), **changes)  # type: ignore[arg-type]
-        loaded = load_checkpoint(deployment.checkpoints_dir, manifest.name)
-        return draft_of(loaded, deployment.publishing, vectors_dir=deployment.vectors_dir)
+        folder = deployment.checkpoints_dir / manifest.name
+        return draft_of(folder, deployment.publishing, vectors_dir=deployment.vectors_dir)
 
     return draft
 

@@ -10,7 +10,6 @@ from publisher.publish import Published, publish
 from publisher.reader import load_version
 from tests.publisher import checkpoint_fixture as made
 from tests.publisher.checkpoint_fixture import NOON
-from twintide.checkpoints import load_checkpoint
 from twintide.clock import HeldClock
 from twintide.config import Deployment, fill_in
 from twintide.errors import Corrupt, Refused, Retryable
@@ -185,7 +184,7 @@ def test_a_version_whose_publisher_died_before_promoting_is_taken_up(line: Line)
     """It is promoted as it is, not built again."""
     name = line.train()
     draft = draft_of(
-        load_checkpoint(line.deployment.checkpoints_dir, name),
+        line.deployment.checkpoints_dir / name,
         line.deployment.publishing,
         vectors_dir=line.deployment.vectors_dir,
     )

@@ -14,7 +14,7 @@ from publisher.publish import publish
 from publisher.reader import load_version
 from publisher.registry import check_files
 from tests.publisher import checkpoint_fixture as made
-from twintide.arrays import MANIFEST, FileEntry
+from twintide.arrays import MANIFEST, FileEntry, checksums_of
 from twintide.clock import HeldClock
 from twintide.config import Deployment
 from twintide.errors import Corrupt, Refused
@@ -31,8 +31,22 @@ def version(with_versions: Callable[[int], Deployment]) -> Path:
 def reseal(folder: Path) -> None:
     """Write a manifest whose hashes are right again, as somebody who mixes versions would."""
     manifest = read_version_manifest(folder.parent, folder.name)
-    files = {name: FileEntry.of((folder / name).read_bytes()) for name in manifest.files}
+    files = {name: entry_of(folder / name, entry) for name, entry in manifest.files.items()}
     (folder / MANIFEST).write_bytes(manifest.model_copy(update={"files": files}).to_json())
+
+
+def entry_of(path: Path, before: FileEntry) -> FileEntry:
+    data = path.read_bytes()
+    if before.room is None:
+        return FileEntry.of(data)
+    checksums = FileEntry.of(checksums_of(data))
+    return checksums.model_copy(update={"bytes": len(data), "room": before.room})
+
+
+def with_pages(folder: Path, name: str) -> list[str]:
+    """A file of rows goes with the checksums of its pages."""
+    pages = name.replace(".npy", ".pages")
+    return [name, pages] if (folder / pages).exists() else [name]
 
 
 def damages(data: bytes, *, seed: int) -> Iterator[bytes]:
@@ -85,15 +99,18 @@ def test_files_of_two_versions_never_load_together(
     other = version.parent / "v000002"
     mixed = 0
     for name in sorted(made.file_bytes(version)):
-        theirs, ours = (other / name).read_bytes(), (version / name).read_bytes()
+        names = with_pages(version, name)
+        theirs, ours = made.file_bytes(other, names), made.file_bytes(version, names)
         # Keys and offsets of the two are alike, or fit the other's weights only together with them.
         if name == MANIFEST or theirs == ours or name.startswith("sample."):
             continue
-        (version / name).write_bytes(theirs)
+        for each, data in theirs.items():
+            (version / each).write_bytes(data)
         reseal(version)
         with pytest.raises(Corrupt):
             load_version(version.parent, version.name)
-        (version / name).write_bytes(ours)
+        for each, data in ours.items():
+            (version / each).write_bytes(data)
         mixed += 1
     reseal(version)
     load_version(version.parent, version.name)
@@ -110,7 +127,8 @@ def test_the_next_hours_table_or_index_does_not_load_with_this_hours(
     """Rows that moved by a hundredth of their size are enough to be noticed."""
     made.add_checkpoint(deployment, 2, noise=0.001)
     publish(deployment, clock=clock, judge=False)
-    shutil.copy(version.parent / "v000002" / name, version / name)
+    for each in with_pages(version, name):
+        shutil.copy(version.parent / "v000002" / each, version / each)
     reseal(version)
 
     with pytest.raises(Corrupt, match="sample queries"):
@@ -161,7 +179,7 @@ def test_a_manifest_that_names_a_file_outside_is_corrupt(version: Path, tmp_path
 def test_a_version_without_one_of_its_tables_is_corrupt(version: Path) -> None:
     """A tower whose table is missing would answer with untrained rows."""
     manifest = read_version_manifest(version.parent, version.name)
-    for gone in ("table.user.keys.npy", "table.user.weights.npy", "dense.query.0.bias.npy"):
+    for gone in ("table.user.index.pairs.npy", "table.user.weights.npy", "dense.query.0.bias.npy"):
         files = {name: entry for name, entry in manifest.files.items() if name != gone}
         changed = manifest.model_copy(update={"files": files})
         (version / MANIFEST).write_bytes(changed.to_json())

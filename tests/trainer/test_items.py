@@ -303,7 +303,7 @@ def test_training_sees_an_item_as_the_index_has_it(shop: MakeShop) -> None:
     (newest, *_) = reversed(own.line.slices().values())
     clicks = newest.read()
     rows = as_listed(Rows.of(clicks, model, name="a slice"), listing, model)
-    items = items_of(checkpoint, listing)
+    items = items_of(checkpoint.manifest, checkpoint.catalogue, listing)
 
     place = {key: at for at, key in enumerate(items.keys.tolist())}
     at_index = np.array([place[key] for key in rows.item_keys.tolist()])

@@ -209,7 +209,7 @@ def test_what_users_liked_is_learnt_served_and_rebuilt(tmp_path: Path) -> None:
     liked = version.remembered(users.astype(np.uint64), np.zeros(len(users), np.int64))["liked"]
     assert isinstance(liked, Ids)
     assert np.array_equal(liked.keys, night.arrays["state.history.liked.items"])
-    assert version.memories["liked"].at_ms is not None
+    assert liked.ages is not None
     numbers = version.activity_of(np.append(users, np.uint64(99)))["active"]
     assert isinstance(numbers, Numbers)
     assert numbers.values[-1].tolist() == [0, 0, 0, 1]

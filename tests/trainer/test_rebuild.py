@@ -10,7 +10,7 @@ from publisher.reader import load_version
 from tests.trainer.conftest import Line, MakeLine, at
 from trainer.rebuild import rebuild
 from trainer.rewind import rewind
-from twintide.checkpoints import list_checkpoints, load_checkpoint
+from twintide.checkpoints import list_checkpoints
 from twintide.clock import HeldClock
 from twintide.errors import Refused
 from twintide.files import remove_folder
@@ -39,7 +39,7 @@ def test_every_checkpoint_and_its_version_are_made_again_from_their_lineage(
     assert len(made) == 7
     assert again == made
     draft = draft_of(
-        load_checkpoint(tmp_path / "again", version.checkpoint),
+        tmp_path / "again" / version.checkpoint,
         line.deployment.publishing,
         vectors_dir=line.deployment.vectors_dir,
     )

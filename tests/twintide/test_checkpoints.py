@@ -88,8 +88,10 @@ def test_a_manifest_of_any_content_is_read_or_corrupt(deployment: Deployment, co
         path.write_bytes(json.dumps(odd).encode() if number % 3 else damaged(good, rng))
         with contextlib.suppress(Corrupt, Refused):
             read_manifest(root, "hourly-000001")
-            loaded = load_checkpoint(root, "hourly-000001")
-            draft_of(loaded, deployment.publishing, vectors_dir=deployment.vectors_dir)
+            load_checkpoint(root, "hourly-000001")
+            draft_of(
+                root / "hourly-000001", deployment.publishing, vectors_dir=deployment.vectors_dir
+            )
 
 
 @pytest.mark.parametrize("said", [{"parent": "yesterday"}, {"base": "../nightly-000001"}])

@@ -18,9 +18,11 @@ from twintide.ragged import Ids, hours_between, places_between
 from twintide.rowlists import Entries, Offsets, RowLists
 from twintide.rowstore import Column, Parts, RowStore
 
-_ENTRY = {"items": np.uint64, "at_ms": np.int64}
+ENTRY = {"items": np.uint64, "at_ms": np.int64}
 _USERS = {KEYS: Column(np.uint64)}
-_CLICKS = ".clicks"
+CLICKS = ".clicks"
+"""How the name of the lists ends, behind that of their users."""
+
 _NEVER = np.iinfo(np.int64).min
 
 
@@ -39,7 +41,7 @@ class Histories:
         self.length = length
         self._days = forget_after_days
         self._users = users or KeyedRows(RowStore.empty(_USERS | idle.columns(forget_after_days)))
-        self._clicks = clicks or RowLists.empty(_ENTRY, longest=length)
+        self._clicks = clicks or RowLists.empty(ENTRY, longest=length)
         """Of each user, by row of `_users`; nobody's row has none."""
 
         if not len(self._clicks):
@@ -68,14 +70,14 @@ class Histories:
     def parts(self, name: str) -> Parts:
         """As a checkpoint has them: users by row, and by row their clicks."""
         stores = idle.stores(self._users, name, days=self._days)
-        return Parts(stores, {}, {name + _CLICKS: self._clicks})
+        return Parts(stores, {}, {name + CLICKS: self._clicks})
 
     @classmethod
     def from_parts(
         cls, length: int, parts: Parts, *, name: str, forget_after_days: int | None = None
     ) -> "Histories":
         """What `parts` gave: it goes on in these stores. Raises Corrupt where one is missing."""
-        clicks = parts.lists_of(name + _CLICKS, _ENTRY, longest=length)
+        clicks = parts.lists_of(name + CLICKS, ENTRY, longest=length)
         users = idle.in_parts(parts, name, days=forget_after_days)
         return cls(length, users, clicks, forget_after_days=forget_after_days)
 

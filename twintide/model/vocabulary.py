@@ -25,6 +25,9 @@ _FEWEST = 1024
 _AT_ONCE = 1 << 15
 """Keys of a step, so that what it computes with stays near the processor."""
 
+_SOME = 4096
+"""Slots that are looked at for some key or other."""
+
 _FULL = 5 / 8
 """Share of the slots from which on there are twice as many: probes are short below it."""
 
@@ -87,6 +90,16 @@ class Vocabulary:
             pending, wanted = pending[goes_on], wanted[goes_on]
             slots_there = slots_there[goes_on]
         raise Corrupt("no slot of a vocabulary is free, so that a search has no end")
+
+    def some(self) -> Keys:
+        """Keys that it knows: those in the first slots, or all where there are none."""
+        for end in (_SOME, len(self._slots) - 1):
+            slots = np.arange(min(end, len(self._slots) - 1))
+            pairs = self._slots.at(slots)[PAIRS][slots]
+            found: Keys = pairs[pairs[:, 1] != DEFAULT_ROW, 0]
+            if len(found):
+                break
+        return found
 
     def new_among(self, keys: Keys) -> Keys:
         """Keys that it does not know, each once, in the order of their first appearance."""

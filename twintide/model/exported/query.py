@@ -12,12 +12,13 @@ from twintide.features.kind import Kind
 from twintide.features.kind import LookedUp as LookingUp
 from twintide.model.exported.one import tower
 from twintide.model.exported.sequences import Encoder
-from twintide.model.exported.tables import Fixed, LookedUp, pooled, rows_in
+from twintide.model.exported.tables import Fixed, LookedUp, pooled, rows_in, stored_rows
 from twintide.model.exported.weights import Floats, Weights
 from twintide.model.scales import Scales
 from twintide.model.shares import number_scales, shares
 from twintide.modelspec import ModelSpec
 from twintide.ragged import Encoded, Ids, Numbers, as_ids, as_numbers, in_slots
+from twintide.rowstore import NO_STORES, RowStore
 from twintide.vectorstore import Vectors
 
 Input = Callable[[Ids | Numbers], Floats]
@@ -30,12 +31,26 @@ _SHORTEST = np.float32(1e-12)
 class QueryTower:
     """Tables and tower of queries. It only reads, and any number of threads may ask it."""
 
-    def __init__(self, spec: ModelSpec, arrays: Arrays, vectors: Mapping[str, Vectors]) -> None:
-        """Raises Corrupt where the arrays are not those of the declared model."""
+    def __init__(
+        self,
+        spec: ModelSpec,
+        arrays: Arrays,
+        vectors: Mapping[str, Vectors],
+        *,
+        stores: Mapping[str, RowStore] = NO_STORES,
+    ) -> None:
+        """Tables are those in `stores`, or where there are none in `arrays`. Raises Corrupt where
+        one of them, or a weight, is not that of the declared model.
+        """
         self.spec = spec
         self._tables: dict[str, LookedUp] = {name: Fixed(each) for name, each in vectors.items()}
         for name in spec.learning_tables(("query",)):
-            self._tables[name] = rows_in(arrays, name, width=spec.table_width(name))
+            width = spec.table_width(name)
+            self._tables[name] = (
+                stored_rows(stores, name, width=width)
+                if f"table.{name}" in stores
+                else rows_in(arrays, name, width=width)
+            )
         self.scales = Scales(_scale(each) for each in spec.query if each.is_standardised())
         self._number_scales = number_scales(spec)
         for scales in (self.scales, self._number_scales):

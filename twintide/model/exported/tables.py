@@ -1,5 +1,6 @@
 """Tables that are read and never change: rows by key. Row 0 is the default row."""
 
+from collections.abc import Mapping
 from typing import Protocol
 
 import numpy as np
@@ -9,7 +10,8 @@ from twintide.arrays import Arrays
 from twintide.errors import Corrupt
 from twintide.keys import NO_KEY, Keys, places_of
 from twintide.model.exported.weights import Floats
-from twintide.rowstore import RowNumbers
+from twintide.model.vocabulary import Vocabulary
+from twintide.rowstore import INDEX, RowNumbers, RowStore
 from twintide.vectorstore import Vectors
 
 
@@ -104,3 +106,36 @@ def pooled(
     if pooling == "mean":
         found /= np.maximum(lengths, 1).astype(np.float32)[:, None]
     return found
+
+
+class StoredRows:
+    """The same where a checkpoint has them: rows that are looked at are read, and no others."""
+
+    def __init__(self, store: RowStore, slots: RowStore) -> None:
+        self._store, self._vocabulary = store, Vocabulary(slots)
+        self.rows_of = self._vocabulary.rows_of
+
+    @property
+    def known(self) -> Keys:
+        """The keys of some of them, which is enough to try them by."""
+        return self._vocabulary.some()
+
+    def take(self, rows: RowNumbers) -> Floats:
+        """float32 [n, width]: the rows of these numbers."""
+        found: Floats = self._store.at(rows)["weights"].take(rows, axis=0)
+        return found
+
+
+def stored_rows(stores: Mapping[str, RowStore], table: str, *, width: int) -> StoredRows:
+    """`table.<name>` and what finds its rows. Raises Corrupt where they are not there, or no such
+    rows.
+    """
+    store, slots = stores.get(f"table.{table}"), stores.get(f"table.{table}{INDEX}")
+    if store is None or slots is None:
+        raise Corrupt(f"there is no table {table}")
+    weights = store.at(slice(0)).get("weights")
+    if weights is None or weights.dtype != np.float32 or weights.shape[1:] != (width,):
+        raise Corrupt(f"table {table} has no weights, or they are not {width} wide")
+    if not len(store):
+        raise Corrupt(f"table {table} has no default row")
+    return StoredRows(store, slots)
