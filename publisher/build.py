@@ -16,6 +16,7 @@ import torch
 from publisher import index as item_index
 from publisher import samples
 from publisher.activity import UserNumbers, in_checkpoint
+from publisher.attributes import ATTRIBUTES, attribute_table
 from publisher.catalogue import Items, items_of
 from publisher.histories import Memories, memories_in, memory_arrays
 from publisher.index import ItemIndex, Positions, Scores, Vectors
@@ -70,6 +71,9 @@ class Draft:
     user_numbers: UserNumbers | None
     catalogue_items: int
     """Items that were ever clicked, as the checkpoint knows, to be had or not."""
+
+    filters: tuple[str, ...]
+    """Event columns by which requests may filter."""
 
     listing: Listing | None
     """What the source of items said, where one is declared."""
@@ -127,6 +131,7 @@ def draft_of(
         ),
         user_numbers=in_checkpoint(of_users, spec),
         catalogue_items=len(catalogue),
+        filters=config.filters,
         listing=listing,
     )
 
@@ -155,6 +160,9 @@ def publish_version(root: Path, name: str, draft: Draft, *, gate: GateReport) ->
         files = share(draft.folder, folder, shared.files)
         files |= write_arrays(folder, _arrays(draft))
         files |= write_table(folder, ITEM_IDS, pa.table({ITEM_COLUMN: draft.items.ids}))
+        if draft.filters:
+            told = attribute_table(draft.items.encoded, draft.checkpoint.model, draft.filters)
+            files |= write_table(folder, ATTRIBUTES, told)
         files |= {INDEX: write_file(folder, INDEX, draft.index.to_bytes())}
         manifest = VersionManifest(
             name=name,

@@ -22,6 +22,8 @@ Scores = npt.NDArray[np.float32]
 Positions = npt.NDArray[np.int64]
 """Numbers of items in index order; -1 where there are not enough."""
 
+Bools = npt.NDArray[np.bool_]
+
 FLAT_UP_TO_ITEMS = 50_000
 _MIN_ITEMS_PER_LIST = 39
 """Below this k-means has too little to learn a list's centre from (Faiss warns)."""
@@ -30,6 +32,11 @@ _MIN_ITEMS_PER_LIST = 39
 SCANNED_PER_ITEM = 10
 """An inverted file looks into at least this many items for each that it must find or leave out.
 Where the best 10,000 of 200,000 are excluded, it still finds 97 % of the next best (measured).
+"""
+
+ONE_BY_ONE = 1_000
+"""Where no more items are allowed, each is looked at, which is exact: 100 take a third of the time
+of a search for them, 1,000 as long; for more Faiss starts threads (measured at 60,000 items).
 """
 
 _LANES = 16
@@ -71,23 +78,41 @@ class ItemIndex:
             scores[positions < 0] = -np.inf
         return scores, positions
 
-    def best(self, query: Vectors, k: int, *, without: Positions) -> tuple[Scores, Positions]:
-        """The k best items for one query [1, O · (D + 1)] that are not in `without`: scores and
-        positions [n], best first, and of equal scores the first in the catalogue.
+    def best(
+        self,
+        query: Vectors,
+        k: int,
+        *,
+        without: Positions,
+        among: Bools | None = None,
+        is_exact: bool = False,
+    ) -> tuple[Scores, Positions]:
+        """The k best items for one query [1, O · (D + 1)] that are not in `without`, and in `among`
+        [items] where that is given: scores and positions [n], best first, and of equal scores the
+        first in the catalogue. Exact: every item is looked at.
 
         There are fewer than k only where no more are left: an inverted file looks into ever more
         lists, in the end into all. Positions in `without` are distinct.
         """
-        left = self.items - len(without)
+        allowed, left = None, self.items
+        if among is not None or len(without):
+            allowed = np.ones(self.items, np.bool_) if among is None else among.copy()
+            allowed[without] = False
+            left = int(np.count_nonzero(allowed))
+        if allowed is not None and left <= min(ONE_BY_ONE, self.items // 2):
+            return self._best_of(query, k, np.flatnonzero(allowed))
+        probes = self._lists if is_exact else self._probes(min(k, left), left, len(without))
+        selector = None if allowed is None else _selector(allowed)
+        return self._searched(_filled_up(query, self._faiss.d), k, left, selector, probes)
+
+    def _searched(
+        self, query: Vectors, k: int, left: int, selector: Any, probes: int
+    ) -> tuple[Scores, Positions]:
+        """The k best of those that are left, by looking into ever more lists."""
         wanted = min(k, left)
-        if wanted < 1:
-            return np.zeros(0, np.float32), np.zeros(0, np.int64)
-        allowed = _selector(self.items, without) if len(without) else None
-        probes = self._probes(wanted + len(without))
-        filled = _filled_up(query, self._faiss.d)
         asked = min(wanted + 1, left)  # one more, to see whether the last has an equal
         while True:
-            scores, positions = self._search(filled, asked, allowed, probes)
+            scores, positions = self._search(query, asked, selector, probes)
             found = int((positions >= 0).sum())
             if found < asked and probes < self._lists:
                 probes = min(2 * probes, self._lists)
@@ -97,15 +122,24 @@ class ItemIndex:
                 order = np.lexsort((positions[:found], -scores[:found]))[:wanted]
                 return scores[order], positions[order]
 
+    def _best_of(self, query: Vectors, k: int, among: Positions) -> tuple[Scores, Positions]:
+        """The k best of these items: each of them is looked at, and no other."""
+        scores = self.vectors(among) @ query[0]
+        order = np.lexsort((among, -scores))[:k]
+        return scores[order], among[order]
+
     @property
     def _lists(self) -> int:
         return int(self._faiss.nlist) if isinstance(self._faiss, faiss.IndexIVF) else 1
 
-    def _probes(self, items: int) -> int:
-        """How many lists to look into at first, to find or leave out so many items."""
+    def _probes(self, wanted: int, left: int, without: int) -> int:
+        """How many lists to look into at first: to pass those that are left out, which may be the
+        best, and to find as many as are wanted among those that are left.
+        """
         if not isinstance(self._faiss, faiss.IndexIVF):
             return 1
-        needed = math.ceil(SCANNED_PER_ITEM * items * self._lists / self.items)
+        passed = SCANNED_PER_ITEM * (wanted * (self.items - without) / max(left, 1) + without)
+        needed = math.ceil(passed * self._lists / self.items)
         return min(max(int(self._faiss.nprobe), needed), self._lists)
 
     def _search(
@@ -187,12 +221,10 @@ def parse(data: bytes | memoryview, *, dimension: int) -> ItemIndex:
     return ItemIndex(index, dimension, (held, reader))
 
 
-def _selector(items: int, without: Positions) -> Any:
-    """Faiss's word for every item but these: one bit each."""
-    is_allowed = np.ones(items, np.bool_)
-    is_allowed[without] = False
+def _selector(allowed: Bools) -> Any:
+    """Faiss's word for these items: one bit each."""
     library: Any = faiss  # as in `_search`
-    return library.IDSelectorBitmap(np.packbits(is_allowed, bitorder="little"))
+    return library.IDSelectorBitmap(np.packbits(allowed, bitorder="little"))
 
 
 def _ivf_width(dimension: int) -> int:

@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from publisher import samples
 from publisher.activity import UserNumbers, in_version
+from publisher.attributes import ATTRIBUTES, Attributes, attributes_in
 from publisher.histories import Memories, encoded, memories_in
 from publisher.index import ItemIndex, Positions, Scores, parse
 from publisher.shared import Shared
@@ -55,6 +56,8 @@ class LoadedVersion:
 
     memories: Memories
     user_numbers: UserNumbers | None
+    attributes: Attributes
+    """By which requests may filter."""
 
     @property
     def name(self) -> str:
@@ -130,7 +133,15 @@ def _parsed(
             parts, manifest.model, prefix=HISTORY_PREFIX, newest_at=manifest.newest_event_at
         ),
         user_numbers=in_version(arrays, manifest.model),
+        attributes=_attributes(manifest, contents),
     )
+
+
+def _attributes(manifest: VersionManifest, contents: Contents) -> Attributes:
+    if ATTRIBUTES not in contents:
+        return {}
+    table = parse_table(contents, ATTRIBUTES)
+    return attributes_in(table, manifest.model, items=manifest.items)
 
 
 def _item_ids(table: pa.Table) -> pa.Array:

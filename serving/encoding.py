@@ -31,6 +31,9 @@ from twintide.ragged import Encoded, Ids, Numbers, hours_between, one_id_each
 KEPT_ROWS = 4096
 """Of each feature: what the values gave that were asked for last."""
 
+EVERY_ITEM = 1_000_000
+"""More items than are remembered of anybody."""
+
 KEPT_BYTES = 256
 """JSON of the values of one feature. What longer ones gave is not kept."""
 
@@ -81,6 +84,14 @@ class Encoding:
     def item_keys(self, ids: Sequence[Id], *, what: str) -> Keys:
         """uint64 [n]. Raises Refused where an id is of another type than the events' items."""
         return keys_of_ids(ids, self._events, self._events.item, what=what)
+
+    def clicked(self, request: RecommendRequest, user: Keys) -> Keys:
+        """The items that the user has clicked, as the version remembers and the request says."""
+        said = self.item_keys(plain_ids(request.recent or []), what="an item of recent")
+        known = self._version.memories.get(CLICKS)
+        if known is None:
+            return said
+        return np.concatenate((said, known.of(user, length=EVERY_ITEM).keys))
 
     def _before(
         self, name: str, memory: Memory, request: RecommendRequest, user: Keys, *, now_ms: int

@@ -28,7 +28,11 @@ MAX_FEATURE_BYTES = 16_384
 MAX_TEXT = 1_000
 """Characters of an id or another text: its key is computed eight bytes after the other."""
 
+MAX_FILTER_VALUES = 1_000
+"""Of one column."""
+
 Id = int | str
+Value = bool | int | str
 _K = 100
 
 
@@ -81,6 +85,25 @@ class RecommendRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             "3}; those that are not named count nothing. Without it, as the version declares"
         ),
     ] = None
+    filters: Annotated[
+        dict[str, Value | Annotated[list[Value], Meta(min_length=1, max_length=MAX_FILTER_VALUES)]],
+        Meta(
+            max_length=16,
+            description="only items that have one of these values of every column named here: "
+            '{"category": [3, 7], "in_stock": true}. Columns that publishing.filters declares',
+        ),
+    ] = {}
+    seen: Annotated[
+        bool,
+        Meta(
+            description="false: no item of `recent`, and none that the version remembers the user "
+            "to have clicked"
+        ),
+    ] = True
+    exact: Annotated[
+        bool,
+        Meta(description="true: compare with every item, as a check; takes longer"),
+    ] = False
     exclude: Annotated[
         list[Id],
         Meta(max_length=MAX_EXCLUDED, description="items that must not be in the answer"),
@@ -126,9 +149,12 @@ def _keys_seen(request: RecommendRequest) -> int:
         request.histories,
         request.objectives is not None,
         request.exclude,
+        request.filters,
+        not request.seen,
+        request.exact,
     )
-    inside = len(request.features) + len(request.histories) + len(request.objectives or ())
-    return 1 + sum(map(bool, given)) + inside
+    objects = (request.filters, request.features, request.histories, request.objectives or ())
+    return 1 + sum(map(bool, given)) + sum(map(len, objects))
 
 
 def _check_keys(pairs: list[tuple[str, Any]]) -> None:

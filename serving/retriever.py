@@ -17,11 +17,15 @@ import pyarrow as pa
 from publisher.reader import LoadedVersion
 from serving.answer import Answer
 from serving.encoding import Encoding
+from serving.filters import allowed
 from serving.request import RecommendRequest
 from twintide.clock import Clock, to_unix_ms
 from twintide.errors import Refused
 from twintide.keys import Keys
 from twintide.ragged import Encoded
+
+Positions = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
 
 SCORE_DIGITS = 6
 """More would be rounding errors of float32."""
@@ -36,7 +40,13 @@ class Query:
 
     k: int
     known_user: bool
-    excluded: Keys
+    without: Positions
+    """Items that must not be in the answer, each once."""
+
+    among: Bools | None
+    """The only items that may be."""
+
+    is_exact: bool
 
 
 class Retriever:
@@ -78,7 +88,7 @@ class Retriever:
                 hint="ask for fewer, or raise serving.max_k in the configuration",
             )
         user = self._encoding.user_key(request)
-        excluded = self._encoding.item_keys(request.exclude, what="an item of exclude")
+        without, among = self._without(request, user), allowed(request.filters, self.version)
         weights = self._weights(request.objectives)
         vectors = self.version.model.query_vectors(self._encoded(request, user), weights)
         if not np.isfinite(vectors).all():
@@ -86,14 +96,17 @@ class Retriever:
                 "the numbers in features are too large for the model to compute with",
                 hint="give numbers of the size that the events have",
             )
-        return Query(vectors, request.wanted, self._knows(user), excluded)
+        return Query(vectors, request.wanted, self._knows(user), without, among, request.exact)
 
     def search(self, query: Query) -> Answer:
         """The answer to it."""
-        without = self.version.positions_of(query.excluded)
-        if len(self._blocked):
-            without = np.union1d(without, self._blocked)
-        scores, positions = self.version.index.best(query.vectors, query.k, without=without)
+        scores, positions = self.version.index.best(
+            query.vectors,
+            query.k,
+            without=query.without,
+            among=query.among,
+            is_exact=query.is_exact,
+        )
         return Answer(
             version=self.name,
             known_user=query.known_user,
@@ -107,6 +120,14 @@ class Retriever:
 
     def _encoded(self, request: RecommendRequest, user: Keys) -> Encoded:
         return self._encoding.of(request, user, now_ms=to_unix_ms(self._clock.now()))
+
+    def _without(self, request: RecommendRequest, user: Keys) -> Positions:
+        """What is blocked, what the request excludes, and what the user has seen if it says so."""
+        keys = self._encoding.item_keys(request.exclude, what="an item of exclude")
+        if not request.seen:
+            keys = np.concatenate((keys, self._encoding.clicked(request, user)))
+        found = self.version.positions_of(keys)
+        return np.union1d(found, self._blocked) if len(self._blocked) else found
 
     def _knows(self, user: Keys) -> bool:
         """Whether the histories, or the tables that are read by user id, have this one."""

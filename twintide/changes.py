@@ -275,7 +275,7 @@ TABLE = _rules(
         """
         publishing.index publishing.nprobe publishing.keep_versions publishing.gate.min_events
         publishing.gate.max_events publishing.gate.k publishing.gate.max_recall_drop_ratio
-        publishing.gate.min_items_ratio
+        publishing.gate.min_items_ratio publishing.filters
         """,
     ),
     (

@@ -386,6 +386,19 @@ def _gate(publishing: "PublishingConfig") -> Problems:
         )
 
 
+def _filters(model: ModelSpec, publishing: "PublishingConfig") -> Problems:
+    told = {name for each in model.candidate if each.is_filterable for name in each.reads()}
+    for place, column in enumerate(publishing.filters):
+        if column not in told:
+            yield Problem(
+                f"publishing.filters.{place}",
+                f"no sparse or varlen feature of the candidate reads {column!r}, so that it is "
+                "not known of an item",
+                hint=f"they read {', '.join(sorted(told))}",
+                reads=("model.candidate",),
+            )
+
+
 def _doors(serving: "ServingConfig") -> Problems:
     if not _is_loopback(serving.host) and serving.token_env is None:
         yield Problem(
@@ -451,6 +464,7 @@ _RULES: tuple[tuple[tuple[str, ...], Callable[..., Problems]], ...] = (
     (("shards", "training"), _holdback),
     (("events", "model", "training"), _rates_of_tables),
     (("publishing",), _gate),
+    (("model", "publishing"), _filters),
     (("serving",), _doors),
 )
 """The sections that a rule looks at, and the rule."""

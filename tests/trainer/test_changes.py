@@ -481,6 +481,7 @@ OTHERWISE: dict[str, Change] = {
     "training.day_starts_at": to("training.day_starts_at", "00:30"),
     "training.hourly.learns": to("training.hourly.learns", "everything"),
     "publishing.index": to("publishing.index", "flat"),
+    "publishing.filters": to("publishing.filters", ["shop"]),
     "publishing.gate.min_events": to("publishing.gate.min_events", 7),
     "serving.host": to("serving.host", "localhost"),
     "serving.token_env": to("serving.token_env", "TOKEN"),

@@ -40,4 +40,9 @@ class PublishingConfig(Config):
     others (refused, held, rolled back from) it keeps the newest three.
     """
 
+    filters: tuple[str, ...] = ()
+    """Event columns by which a request may filter items, such as [category]. Each is read by a
+    `sparse` or `varlen` feature of the candidate: a filter and the model mean the same by it.
+    """
+
     gate: GateConfig = GateConfig()

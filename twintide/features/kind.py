@@ -171,6 +171,11 @@ class Kind(BaseModel, ABC):
         """Whether its numbers are brought to mean 0 and spread 1 by what the model has seen."""
         return False
 
+    @property
+    def is_filterable(self) -> bool:
+        """Whether its ids are the values of its one column, so that a request may filter by it."""
+        return False
+
     @abstractmethod
     def width(self, width_of: WidthOf) -> int:
         """Numbers that it gives to its tower."""

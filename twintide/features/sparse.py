@@ -23,6 +23,10 @@ class Sparse(OneId):
     def reads(self) -> tuple[str, ...]:
         return (self.column,)
 
+    @property
+    def is_filterable(self) -> bool:
+        return True
+
     def is_id(self, column: str) -> bool:
         return self.column == column
 

@@ -32,6 +32,10 @@ class Varlen(ManyIds):
     def reads(self) -> tuple[str, ...]:
         return (self.column,)
 
+    @property
+    def is_filterable(self) -> bool:
+        return True
+
     def pools(self) -> Literal["mean", "sum"]:
         return self.pooling
 
