@@ -34,9 +34,9 @@ SCANNED_PER_ITEM = 10
 Where the best 10,000 of 200,000 are excluded, it still finds 97 % of the next best (measured).
 """
 
-ONE_BY_ONE = 1_000
+ONE_BY_ONE = 500
 """Where no more items are allowed, each is looked at, which is exact: 100 take a third of the time
-of a search for them, 1,000 as long; for more Faiss starts threads (measured at 60,000 items).
+of a search for them, 1,000 two or three times as much (measured at 60,000 items).
 """
 
 _LANES = 16

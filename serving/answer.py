@@ -1,11 +1,13 @@
 """What a version recommends, and how an answer says it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
 from serving.request import Id
+from twintide.errors import TwintideError
 
 
 @dataclass(frozen=True)
@@ -23,14 +25,19 @@ class Answer:
     """Similarity of query and candidate plus the scaled bias; comparable within a version.
     """
 
+    explained: list[dict[str, Any]] | None = None
+    """Of each item why it is there, where that was asked for."""
+
     def to_dict(self) -> dict[str, Any]:
         """As the HTTP answer and `--json` print it."""
         pairs = zip(self.item_ids, self.scores, strict=True)
-        return {
-            "version": self.version,
-            "known_user": self.known_user,
-            "items": [{"item_id": item_id, "score": score} for item_id, score in pairs],
-        }
+        items: list[dict[str, Any]] = [
+            {"item_id": item_id, "score": score} for item_id, score in pairs
+        ]
+        if self.explained is not None:
+            together = zip(items, self.explained, strict=True)
+            items = [item | {"explain": why} for item, why in together]
+        return {"version": self.version, "known_user": self.known_user, "items": items}
 
     def to_json(self) -> bytes:
         """The body of the HTTP answer."""
@@ -48,6 +55,7 @@ def answer_schema() -> dict[str, Any]:
         "properties": {
             "item_id": {"anyOf": [{"type": "integer"}, {"type": "string"}]},
             "score": {"type": "number", "description": "comparable within a version"},
+            "explain": _explain_schema(),
         },
     }
     return {
@@ -61,5 +69,68 @@ def answer_schema() -> dict[str, Any]:
                 "so the answer is that of an anonymous one",
             },
             "items": {"type": "array", "items": item},
+        },
+    }
+
+
+def batch_answer(answers: Sequence[Answer | TwintideError]) -> bytes:
+    """The body of the answer to a batch; a request that was refused has why in its place."""
+    return _ENCODER.encode(
+        {
+            "answers": [
+                each.to_dict()
+                if isinstance(each, Answer)
+                else {"error": {"message": each.message, "hint": each.hint}}
+                for each in answers
+            ]
+        }
+    )
+
+
+def batch_answer_schema() -> dict[str, Any]:
+    """The JSON schema of that."""
+    text = {"type": "string"}
+    error = {
+        "type": "object",
+        "required": ["message", "hint"],
+        "properties": {"message": text, "hint": text},
+    }
+    refused = {"type": "object", "required": ["error"], "properties": {"error": error}}
+    answers = {"type": "array", "items": {"anyOf": [answer_schema(), refused]}}
+    return {"type": "object", "required": ["answers"], "properties": {"answers": answers}}
+
+
+def _explain_schema() -> dict[str, Any]:
+    number = {"type": "number"}
+    part = {
+        "type": "object",
+        "required": ["similarity", "bias"],
+        "properties": {"similarity": number, "bias": number},
+    }
+    pull = {
+        "type": "object",
+        "required": ["item_id", "score"],
+        "properties": {
+            "item_id": {"anyOf": [{"type": "integer"}, {"type": "string"}, {"type": "null"}]},
+            "score": number,
+        },
+    }
+    return {
+        "type": "object",
+        "description": "with `explain` alone",
+        "required": ["parts", "history"],
+        "properties": {
+            "parts": {
+                "type": "object",
+                "description": "of each objective similarity and bias as they count, together the "
+                "score",
+                "additionalProperties": part,
+            },
+            "history": {
+                "type": "array",
+                "description": "items of the history without which the score would be lower by so "
+                "much, the strongest first",
+                "items": pull,
+            },
         },
     }

@@ -8,7 +8,7 @@ import asyncio
 import hmac
 import json
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from functools import partial
@@ -20,11 +20,18 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from serving.answer import answer_schema
+from serving.answer import Answer, answer_schema, batch_answer, batch_answer_schema
 from serving.follower import Follower
 from serving.log import BoundedLog
 from serving.metrics import Metrics
-from serving.request import parse_request, request_schema
+from serving.request import (
+    RecommendRequest,
+    batch_schema,
+    parse_batch,
+    parse_request,
+    request_schema,
+)
+from serving.retriever import Retriever
 from twintide import __version__
 from twintide.clock import Clock, iso
 from twintide.errors import Refused, Retryable, TwintideError
@@ -79,6 +86,14 @@ def create_app(
     async def recommend(request: Request) -> Response:
         answer = await _recommend(request, follower, metrics, bodies, turns)
         metrics.answers.labels(answer.status_code).inc()
+        return answer
+
+    @app.post("/v1/recommend/batch", openapi_extra=_BATCH)
+    async def recommend_batch(request: Request) -> Response:
+        answer = await _received(
+            request, bodies, lambda body: turns.take(request, partial(_batch, body, follower))
+        )
+        metrics.batches.labels(answer.status_code).inc()
         return answer
 
     @app.get("/v1/version")
@@ -228,12 +243,28 @@ class Turns:
 async def _recommend(
     request: Request, follower: Follower, metrics: Metrics, bodies: Bodies, turns: Turns
 ) -> Response:
+    async def answered(body: bytes) -> Response:
+        if len(body) > SMALL_BODY_BYTES:
+            return await turns.take(request, partial(_answer, body, follower, metrics))
+        try:
+            parsed = metrics.timed("parse", parse_request, body)
+        except Refused as error:
+            return Refusal(422, error.message, hint=error.hint).answer
+        if parsed.takes_long:
+            return await turns.take(request, partial(_answer_to, parsed, follower, metrics))
+        return _answer_to(parsed, follower, metrics)
+
+    return await _received(request, bodies, answered)
+
+
+async def _received(
+    request: Request, bodies: Bodies, answer: Callable[[bytes], Awaitable[Response]]
+) -> Response:
+    """The answer to a body, when it has come; or why there is none."""
     try:
         _check_coding(request.headers.get("Content-Encoding", "identity"))
         async with bodies.of(request) as body:
-            if len(body) <= SMALL_BODY_BYTES:
-                return _answer(body, follower, metrics)
-            return await turns.take(request, partial(_answer, body, follower, metrics))
+            return await answer(body)
     except Refusal as refusal:
         return refusal.answer
     except asyncio.CancelledError:  # uvicorn, when it has waited long enough at the end
@@ -259,14 +290,53 @@ def _check_coding(coding: str) -> None:
 def _answer(body: bytes, follower: Follower, metrics: Metrics) -> Response:
     """From the bytes of a request to those of its answer."""
     try:
-        parsed = parse_request(body)
+        parsed = metrics.timed("parse", parse_request, body)
+    except Refused as error:
+        return Refusal(422, error.message, hint=error.hint).answer
+    return _answer_to(parsed, follower, metrics)
+
+
+def _answer_to(parsed: RecommendRequest, follower: Follower, metrics: Metrics) -> Response:
+    try:
         with metrics.seconds.time():
-            answer = follower.retriever().answer(parsed)
-        return Response(answer.to_json(), media_type="application/json")
+            retriever = follower.retriever()
+            query = metrics.timed("encode", retriever.query, parsed)
+            answer = metrics.timed("search", retriever.search, query)
+        body = metrics.timed("write", Answer.to_json, answer)
     except Refused as error:
         return Refusal(422, error.message, hint=error.hint).answer
     except Retryable as error:
         return Refusal(503, error.message, hint=error.hint).answer
+    metrics.users.labels(_user(parsed, answer)).inc()
+    return Response(body, media_type="application/json")
+
+
+def _user(parsed: RecommendRequest, answer: Answer) -> str:
+    """As metrics count them."""
+    if parsed.user_id is None:
+        return "anonymous"
+    return "known" if answer.known_user else "unknown"
+
+
+def _batch(body: bytes, follower: Follower) -> Response:
+    """Each request of a batch answered by one version as it would be alone, or refused in its
+    place.
+    """
+    try:
+        requests, retriever = parse_batch(body), follower.retriever()
+    except Refused as error:
+        return Refusal(422, error.message, hint=error.hint).answer
+    except Retryable as error:
+        return Refusal(503, error.message, hint=error.hint).answer
+    answers = [_or_refused(retriever, each) for each in requests]
+    return Response(batch_answer(answers), media_type="application/json")
+
+
+def _or_refused(retriever: Retriever, body: bytes) -> Answer | Refused:
+    try:
+        return retriever.answer(parse_request(body))
+    except Refused as error:
+        return error
 
 
 async def _refusal(_: Request, refusal: Exception) -> Response:
@@ -278,7 +348,7 @@ async def _refusal(_: Request, refusal: Exception) -> Response:
 async def _http_error(_: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise error
-    hint = "POST /v1/recommend, GET /v1/version /livez /readyz /metrics"
+    hint = "POST /v1/recommend /v1/recommend/batch, GET /v1/version /livez /readyz /metrics"
     refusal = Refusal(error.status_code, str(error.detail), hint=hint)
     refusal.answer.headers.update(error.headers or {})  # Allow: which methods there are
     return refusal.answer
@@ -305,28 +375,49 @@ _ERROR = {
         }
     },
 }
-_RECOMMEND: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "content": {"application/json": {"schema": request_schema()}},
-    },
-    "responses": {
-        "200": {
-            "description": "The items, best first: k of them, or all that are left.",
-            "content": {"application/json": {"schema": answer_schema()}},
+
+
+def _described(
+    asked: dict[str, Any], answered: dict[str, Any], description: str, *, example: dict[str, Any]
+) -> dict[str, Any]:
+    """A path of the OpenAPI document."""
+    return {
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"schema": asked, "example": example}},
         },
-        **{
-            status: _ERROR | {"description": what}
-            for status, what in {
-                "400": "The client went away, it is no HTTP, or the body comes in small pieces.",
-                "401": "The bearer token is missing or wrong.",
-                "408": "The request came too slowly.",
-                "413": "The request is too large.",
-                "415": "The body is compressed.",
-                "422": "The request does not fit: the message names the key.",
-                "431": "The head of the request is too large.",
-                "503": "No version is live yet, or the server is full or ends: try again.",
-            }.items()
+        "responses": {
+            "200": {
+                "description": description,
+                "content": {"application/json": {"schema": answered}},
+            },
+            **_ERRORS,
         },
-    },
+    }
+
+
+_ERRORS: dict[str, Any] = {
+    status: _ERROR | {"description": what}
+    for status, what in {
+        "400": "The client went away, it is no HTTP, or the body comes in small pieces.",
+        "401": "The bearer token is missing or wrong.",
+        "408": "The request came too slowly.",
+        "413": "The request is too large.",
+        "415": "The body is compressed.",
+        "422": "The request does not fit: the message names the key.",
+        "431": "The head of the request is too large.",
+        "503": "No version is live yet, or the server is full or ends: try again.",
+    }.items()
 }
+_RECOMMEND = _described(
+    request_schema(),
+    answer_schema(),
+    "The items, best first: k of them, or all that are left.",
+    example={"user_id": 7, "k": 3, "exclude": [12]},
+)
+_BATCH = _described(
+    batch_schema(),
+    batch_answer_schema(),
+    "The answer to each request, or why it was refused, in their order.",
+    example={"requests": [{"user_id": 7, "k": 3}, {"user_id": None}]},
+)

@@ -5,12 +5,13 @@ they gave is kept for a while: requests of one region, of one page or of one qua
 many.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from publisher.reader import LoadedVersion
@@ -26,13 +27,16 @@ from twintide.events import ARROW_TYPES, EventSchema
 from twintide.features.kind import Kind
 from twintide.keys import Keys
 from twintide.modelspec import CLICKS, Memory
-from twintide.ragged import Encoded, Ids, Numbers, hours_between, one_id_each
+from twintide.ragged import Encoded, Ids, Numbers, hours_between, one_id_each, take
 
 KEPT_ROWS = 4096
 """Of each feature: what the values gave that were asked for last."""
 
 EVERY_ITEM = 1_000_000
 """More items than are remembered of anybody."""
+
+MOST_LEFT_OUT = 50
+"""Items of a history, the newest, without which an answer is explained."""
 
 KEPT_BYTES = 256
 """JSON of the values of one feature. What longer ones gave is not kept."""
@@ -42,6 +46,17 @@ Given = bytes | None
 
 Encode = Callable[[RecommendRequest, Keys, int], Ids | Numbers]
 """A request of the user with this key [1], at this instant in Unix milliseconds."""
+
+
+@dataclass(frozen=True)
+class Left:
+    """A request without each item of the user's history in turn."""
+
+    keys: Keys
+    """[H], the items, the newest one last."""
+
+    queries: npt.NDArray[np.float32]
+    """[H, O · (D + 1)]: what the index would have been searched with."""
 
 
 class Encoding:
@@ -76,6 +91,34 @@ class Encoding:
         for name, memory in self._memories.items():
             encoded |= memory.encoded(self._before(name, memory, request, user, now_ms=now_ms))
         return encoded
+
+    def without_each(
+        self,
+        request: RecommendRequest,
+        user: Keys,
+        weights: Mapping[str, float] | None,
+        *,
+        now_ms: int,
+    ) -> Left | None:
+        """What the request would have been without each of the newest items of what the user
+        clicked; None where the model does not look back on clicks.
+        """
+        memory = self._memories.get(CLICKS)
+        if memory is None:
+            return None
+        before = self._before(CLICKS, memory, request, user, now_ms=now_ms)
+        count = len(before.keys)
+        tried = np.arange(max(count - MOST_LEFT_OUT, 0), count)
+        kept = np.tile(np.arange(count), (len(tried), 1))
+        rest = kept[kept != tried[:, None]]
+        histories = Ids(
+            before.keys[rest],
+            np.arange(len(tried) + 1) * max(count - 1, 0),
+            ages=None if before.ages is None else before.ages[rest],
+        )
+        whole = self.of(request, user, now_ms=now_ms)
+        encoded = take(whole, np.zeros(len(tried), np.int64)) | memory.encoded(histories)
+        return Left(before.keys[tried], self._version.model.query_vectors(encoded, weights))
 
     def user_key(self, request: RecommendRequest) -> Keys:
         """uint64 [1]. Raises Refused where the id is of another type than the events' users."""

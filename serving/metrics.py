@@ -1,13 +1,20 @@
 """What Prometheus sees of a server: answers, their latency, what is served, how fresh that is."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from serving.follower import Follower
-from twintide.clock import Clock
+from twintide.clock import Clock, monotonic_seconds
+
+Given = TypeVar("Given")
+Made = TypeVar("Made")
+
+STAGES = ("parse", "encode", "search", "write")
+"""Of an answer, in their order."""
 
 LATENCY_BUCKETS_SECONDS = (
     0.00025, 0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.512, 1.0,
@@ -31,7 +38,34 @@ class Metrics:
             ["status"],
             registry=self.registry,
         )
+        self.batches = Counter(
+            "twintide_batch_answers",
+            "Answers to /v1/recommend/batch, by HTTP status.",
+            ["status"],
+            registry=self.registry,
+        )
+        self.users = Counter(
+            "twintide_recommend_users",
+            "Whom answers were for: a user that the version knows, an unknown one, an anonymous.",
+            ["user"],
+            registry=self.registry,
+        )
+        stages = Histogram(
+            "twintide_recommend_stage_seconds",
+            "Time of each stage of an answer.",
+            ["stage"],
+            buckets=LATENCY_BUCKETS_SECONDS,
+            registry=self.registry,
+        )
+        self._stages = {stage: stages.labels(stage) for stage in STAGES}
         self.registry.register(_Served(follower, clock))
+
+    def timed(self, stage: str, run: Callable[[Given], Made], given: Given) -> Made:
+        """What `run` makes of it; the time counts as that of the stage."""
+        began = monotonic_seconds()
+        made = run(given)
+        self._stages[stage].observe(monotonic_seconds() - began)
+        return made
 
 
 class _Served(Collector):

@@ -22,6 +22,9 @@ from twintide.keys import Keys, key_of, keys_of
 
 MAX_EXCLUDED = 10_000
 MAX_RECENT = 10_000
+MAX_BATCH = 100
+"""Requests in one batch."""
+
 MAX_FEATURE_BYTES = 16_384
 """JSON of one feature."""
 
@@ -104,6 +107,13 @@ class RecommendRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         bool,
         Meta(description="true: compare with every item, as a check; takes longer"),
     ] = False
+    explain: Annotated[
+        bool,
+        Meta(
+            description="true: each item with its score by part, and with which items of the "
+            "history pulled it; for at most 100 items, and slower"
+        ),
+    ] = False
     exclude: Annotated[
         list[Id],
         Meta(max_length=MAX_EXCLUDED, description="items that must not be in the answer"),
@@ -114,8 +124,27 @@ class RecommendRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         """How many items it asks for."""
         return _K if self.k is UNSET else self.k
 
+    @property
+    def takes_long(self) -> bool:
+        """Whether it is to take turns, so that others need not wait for it."""
+        return self.exact or self.explain
+
+
+class Batch(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What `POST /v1/recommend/batch` takes."""
+
+    requests: Annotated[
+        list[msgspec.Raw],
+        Meta(
+            min_length=1,
+            max_length=MAX_BATCH,
+            description="each as /v1/recommend takes it; answered in their order",
+        ),
+    ]
+
 
 _REQUEST = msgspec.json.Decoder(RecommendRequest)
+_BATCH = msgspec.json.Decoder(Batch)
 _NO_JSON = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 """What the decoder raises at bytes that are no JSON, no text, or nested without end."""
 
@@ -140,6 +169,34 @@ def parse_request(body: bytes) -> RecommendRequest:
     return request
 
 
+def parse_batch(body: bytes) -> list[bytes]:
+    """The requests in it, not parsed yet. Raises Refused where there are none, or too many."""
+    try:
+        return [bytes(each) for each in _BATCH.decode(body).requests]
+    except _NO_JSON as error:
+        raise Refused(
+            f"the batch is not valid: {str(error)[:200]}",
+            hint=f'such as {{"requests": [{{"user_id": 7}}]}}, with at most {MAX_BATCH} of them',
+        ) from None
+
+
+def batch_schema() -> dict[str, Any]:
+    """The JSON schema of a batch."""
+    each = {
+        "type": "array",
+        "minItems": 1,
+        "maxItems": MAX_BATCH,
+        "items": request_schema(),
+        "description": "answered in their order, by one version",
+    }
+    return {
+        "type": "object",
+        "required": ["requests"],
+        "properties": {"requests": each},
+        "additionalProperties": False,
+    }
+
+
 def _keys_seen(request: RecommendRequest) -> int:
     """No fewer colons are in the JSON: where there are no more, no key was given twice."""
     given = (
@@ -152,6 +209,7 @@ def _keys_seen(request: RecommendRequest) -> int:
         request.filters,
         not request.seen,
         request.exact,
+        request.explain,
     )
     objects = (request.filters, request.features, request.histories, request.objectives or ())
     return 1 + sum(map(bool, given)) + sum(map(len, objects))

@@ -16,7 +16,8 @@ import pyarrow as pa
 
 from publisher.reader import LoadedVersion
 from serving.answer import Answer
-from serving.encoding import Encoding
+from serving.encoding import Encoding, Left
+from serving.explain import MOST_EXPLAINED, explanations
 from serving.filters import allowed
 from serving.request import RecommendRequest
 from twintide.clock import Clock, to_unix_ms
@@ -35,18 +36,17 @@ SCORE_DIGITS = 6
 class Query:
     """A request as the index is asked."""
 
+    request: RecommendRequest
+    user: Keys
     vectors: npt.NDArray[np.float32]
     """[1, O · (D + 1)]"""
 
-    k: int
     known_user: bool
     without: Positions
     """Items that must not be in the answer, each once."""
 
     among: Bools | None
     """The only items that may be."""
-
-    is_exact: bool
 
 
 class Retriever:
@@ -87,6 +87,11 @@ class Retriever:
                 f"k is {request.wanted}; this server gives at most {self._max_k}",
                 hint="ask for fewer, or raise serving.max_k in the configuration",
             )
+        if request.explain and request.wanted > MOST_EXPLAINED:
+            raise Refused(
+                f"k is {request.wanted}; at most {MOST_EXPLAINED} items are explained",
+                hint=f"k: {MOST_EXPLAINED}, or leave `explain` out",
+            )
         user = self._encoding.user_key(request)
         without, among = self._without(request, user), allowed(request.filters, self.version)
         weights = self._weights(request.objectives)
@@ -96,23 +101,32 @@ class Retriever:
                 "the numbers in features are too large for the model to compute with",
                 hint="give numbers of the size that the events have",
             )
-        return Query(vectors, request.wanted, self._knows(user), without, among, request.exact)
+        return Query(request, user, vectors, self._knows(user), without, among)
 
     def search(self, query: Query) -> Answer:
         """The answer to it."""
         scores, positions = self.version.index.best(
             query.vectors,
-            query.k,
+            query.request.wanted,
             without=query.without,
             among=query.among,
-            is_exact=query.is_exact,
+            is_exact=query.request.exact,
         )
+        explained = None
+        if query.request.explain:
+            explained = explanations(self.version, query.vectors, positions, self._left(query))
         return Answer(
             version=self.name,
             known_user=query.known_user,
             item_ids=self._ids_at(positions),
             scores=scores.astype(np.float64).round(SCORE_DIGITS).tolist(),
+            explained=explained,
         )
+
+    def _left(self, query: Query) -> Left | None:
+        weights = self._weights(query.request.objectives)
+        now_ms = to_unix_ms(self._clock.now())
+        return self._encoding.without_each(query.request, query.user, weights, now_ms=now_ms)
 
     def encode(self, request: RecommendRequest) -> Encoded:
         """The query tower's inputs for one request: a batch of one."""

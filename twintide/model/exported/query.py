@@ -55,6 +55,7 @@ class QueryTower:
         self._number_scales = number_scales(spec)
         for scales in (self.scales, self._number_scales):
             scales.load(arrays)
+        self._objectives = len(spec.every_objective())
         self._log_scales = _log_scales(spec, arrays)
         weights = Weights(arrays, "dense.query.")
         below = weights.under("tower." if spec.sequences("query") else "")
@@ -72,7 +73,9 @@ class QueryTower:
     def query_vectors(self, encoded: Encoded, weights: Mapping[str, float] | None = None) -> Floats:
         """float32 [B, O · (D + 1)], as of `TwoTower.query_vectors`."""
         made_BX = self.inputs(encoded)
-        made_BOD = self._tower(made_BX).reshape(len(made_BX), -1, self.spec.output_width)
+        made_BOD = self._tower(made_BX).reshape(
+            len(made_BX), self._objectives, self.spec.output_width
+        )
         if self.spec.similarity == "cosine":
             lengths = np.sqrt(np.square(made_BOD).sum(axis=2, keepdims=True))
             made_BOD = made_BOD / np.maximum(lengths, _SHORTEST)
@@ -91,7 +94,7 @@ class QueryTower:
         if objectives > 1:
             counted = shares(self.spec, self._log_scales, self._number_scales, weights)
             found *= np.array(counted, np.float32)[:, None]
-        return found.reshape(count, -1)
+        return found.reshape(count, objectives * (width + 1))
 
     def _of_ids(self, feature: LookingUp, weights: Weights) -> Input:
         table, sequence = self._tables[feature.table], feature.sequence()
