@@ -93,4 +93,4 @@ def serve(*, config: ConfigFile = DEFAULT_CONFIG) -> None:
     deployment = daemon_of(config)
     from serving.server import serve as run
 
-    run(deployment, clock=SystemClock())
+    run(deployment, config, clock=SystemClock())

@@ -24,6 +24,8 @@ from serving.answer import Answer, answer_schema, batch_answer, batch_answer_sch
 from serving.follower import Follower
 from serving.log import BoundedLog
 from serving.metrics import Metrics
+from serving.page import access
+from serving.page.pages import Pages
 from serving.request import (
     RecommendRequest,
     batch_schema,
@@ -66,6 +68,7 @@ def create_app(
     token: str | None,
     log: BoundedLog,
     metrics_need_token: bool = True,
+    pages: Pages | None = None,
 ) -> ASGIApp:
     """The application; the follower is run by whoever runs this."""
     app = FastAPI(
@@ -132,6 +135,8 @@ def create_app(
     async def prometheus() -> Response:
         return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
+    if pages is not None:
+        pages.add_to(app)
     open_paths = OPEN_PATHS if metrics_need_token else OPEN_PATHS | {"/metrics"}
     return AsGet(app if token is None else TokenGuard(app, token, open_paths))
 
@@ -155,11 +160,14 @@ _AUTHORITY = re.compile(r"^http://[^/]*", re.IGNORECASE)
 
 
 class TokenGuard:
-    """Lets nobody in without the bearer token; compared in constant time."""
+    """Lets nobody in without the bearer token, or as a browser gives it for a page; compared in
+    constant time.
+    """
 
     def __init__(self, app: ASGIApp, token: str, open_paths: frozenset[str]) -> None:
         self._app = app
         self._open_paths = open_paths
+        self._token = token
         self._expected = f"Bearer {token}".encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -167,15 +175,19 @@ class TokenGuard:
         if scope["type"] != "http" or scope["path"] in self._open_paths or self._knows(scope):
             await self._app(scope, receive, send)
             return
-        refusal = Refusal(
-            401, "the bearer token is missing or wrong", hint="Authorization: Bearer TOKEN"
-        )
-        refusal.answer.headers["WWW-Authenticate"] = "Bearer"
+        challenge, hint = "Bearer", "Authorization: Bearer TOKEN"
+        if access.is_page(scope["path"]):
+            challenge, hint = access.CHALLENGE, access.HINT
+        refusal = Refusal(401, "the bearer token is missing or wrong", hint=hint)
+        refusal.answer.headers["WWW-Authenticate"] = challenge
         await refusal.answer(scope, receive, send)
 
     def _knows(self, scope: Scope) -> bool:
         given = [value for name, value in scope["headers"] if name == b"authorization"]
-        return len(given) == 1 and hmac.compare_digest(given[0], self._expected)
+        return len(given) == 1 and (
+            hmac.compare_digest(given[0], self._expected)
+            or access.has_password(scope, given[0], self._token)
+        )
 
 
 def json_answer(content: dict[str, Any], *, status: int = 200) -> Response:
@@ -348,7 +360,10 @@ async def _refusal(_: Request, refusal: Exception) -> Response:
 async def _http_error(_: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise error
-    hint = "POST /v1/recommend /v1/recommend/batch, GET /v1/version /livez /readyz /metrics"
+    hint = (
+        "POST /v1/recommend /v1/recommend/batch, GET /v1/version /livez /readyz /metrics, and / "
+        "for a browser"
+    )
     refusal = Refusal(error.status_code, str(error.detail), hint=hint)
     refusal.answer.headers.update(error.headers or {})  # Allow: which methods there are
     return refusal.answer

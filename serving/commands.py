@@ -18,7 +18,7 @@ def server(
     deployment = load(config)
     from serving.server import serve  # noqa: PLC0415  torch loads for seconds
 
-    serve(deployment, clock=SystemClock())
+    serve(deployment, config, clock=SystemClock())
 
 
 def main() -> None:

@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import uvicorn
@@ -22,6 +23,8 @@ from serving.app import create_app
 from serving.connections import Connection, Limits, Lobby, limits_of
 from serving.follower import Follower
 from serving.log import BoundedLog, take_over_library_logs
+from serving.page.pages import Pages
+from serving.page.snapshot import Looker
 from serving.request import id_from_text, parse_request
 from serving.retriever import Retriever
 from twintide.blocklist import read_blocklist
@@ -77,8 +80,11 @@ class HttpServer(uvicorn.Server):
             listener.listen(QUEUE)
 
 
-def serve(deployment: Deployment, *, clock: Clock) -> None:
-    """Answer HTTP requests until SIGTERM. Raises Refused where the address cannot be had."""
+def serve(deployment: Deployment, config_file: Path, *, clock: Clock) -> None:
+    """Answer HTTP requests until SIGTERM; the status page names the file in its commands.
+
+    Raises Refused where the address cannot be had.
+    """
     config = deployment.serving
     sys.setswitchinterval(SWITCH_SECONDS)
     token = config.token()
@@ -91,12 +97,14 @@ def serve(deployment: Deployment, *, clock: Clock) -> None:
         max_k=config.max_k,
         poll_seconds=config.poll_seconds,
     )
+    looker = Looker(deployment, config_file, clock=clock)
     app = create_app(
         follower,
         clock=clock,
         token=token,
         log=bounded,
         metrics_need_token=config.metrics == "token",
+        pages=Pages(looker.look, lambda: follower.standing, clock=clock),
     )
     server = HttpServer(app, limits_of(config.max_connections, bounded), bounded)
     # uvicorn raises the signal again when it has ended; this handler makes that an exit code 0.

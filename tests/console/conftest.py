@@ -100,7 +100,7 @@ def twintide_process(tmp_path: Path) -> Twintide:
     return run
 
 
-def hour(number: int) -> datetime:
+def hour(number: float) -> datetime:
     """The start of an hour of the stream, which begins with hour 0."""
     return START + timedelta(hours=number)
 
@@ -119,10 +119,16 @@ def write_config(deployment: Deployment, folder: Path) -> Path:
     return path
 
 
-def stream(deployment: Deployment, *, hours: int = HOURS, seed: int = 3) -> pa.Table:
+def stream(
+    deployment: Deployment,
+    *,
+    hours: int = HOURS,
+    seed: int = 3,
+    events_per_hour: int = EVENTS_PER_HOUR,
+) -> pa.Table:
     """Events of 80 users on items that change from hour to hour."""
     rng = np.random.default_rng(seed)
-    count = hours * EVENTS_PER_HOUR
+    count = hours * events_per_hour
     at_ms = np.sort(rng.integers(0, hours * 3_600_000, count))
     user, item = rng.integers(0, 80, count), rng.zipf(1.5, count) % 30 + 5 * (at_ms // 3_600_000)
     columns = {

@@ -14,6 +14,8 @@ from serving.app import create_app
 from serving.connections import Limits
 from serving.follower import Follower
 from serving.log import BoundedLog
+from serving.page.pages import Pages
+from serving.page.snapshot import Looker
 from serving.server import HttpServer, listen
 from tests.publisher import checkpoint_fixture as made
 from twintide.clock import HeldClock
@@ -88,6 +90,11 @@ def follower_of(deployment: Deployment, clock: HeldClock) -> Follower:
     )
 
 
+def pages_of(deployment: Deployment, follower: Follower, clock: HeldClock) -> Pages:
+    looker = Looker(deployment, Path("twintide.yaml"), clock=clock)
+    return Pages(looker.look, lambda: follower.standing, clock=clock)
+
+
 @contextmanager
 def serving(
     follower: Follower,
@@ -96,11 +103,17 @@ def serving(
     token: str | None = None,
     metrics_need_token: bool = True,
     limits: Limits = PLENTY,
+    pages: Pages | None = None,
 ) -> Iterator[int]:
     """Serve over real HTTP from a thread of the test; gives the port. The test looks itself."""
     log = BoundedLog()
     app = create_app(
-        follower, clock=clock, token=token, log=log, metrics_need_token=metrics_need_token
+        follower,
+        clock=clock,
+        token=token,
+        log=log,
+        metrics_need_token=metrics_need_token,
+        pages=pages,
     )
     listener = listen(ServingConfig(port=0))
     server = HttpServer(app, limits, log)

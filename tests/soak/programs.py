@@ -55,7 +55,7 @@ def server(deployment: Deployment, clock: FastClock) -> None:
     """The HTTP server."""
     from serving.server import serve  # noqa: PLC0415
 
-    serve(deployment, clock=clock)
+    serve(deployment, Path("twintide.yaml"), clock=clock)
 
 
 PROGRAMS = {"ingest": ingest, "learner": learner, "server": server}

@@ -132,6 +132,7 @@ def _stream(deployment: Deployment, clock: Clock, ends: Mapping[int, int]) -> di
         "history": _history(ledger),
         "partitions": list(found.values()),
         "partitions_of_topic": of_topic,
+        "is_stream_here": ledger.root.exists() or ledger.folder.exists(),
         "newest_shards": shards,
         "newest_minute_at": max(minutes, default=None),
     }

@@ -112,6 +112,9 @@ class Status:
 
     partitions: list[Partition] = field(default_factory=list)
     partitions_of_topic: int = 0
+    is_stream_here: bool = True
+    """Whether shards, or what ingest writes beside them, have a folder on this machine."""
+
     troubles: list[TroubleRow] = field(default_factory=list)
     history: HistoryRow | None = None
     recent: Recent = field(default_factory=Recent)
@@ -155,6 +158,11 @@ class Status:
             or self.versions
             or self.faults
         )
+
+    @property
+    def only_serves(self) -> bool:
+        """Whether versions came here from another machine, which has the shards."""
+        return bool(self.versions) and not self.is_stream_here
 
     @property
     def waiting(self) -> int:

@@ -7,6 +7,7 @@ from twintide.config import Deployment
 from twintide.errors import Corrupt, Refused
 from twintide.records import Instant
 from twintide.versions import (
+    GateReport,
     ServingState,
     VersionManifest,
     read_state,
@@ -30,6 +31,9 @@ class VersionRow:
 
     state: str
     """live, previous, refused (by the gate), rolled back, damaged, or nothing."""
+
+    gate: GateReport | None = None
+    """What the gate found; None of a damaged one."""
 
 
 def list_versions(deployment: Deployment) -> list[VersionRow]:
@@ -61,6 +65,7 @@ def _row(root: Path, name: str, state: ServingState) -> VersionRow | None:
         newest_event_at=manifest.newest_event_at,
         recall=manifest.gate.recall,
         state=_standing(name, state, passed=manifest.gate.passed),
+        gate=manifest.gate,
     )
 
 

@@ -49,7 +49,8 @@ def notes(seen: Status) -> list[str]:
 def _wrong(seen: Status) -> Wrong:
     for fault in seen.faults:
         yield fault.what, fault.verb
-    yield from _wrong_in_stream(seen)
+    if not seen.only_serves:
+        yield from _wrong_in_stream(seen)
     yield from _wrong_in_events(seen)
     yield from _wrong_in_training(seen)
     yield from _wrong_in_items(seen)
@@ -80,8 +81,13 @@ def _wrong_in_stream(seen: Status) -> Wrong:
         if each.complete_until is None:
             waits = f"{each.waiting:,} messages of partition {each.partition} wait"
             yield f"{waits}, and none was ever read: does the ingest daemon read it?", "ingest"
-        elif each.lag_minutes is not None and each.lag_minutes > QUIET_MINUTES:
+        elif is_quiet(each):
             yield f"{_quiet(each)}: is the ingest daemon running?", "ingest"
+
+
+def is_quiet(partition: Partition) -> bool:
+    """Whether nothing was heard of it for too long."""
+    return partition.lag_minutes is not None and partition.lag_minutes > QUIET_MINUTES
 
 
 def _in_trouble(trouble: TroubleRow, at: datetime) -> str:
@@ -118,12 +124,16 @@ def _wrong_in_events(seen: Status) -> Wrong:
 def _wrong_in_training(seen: Status) -> Wrong:
     if seen.due_day is not None:
         yield f"day {seen.due_day} is complete and not yet learnt by a nightly run", "train nightly"
+    behind = unlearnt_minutes(seen)
+    if behind is not None and behind > LATE_CADENCES * seen.every_minutes:
+        yield f"clicks of the last {long(behind)} are in shards and not learnt", "train hourly"
+
+
+def unlearnt_minutes(seen: Status) -> float | None:
+    """How much of the stream is in shards and not learnt; None where either is not known."""
     newest = {hop.to: hop.newest_event_at for hop in seen.freshness}
     sharded, learnt = newest.get("shards"), newest.get("checkpoint")
-    late = timedelta(minutes=LATE_CADENCES * seen.every_minutes)
-    if sharded and learnt and sharded - learnt > late:
-        behind = (sharded - learnt).total_seconds() / 60
-        yield f"clicks of the last {long(behind)} are in shards and not learnt", "train hourly"
+    return (sharded - learnt).total_seconds() / 60 if sharded and learnt else None
 
 
 def _wrong_in_items(seen: Status) -> Wrong:
@@ -150,6 +160,8 @@ def _wrong_in_versions(seen: Status) -> Wrong:
 
 def _worth_knowing(seen: Status) -> Iterator[str]:
     recent = seen.recent
+    if seen.only_serves:
+        yield "the shards are on another machine: `twintide status` there tells of the stream"
     if seen.partitions and seen.head is None and seen.due_day is None and seen.first_day_ends_at:
         yield (
             f"the first day is not over: the first nightly can run after "
