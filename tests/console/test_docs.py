@@ -17,7 +17,7 @@ from serving.app import create_app
 from serving.follower import Follower
 from serving.log import BoundedLog
 from serving.metrics import Metrics
-from serving.request import parse_request
+from serving.request import parse_batch, parse_request
 from streaming.metrics import IngestMetrics
 from tests import commands
 from tests.console.conftest import ROOT, Twintide
@@ -128,10 +128,13 @@ def test_every_path_is_documented_and_every_request_of_the_page_is_one(tmp_path:
     assert {"/v1/recommend", "/readyz", "/metrics"} <= set(paths)
     for path in (*paths, "/openapi.json"):
         assert path in page
-    bodies = re.findall(r"-d '(\{.*?\})'", page, re.DOTALL)
+    bodies = re.findall(r"recommend -d '(\{.*?\})'", page, re.DOTALL)
+    batches = re.findall(r"batch -d '(\{.*?\})'", page, re.DOTALL)
     assert len(bodies) > 1
     for body in bodies:
         assert parse_request(body.encode()).user_id == 7
+    for batch in batches:
+        assert len(parse_batch(batch.encode())) > 1
     fields = {each.name for each in msgspec.structs.fields(type(parse_request(b'{"user_id": 7}')))}
     assert fields <= set(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE))
 

@@ -20,7 +20,10 @@ from twintide.client import (
     Asked,
     AsyncClient,
     Client,
+    Explanation,
     Failed,
+    Part,
+    Pull,
     RecentItem,
     Rejected,
     ScoredItem,
@@ -121,6 +124,52 @@ def test_what_is_said_arrives_and_what_is_answered_is_read(ask: Ask) -> None:
         "recent": [{"item_id": 5, "at": 99}],
         "exclude": [1, "b"],
     }
+
+
+def test_an_explanation_is_read(ask: Ask) -> None:
+    """By objective, and by the items of the history, of which one may have no id any more."""
+    why = {
+        "parts": {"click": {"similarity": 0.5, "bias": 2.0}},
+        "history": [{"item_id": None, "score": 0.25}],
+    }
+    with told((200, ANSWER | {"items": [{"item_id": 41, "score": 2.5, "explain": why}]})) as server:
+        answer = ask(server.url, explain=True, seen=False, filters={"category": [3, 7]})
+
+    assert answer.items == (
+        ScoredItem(41, 2.5, Explanation({"click": Part(0.5, 2.0)}, (Pull(None, 0.25),))),
+    )
+    said = json.loads(server.requests[0][2])
+    assert (said["explain"], said["seen"], said["filters"]) == (True, False, {"category": [3, 7]})
+
+
+BATCH = {"answers": [ANSWER, {"error": {"message": "k is 0", "hint": "such as 10"}}]}
+
+
+def batch_and_wait(url: str) -> list[Answer | Rejected]:
+    with Client(url) as client:
+        return client.recommend_batch([{"user_id": 7, "k": 2}, {"user_id": None, "k": 0}])
+
+
+def batch_without_waiting(url: str) -> list[Answer | Rejected]:
+    async def ask() -> list[Answer | Rejected]:
+        async with AsyncClient(url) as client:
+            return await client.recommend_batch([{"user_id": 7, "k": 2}, {"user_id": None, "k": 0}])
+
+    return asyncio.run(ask())
+
+
+@pytest.mark.parametrize("ask_many", [batch_and_wait, batch_without_waiting])
+def test_of_a_batch_each_request_has_its_answer_or_its_error(
+    ask_many: Callable[[str], list[Answer | Rejected]],
+) -> None:
+    """In their order; one that does not fit takes nothing from the others."""
+    with told((200, BATCH)) as server:
+        answer, refused = ask_many(server.url)
+
+    assert answer == READ
+    assert isinstance(refused, Rejected)
+    assert (refused.message, refused.status) == ("k is 0", 422)
+    assert server.requests[0][0].startswith("POST /v1/recommend/batch ")
 
 
 @pytest.mark.parametrize("first", [FULL, None, (502, b"<h1>nobody there</h1>")])

@@ -10,17 +10,32 @@ Both take the same arguments, ask again where that may help, and raise the error
 Arrow.
 """
 
-from twintide.client.answers import Answer, Asked, Id, RecentItem, ScoredItem, Served
+from twintide.client.answers import (
+    Answer,
+    Asked,
+    AskedOfMany,
+    Explanation,
+    Id,
+    Part,
+    Pull,
+    RecentItem,
+    ScoredItem,
+    Served,
+)
 from twintide.client.asking import AsyncClient, Client
 from twintide.client.outcome import Failed, Rejected, Unavailable
 
 __all__ = [
     "Answer",
     "Asked",
+    "AskedOfMany",
     "AsyncClient",
     "Client",
+    "Explanation",
     "Failed",
     "Id",
+    "Part",
+    "Pull",
     "RecentItem",
     "Rejected",
     "ScoredItem",

@@ -7,9 +7,10 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, is_dataclass
 from datetime import datetime
-from typing import Any, Self, TypedDict
+from typing import Any, Required, Self, TypedDict
 
 Id = int | str
+Value = int | str | bool
 
 
 @dataclass(frozen=True)
@@ -21,12 +22,53 @@ class RecentItem:
 
 
 @dataclass(frozen=True)
+class Part:
+    """What one objective gives to a score: its two add up."""
+
+    similarity: float
+    bias: float
+
+
+@dataclass(frozen=True)
+class Pull:
+    """An item of the history, and how much it pulled."""
+
+    item_id: Id | None
+    score: float
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Why an item is in an answer."""
+
+    parts: Mapping[str, Part]
+    """By objective."""
+
+    history: tuple[Pull, ...]
+
+    @classmethod
+    def read(cls, said: Mapping[str, Any]) -> Self:
+        parts = {
+            name: Part(each["similarity"], each["bias"]) for name, each in said["parts"].items()
+        }
+        return cls(parts, tuple(Pull(each["item_id"], each["score"]) for each in said["history"]))
+
+
+@dataclass(frozen=True)
 class ScoredItem:
     """An item of an answer."""
 
     item_id: Id
     score: float
     """Comparable within a version."""
+
+    explain: Explanation | None = None
+    """Where it was asked for."""
+
+    @classmethod
+    def read(cls, said: Mapping[str, Any]) -> Self:
+        explain = Explanation.read(said["explain"]) if "explain" in said else None
+        return cls(said["item_id"], said["score"], explain)
 
 
 @dataclass(frozen=True)
@@ -48,7 +90,7 @@ class Answer:
 
     @classmethod
     def read(cls, said: Mapping[str, Any]) -> Self:
-        items = tuple(ScoredItem(each["item_id"], each["score"]) for each in said["items"])
+        items = tuple(map(ScoredItem.read, said["items"]))
         return cls(said["version"], said["known_user"], items)
 
 
@@ -89,7 +131,22 @@ class Asked(TypedDict, total=False):
     recent: Sequence[Id | RecentItem]
     histories: Mapping[str, Sequence[Id | RecentItem]]
     objectives: Mapping[str, float]
+    filters: Mapping[str, Value | Sequence[Value]]
+    seen: bool
+    exact: bool
+    explain: bool
     exclude: Sequence[Id]
+
+
+class AskedOfMany(Asked):
+    """A request of a batch."""
+
+    user_id: Required[Id | None]
+
+
+def batch_body(requests: Sequence[AskedOfMany]) -> bytes:
+    """JSON of a batch."""
+    return json.dumps({"requests": requests}, default=_plain, allow_nan=False).encode()
 
 
 def request_body(user_id: Id | None, said: Mapping[str, Any]) -> bytes:

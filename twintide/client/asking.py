@@ -7,6 +7,7 @@ elsewhere.
 
 import asyncio
 import time
+from collections.abc import Mapping, Sequence
 from typing import Any, Self, Unpack
 
 try:
@@ -16,12 +17,21 @@ except ModuleNotFoundError as error:
         "twintide.client asks by httpx, which is not installed: pip install 'twintide[client]'"
     ) from error
 
-from twintide.client.answers import Answer, Asked, Id, Served, request_body
-from twintide.client.outcome import Outcome, may_pass, read, waits
+from twintide.client.answers import (
+    Answer,
+    Asked,
+    AskedOfMany,
+    Id,
+    Served,
+    batch_body,
+    request_body,
+)
+from twintide.client.outcome import Outcome, Rejected, may_pass, read, refused_in_batch, waits
 
 TIMEOUT_SECONDS = 2.0
 RETRIES = 2
 FIRST_WAIT_SECONDS = 0.05
+BATCH = "/v1/recommend/batch"
 
 
 class Client:
@@ -48,6 +58,13 @@ class Client:
         Raises Unavailable, Rejected or Failed.
         """
         return Answer.read(self._ask("POST", "/v1/recommend", request_body(user_id, said)))
+
+    def recommend_batch(self, requests: Sequence[AskedOfMany]) -> list[Answer | Rejected]:
+        """An answer to each request, or why it was refused, in their order.
+
+        Raises Unavailable, Rejected or Failed where that is so of the batch.
+        """
+        return _answers(self._ask("POST", BATCH, batch_body(requests)))
 
     def version(self) -> Served:
         """What is served. Raises Unavailable, Rejected or Failed."""
@@ -100,6 +117,10 @@ class AsyncClient:
         """As `Client.recommend`."""
         return Answer.read(await self._ask("POST", "/v1/recommend", request_body(user_id, said)))
 
+    async def recommend_batch(self, requests: Sequence[AskedOfMany]) -> list[Answer | Rejected]:
+        """As `Client.recommend_batch`."""
+        return _answers(await self._ask("POST", BATCH, batch_body(requests)))
+
     async def version(self) -> Served:
         """As `Client.version`."""
         return Served.read(await self._ask("GET", "/v1/version"))
@@ -127,6 +148,13 @@ class AsyncClient:
             return await self._http.request(method, path, content=body)
         except httpx.TransportError as error:
             return error
+
+
+def _answers(said: Mapping[str, Any]) -> list[Answer | Rejected]:
+    return [
+        refused_in_batch(each["error"]) if "error" in each else Answer.read(each)
+        for each in said["answers"]
+    ]
 
 
 def _headers(token: str | None) -> dict[str, str]:

@@ -19,6 +19,9 @@ PASSING = frozenset({502, 503, 504})
 
 NOBODY_ANSWERED = (httpx.TimeoutException, httpx.NetworkError, httpx.RemoteProtocolError)
 
+UNPROCESSABLE = 422
+"""What a request that does not fit is answered with when it comes alone."""
+
 Outcome = httpx.Response | httpx.TransportError
 
 
@@ -65,6 +68,11 @@ def read(outcome: Outcome) -> Any:
     if outcome.is_client_error:
         raise Rejected(message, hint=hint, status=status)
     raise Failed(message, hint=hint)
+
+
+def refused_in_batch(said: dict[str, Any]) -> Rejected:
+    """What a batch has in the place of an answer."""
+    return Rejected(said["message"], hint=said["hint"], status=UNPROCESSABLE)
 
 
 def _unanswered(error: httpx.TransportError) -> TwintideError:
