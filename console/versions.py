@@ -270,6 +270,17 @@ def gate_line(gate: "GateReport") -> str:
         found += f"; recall@{gate.k} {number(gate.recall)} on {gate.events:,} clicks"
     if gate.live_recall is not None:
         found += f", {gate.live} has {number(gate.live_recall)}"
+    if gate.best_recall is not None:
+        found += f", {gate.best} has {number(gate.best_recall)}"
+    if gate.list_recall is not None:
+        found += (
+            f"; recall@{gate.floor_places} {number(gate.floor_recall)}, a list of the last hour "
+            f"has {number(gate.list_recall)}"
+        )
+    if gate.index_recall is not None:
+        found += f"; the index finds {gate.index_recall:.1%}"
+    if gate.top_share is not None:
+        found += f"; one item stands first for {gate.top_share:.0%} of users"
     return "; ".join((f"gate: {found}", *gate.notes))
 
 

@@ -9,22 +9,17 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from publisher import gate, registry
-from publisher.build import Draft, draft_of, next_name, publish_version
-from publisher.reader import LoadedVersion, load_version
-from publisher.unlearnt import newest_clicks
+from publisher import registry
+from publisher.build import draft_of, next_name, publish_version
+from publisher.judging import judged, not_judged
+from publisher.reader import load_version
 from twintide import listings
-from twintide.checkpoints import (
-    CheckpointManifest,
-    list_checkpoints,
-    sequence_of,
-)
+from twintide.checkpoints import list_checkpoints
 from twintide.clock import Clock
 from twintide.config import Deployment
 from twintide.errors import Corrupt, Refused
 from twintide.files import exclusive_lock, make_folder, sweep_temporaries
 from twintide.listed import Listing
-from twintide.slices import chain_dir
 from twintide.telemetry import get_log
 from twintide.verified import Verified
 from twintide.versions import (
@@ -154,13 +149,15 @@ def _built_before(
 
 
 def _judged_otherwise(manifest: VersionManifest, state: ServingState) -> bool:
-    """Whether the gate's word may be another one today: what it refused is judged again on newer
-    clicks and against what is live now, and what passed against another version than the live one.
+    """Whether the gate's word may be another one today: what it refused, and what it could not
+    decide, is judged again on newer clicks and against what is live now; and what passed against
+    another version than the live one.
     """
     if manifest.name == state.current or was_rolled_back_from(state, manifest.name):
         return False
     report = manifest.gate
-    return not report.passed or (report.live is not None and report.live != state.current)
+    is_open = not report.passed or not report.decided
+    return is_open or (report.live is not None and report.live != state.current)
 
 
 def _build(
@@ -182,9 +179,7 @@ def _build(
         listing=chosen.listing,
     )
     report = (
-        _judged(deployment, draft, state, clock=clock, verified=verified)
-        if judge
-        else _not_judged()
+        judged(deployment, draft, state, clock=clock, verified=verified) if judge else not_judged()
     )
     if before is not None and before.gate == report:
         return before
@@ -198,60 +193,6 @@ def _build(
         items=manifest.items,
     )
     return manifest
-
-
-def _judged(
-    deployment: Deployment,
-    draft: Draft,
-    state: ServingState,
-    *,
-    clock: Clock,
-    verified: Verified,
-) -> GateReport:
-    live, note = _live_version(deployment.versions_dir, state, verified)
-    config, own = deployment.publishing.gate, draft.checkpoint
-    clicks = newest_clicks(
-        chain_dir(deployment.slices_dir, own.events, own.model),
-        positions=[own.position, live.manifest.position] if live else [own.position],
-        specs=[own.model, live.manifest.model] if live else [own.model],
-        limit=config.max_events,
-        left_out=own.left_out,
-    )
-    rewound_to = _rewound_to(deployment, own, live.manifest) if live else None
-    report = gate.judge(draft, live, clicks, config, latest=clock.latest(), rewound_to=rewound_to)
-    return report.model_copy(update={"notes": (*note, *report.notes)})
-
-
-def _rewound_to(
-    deployment: Deployment, own: CheckpointManifest, live: VersionManifest
-) -> str | None:
-    """The checkpoint that an operator went back to after the live version's had been trained, if
-    this one is or stands on what that made.
-    """
-    made = {one.name: one for one in list_checkpoints(deployment.checkpoints_dir)}
-    one: CheckpointManifest | None = own
-    while one is not None and one.sequence > sequence_of(live.checkpoint):
-        if one.is_rewound:
-            return one.parent
-        parent = made.get(one.parent or "")
-        one = parent if parent and parent.sequence < one.sequence else None  # never in circles
-    return None
-
-
-def _live_version(
-    root: Path, state: ServingState, verified: Verified
-) -> tuple[LoadedVersion | None, tuple[str, ...]]:
-    """The live version to compare with, or why there is none."""
-    if state.current is None:
-        return None, ()
-    try:
-        return load_version(root, state.current, verified=verified), ()
-    except (Corrupt, Refused) as error:
-        return None, (f"the live version {state.current} cannot be read: {error.message}",)
-
-
-def _not_judged() -> GateReport:
-    return GateReport(passed=True, notes=("not judged: the operator asked for it",))
 
 
 def _promote(

@@ -164,7 +164,7 @@ class Slice:
         if after is not None:
             rows, remembered = self.behind(after, rows), self.behind(after, remembered)
         if until is not None:
-            rows, remembered = self._before(until, rows), self._before(until, remembered)
+            rows, remembered = self.before(until, rows), self.before(until, remembered)
         if not memories:
             return Contents(rows)
         return Contents(rows, remembered.select([*_OF_MEMORIES, *memories]))
@@ -191,7 +191,8 @@ class Slice:
         """Those of its rows that a checkpoint at that position has not learnt."""
         return rows.filter(self._is_behind(rows, position))
 
-    def _before(self, position: Position, rows: pa.Table) -> pa.Table:
+    def before(self, position: Position, rows: pa.Table) -> pa.Table:
+        """Those of its rows that a checkpoint at that position has learnt."""
         return rows.filter(pc.invert(self._is_behind(rows, position)))
 
     def _is_behind(self, rows: pa.Table, position: Position) -> pa.ChunkedArray:

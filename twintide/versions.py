@@ -48,6 +48,55 @@ class GateReport(Record):
     live_recall: float | None = None
     live: str | None = None
 
+    decided: bool = True
+    """Whether clicks were enough to see a fall of recall. If not, it is judged again once there are
+    more.
+    """
+
+    events_needed: int | None = None
+    """Clicks on which such a fall would be seen in 9 of 10 cases."""
+
+    holdback_minutes: int | None = None
+    """How long to hold back for so many clicks, at the pace of those it was judged on."""
+
+    change_low: float | None = None
+    """Recall against that of the live version, as a share of it: 5 of 100 cases lie below this."""
+
+    change_high: float | None = None
+    """5 of 100 cases lie above."""
+
+    best: str | None = None
+    """The best of the versions that were live before, as far as it was asked too."""
+
+    best_recall: float | None = None
+
+    chance_recall: float | None = None
+    """What a list by lot finds, within `floor_places` places."""
+
+    list_recall: float | None = None
+    """What the last hour's most clicked items find there."""
+
+    floor_recall: float | None = None
+    """What the version finds there."""
+
+    floor_places: int = 0
+    index_recall: float | None = None
+    """Share of the k best items that the index finds."""
+
+    top_share: float | None = None
+    """Share of users for whom the same item stands first."""
+
+    top_ten_share: float | None = None
+    """Share of the first ten places, over all users, that the ten items take that stand there most
+    often.
+    """
+
+    coverage: float | None = None
+    """Share of the items that the first ten places of the users asked show."""
+
+    overruled: bool = False
+    """Whether an operator left the gate out."""
+
 
 class VersionManifest(Sealed):
     """manifest.json of a version; with its lineage."""

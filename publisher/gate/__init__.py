@@ -1,12 +1,14 @@
 """The gate: what a version must show before it may be promoted.
 
-First the mechanics, which need no clicks: sound vectors, an index that says what the towers say,
-enough items, no step back in time. Then recall, draft beside live, on the newest clicks that
-neither of them has learnt. What could not be judged is said, never guessed.
+First the mechanics, which need no clicks: sound vectors, an index that says what the towers say
+and finds what an exact search finds, enough items, no step back in time. Then, on the newest clicks
+that nobody has learnt: recall beside the live version and the best before it, beside chance and a
+plain list, and who is shown what. What could not be judged is said, never guessed.
 """
 
 from publisher.gate.mechanics import mechanics
-from publisher.gate.recall import Recall, compare, hits, paired_z, recall_reasons
+from publisher.gate.recall import hits
+from publisher.gate.trial import Rivals
 from publisher.gate.verdict import judge
 
-__all__ = ["Recall", "compare", "hits", "judge", "mechanics", "paired_z", "recall_reasons"]
+__all__ = ["Rivals", "hits", "judge", "mechanics"]

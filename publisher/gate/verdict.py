@@ -1,87 +1,182 @@
-"""The verdict: all that the gate looks at, in one report."""
+"""The verdict: all that the gate looks at, in one report.
 
+First what needs no clicks. Then clicks that nobody has learnt. Where these are too few to see a
+fall, also those that the draft alone has learnt: what is bad even there is bad.
+"""
+
+import math
+from collections.abc import Iterator
 from datetime import datetime
 
 import pyarrow as pa
 
+from publisher import samples
 from publisher.build import Draft
+from publisher.gate import power
+from publisher.gate.exactness import QUERIES, exactness
+from publisher.gate.finding import Finding, reported
+from publisher.gate.kinship import estranged
 from publisher.gate.mechanics import mechanics
-from publisher.gate.recall import Recall, compare, recall_reasons
 from publisher.gate.steps_back import is_older, knows_fewer, leaves_fewer
-from publisher.reader import LoadedVersion
+from publisher.gate.trial import (
+    Rivals,
+    Trial,
+    exposure_found,
+    floors_found,
+    recall_found,
+    tried,
+)
+from publisher.unlearnt import Evidence
+from publisher.witnesses import witnesses
 from twintide.config import GateConfig
+from twintide.features.columns import from_columns
+from twintide.ragged import Encoded
 from twintide.slices import ITEM_KEY
-from twintide.versions import GateReport
+from twintide.versions import GateReport, VersionManifest
+
+UNLEARNT = "clicks that neither has learnt"
+LEARNT = "clicks that it has learnt itself"
 
 
 def judge(
     draft: Draft,
-    live: LoadedVersion | None,
-    clicks: pa.Table | None,
+    rivals: Rivals,
+    evidence: Evidence,
     config: GateConfig,
     *,
     latest: datetime | None = None,
     rewound_to: str | None = None,
 ) -> GateReport:
-    """Judge a draft. `clicks` are rows of slices that neither the draft nor `live` has learnt,
-    newest last; None where there are none. With `rewound_to`, an operator went back to that
-    checkpoint on purpose. A newest click later than `latest` says nothing of how new anything is.
+    """Judge a draft. With `rewound_to`, an operator went back to that checkpoint on purpose. A
+    newest click later than `latest` says nothing of how new anything is.
     """
-    reasons = mechanics(draft)
-    clicks, notes = _to_be_had(draft, clicks)
-    if live:
-        for found, said in (
-            knows_fewer(draft, live.manifest, config, rewound_to=rewound_to),
-            is_older(draft, live.manifest, latest=latest, rewound_to=rewound_to),
-        ):
-            reasons += found
-            notes += said
-        reasons += leaves_fewer(draft, live.manifest, config)
-    if live is None:
-        notes.append("recall was not compared: no version is live")
-    if clicks is None or len(clicks) < config.min_events:
-        seen = 0 if clicks is None else len(clicks)
-        notes.append(
-            f"recall was not judged: {seen} clicks that neither has learnt, "
-            f"of {config.min_events} needed"
-        )
-        return _report(reasons, notes, live)
-    if reasons:
-        notes.append("recall was not judged: the mechanics failed")
-        return _report(reasons, notes, live)
-    newest = clicks.slice(max(0, len(clicks) - config.max_events))
-    recall = compare(draft, live, newest, k=config.k)
-    reasons += recall_reasons(recall, config) if live else []
-    return _report(reasons, notes, live, recall=recall, k=config.k)
+    broken = mechanics(draft)
+    findings = [Finding(broken)]
+    if rivals.live:
+        live = rivals.live.manifest
+        findings.append(_steps_back(draft, live, config, latest=latest, rewound_to=rewound_to))
+        findings.append(Finding([] if broken else estranged(draft, rivals.live)))
+        findings.append(Finding(figures={"live": live.name}))
+    else:
+        findings.append(Finding(notes=["recall was not compared: no version is live"]))
+    if broken:
+        findings.append(Finding(notes=["recall was not judged: the mechanics failed"]))
+    else:
+        findings += _of_answers(draft, rivals, evidence, config)
+    return reported(findings)
 
 
-def _to_be_had(draft: Draft, clicks: pa.Table | None) -> tuple[pa.Table | None, list[str]]:
-    """Clicks on items that are not to be had any more say nothing of a version without these."""
-    if clicks is None or draft.listing is None:
-        return clicks, []
-    to_be_had = draft.listing.may_be_answered(clicks[ITEM_KEY].to_numpy())
-    left_out = len(clicks) - int(to_be_had.sum())
-    if not left_out:
-        return clicks, []
-    note = f"{left_out} clicks on items that are not to be had any more were left out"
-    return clicks.filter(pa.array(to_be_had)), [note]
-
-
-def _report(
-    reasons: list[str],
-    notes: list[str],
-    live: LoadedVersion | None,
+def _steps_back(
+    draft: Draft,
+    live: VersionManifest,
+    config: GateConfig,
     *,
-    recall: Recall | None = None,
-    k: int = 0,
-) -> GateReport:
-    return GateReport(
-        passed=not reasons,
-        reasons=tuple(reasons),
-        notes=tuple(notes),
-        events=recall.events if recall else 0,
-        k=k,
-        recall=recall.draft if recall else None,
-        live_recall=recall.live if recall and live else None,
-        live=live.name if live else None,
+    latest: datetime | None,
+    rewound_to: str | None,
+) -> Finding:
+    fewer, fewer_notes = knows_fewer(draft, live, config, rewound_to=rewound_to)
+    older, older_notes = is_older(draft, live, latest=latest, rewound_to=rewound_to)
+    reasons = fewer + older + leaves_fewer(draft, live, config)
+    return Finding(reasons, fewer_notes + older_notes)
+
+
+def _of_answers(
+    draft: Draft, rivals: Rivals, evidence: Evidence, config: GateConfig
+) -> Iterator[Finding]:
+    """What the draft answers, to clicks and to sample queries."""
+    yield exactness(draft, draft.model.query_vectors(_queries(draft, evidence)), config)
+    unlearnt, gone = _to_be_had(draft, evidence.unlearnt)
+    if gone:
+        note = f"{gone} clicks on items that are not to be had any more were left out"
+        yield Finding(notes=[note])
+    unlearnt = witnesses(unlearnt, limit=config.max_events)
+    if len(unlearnt) >= config.min_events:
+        trial = tried(draft, rivals, unlearnt, k=config.k, on=UNLEARNT)
+        yield from _looked_at(trial, draft, rivals, evidence, config)
+        decided = _decided(trial, evidence, config)
+    else:
+        decided = _unjudged(len(unlearnt), evidence, config)
+    yield decided
+    if not decided.figures["decided"]:
+        yield from _of_learnt(draft, rivals, evidence, config)
+
+
+def _looked_at(
+    trial: Trial, draft: Draft, rivals: Rivals, evidence: Evidence, config: GateConfig
+) -> Iterator[Finding]:
+    yield recall_found(trial, rivals, config)
+    before, _ = _to_be_had(draft, evidence.listed_before(trial.clicks))
+    yield floors_found(trial, draft, before, config)
+    yield exposure_found(trial, draft, rivals, before, config)
+
+
+def _of_learnt(
+    draft: Draft, rivals: Rivals, evidence: Evidence, config: GateConfig
+) -> Iterator[Finding]:
+    """What speaks against a draft on clicks that flatter it; nothing else of it is reported."""
+    learnt = witnesses(_to_be_had(draft, evidence.learnt)[0], limit=config.max_events)
+    if len(learnt) >= config.min_events:
+        trial = tried(draft, rivals, learnt, k=config.k, on=LEARNT)
+        for each in _looked_at(trial, draft, rivals, evidence, config):
+            yield Finding(each.reasons)
+
+
+def _decided(trial: Trial, evidence: Evidence, config: GateConfig) -> Finding:
+    """Whether the clicks of a trial are enough to see a fall below the live version."""
+    if trial.live is None:
+        return Finding(figures={"decided": True})
+    beside, fall = trial.against(trial.live), power.fall_to_see(config.max_recall_drop_ratio)
+    needed = power.clicks_needed(
+        beside.other,
+        changed=beside.changed,
+        crowding=beside.crowding,
+        fall=fall,
+        allowed=config.max_recall_drop_ratio,
     )
+    figures = {"events_needed": needed, "decided": beside.clicks >= needed}
+    if figures["decided"]:
+        return Finding(figures=figures)
+    minutes = _minutes_for(needed, beside.clicks, evidence)
+    note = (
+        f"undecided: a fall of {fall:.0%} is seen on {needed:,} clicks, there are "
+        f"{beside.clicks:,}{_advice(minutes)}"
+    )
+    return Finding(notes=[note], figures=figures | {"holdback_minutes": minutes})
+
+
+def _unjudged(clicks: int, evidence: Evidence, config: GateConfig) -> Finding:
+    minutes = _minutes_for(config.min_events, clicks, evidence)
+    note = f"recall was not judged: {clicks} {UNLEARNT}, of {config.min_events} needed"
+    figures = {"decided": False, "holdback_minutes": minutes}
+    return Finding(notes=[f"{note}{_advice(minutes)}"], figures=figures)
+
+
+def _minutes_for(needed: int, clicks: int, evidence: Evidence) -> int | None:
+    """How long to hold back for so many clicks, at the pace of those there are."""
+    if not clicks or not evidence.minutes:
+        return None
+    return math.ceil(needed * evidence.minutes / clicks)
+
+
+def _advice(minutes: int | None) -> str:
+    if minutes is None:
+        return ""
+    return f"; training.hourly.holdback_minutes: {minutes} would hold back enough"
+
+
+def _to_be_had(draft: Draft, clicks: pa.Table) -> tuple[pa.Table, int]:
+    """Without clicks on items that are not to be had any more, which say nothing of a version
+    without these; and how many such there are.
+    """
+    if draft.listing is None or not len(clicks):
+        return clicks, 0
+    to_be_had = draft.listing.may_be_answered(clicks[ITEM_KEY].to_numpy())
+    return clicks.filter(pa.array(to_be_had)), len(clicks) - int(to_be_had.sum())
+
+
+def _queries(draft: Draft, evidence: Evidence) -> Encoded:
+    """What the index is asked: as users asked last, or the sample queries where nobody did."""
+    for clicks in (evidence.unlearnt, evidence.learnt):
+        if len(clicks) >= samples.COUNT:
+            return from_columns(clicks[-QUERIES:], draft.model.spec.query, "query")
+    return samples.queries(draft.model, draft.checkpoint.events, draft.memories)

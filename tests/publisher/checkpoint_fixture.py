@@ -30,6 +30,8 @@ from twintide.slices import (
     ITEM_KEY,
     OFFSET,
     PARTITION,
+    UNIT,
+    USER_KEY,
     Slice,
     SliceFooter,
     chain_dir,
@@ -231,8 +233,14 @@ def clicks_liked_by(
 
 
 def click_table(deployment: Deployment, encoded: Encoded, items: Keys) -> pa.Table:
+    """Each click of another user, at noon."""
     columns = to_columns(encoded, deployment.model.query, "query")
-    return pa.table({ITEM_KEY: pa.array(items)} | columns)
+    keys = {
+        USER_KEY: pa.array(np.arange(len(items), dtype=np.uint64) + items.sum()),
+        ITEM_KEY: pa.array(items),
+        UNIT: pa.array([NOON] * len(items), pa.timestamp("ms", tz="UTC")),
+    }
+    return pa.table(keys | columns)
 
 
 def add_slice(deployment: Deployment, sequence: int, clicks: pa.Table, *, first: int) -> Slice:

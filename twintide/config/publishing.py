@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import PositiveInt
+from pydantic import NonNegativeInt, PositiveInt
 
 from twintide.config.section import Config, Share
 
@@ -11,7 +11,9 @@ class GateConfig(Config):
     """What a version must show before it may be promoted."""
 
     min_events: PositiveInt = 200
-    """With fewer newer clicks than this, recall is not judged (and the gate says so)."""
+    """With fewer newer clicks than this, recall is not judged (and the gate says so). A user and an
+    item count once, a user ten times at most.
+    """
 
     max_events: PositiveInt = 5_000
     """The newest clicks that are looked at."""
@@ -22,8 +24,34 @@ class GateConfig(Config):
     max_recall_drop_ratio: Share = 0.2
     """A version whose recall falls by more than this share of the live version's is refused."""
 
-    min_items_ratio: Share = 0.5
+    min_items_ratio: Share = 0.6
     """A version with fewer than this share of the live version's items is refused."""
+
+    best_of: NonNegativeInt = 24
+    """Recall is compared with the best of so many versions that were live before, too: what loses a
+    little with each version is seen against it. 0: with the live one only.
+    """
+
+    min_list_ratio: Share = 0.2
+    """A version that finds less than this share of what the last hour's most clicked items find,
+    or less than twice what chance finds, is refused; the first one too.
+    """
+
+    min_index_recall: Share = 0.95
+    """A version whose index finds less than this share of the k best items, of what an exact search
+    finds, is refused.
+    """
+
+    max_top_share: Share = 0.5
+    """A version that puts one item first for more than this share of users, or fills more than this
+    share of their first ten places with ten items, is refused, unless that was usual or these are
+    what users click most; of what they hardly click, half of it is enough.
+    """
+
+    min_coverage_ratio: Share = 0.4
+    """A version whose first ten places show fewer than this share of the different items that those
+    of the live version show is refused.
+    """
 
 
 class PublishingConfig(Config):

@@ -1,0 +1,39 @@
+"""Whether the index finds what an exact search finds."""
+
+import numpy as np
+
+from publisher.build import Draft
+from publisher.gate.finding import Finding
+from publisher.index import Vectors
+from twintide.config import GateConfig
+
+QUERIES = 200
+_NEARLY = 1e-5
+"""Of the largest product: of two items this near, either is right."""
+
+
+def exactness(draft: Draft, queries: Vectors, config: GateConfig) -> Finding:
+    """Recall of the index on query vectors [Q, O · (D + 1)] against all products."""
+    found = index_recall(draft, queries[:QUERIES], k=config.k)
+    figures = {"index_recall": found}
+    if found >= config.min_index_recall:
+        return Finding(figures=figures)
+    reason = (
+        f"the index {draft.index.kind} finds {found:.3f} of the {config.k} best items; "
+        f"{config.min_index_recall:.3f} is the least allowed: raise publishing.nprobe, or set "
+        "publishing.index: flat"
+    )
+    return Finding([reason], figures=figures)
+
+
+def index_recall(draft: Draft, queries: Vectors, *, k: int) -> float:
+    """Share of the k best items that the index finds; one as good as the last of them counts."""
+    k = min(k, draft.index.items)
+    _, positions = draft.index.search(queries, k)
+    shares = []
+    for query, places in zip(queries, positions, strict=True):
+        products = draft.vectors @ query
+        least = np.partition(products, -k)[-k]
+        slack = _NEARLY * max(1.0, float(np.abs(products).max()))
+        shares.append((products[places[places >= 0]] >= least - slack).sum() / k)
+    return float(np.mean(shares))

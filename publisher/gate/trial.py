@@ -1,0 +1,165 @@
+"""One trial: a draft and the versions before it answer the same clicks, and are compared."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from publisher.build import Draft
+from publisher.gate import floors, power
+from publisher.gate.difference import Bools, Difference, difference
+from publisher.gate.exposure import LEAST_USERS, PLACES, Crowd, coverage, crowding, shown
+from publisher.gate.finding import Finding
+from publisher.gate.recall import found, lists
+from publisher.reader import LoadedVersion
+from publisher.witnesses import witnesses
+from twintide.config import GateConfig
+from twintide.keys import Keys
+from twintide.slices import ITEM_KEY, USER_KEY
+from twintide.versions import GateReport
+
+
+@dataclass(frozen=True)
+class Rivals:
+    """What a draft is held against."""
+
+    live: LoadedVersion | None = None
+    best: LoadedVersion | None = None
+    """The best of those that were live before."""
+
+    reports: Sequence[GateReport] = ()
+    """What the gate said of these and others that were live before, oldest first."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Lists of all on the same clicks; uint64 [clicks, k]."""
+
+    clicks: pa.Table
+    draft: Keys
+    live: Keys | None
+    best: Keys | None
+    on: str
+    """Such as: 400 clicks that neither has learnt."""
+
+    @property
+    def users(self) -> Keys:
+        """[clicks]: who clicked."""
+        users: Keys = self.clicks[USER_KEY].to_numpy()
+        return users
+
+    @property
+    def items(self) -> Keys:
+        """[clicks]: what was clicked."""
+        items: Keys = self.clicks[ITEM_KEY].to_numpy()
+        return items
+
+    def against(self, other: Keys) -> Difference:
+        """The draft beside the lists of another."""
+        return difference(found(self.draft, self.items), found(other, self.items), self.users)
+
+
+def tried(draft: Draft, rivals: Rivals, clicks: pa.Table, *, k: int, on: str) -> Trial:
+    """All answer."""
+
+    def of(other: LoadedVersion | None) -> Keys | None:
+        return None if other is None else lists(other, clicks, k=k)
+
+    own = lists(draft, clicks, k=k)
+    return Trial(clicks, own, of(rivals.live), of(rivals.best), on=f"{len(clicks)} {on}")
+
+
+def recall_found(trial: Trial, rivals: Rivals, config: GateConfig) -> Finding:
+    """Recall beside that of the live version and of the best before it."""
+    own = found(trial.draft, trial.items)
+    figures: dict[str, object] = {"events": len(own), "k": config.k, "recall": float(own.mean())}
+    reasons = []
+    if rivals.live and trial.live is not None:
+        beside = trial.against(trial.live)
+        figures |= {"live_recall": beside.other, "live": rivals.live.name}
+        figures |= {"change_low": beside.low, "change_high": beside.high}
+        reasons += fallen(beside, trial, rivals.live.name, config)
+    if rivals.best and trial.best is not None:
+        beside = trial.against(trial.best)
+        figures |= {"best": rivals.best.name, "best_recall": beside.other}
+        reasons += fallen(beside, trial, rivals.best.name, config) if not reasons else []
+    return Finding(reasons, figures=figures)
+
+
+def fallen(beside: Difference, trial: Trial, name: str, config: GateConfig) -> list[str]:
+    """Why recall has fallen too far below that of `name`: more than allowed, and by no chance."""
+    least = beside.other * (1 - config.max_recall_drop_ratio)
+    if beside.draft >= least or beside.chance > power.MAY_BE_CHANCE:
+        return []
+    falls = f"recall@{config.k} falls from {beside.other:.4f} ({name}) to {beside.draft:.4f}"
+    return [f"{falls} on {trial.on}; {least:.4f} is the least allowed"]
+
+
+def floors_found(trial: Trial, draft: Draft, before: pa.Table, config: GateConfig) -> Finding:
+    """Recall beside chance and beside a plain list of what was clicked `before`."""
+    places = floors.places_of(config.k, draft.index.items)
+    listed = None
+    if len(before):
+        users, items = before[USER_KEY].to_numpy(), before[ITEM_KEY].to_numpy()
+        plain = floors.most_clicked(users, items, places=places)
+        listed = float(np.isin(trial.items, plain).mean())
+    least = floors.Floors(places, min(1.0, places / draft.index.items), listed)
+    own = found(trial.draft[:, :places], trial.items)
+    figures = {
+        "floor_places": places,
+        "chance_recall": least.chance,
+        "list_recall": listed,
+        "floor_recall": float(own.mean()),
+    }
+    said = floors.against_floors(own, trial.users, least, config, on=trial.on)
+    return Finding(said.reasons, said.notes, figures)
+
+
+def exposure_found(
+    trial: Trial, draft: Draft, rivals: Rivals, before: pa.Table, config: GateConfig
+) -> Finding:
+    """Who is shown what: each user asked once, of those whom the live version remembers where it
+    remembers any. Accounts that were made since neither count nor speak for what they clicked.
+    """
+    is_known = _known(trial.users, rivals.live)
+    _, of_each = np.unique(trial.users[is_known][::-1], return_index=True)
+    asked = np.flatnonzero(is_known)[::-1][of_each]
+    if len(asked) < LEAST_USERS:
+        return Finding(notes=[f"what is shown was not judged: {len(asked)} users are too few"])
+    own = trial.draft[asked]
+    first, places = (Crowd.of(own, count) for count in (1, PLACES))
+    seen = {
+        "top_share": first.share,
+        "top_ten_share": places.share,
+        "coverage": shown(own) / draft.index.items,
+    }
+    if trial.live is None:
+        return Finding(figures=seen)
+    live, heard = trial.live[asked], witnesses(before, limit=len(before))
+    known_before = _known(heard[USER_KEY].to_numpy(), rivals.live)
+    clicked = (trial.items[is_known], heard[ITEM_KEY].to_numpy()[known_before])
+    said = [coverage(shown(own), shown(live), config)]
+    for crowd, name in ((first, "top_share"), (places, "top_ten_share")):
+        shares = (getattr(each, name) for each in rivals.reports)
+        usual = [share for share in shares if share is not None]
+        usual.append(Crowd.of(live, crowd.places).share)
+        named = _named(draft, crowd)
+        said.append(crowding(crowd, usual, clicked, named=named, config=config))
+    return Finding([reason for each in said for reason in each.reasons], figures=seen)
+
+
+def _known(users: Keys, live: LoadedVersion | None) -> Bools:
+    """[N]: which of these the live version remembers; all where it remembers too few of them."""
+    everybody = np.ones(len(users), np.bool_)
+    memories = list(live.memories.values()) if live else []
+    for memory in memories[:1]:
+        is_known: Bools = memory.knows(users)
+        return is_known if np.unique(users[is_known]).size >= LEAST_USERS else everybody
+    return everybody
+
+
+def _named(draft: Draft, crowd: Crowd) -> str:
+    """The id of its most frequent item, as its producer gave it."""
+    places = np.flatnonzero(np.isin(draft.item_keys, crowd.items[:1]))
+    return str(draft.items.ids[int(places[0])].as_py()) if len(places) else "?"

@@ -1,0 +1,121 @@
+"""What the gate says of a draft: gathers what it is held against, and the clicks of now."""
+
+from contextlib import suppress
+from pathlib import Path
+
+from publisher import gate, registry
+from publisher.build import Draft
+from publisher.gate.anchor import best_first
+from publisher.reader import LoadedVersion, load_version
+from publisher.unlearnt import Evidence, newest_clicks
+from twintide.checkpoints import CheckpointManifest, list_checkpoints, sequence_of
+from twintide.clock import Clock
+from twintide.config import Deployment
+from twintide.errors import Corrupt, Refused
+from twintide.features.columns import column_name
+from twintide.modelspec import ModelSpec
+from twintide.slices import chain_dir
+from twintide.verified import Verified
+from twintide.versions import GateReport, ServingState, VersionManifest, read_version_manifest
+
+
+def judged(
+    deployment: Deployment, draft: Draft, state: ServingState, *, clock: Clock, verified: Verified
+) -> GateReport:
+    """What the gate says of a draft beside what was live up to `state`, on the clicks of now."""
+    rivals, note = rivals_of(deployment, draft, state, verified=verified)
+    live = rivals.live.manifest if rivals.live else None
+    report = gate.judge(
+        draft,
+        rivals,
+        evidence_on(deployment, draft, rivals),
+        deployment.publishing.gate,
+        latest=clock.latest(),
+        rewound_to=_rewound_to(deployment, draft.checkpoint, live) if live else None,
+    )
+    return report.model_copy(update={"notes": (*note, *report.notes)})
+
+
+def not_judged() -> GateReport:
+    """The gate was left out."""
+    return GateReport(
+        passed=True, notes=("not judged: the operator asked for it",), overruled=True, decided=False
+    )
+
+
+def evidence_on(deployment: Deployment, draft: Draft, rivals: gate.Rivals) -> Evidence:
+    """The newest clicks that none of them has learnt, and those that the draft alone has."""
+    own = draft.checkpoint
+    others = [each.manifest for each in (rivals.live, rivals.best) if each]
+    return newest_clicks(
+        chain_dir(deployment.slices_dir, own.events, own.model),
+        own=own.position,
+        others=[each.position for each in others],
+        specs=[own.model, *(each.model for each in others)],
+        limit=deployment.publishing.gate.max_events,
+        left_out=own.left_out,
+    )
+
+
+def rivals_of(
+    deployment: Deployment, draft: Draft, state: ServingState, *, verified: Verified
+) -> tuple[gate.Rivals, tuple[str, ...]]:
+    """What is live and what was, and why there may be nothing."""
+    root, among = deployment.versions_dir, deployment.publishing.gate.best_of
+    live, note = _live_version(root, state, verified)
+    were_live = _were_live(root, state) if live else []
+    before = best_first(were_live, among=among)
+    best = _first_to_be_asked(root, before, draft.checkpoint.model, verified)
+    reports = tuple(each.gate for each in were_live[-max(1, among) :])
+    return gate.Rivals(live, best, reports), note
+
+
+def _live_version(
+    root: Path, state: ServingState, verified: Verified
+) -> tuple[LoadedVersion | None, tuple[str, ...]]:
+    """The live version to compare with, or why there is none."""
+    if state.current is None:
+        return None, ()
+    try:
+        return load_version(root, state.current, verified=verified), ()
+    except (Corrupt, Refused) as error:
+        return None, (f"the live version {state.current} cannot be read: {error.message}",)
+
+
+def _were_live(root: Path, state: ServingState) -> list[VersionManifest]:
+    """Those that were live one after the other and nobody went back from, as far as they are there;
+    oldest first, the live one last.
+    """
+    found = []
+    for name in dict.fromkeys(reversed(registry.live_pile(state))):
+        with suppress(Corrupt, Refused):
+            found.append(read_version_manifest(root, name))
+    return found[::-1]
+
+
+def _first_to_be_asked(
+    root: Path, before: list[VersionManifest], spec: ModelSpec, verified: Verified
+) -> LoadedVersion | None:
+    """The first of these that can be read, and reads no more of a click than the draft does."""
+    asked = {column_name("query", each.name) for each in spec.query}
+    for manifest in before:
+        if {column_name("query", each.name) for each in manifest.model.query} <= asked:
+            with suppress(Corrupt, Refused):
+                return load_version(root, manifest.name, verified=verified)
+    return None
+
+
+def _rewound_to(
+    deployment: Deployment, own: CheckpointManifest, live: VersionManifest
+) -> str | None:
+    """The checkpoint that an operator went back to after the live version's had been trained, if
+    this one is or stands on what that made.
+    """
+    made = {one.name: one for one in list_checkpoints(deployment.checkpoints_dir)}
+    one: CheckpointManifest | None = own
+    while one is not None and one.sequence > sequence_of(live.checkpoint):
+        if one.is_rewound:
+            return one.parent
+        parent = made.get(one.parent or "")
+        one = parent if parent and parent.sequence < one.sequence else None  # never in circles
+    return None
