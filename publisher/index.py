@@ -35,8 +35,10 @@ Where the best 10,000 of 200,000 are excluded, it still finds 97 % of the next b
 """
 
 ONE_BY_ONE = 500
-"""Where no more items are allowed, each is looked at, which is exact: 100 take a third of the time
-of a search for them, 1,000 two or three times as much (measured at 60,000 items).
+ONE_BY_ONE_SHARE = 1 / 500
+"""Where no more items are allowed than the one, or than the other of all, each is looked at, which
+is exact. A search for so few takes as long or longer: it looks into ever more lists (measured at
+60,000 and at a million items, benchmarks/filters.py).
 """
 
 _LANES = 16
@@ -99,7 +101,7 @@ class ItemIndex:
             allowed = np.ones(self.items, np.bool_) if among is None else among.copy()
             allowed[without] = False
             left = int(np.count_nonzero(allowed))
-        if allowed is not None and left <= min(ONE_BY_ONE, self.items // 2):
+        if allowed is not None and left <= max(ONE_BY_ONE, self.items * ONE_BY_ONE_SHARE):
             return self._best_of(query, k, np.flatnonzero(allowed))
         probes = self._lists if is_exact else self._probes(min(k, left), left, len(without))
         selector = None if allowed is None else _selector(allowed)
@@ -185,6 +187,13 @@ def build(vectors: Vectors, *, kind: Literal["auto", "flat", "ivf"], nprobe: int
     index.train(stored)
     index.add(stored)
     return ItemIndex(index, width)
+
+
+def search_in_one_thread() -> None:
+    """From now on in this process. Faiss would share one query between threads, which then wait for
+    each other: on a busy machine twice as long (50,000 items, flat, measured).
+    """
+    faiss.omp_set_num_threads(1)
 
 
 def directions(vectors: Vectors, *, output_width: int) -> Vectors:

@@ -17,7 +17,7 @@ from publisher import samples
 from publisher.activity import UserNumbers, in_version
 from publisher.attributes import ATTRIBUTES, Attributes, attributes_in
 from publisher.histories import Memories, encoded, memories_in
-from publisher.index import ItemIndex, Positions, Scores, parse
+from publisher.index import ItemIndex, Positions, Scores, parse, search_in_one_thread
 from publisher.shared import Shared
 from twintide.arrays import Arrays, Contents, parse_table, view_arrays
 from twintide.declaration import check_carried
@@ -92,6 +92,11 @@ class LoadedVersion:
     def search(self, encoded: Encoded, k: int) -> tuple[Scores, Positions]:
         """The k best items for each encoded query: scores and positions [B, k], best first."""
         return self.index.search(self.model.query_vectors(encoded), k)
+
+
+def prepare_to_answer() -> None:
+    """Once in a process that answers requests: each is searched in the thread that asks."""
+    search_in_one_thread()
 
 
 def load_version(root: Path, name: str, *, verified: Verified | None = None) -> LoadedVersion:

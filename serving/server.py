@@ -4,6 +4,7 @@ A server starts before there is a version, says so, and answers as soon as one i
 Ctrl-C let running requests finish.
 """
 
+import gc
 import json
 import signal
 import socket
@@ -17,7 +18,7 @@ from typing import Any
 import uvicorn
 from starlette.types import ASGIApp
 
-from publisher.reader import load_version
+from publisher.reader import load_version, prepare_to_answer
 from serving.answer import Answer
 from serving.app import create_app
 from serving.connections import Connection, Limits, Lobby, limits_of
@@ -87,6 +88,8 @@ def serve(deployment: Deployment, config_file: Path, *, clock: Clock) -> None:
     """
     config = deployment.serving
     sys.setswitchinterval(SWITCH_SECONDS)
+    prepare_to_answer()
+    gc.freeze()  # what is imported stays: to look through it takes long
     token = config.token()
     listener = listen(config)
     bounded = BoundedLog()

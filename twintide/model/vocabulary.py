@@ -22,6 +22,9 @@ are taken, twice: older programs left slots that were neither free nor taken, an
 
 _LEFT = np.uint64(2**64 - 1)
 _FEWEST = 1024
+_FEW = 64
+"""Keys that a request looks up at once, at most about so many."""
+
 _AT_ONCE = 1 << 15
 """Keys of a step, so that what it computes with stays near the processor."""
 
@@ -67,9 +70,24 @@ class Vocabulary:
 
     def rows_of(self, keys: Keys) -> RowNumbers:
         """int64 [n]: the row of each key, 0 for a key that it does not know."""
+        if len(keys) <= _FEW and (rows := self._rows_of_few(keys)) is not None:
+            return rows
         parts = range(0, len(keys), _AT_ONCE)
         found = [self._found(keys[begin : begin + _AT_ONCE])[1] for begin in parts]
         return found[0] if len(found) == 1 else np.concatenate([np.zeros(0, np.int64), *found])
+
+    def _rows_of_few(self, keys: Keys) -> RowNumbers | None:
+        """The same of a few keys, in half the time, where each is in its own slot or not there;
+        None where one is not.
+        """
+        slots = self._first_slots(keys)
+        pairs = self._slots.at(slots)[PAIRS].take(slots, axis=0).tolist()
+        rows = []
+        for (there, row), key in zip(pairs, keys.tolist(), strict=True):
+            if there != key and row != DEFAULT_ROW:
+                return None
+            rows.append(row)
+        return np.array(rows, np.int64)
 
     def _found(self, keys: Keys) -> tuple[RowNumbers, RowNumbers]:
         """The slot where the search for each key ended, and its row."""
