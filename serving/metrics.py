@@ -1,10 +1,13 @@
 """What Prometheus sees of a server: answers, their latency, what is served, how fresh that is."""
 
+import os
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TypeVar
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest, values
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
 from serving.follower import Follower
@@ -19,6 +22,14 @@ STAGES = ("parse", "encode", "search", "write")
 LATENCY_BUCKETS_SECONDS = (
     0.00025, 0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.512, 1.0,
 )  # fmt: skip
+
+
+def count_across_processes(folder: Path) -> None:
+    """From now on in this process and those that it forks: what each counts lies in a file of this
+    folder, and /metrics of each adds up all of them.
+    """
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)  # where the library looks
+    values.ValueClass = values.MultiProcessValue()  # type: ignore[no-untyped-call]
 
 
 class Metrics:
@@ -58,7 +69,18 @@ class Metrics:
             registry=self.registry,
         )
         self._stages = {stage: stages.labels(stage) for stage in STAGES}
-        self.registry.register(_Served(follower, clock))
+        self._served = _Served(follower, clock)
+        self.registry.register(self._served)
+
+    def page(self) -> bytes:
+        """What a scrape gets: of all processes, where several count."""
+        folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+        if folder is None:
+            return generate_latest(self.registry)
+        registry = CollectorRegistry()
+        MultiProcessCollector(registry, folder)  # type: ignore[no-untyped-call]
+        registry.register(self._served)
+        return generate_latest(registry)
 
     def timed(self, stage: str, run: Callable[[Given], Made], given: Given) -> Made:
         """What `run` makes of it; the time counts as that of the stage."""

@@ -9,6 +9,7 @@ import json
 import signal
 import socket
 import sys
+import tempfile
 import threading
 from collections.abc import Sequence
 from functools import partial
@@ -24,10 +25,12 @@ from serving.app import create_app
 from serving.connections import Connection, Limits, Lobby, limits_of
 from serving.follower import Follower
 from serving.log import BoundedLog, take_over_library_logs
+from serving.metrics import count_across_processes
 from serving.page.pages import Pages
 from serving.page.snapshot import Looker
 from serving.request import id_from_text, parse_request
 from serving.retriever import Retriever
+from serving.workers import Workers
 from twintide.blocklist import read_blocklist
 from twintide.clock import Clock
 from twintide.config import Deployment, ServingConfig
@@ -87,11 +90,32 @@ def serve(deployment: Deployment, config_file: Path, *, clock: Clock) -> None:
     Raises Refused where the address cannot be had.
     """
     config = deployment.serving
+    token = config.token()
+    listener = listen(config)
+    looker = Looker(deployment, config_file, clock=clock)
+    work = partial(answer_at, listener, deployment, looker, token=token, clock=clock)
+    if config.workers == 1:
+        work()
+    else:
+        with tempfile.TemporaryDirectory(prefix="twintide-metrics-") as counted:
+            count_across_processes(Path(counted))
+            Workers(config.workers, work).run()
+    log.info("server_ended")
+
+
+def answer_at(
+    listener: socket.socket,
+    deployment: Deployment,
+    looker: Looker,
+    *,
+    token: str | None,
+    clock: Clock,
+) -> None:
+    """One process that answers, until SIGTERM."""
+    config = deployment.serving
     sys.setswitchinterval(SWITCH_SECONDS)
     prepare_to_answer()
     gc.freeze()  # what is imported stays: to look through it takes long
-    token = config.token()
-    listener = listen(config)
     bounded = BoundedLog()
     take_over_library_logs(bounded)
     follower = Follower(
@@ -100,7 +124,6 @@ def serve(deployment: Deployment, config_file: Path, *, clock: Clock) -> None:
         max_k=config.max_k,
         poll_seconds=config.poll_seconds,
     )
-    looker = Looker(deployment, config_file, clock=clock)
     app = create_app(
         follower,
         clock=clock,
@@ -109,7 +132,8 @@ def serve(deployment: Deployment, config_file: Path, *, clock: Clock) -> None:
         metrics_need_token=config.metrics == "token",
         pages=Pages(looker.look, lambda: follower.standing, clock=clock),
     )
-    server = HttpServer(app, limits_of(config.max_connections, bounded), bounded)
+    connections = -(-config.max_connections // config.workers)
+    server = HttpServer(app, limits_of(connections, bounded), bounded)
     # uvicorn raises the signal again when it has ended; this handler makes that an exit code 0.
     for ending in (signal.SIGTERM, signal.SIGINT):
         signal.signal(ending, lambda *_: setattr(server, "should_exit", True))
@@ -121,7 +145,6 @@ def serve(deployment: Deployment, config_file: Path, *, clock: Clock) -> None:
     finally:
         follower.stop()
         follows.join()
-    log.info("server_ended")
 
 
 def recommend(

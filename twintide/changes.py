@@ -285,7 +285,7 @@ TABLE = _rules(
         "the server reads it at its next start",
         """
         serving.host serving.port serving.token_env serving.metrics serving.max_k
-        serving.max_connections serving.poll_seconds
+        serving.max_connections serving.workers serving.poll_seconds
         """,
     ),
     (

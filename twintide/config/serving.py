@@ -44,6 +44,11 @@ class ServingConfig(Config):
     max_connections: Annotated[int, Field(ge=1, le=100_000)] = 1000
     """Where there are more, the one that has waited longest without a request is closed."""
 
+    workers: Annotated[int, Field(ge=1, le=256)] = 1
+    """Processes that answer behind the one address, such as one for each core: they share the files
+    of a version in memory, and `max_connections`. /metrics of any of them is of all.
+    """
+
     poll_seconds: Annotated[float, Field(gt=0, le=5)] = 0.2
     """How often the server looks whether another version is live, and which items are blocked."""
 

@@ -1,0 +1,83 @@
+"""Several processes answer behind one address; one that dies is replaced, and none is missed."""
+
+import json
+import os
+import re
+import signal
+from pathlib import Path
+
+import pytest
+
+from publisher import registry
+from tests.publisher import checkpoint_fixture as made
+from tests.serving.conftest import Client
+from tests.serving.test_rollback_under_load import Server, configured, wait_until
+from twintide.config import Deployment
+
+__all__ = ["configured"]
+
+COUNT = 3
+
+
+def workers(log: Path) -> list[int]:
+    """The processes that were started, in order."""
+    lines = [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{")]
+    return [line["worker"] for line in lines if line["event"] == "worker_started"]
+
+
+def answered(port: int, version: str) -> bool:
+    """Whether new connections, which any of the workers may take, are all answered by it."""
+    for _ in range(4 * COUNT):
+        with Client(port) as client:
+            status, answer = client.recommend(user_id=4, k=2)
+            if status != 200 or answer["version"] != version:
+                return False
+    return True
+
+
+def counted(port: int) -> float:
+    with Client(port) as client:
+        _, body = client.ask("GET", "/metrics")
+    found = re.search(rb'twintide_recommend_answers_total{status="200"} (\S+)', body)
+    return float(found[1]) if found else 0.0
+
+
+@pytest.mark.long
+def test_workers_answer_together_and_are_replaced(
+    two_versions: Deployment, configured: tuple[Deployment, Path, int], tmp_path: Path
+) -> None:
+    """Each follows what is live; /metrics of any adds up what all have answered, one that was
+    killed included; SIGTERM ends all of them.
+    """
+    _, path, port = configured
+    values = json.loads(path.read_text()) | {"data_dir": str(two_versions.data_dir)}
+    values["serving"]["workers"] = COUNT
+    path.write_text(json.dumps(values))
+    log = tmp_path / "log"
+    server = Server(path, port, log=log)
+    try:
+        wait_until(lambda: server.readiness() == 200 and answered(port, "v000002"), seconds=60)
+        assert len(workers(log)) == COUNT
+        before = counted(port)
+        assert answered(port, "v000002")
+        assert counted(port) == before + 4 * COUNT
+
+        os.kill(workers(log)[1], signal.SIGKILL)
+        wait_until(lambda: len(workers(log)) == COUNT + 1, seconds=30)
+        assert counted(port) >= before + 4 * COUNT
+        registry.rollback(two_versions.versions_dir, reason="odd", clock=made.held_clock())
+        wait_until(lambda: answered(port, "v000001"), seconds=60)
+    finally:
+        code = server.end()
+
+    assert code == 0
+    assert all(not is_running(process) for process in workers(log))
+    assert list(Path(os.environ.get("TMPDIR", "/tmp")).glob("twintide-metrics-*")) == []  # noqa: S108
+
+
+def is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    return True
