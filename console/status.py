@@ -41,12 +41,12 @@ def status(
     Works while every program is down. Kafka is asked how many messages wait, unless --now is given.
     """
     deployment = deployment_of(config)
-    from twintide.overview.recent import facts
+    from twintide.overview.known import Known
     from twintide.overview.seen import LogEnds, gather
     from twintide.overview.wrong import notes, problems
 
     ends = ends_of(deployment) if now is None else LogEnds()
-    seen = gather(deployment, config, clock=clock_at(now), ends=ends, known=facts())
+    seen = gather(deployment, config, clock=clock_at(now), ends=ends, known=Known())
     wrong, worth = problems(seen), notes(seen)
     say(
         plain(seen) | {"problems": plain(wrong), "notes": worth},

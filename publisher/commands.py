@@ -9,7 +9,7 @@ that need them do.
 import dataclasses
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -18,6 +18,9 @@ from twintide.clock import SystemClock
 from twintide.config import load
 from twintide.telemetry import configure_logging
 from twintide.versions import ServingState
+
+if TYPE_CHECKING:
+    from twintide.overview.versions import VersionRow
 
 Config = Annotated[Path, typer.Option("--config", "-c", help="Configuration file.")]
 Reason = Annotated[str, typer.Option(help="Kept in the history.")]
@@ -45,7 +48,7 @@ def versions(config: Config) -> None:
     """List the versions."""
     from twintide.overview.versions import list_versions
 
-    _say([dataclasses.asdict(row) for row in list_versions(load(config))])
+    _say([_plain(row) for row in list_versions(load(config))])
 
 
 @app.command()
@@ -107,6 +110,11 @@ def gc(
     from publisher.gc import run
 
     _say(dataclasses.asdict(run(load(config), dry_run=dry_run)))
+
+
+def _plain(row: "VersionRow") -> dict[str, Any]:
+    gate = row.gate.model_dump(mode="json") if row.gate else None
+    return dataclasses.asdict(row) | {"gate": gate}
 
 
 def _say_state(state: ServingState) -> None:

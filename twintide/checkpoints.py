@@ -10,7 +10,7 @@ the files of its parent under a second name, so that each folder is whole and an
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -271,11 +271,15 @@ def publish_again(old: Path, into: Path, manifest: CheckpointManifest) -> Checkp
     return complete
 
 
-def list_checkpoints(root: Path) -> list[CheckpointManifest]:
+def list_checkpoints(
+    root: Path, *, read: Callable[[Path, str], CheckpointManifest] | None = None
+) -> list[CheckpointManifest]:
     """All checkpoints by number. Their files are not verified here. One that is removed meanwhile
-    is not among them.
+    is not among them. `read` gives a manifest where somebody has it already.
     """
-    found = [_manifest_if_there(root, name) for name in checkpoint_names(root)]
+    found = [
+        _manifest_if_there(root, name, read or read_manifest) for name in checkpoint_names(root)
+    ]
     return sorted((made for made in found if made is not None), key=lambda made: made.sequence)
 
 
@@ -286,9 +290,11 @@ def checkpoint_names(root: Path) -> list[str]:
     return sorted(path.name for path in root.iterdir() if _NAME.match(path.name))
 
 
-def _manifest_if_there(root: Path, name: str) -> CheckpointManifest | None:
+def _manifest_if_there(
+    root: Path, name: str, read: Callable[[Path, str], CheckpointManifest]
+) -> CheckpointManifest | None:
     try:
-        return read_manifest(root, name)
+        return read(root, name)
     except (Refused, Corrupt):
         if (root / name).exists():
             raise

@@ -1,11 +1,12 @@
 """Which nightly run is due: read off the checkpoints and the ledger, without loading a learner."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 
 from twintide import line
 from twintide.behind import newest_minute, unsliced_since
-from twintide.checkpoints import list_checkpoints
+from twintide.checkpoints import CheckpointManifest, list_checkpoints
 from twintide.clock import Clock
 from twintide.config import Deployment
 from twintide.days import Calendar, complete_until
@@ -48,7 +49,14 @@ def due_day(
 
 def nightly_due(deployment: Deployment, *, clock: Clock) -> NightlyDue:
     """What the files of a deployment say."""
-    newest = line.newest_nightly(list_checkpoints(deployment.checkpoints_dir))
+    return due_after(list_checkpoints(deployment.checkpoints_dir), deployment, clock=clock)
+
+
+def due_after(
+    made: Sequence[CheckpointManifest], deployment: Deployment, *, clock: Clock
+) -> NightlyDue:
+    """The same where the checkpoints are read already."""
+    newest = line.newest_nightly(made)
     calendar = Calendar.of(deployment.training)
     ledger = Ledger(deployment.shards_dir, deployment.kafka.topic)
     partitions = {*ledger.watermarks(), *([HISTORY] if ledger.history() else [])}

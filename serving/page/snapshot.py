@@ -9,7 +9,8 @@ from twintide.checkpoints import CheckpointManifest, list_checkpoints
 from twintide.clock import Clock
 from twintide.config import Deployment
 from twintide.errors import TwintideError
-from twintide.overview.recent import Facts, facts, newest_shards
+from twintide.overview.known import Known
+from twintide.overview.recent import newest_shards
 from twintide.overview.rejected import Reason, Reasons, known_reasons, quarantine_files, reasons
 from twintide.overview.seen import LogEnds, gather
 from twintide.overview.status import Status
@@ -44,7 +45,7 @@ class Looker:
         self._deployment = deployment
         self._config = config
         self._clock = clock
-        self._shards: Facts = facts()
+        self._known = Known()
         self._reasons: Reasons = known_reasons()
 
     def look(self) -> Snapshot:
@@ -54,18 +55,22 @@ class Looker:
             self._config,
             clock=self._clock,
             ends=LogEnds(),
-            known=self._shards,
+            known=self._known,
         )
         rejected, more = _or((list[Reason](), False), lambda: self._rejected(seen))
         return Snapshot(
             seen,
             problems(seen),
             notes(seen),
-            _or([], lambda: list_checkpoints(self._deployment.checkpoints_dir)),
+            _or([], self._checkpoints),
             _or(ServingState(), lambda: read_state(self._deployment.versions_dir)),
             rejected,
             more_quarantine=more,
         )
+
+    def _checkpoints(self) -> list[CheckpointManifest]:
+        root = self._deployment.checkpoints_dir
+        return list_checkpoints(root, read=self._known.checkpoint)
 
     def _rejected(self, seen: Status) -> tuple[list[Reason], bool]:
         """Why messages of the newest shards were rejected."""
@@ -74,7 +79,7 @@ class Looker:
         )
         if not seen.recent.rejected or until is None:
             return [], False
-        shards = newest_shards(self._deployment, until=until, known=self._shards)
+        shards = newest_shards(self._deployment, until=until, known=self._known.shards)
         ledger = Ledger(self._deployment.shards_dir, self._deployment.kafka.topic)
         files = quarantine_files(ledger, shards)
         found = reasons(files[:QUARANTINE_FILES], known=self._reasons)

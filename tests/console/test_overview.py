@@ -10,7 +10,7 @@ import pytest
 from tests.console.conftest import HOURS, deployment_in, hour
 from twintide.clock import HeldClock
 from twintide.config import Deployment
-from twintide.overview.recent import facts
+from twintide.overview.known import Known
 from twintide.overview.remembered import Remembered
 from twintide.overview.seen import LogEnds, gather
 from twintide.overview.status import Status
@@ -18,18 +18,23 @@ from twintide.overview.wrong import problems
 
 NOW = hour(HOURS)
 looked_at: list[str] = []
+opened: list[str] = []
 
 
 def note_listings(event: str, arguments: tuple[object, ...]) -> None:
     if event in {"os.listdir", "os.scandir"}:
         looked_at.append(str(arguments[0]))
+    if event == "open":
+        opened.append(str(arguments[0]))
 
 
 sys.addaudithook(note_listings)
 
 
-def look(deployment: Deployment) -> Status:
-    return gather(deployment, Path("x.yaml"), clock=HeldClock(NOW), ends=LogEnds(), known=facts())
+def look(deployment: Deployment, known: Known | None = None) -> Status:
+    return gather(
+        deployment, Path("x.yaml"), clock=HeldClock(NOW), ends=LogEnds(), known=known or Known()
+    )
 
 
 def test_an_old_stream_costs_no_more_than_a_young_one(published: Path) -> None:
@@ -45,6 +50,17 @@ def test_an_old_stream_costs_no_more_than_a_young_one(published: Path) -> None:
         counted.append(sum("hour=" in path for path in looked_at))
 
     assert counted[0] == counted[1] > 0
+
+
+def test_who_looks_again_reads_what_is_new(published: Path) -> None:
+    """No manifest a second time; what is seen is the same."""
+    deployment, known = deployment_in(published.parent / "data"), Known()
+    first = look(deployment, known)
+    assert any("manifest.json" in path for path in opened)
+    opened.clear()
+
+    assert look(deployment, known) == first
+    assert not any("manifest.json" in path for path in opened)
 
 
 def test_a_folder_that_cannot_be_read_is_said_and_hides_nothing_else(sharded: Path) -> None:

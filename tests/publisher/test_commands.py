@@ -287,3 +287,14 @@ def test_a_difference_names_what_came_went_and_moved_and_compares_answers(
         )
         shares.append(len(before & after) / 100)
     assert found.overlap == pytest.approx(np.mean(shares), abs=0.001)
+
+
+def test_what_the_gate_found_is_an_object_in_the_list(
+    with_versions: Callable[[int], Deployment],
+) -> None:
+    """`versions` in JSON, for scripts: whether each passed, and the reasons."""
+    ended = publisher(with_versions(1).data_dir, "versions")
+
+    (row,) = json.loads(ended.stdout)
+    assert row["gate"]["passed"] is True
+    assert row["gate"]["reasons"] == []

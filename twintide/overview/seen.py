@@ -18,14 +18,15 @@ from twintide.clock import Clock, from_unix_ms, has_come, to_unix_ms
 from twintide.columns import read_events
 from twintide.config import Deployment
 from twintide.days import Calendar
-from twintide.due import nightly_due
+from twintide.due import due_after
 from twintide.errors import Corrupt, Refused
 from twintide.events import BROKER_TIME_COLUMN
 from twintide.history import PARTITION as HISTORY
 from twintide.line import check_by_the_hour, check_goes_on
 from twintide.listings import listing_names, read_ref, trouble
 from twintide.overview.capacity import state_rows, table_rows
-from twintide.overview.recent import Facts, look
+from twintide.overview.known import Known
+from twintide.overview.recent import look
 from twintide.overview.status import (
     CheckpointRow,
     Fault,
@@ -53,7 +54,7 @@ class LogEnds:
 
 
 def gather(
-    deployment: Deployment, config: Path, *, clock: Clock, ends: LogEnds, known: Facts
+    deployment: Deployment, config: Path, *, clock: Clock, ends: LogEnds, known: Known
 ) -> Status:
     """What is there now. `config` is the file of the deployment, as commands name it."""
     faults: list[Fault] = []
@@ -62,10 +63,10 @@ def gather(
     troubles = _noted(faults, lambda: _troubles(deployment), verb="ingest") or {}
     until = stream.pop("newest_minute_at", None)
     recent = _noted(faults, lambda: _recent(deployment, until, known)) or {}
-    training = _noted(faults, lambda: _training(deployment, clock)) or {}
+    training = _noted(faults, lambda: _training(deployment, clock, known)) or {}
     items = _noted(faults, lambda: _items(deployment), verb="config check") or {}
-    versions = _noted(faults, lambda: _versions(deployment)) or {}
-    _noted(faults, lambda: _fits(deployment))
+    versions = _noted(faults, lambda: _versions(deployment, known)) or {}
+    _noted(faults, lambda: _fits(deployment, known))
     shards = stream.pop("newest_shards", [])
     came = _noted(faults, lambda: _newest_event(deployment, shards, clock), verb="ingest") or {}
     newest = {
@@ -94,8 +95,8 @@ def gather(
     )
 
 
-def _recent(deployment: Deployment, until: datetime | None, known: Facts) -> dict[str, Any]:
-    return {"recent": look(deployment, until=until, known=known)} if until else {}
+def _recent(deployment: Deployment, until: datetime | None, known: Known) -> dict[str, Any]:
+    return {"recent": look(deployment, until=until, known=known.shards)} if until else {}
 
 
 def _stream(deployment: Deployment, clock: Clock, ends: Mapping[int, int]) -> dict[str, Any]:
@@ -183,13 +184,13 @@ def _newest_event(
     return {"newest_event_at": from_unix_ms(newest) if newest else None}
 
 
-def _training(deployment: Deployment, clock: Clock) -> dict[str, Any]:
+def _training(deployment: Deployment, clock: Clock, known: Known) -> dict[str, Any]:
     root = chain_dir(deployment.slices_dir, deployment.events, deployment.model)
-    made, model = list_checkpoints(deployment.checkpoints_dir), deployment.model
+    made, model = _checkpoints(deployment, known), deployment.model
     of_kind = {kind: [one for one in made if one.kind == kind] for kind in ("nightly", "hourly")}
-    known = made[-1:]
-    tail = read_tail(root, known[0].position if known else {})
-    newest = [one.newest_event_at for one in known]
+    head = made[-1:]
+    tail = read_tail(root, head[0].position if head else {})
+    newest = [one.newest_event_at for one in head]
     newest += [each.footer.newest_event_at for each in tail.slices]
     calendar = Calendar.of(deployment.training)
     return {
@@ -202,13 +203,17 @@ def _training(deployment: Deployment, clock: Clock) -> dict[str, Any]:
         ),
         "remembered": state_rows(made, model),
         "head": made[-1].name if made else None,
-        "due_day": nightly_due(deployment, clock=clock).day,
+        "due_day": due_after(made, deployment, clock=clock).day,
         "first_day_ends_at": None
         if made or deployment.training.hourly.learns == "everything"
         else calendar.end_of(calendar.day_of(clock.now())),
         "sliced_at": max(filter(None, newest), default=None) if tail.in_all else None,
         "learnt_at": made[-1].newest_event_at if made else None,
     }
+
+
+def _checkpoints(deployment: Deployment, known: Known) -> list[CheckpointManifest]:
+    return list_checkpoints(deployment.checkpoints_dir, read=known.checkpoint)
 
 
 def _row(made: list[CheckpointManifest]) -> CheckpointRow | None:
@@ -236,8 +241,8 @@ def _items(deployment: Deployment) -> dict[str, Any]:
     return {"items": row}
 
 
-def _versions(deployment: Deployment) -> dict[str, Any]:
-    rows = list_versions(deployment)
+def _versions(deployment: Deployment, known: Known) -> dict[str, Any]:
+    rows = list_versions(deployment, read=known.version)
     state = read_state(deployment.versions_dir)
     live = [row.newest_event_at for row in rows if row.name == state.current]
     return {
@@ -248,11 +253,11 @@ def _versions(deployment: Deployment) -> dict[str, Any]:
     }
 
 
-def _fits(deployment: Deployment) -> dict[str, Any]:
+def _fits(deployment: Deployment, known: Known) -> dict[str, Any]:
     """Raises Refused where the declaration is refused by what is there already, at every run, or
     waits for a night.
     """
-    for newest in list_checkpoints(deployment.checkpoints_dir)[-1:]:
+    for newest in _checkpoints(deployment, known)[-1:]:
         check_goes_on(deployment, newest)
         check_by_the_hour(
             deployment, newest, deployment.model.with_widths(widths_of(newest.vectors))

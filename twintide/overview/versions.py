@@ -1,5 +1,6 @@
 """The list of versions, and what is known of one: from manifests alone, so it is fast."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,11 +37,18 @@ class VersionRow:
     """What the gate found; None of a damaged one."""
 
 
-def list_versions(deployment: Deployment) -> list[VersionRow]:
-    """Every version, oldest first; a damaged one is listed as such."""
+Read = Callable[[Path, str], VersionManifest]
+
+
+def list_versions(
+    deployment: Deployment, *, read: Read = read_version_manifest
+) -> list[VersionRow]:
+    """Every version, oldest first; a damaged one is listed as such. `read` gives a manifest where
+    somebody has it already.
+    """
     root = deployment.versions_dir
     state = read_state(root)
-    rows = (_row(root, name, state) for name in version_names(root))
+    rows = (_row(root, name, state, read) for name in version_names(root))
     return [row for row in rows if row is not None]
 
 
@@ -49,10 +57,10 @@ def show(deployment: Deployment, name: str) -> VersionManifest:
     return read_version_manifest(deployment.versions_dir, name)
 
 
-def _row(root: Path, name: str, state: ServingState) -> VersionRow | None:
+def _row(root: Path, name: str, state: ServingState, read: Read) -> VersionRow | None:
     """None where gc has taken it away since it was listed."""
     try:
-        manifest = read_version_manifest(root, name)
+        manifest = read(root, name)
     except Refused:
         return None
     except Corrupt:
