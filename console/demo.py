@@ -210,13 +210,13 @@ def _evaluate(
 ) -> tuple[dict[str, Any], list[Path]]:
     """Every policy side by side over the shards that came through Kafka."""
     from console.evaluate import progressive
-    from console.policies import DEFAULT_NAMES, parse_policy
+    from console.policies import DEFAULT_NAMES, beside_each_other, parse_policy
     from console.report import Watch, data_facts, span_of, ticking, work_folder, write_report
 
     out = stage.folder / "evaluation"
     facts = data_facts(deployment, sent, path=Path(name))
     span = span_of(sent, deployment, score_from=None, score_until=None)
-    policies = [parse_policy(each) for each in DEFAULT_NAMES]
+    policies = beside_each_other([parse_policy(each) for each in DEFAULT_NAMES])
     watch = Watch()
     with stage.step("evaluate") as said:
         with work_folder(out, keep=False) as work, progress("virtual time") as update:

@@ -15,9 +15,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from console.decays import Weighed
 from console.diversity import ItemSpace
 from console.items import read_items
-from console.lists import POPULAR_MS, ClickCounts, co_visited
+from console.lists import LAST_ITEMS, POPULAR_MS, ClickCounts, Together, co_visited, neighbours
 from console.metrics import DEPTH, Groups, Scoreboard
 from console.policies import Policy
 from console.ticks import Pace, after_first_day, due_ticks, gaps_in
@@ -163,23 +164,35 @@ class BaselineRunner:
     train_seconds: float = 0.0
     versions: int = 0
     _popular: Keys = field(default_factory=lambda: np.zeros(0, np.uint64))
-    _after: dict[int, Keys] = field(default_factory=dict)
+    _weighed: Weighed = field(default_factory=Weighed.empty)
+    _together: Together | None = None
+    """Made when it is first asked for: nobody is, before scoring begins."""
+
+    _now_ms: int = 0
 
     def tick(self, now: datetime) -> None:
-        now_ms = to_unix_ms(now)
-        window = self.policy.name if self.policy.name in POPULAR_MS else "popular-1h"
-        self._popular = self.counts.popular(window, now_ms=now_ms, k=DEPTH)
-        if self.policy.name == "co-visitation":
-            self._after = self.counts.after_each_item(now_ms=now_ms, k=DEPTH)
+        now_ms, name = to_unix_ms(now), self.policy.name
+        self._weighed = self.counts.decays.popular.first(4 * DEPTH)
+        self._together, self._now_ms = None, now_ms
+        if name in POPULAR_MS:
+            self._popular = self.counts.popular(name, now_ms=now_ms, k=DEPTH)
+        else:
+            self._popular = self._weighed.best(DEPTH)
         self.versions += 1
 
     def lists(self, clicked: Clicked) -> Keys:
         history = clicked.query.get(self.history_name or "")
-        if self.policy.name == "co-visitation" and isinstance(history, Ids):
-            return co_visited(history, self._after, self._popular, k=DEPTH)
+        if self.policy.name in _OF_HISTORY and isinstance(history, Ids):
+            last, made = _OF_HISTORY[self.policy.name]
+            self._together = self._together or self.counts.together(last, now_ms=self._now_ms)
+            return made(history, self._together, self._weighed, k=DEPTH)
         found = np.zeros((len(clicked.rows), DEPTH), np.uint64)
         found[:, : len(self._popular)] = self._popular
         return found
+
+
+_OF_HISTORY = {"co-visitation": (1, co_visited), "item-knn": (LAST_ITEMS, neighbours)}
+"""Baselines that look at what a user clicked before: at how many items, and how."""
 
 
 @dataclass
@@ -193,7 +206,7 @@ class Seen:
     _space: ItemSpace | None = None
 
     def tick(self, now: datetime) -> None:
-        self.counts.forget_before(to_unix_ms(now))
+        self.counts.tick(to_unix_ms(now))
         self._head = self.counts.popular("popular-24h", now_ms=to_unix_ms(now), k=HEAD_ITEMS)
 
     def space(self, runners: "Sequence[Runner]") -> ItemSpace | None:

@@ -5,13 +5,23 @@ click is scored by what it had live at that moment, which has never learnt that 
 """
 
 import re
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from twintide.errors import Refused
 
 MODEL_NAMES = ("never", "nightly", "hourly", "nightly+hourly")
-BASELINE_NAMES = ("popular-all-time", "popular-24h", "popular-1h", "co-visitation")
+BASELINE_NAMES = (
+    "popular-all-time",
+    "popular-24h",
+    "popular-3h",
+    "popular-1h",
+    "popular-10min",
+    "popular-decayed",
+    "co-visitation",
+    "item-knn",
+)
 DEFAULT_NAMES = (
     "nightly+hourly",
     "nightly",
@@ -19,7 +29,9 @@ DEFAULT_NAMES = (
     "popular-all-time",
     "popular-24h",
     "popular-1h",
+    "popular-decayed",
     "co-visitation",
+    "item-knn",
 )
 DAY_MINUTES = 1440
 _CADENCE = re.compile(r"^([1-9][0-9]?)min$")
@@ -46,6 +58,19 @@ class Policy:
 
     refresh_minutes: int = 60
     """How old the item statistics of what is live may become, and of what it trains on."""
+
+
+def beside_each_other(policies: Sequence[Policy]) -> list[Policy]:
+    """The policies, with baselines that are made anew as often as the quickest model policy: a
+    model must not win because the list beside it was old.
+    """
+    quickest = min((each.cadence_minutes for each in policies if each.kind == "model"), default=60)
+    return [
+        replace(each, cadence_minutes=quickest, refresh_minutes=quickest)
+        if each.kind == "baseline"
+        else each
+        for each in policies
+    ]
 
 
 def parse_policy(name: str) -> Policy:

@@ -56,8 +56,9 @@ def evaluate(
         list[str] | None,
         typer.Option(
             metavar="NAME",
-            help="Repeatable: never, nightly, hourly, nightly+hourly, "
-            "10min, popular-1h, popular-24h, popular-all-time, co-visitation.",
+            help="Repeatable: never, nightly, hourly, nightly+hourly, 10min; the lists "
+            "popular-all-time, -24h, -3h, -1h, -10min and -decayed, co-visitation, item-knn, "
+            "which are made anew as often as the quickest of these.",
         ),
     ] = None,
     score_from: Annotated[
@@ -87,10 +88,11 @@ def evaluate(
     `never` and the cadences run side by side.
     """
     deployment = deployment_of(config)
-    from console.policies import DEFAULT_NAMES, parse_policy
+    from console.policies import DEFAULT_NAMES, beside_each_other, parse_policy
     from twintide.datafile import read_data
 
-    policies = [parse_policy(name) for name in dict.fromkeys(policy or DEFAULT_NAMES)]
+    named = [parse_policy(name) for name in dict.fromkeys(policy or DEFAULT_NAMES)]
+    policies = beside_each_other(named)
     watch = Watch()
     with work_folder(out, keep=keep) as folder, progress("evaluating") as update:
         events = read_data(deployment, data)

@@ -49,7 +49,7 @@ def popular(days: Sequence[Day]) -> tuple[dict[str, Tally], dict[int, Keys]]:
     for day in days:
         for hour in day.hours:
             now_ms = to_unix_ms(hour.at)
-            counts.forget_before(now_ms)
+            counts.tick(now_ms)
             if day.is_scored:
                 for name, runner in runners.items():
                     runner.tick(hour.at)
