@@ -79,6 +79,9 @@ class GateReport(Record):
     floor_recall: float | None = None
     """What the version finds there."""
 
+    others_recall: float | None = None
+    """What it finds there with the answers to other users."""
+
     floor_places: int = 0
     index_recall: float | None = None
     """Share of the k best items that the index finds."""

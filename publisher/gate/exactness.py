@@ -8,6 +8,9 @@ from publisher.index import Vectors
 from twintide.config import GateConfig
 
 QUERIES = 200
+_AT_ONCE = 20
+"""Queries whose products with all items are in memory."""
+
 _NEARLY = 1e-5
 """Of the largest product: of two items this near, either is right."""
 
@@ -31,9 +34,12 @@ def index_recall(draft: Draft, queries: Vectors, *, k: int) -> float:
     k = min(k, draft.index.items)
     _, positions = draft.index.search(queries, k)
     shares = []
-    for query, places in zip(queries, positions, strict=True):
-        products = draft.vectors @ query
-        least = np.partition(products, -k)[-k]
-        slack = _NEARLY * max(1.0, float(np.abs(products).max()))
-        shares.append((products[places[places >= 0]] >= least - slack).sum() / k)
-    return float(np.mean(shares))
+    for first in range(0, len(queries), _AT_ONCE):
+        products = queries[first : first + _AT_ONCE] @ draft.vectors.T
+        least = np.partition(products, -k, axis=1)[:, -k]
+        slack = _NEARLY * np.maximum(1.0, np.abs(products).max(axis=1))
+        places = positions[first : first + _AT_ONCE]
+        reached = np.take_along_axis(products, np.maximum(places, 0), axis=1)
+        is_right = (reached >= (least - slack)[:, None]) & (places >= 0)
+        shares.append(is_right.mean(axis=1))
+    return float(np.concatenate(shares).mean())

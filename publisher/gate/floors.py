@@ -8,12 +8,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from publisher.gate.difference import Bools, Users
+from publisher.gate.difference import Bools, Users, difference
 from publisher.gate.finding import Finding
+from publisher.gate.power import clicks_needed, fall_to_see
 from twintide.config import GateConfig
 from twintide.keys import Keys
 
 ITEMS_PER_PLACE = 50
+LEAST_GAIN = 1.05
+"""Recall over that with another user's answers."""
+
+BETTER_THAN_LIST = 1.2
+"""Recall over that of the list from which on a version need not tell users apart."""
+
 _Z = 2.576
 """Standard errors, of 1 in 200: how far below a floor recall must lie."""
 
@@ -64,6 +71,31 @@ def against_floors(
     if floors.listed is not None and recall < floors.listed:
         return Finding(notes=[f"{below}: the last hour's list finds {floors.listed:.4f}"])
     return Finding()
+
+
+def against_others_answers(
+    own: Bools, control: Bools, users: Users, floors: Floors, config: GateConfig, *, on: str
+) -> Finding:
+    """Whether recall within the floors' places is what it were with another user's answers, and
+    hardly more than the list's: such a version tells nobody apart. `control` are hits [N] of those.
+    """
+    beside = difference(own, control, users)
+    is_better = floors.listed is None or own.mean() >= BETTER_THAN_LIST * floors.listed
+    if is_better or own.mean() >= LEAST_GAIN * control.mean():
+        return Finding()
+    needed = clicks_needed(
+        float(control.mean()),
+        changed=beside.changed,
+        crowding=beside.crowding,
+        fall=fall_to_see(config.max_recall_drop_ratio),
+        allowed=config.max_recall_drop_ratio,
+    )
+    if len(own) < needed:
+        return Finding()
+    found = f"recall@{floors.places} is {own.mean():.4f} on {on}"
+    return Finding(
+        [f"{found}, and {control.mean():.4f} with answers to other users: it tells nobody apart"]
+    )
 
 
 def _is_below(hits: Bools, users: Users, least: float) -> bool:

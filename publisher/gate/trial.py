@@ -113,7 +113,11 @@ def floors_found(trial: Trial, draft: Draft, before: pa.Table, config: GateConfi
         "floor_recall": float(own.mean()),
     }
     said = floors.against_floors(own, trial.users, least, config, on=trial.on)
-    return Finding(said.reasons, said.notes, figures)
+    of_others = np.roll(trial.draft[:, :places], len(own) // 2, axis=0)
+    control = found(of_others, trial.items)
+    alike = floors.against_others_answers(own, control, trial.users, least, config, on=trial.on)
+    figures["others_recall"] = float(control.mean())
+    return Finding([*said.reasons, *alike.reasons], said.notes, figures)
 
 
 def exposure_found(

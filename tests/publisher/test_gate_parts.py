@@ -121,6 +121,24 @@ def test_a_version_near_chance_is_refused_and_a_weak_one_is_not(
     assert [each.partition(";")[0] for each in said.reasons] == reasons
 
 
+@pytest.mark.parametrize(
+    ("own", "listed", "refused"), [(0.1, 0.1, 1), (0.12, 0.1, 0), (0.11, 0.1, 0), (0.1, 0.05, 0)]
+)
+def test_a_version_must_tell_users_apart_or_beat_the_list(
+    own: float, listed: float, refused: int
+) -> None:
+    """Answers to other users find 0.1 of the clicks: an untrained version finds no more."""
+    rng = np.random.default_rng(1)
+    lot = np.arange(10_000)
+    hits, control = rng.permutation(lot < 10_000 * own), rng.permutation(lot < 1_000)
+    least = floors.Floors(places=20, chance=0.02, listed=listed)
+    users = lot.astype(np.uint64)
+
+    said = floors.against_others_answers(hits, control, users, least, CONFIG, on="clicks")
+
+    assert len(said.reasons) == refused, said
+
+
 def test_a_list_counts_users_and_not_clicks() -> None:
     """A thousand clicks of one user are one."""
     users = np.array([1] * 1_000 + [2, 3, 4, 5], np.uint64)
