@@ -20,14 +20,15 @@ from publisher.attributes import ATTRIBUTES, attribute_table
 from publisher.catalogue import Items, items_of
 from publisher.histories import Memories, memories_in, memory_arrays
 from publisher.index import ItemIndex, Positions, Scores, Vectors
-from publisher.reader import HISTORY_PREFIX, ITEM_COLUMN
+from publisher.index_base import MOST_RECALL_LOST, GoneOn, IndexBase, gone_on
+from publisher.reader import HISTORY_PREFIX, ITEM_COLUMN, PLACES, STEP
 from publisher.shared import Shared
-from twintide.arrays import MANIFEST, Arrays, write_arrays, write_file, write_table
+from twintide.arrays import MANIFEST, Arrays, Files, write_arrays, write_file, write_table
 from twintide.checkpoints import CheckpointManifest, OpenCheckpoint, open_checkpoint
 from twintide.config import PublishingConfig
 from twintide.derived.state import USERS
 from twintide.errors import Refused
-from twintide.files import publish_folder_once, write_and_fsync
+from twintide.files import publish_folder_once, share_file, write_and_fsync
 from twintide.keys import Keys
 from twintide.listed import Listing
 from twintide.model.exported.query import QueryTower
@@ -37,6 +38,10 @@ from twintide.storefile import share
 from twintide.vectorstore import open_read
 from twintide.versions import (
     INDEX,
+    INDEX_BASE,
+    INDEX_NEWER,
+    INDEX_PLACES,
+    INDEX_POSITIONS,
     ITEM_IDS,
     GateReport,
     ServingState,
@@ -44,6 +49,8 @@ from twintide.versions import (
     is_version_name,
     names_taken,
 )
+
+_RECALL_AT = 100
 
 
 @dataclass(frozen=True)
@@ -64,9 +71,15 @@ class Draft:
     """In index order."""
 
     vectors: Vectors
-    """float32 [items, O · (D + 1)]."""
+    """float32 [items, O · (D + 1)], as they are indexed."""
 
     index: ItemIndex
+    gone_on: GoneOn | None
+    """Where the index goes on from that of an earlier version."""
+
+    index_recall: float | None
+    """Of the index against the vectors of now; None of an exact one."""
+
     memories: Memories
     user_numbers: UserNumbers | None
     catalogue_items: int
@@ -94,10 +107,11 @@ def draft_of(
     *,
     vectors_dir: Path,
     listing: Listing | None = None,
+    base: IndexBase | None = None,
 ) -> Draft:
     """Build a version in memory, of the checkpoint in `folder`; its fixed vectors lie in
-    `vectors_dir`. Raises Refused where there are no items, Corrupt where its parts do not fit or
-    its vectors are not there.
+    `vectors_dir`, and its index goes on from `base` where it can. Raises Refused where there are no
+    items, Corrupt where its parts do not fit or its vectors are not there.
     """
     checkpoint = open_checkpoint(folder.parent, folder.name)
     manifest, spec, parts = checkpoint.manifest, checkpoint.manifest.model, checkpoint.parts
@@ -117,18 +131,20 @@ def draft_of(
         open_read(vectors_dir, spec, manifest.vectors, sides=("query",), who=manifest.name),
         stores=parts.stores,
     )
-    vectors = model.candidate_vectors(items.encoded)
+    memories = memories_in(parts, spec, prefix="state.history", newest_at=manifest.newest_event_at)
+    asked = query.query_vectors(samples.queries(query, manifest.events, memories))
+    found = _indexed(items.keys, model.candidate_vectors(items.encoded), config, base, asked)
     return Draft(
         checkpoint=manifest,
         folder=folder,
         model=model,
         query=query,
         items=items,
-        vectors=vectors,
-        index=_indexed(vectors, config),
-        memories=memories_in(
-            parts, spec, prefix="state.history", newest_at=manifest.newest_event_at
-        ),
+        vectors=found.vectors,
+        index=found.index,
+        gone_on=found.gone_on,
+        index_recall=found.recall,
+        memories=memories,
         user_numbers=in_checkpoint(of_users, spec),
         catalogue_items=len(catalogue),
         filters=config.filters,
@@ -163,7 +179,7 @@ def publish_version(root: Path, name: str, draft: Draft, *, gate: GateReport) ->
         if draft.filters:
             told = attribute_table(draft.items.encoded, draft.checkpoint.model, draft.filters)
             files |= write_table(folder, ATTRIBUTES, told)
-        files |= {INDEX: write_file(folder, INDEX, draft.index.to_bytes())}
+        files |= _write_index(folder, draft)
         manifest = VersionManifest(
             name=name,
             checkpoint=checkpoint.name,
@@ -175,6 +191,8 @@ def publish_version(root: Path, name: str, draft: Draft, *, gate: GateReport) ->
             items=draft.index.items,
             dimension=draft.index.dimension,
             index=draft.index.kind,
+            index_of=draft.gone_on.base.version if draft.gone_on else None,
+            index_recall=draft.index_recall,
             events=checkpoint.events,
             model=checkpoint.model,
             learning_hash=checkpoint.learning_hash,
@@ -187,6 +205,20 @@ def publish_version(root: Path, name: str, draft: Draft, *, gate: GateReport) ->
         )
         write_and_fsync(folder / MANIFEST, manifest.to_json())
     return manifest
+
+
+def _write_index(folder: Path, draft: Draft) -> Files:
+    made = draft.gone_on
+    if made is None:
+        return {INDEX: write_file(folder, INDEX, draft.index.to_bytes())}
+    share_file(made.base.path, folder / INDEX_BASE)
+    steps = pa.table({STEP: np.diff(made.delta.places, prepend=0)}, schema=PLACES)
+    return {
+        **made.base.files,
+        INDEX_NEWER: write_file(folder, INDEX_NEWER, bytes(made.delta.newer)),
+        **write_arrays(folder, {INDEX_POSITIONS.removesuffix(".npy"): made.delta.positions}),
+        **write_table(folder, INDEX_PLACES, steps),
+    }
 
 
 def next_name(root: Path, state: ServingState) -> str:
@@ -202,10 +234,39 @@ def next_name(root: Path, state: ServingState) -> str:
     return name
 
 
-def _indexed(vectors: Vectors, config: PublishingConfig) -> ItemIndex:
+@dataclass(frozen=True)
+class _Indexed:
+    vectors: Vectors
+    index: ItemIndex
+    recall: float | None
+    gone_on: GoneOn | None = None
+
+
+def _indexed(
+    keys: Keys, vectors: Vectors, config: PublishingConfig, base: IndexBase | None, asked: Vectors
+) -> _Indexed:
+    """The index of these items, which goes on from the base unless too many have moved, or it finds
+    too few of what an exact search would.
+    """
     # k-means stops at NaN. The gate refuses such a version; a flat one can be kept for a look.
     kind = config.index if np.isfinite(vectors).all() else "flat"
-    return item_index.build(vectors, kind=kind, nprobe=config.nprobe)
+    if base is not None and kind != "flat" and (made := gone_on(base, keys, vectors, config)):
+        recall = recall_of(made.index, vectors, asked)
+        if base.recall is None or recall >= base.recall - MOST_RECALL_LOST:
+            return _Indexed(made.vectors, made.index, recall, made)
+    index = item_index.build(vectors, kind=kind, nprobe=config.nprobe)
+    if index.kind == "flat":
+        return _Indexed(vectors, index, recall=None)
+    return _Indexed(vectors, index, recall_of(index, vectors, asked))
+
+
+def recall_of(index: ItemIndex, vectors: Vectors, asked: Vectors) -> float:
+    """Which share of the best that an exact search finds for these queries the index finds."""
+    k = min(_RECALL_AT, len(vectors))
+    best = np.argpartition(asked @ vectors.T, -k, axis=1)[:, -k:]
+    _, found = index.search(asked, k)
+    hits = [len(np.intersect1d(*pair)) for pair in zip(best, found, strict=True)]
+    return sum(hits) / (k * len(asked))
 
 
 def _arrays(draft: Draft) -> Arrays:

@@ -12,7 +12,7 @@ import faiss
 import numpy as np
 import numpy.typing as npt
 
-from publisher.index_layout import check_layout
+from publisher.index_layout import Codes, check_layout
 from twintide.errors import Corrupt, words_of
 
 Vectors = npt.NDArray[np.float32]
@@ -165,6 +165,24 @@ class ItemIndex:
         found: Vectors = self._faiss.reconstruct_batch(np.ascontiguousarray(positions))
         return found[:, : self.dimension]
 
+    def lists_of(self, vectors: Vectors) -> tuple[list[Positions], list[Codes]]:
+        """Into which of its lists these vectors belong, and what stands for each there, where it is
+        an inverted file. Of each list: numbers of vectors, and their codes.
+        """
+        library: Any = faiss  # as in `_search`
+        whole, fp16 = self._faiss, library.ScalarQuantizer.QT_fp16
+        made = library.IndexIVFScalarQuantizer(
+            whole.quantizer, whole.d, whole.nlist, fp16, whole.metric_type
+        )
+        made.by_residual, made.is_trained = whole.by_residual, True
+        made.add(_filled_up(vectors, whole.d))
+        lists, numbers, codes = made.invlists, [], []
+        for each in range(whole.nlist):
+            size = lists.list_size(each)
+            numbers.append(np.array(_numbers(lists.get_ids(each), size), np.int64))
+            codes.append(np.array(_numbers(lists.get_codes(each), size * made.code_size), np.uint8))
+        return numbers, codes
+
     def to_bytes(self) -> bytes:
         """What `parse` reads."""
         data: bytes = faiss.serialize_index(self._faiss).tobytes()
@@ -228,6 +246,11 @@ def parse(data: bytes | memoryview, *, dimension: int) -> ItemIndex:
     if index.d != width:
         raise Corrupt(f"the item index is {index.d} wide, not {width}")
     return ItemIndex(index, dimension, (held, reader))
+
+
+def _numbers(pointer: Any, count: int) -> Any:
+    library: Any = faiss  # as in `_search`
+    return library.rev_swig_ptr(pointer, count) if count else ()
 
 
 def _selector(allowed: Bools) -> Any:

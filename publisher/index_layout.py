@@ -12,13 +12,18 @@ publisher, which reads what it wrote before anything is promoted.
 """
 
 import struct
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import NoReturn
 
 import numpy as np
+import numpy.typing as npt
 
 from twintide.errors import Corrupt
 
 Bytes = bytes | memoryview
+Positions = npt.NDArray[np.int64]
+Codes = npt.NDArray[np.uint8]
 
 _INNER_PRODUCT = 0
 _UNUSED = 1 << 20
@@ -32,7 +37,7 @@ def check_layout(data: Bytes) -> None:
     if kind == b"IxFI":
         _flat(data, 0, len(data))
     elif kind == b"IwSq":
-        _inverted_file(data)
+        inverted_file(data)
     else:
         _corrupt("it begins with no word that Twintide writes")
 
@@ -46,10 +51,76 @@ def _flat(data: Bytes, at: int, end: int) -> tuple[int, int]:
     return width, items
 
 
-def _inverted_file(data: Bytes) -> None:
+@dataclass(frozen=True)
+class List:
+    """What one list holds."""
+
+    ids: Positions
+    """[items of the list]: the position of each."""
+
+    codes: Codes
+    """[items of the list, bytes of a vector]"""
+
+
+@dataclass(frozen=True)
+class InvertedFile:
+    """Where the parts of an inverted file lie, which was checked."""
+
+    data: Bytes
+    width: int
+    items: int
+    sizes: Positions
+    end_of_head: int
+    """Where the sizes of the lists begin."""
+
+    def lists(self) -> Iterator[List]:
+        """Each of them, in order."""
+        at, code = self.end_of_head + 8 * len(self.sizes), 2 * self.width
+        for size in self.sizes.tolist():
+            codes = np.frombuffer(self.data, np.uint8, size * code, at).reshape(size, code)
+            yield List(np.frombuffer(self.data, "<i8", size, at + size * code), codes)
+            at += size * (code + 8)
+
+    def centres(self) -> npt.NDArray[np.float32]:
+        """[lists, width]"""
+        at, count = _HEAD_BYTES + 16 + _HEAD_BYTES + 8, len(self.sizes)
+        flat = np.frombuffer(self.data, "<f4", count * self.width, at)
+        return flat.reshape(count, self.width)
+
+    def head_without_count(self) -> bytes:
+        """All before the lists but how many items there are: two that are alike have the same
+        centres, and are searched alike.
+        """
+        head = bytes(self.data[: self.end_of_head])
+        return head[:_COUNT_AT] + head[_COUNT_AT + 8 :]
+
+    def with_lists(self, ids: Sequence[Positions], codes: Iterable[Sequence[Codes]]) -> memoryview:
+        """The same file with other lists: of each its positions, and its codes in parts."""
+        sizes = np.array([len(each) for each in ids], "<i8")
+        items, head = int(sizes.sum()), bytearray(self.data[: self.end_of_head])
+        head[_COUNT_AT : _COUNT_AT + 8] = struct.pack("<q", items)
+        begin = bytes(head) + sizes.tobytes()
+        made = np.empty(len(begin) + items * (2 * self.width + 8), np.uint8)
+        made[: len(begin)] = np.frombuffer(begin, np.uint8)
+        at = len(begin)
+        for positions, parts in zip(ids, codes, strict=True):
+            for part in (*parts, positions.astype("<i8", copy=False).view(np.uint8)):
+                made[at : at + part.size] = part.reshape(-1)
+                at += part.size
+        return made.data
+
+
+_COUNT_AT = 8
+"""Where a head says how many items there are."""
+
+
+def inverted_file(data: Bytes, *, is_delta: bool = False) -> InvertedFile:
+    """Raises Corrupt where any number in an inverted file is not what it must be. One that is a
+    delta may hold fewer items than it has lists.
+    """
     width, items = _head(data, 0, b"IwSq")
     lists, probes = _numbers(data, _HEAD_BYTES, "<qq")
-    if not 1 <= probes <= lists <= items:
+    if not 1 <= probes <= lists <= max(items, is_delta << 32):
         _corrupt(f"it has {items} items in {lists} lists and looks into {probes}")
     at = _HEAD_BYTES + 16
     end = at + _HEAD_BYTES + 8 + 4 * lists * width
@@ -65,15 +136,16 @@ def _inverted_file(data: Bytes) -> None:
         *(b"full", lists),
     )
     _expect(data, end, fixed, "a number of its lists")
-    _lists(data, end + len(fixed), lists=lists, items=items, code=code)
+    sizes = _lists(data, end + len(fixed), lists=lists, items=items, code=code)
+    return InvertedFile(data, width, items, sizes, end + len(fixed))
 
 
-def _lists(data: Bytes, at: int, *, lists: int, items: int, code: int) -> None:
-    """Every item stands in one list, once."""
+def _lists(data: Bytes, at: int, *, lists: int, items: int, code: int) -> Positions:
+    """The size of each. Every item stands in one list, once."""
     if len(data) != at + 8 * lists + items * (code + 8):
         _corrupt("its lists are longer or shorter than its head says")
     sizes = np.frombuffer(data, "<i8", lists, at)
-    if sizes.min() < 0 or sizes.max() > items or sizes.sum() != items:
+    if not lists or sizes.min() < 0 or sizes.max() > items or sizes.sum() != items:
         _corrupt("its lists do not hold all of its items")
     found = np.zeros(items, np.bool_)
     at += 8 * lists
@@ -85,6 +157,7 @@ def _lists(data: Bytes, at: int, *, lists: int, items: int, code: int) -> None:
         at += size * (code + 8)
     if not found.all():
         _corrupt("an item stands in two lists")
+    return sizes
 
 
 def _head(data: Bytes, at: int, word: bytes) -> tuple[int, int]:

@@ -11,10 +11,11 @@ from pathlib import Path
 
 from publisher import registry
 from publisher.build import draft_of, next_name, publish_version
+from publisher.index_base import base_of
 from publisher.judging import judged, not_judged
 from publisher.reader import load_version
 from twintide import listings
-from twintide.checkpoints import list_checkpoints
+from twintide.checkpoints import list_checkpoints, read_manifest
 from twintide.clock import Clock
 from twintide.config import Deployment
 from twintide.errors import Corrupt, Refused
@@ -172,9 +173,11 @@ def _build(
 ) -> VersionManifest:
     """A version with what the gate says of it; the one `before`, where it says the same of that."""
     root = deployment.versions_dir
+    made_of = read_manifest(deployment.checkpoints_dir, chosen.checkpoint)
     draft = draft_of(
         deployment.checkpoints_dir / chosen.checkpoint,
         deployment.publishing,
+        base=base_of(root, made_of, deployment.publishing, verified=verified),
         vectors_dir=deployment.vectors_dir,
         listing=chosen.listing,
     )

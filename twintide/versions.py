@@ -23,6 +23,12 @@ from twintide.storefile import StoreEntry
 from twintide.vectorstore import Vectors, VectorsRef, open_read, vectors_folder
 
 INDEX = "index.faiss"
+INDEX_BASE, INDEX_NEWER = "index.base.faiss", "index.newer.faiss"
+"""In place of a whole index: that of an earlier version, and the vectors that differ from it."""
+
+INDEX_PLACES, INDEX_POSITIONS = "index.places.parquet", "index.positions.npy"
+"""Where the items of the one stand in this version, and where the vectors of the other do."""
+
 ITEM_IDS = "items.parquet"
 """One column `item_id`, in index order."""
 
@@ -120,6 +126,12 @@ class VersionManifest(Sealed):
 
     index: str
     """flat, or ivf with its number of lists."""
+
+    index_of: str | None = None
+    """The version whose index this one goes on from; None where it has its own."""
+
+    index_recall: float | None = None
+    """Recall@100 of the index against an exact search for its sample queries."""
 
     events: EventSchema
     model: ModelSpec

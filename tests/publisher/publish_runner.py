@@ -14,6 +14,7 @@ from publisher import build
 from publisher.publish import publish
 from tests.dying import serve
 from tests.publisher import checkpoint_fixture as made
+from twintide.config import Deployment
 
 
 @contextlib.contextmanager
@@ -23,10 +24,15 @@ def fill_in_place(path: Path) -> Iterator[Path]:
     yield path
 
 
+def deployment_at(data_dir: Path) -> Deployment:
+    """Of few lists, so that an index goes on from the one before."""
+    return made.deployment_at(data_dir, publishing={"index": "ivf", "nprobe": 8})
+
+
 def publish_what_is_due(request: dict[str, Any]) -> None:
     if request.get("in_place"):
         build.publish_folder_once = fill_in_place  # type: ignore[attr-defined]
-    publish(made.deployment_at(Path(request["data_dir"])), clock=made.held_clock())
+    publish(deployment_at(Path(request["data_dir"])), clock=made.held_clock())
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from tests.publisher import checkpoint_fixture as made
 from twintide.arrays import MANIFEST
 from twintide.config import Deployment
 from twintide.errors import Corrupt
-from twintide.versions import STATE, read_state
+from twintide.versions import INDEX_BASE, STATE, read_state
 
 IN_CI = pytest.mark.long
 
@@ -34,15 +34,19 @@ def many(count: int) -> Any:
     return pytest.param(count, marks=[pytest.mark.faults, pytest.mark.timeout(3600)])
 
 
-@pytest.fixture(params=["flat", "ivf"])
+@pytest.fixture(params=["flat", "ivf", "goes on"])
 def version(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    """A small version with either index."""
-    deployment = made.deployment_at(
-        tmp_path / "data", publishing={"index": request.param, "nprobe": 2}
-    )
+    """A small version with either index, or with one that goes on from that of another."""
+    kind = "flat" if request.param == "flat" else "ivf"
+    deployment = made.deployment_at(tmp_path / "data", publishing={"index": kind, "nprobe": 2})
     made.add_checkpoint(deployment, 1, items=made.item_range(1000, 400))
-    publish(deployment, clock=made.held_clock())
-    return deployment.versions_dir / "v000001"
+    publish(deployment, clock=made.held_clock(), judge=False)
+    if request.param != "goes on":
+        return deployment.versions_dir / "v000001"
+    made.add_checkpoint(deployment, 2, items=made.item_range(1002, 400), noise=0.02)
+    publish(deployment, clock=made.held_clock(), judge=False)
+    assert (deployment.versions_dir / "v000002" / INDEX_BASE).exists()
+    return deployment.versions_dir / "v000002"
 
 
 def put(version: Path, name: str, data: bytes) -> None:
@@ -50,6 +54,7 @@ def put(version: Path, name: str, data: bytes) -> None:
     manifest = json.loads((version / MANIFEST).read_bytes())
     manifest["files"][name] = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
     manifest["seal"] = ""
+    (version / name).unlink()  # others may have a name for it
     (version / name).write_bytes(data)
     (version / MANIFEST).write_bytes(sealed(manifest))
 

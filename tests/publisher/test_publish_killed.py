@@ -10,6 +10,7 @@ from publisher import registry
 from publisher.reader import load_version
 from tests.dying import Runner
 from tests.publisher import checkpoint_fixture as made
+from tests.publisher.publish_runner import deployment_at
 from twintide.errors import Corrupt
 from twintide.versions import read_state, version_names
 
@@ -31,10 +32,10 @@ class Case:
     def __init__(self, folder: Path, publish: Runner) -> None:
         self._before = folder / "before"
         self._publish = publish
-        self.deployment = made.deployment_at(self._before)
+        self.deployment = deployment_at(self._before)
         made.add_checkpoint(self.deployment, 1)
         assert publish(data_dir=str(self._before))["code"] == 0
-        made.add_checkpoint(self.deployment, 2, seed=2)
+        made.add_checkpoint(self.deployment, 2, noise=0.02)
         self.steps: list[str] = publish(data_dir=str(self.start(folder / "unkilled")))["steps"]
         self.expected = everything(folder / "unkilled")
 
@@ -74,11 +75,14 @@ def case(tmp_path_factory: pytest.TempPathFactory, publish_in_child: Runner) -> 
 
 
 def test_the_unkilled_publish_takes_the_steps_that_are_killed(case: Case) -> None:
-    """A folder gets its name once, the pointer moves once, and all is fsynced before."""
+    """A folder gets its name once, the pointer moves once, and all is fsynced before; the index
+    goes on from the one before.
+    """
     assert case.steps.count("rename") == 1
     assert case.steps.count("replace") == 1
     assert case.steps[-2:] == ["replace", "fsync"]
     assert "versions/v000002/manifest.json" in case.expected
+    assert "versions/v000002/index.newer.faiss" in case.expected
 
 
 @pytest.mark.promise("P1")

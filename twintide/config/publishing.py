@@ -63,6 +63,16 @@ class PublishingConfig(Config):
     nprobe: PositiveInt = 64
     """Lists that an inverted file looks into."""
 
+    moved_beyond: Share = 0.05
+    """By how much of its length the vector of an item must have moved since the night, before an
+    hour's index has the new one. 0: by anything.
+    """
+
+    most_moved_ratio: Share = 0.2
+    """Share of the items that may have moved, or be new, before an hour builds a whole index anew;
+    0: every hour does.
+    """
+
     keep_versions: PositiveInt = 24
     """Versions that gc keeps of those that were live and that a rollback can go back to. Of the
     others (refused, held, rolled back from) it keeps the newest three.

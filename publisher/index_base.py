@@ -1,0 +1,151 @@
+"""Which index the next version's goes on from, and which of its vectors stay.
+
+The hours of a day go on from the index of its night: centres and most vectors are the same, so an
+hour assigns and writes those that moved by more than is declared, and what is new. Every hour is
+compared with the night, not with the hour before, so small moves do not add up unseen. A whole
+index is built at each night, where too many have moved, and where recall has suffered.
+"""
+
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from publisher.index import ItemIndex, Positions, Vectors, parse
+from publisher.index_delta import GONE, Delta, laid_over, vectors_in
+from publisher.index_layout import inverted_file
+from publisher.reader import delta_in, item_ids_in
+from twintide.arrays import Files
+from twintide.checkpoints import CheckpointManifest
+from twintide.config import PublishingConfig
+from twintide.errors import Corrupt, Refused
+from twintide.keys import NO_KEY, Keys, keys_of, places_of
+from twintide.verified import Verified
+from twintide.versions import (
+    INDEX,
+    INDEX_BASE,
+    ITEM_IDS,
+    VersionManifest,
+    read_version_manifest,
+    version_names,
+)
+
+MOST_RECALL_LOST = 0.01
+"""Of a whole index that one goes on from, before another whole one is built."""
+
+_HALF_PRECISION = 1e-3
+"""By so much of its length a vector differs from what an index keeps of it."""
+
+
+@dataclass(frozen=True)
+class IndexBase:
+    """A whole index that lies in the folder of a version."""
+
+    version: str
+    """Whose index it was first."""
+
+    path: Path
+    files: Files
+    """Its entry, under the name that it has in what goes on from it."""
+
+    data: memoryview
+    whole: ItemIndex
+    keys: Keys
+    """uint64 [items]: of each vector its item; NO_KEY for one that has left since."""
+
+    recall: float | None
+
+
+@dataclass(frozen=True)
+class GoneOn:
+    """An index that goes on from another."""
+
+    base: IndexBase
+    delta: Delta
+    index: ItemIndex
+    vectors: Vectors
+    """float32 [items, O · (D + 1)]: as the index has them."""
+
+
+def base_of(
+    root: Path, checkpoint: CheckpointManifest, config: PublishingConfig, *, verified: Verified
+) -> IndexBase | None:
+    """The index that a version of this checkpoint may go on from: that of the newest version of the
+    same night and declaration. None for a night, and where there is none.
+    """
+    if checkpoint.kind == "nightly" or config.index == "flat":
+        return None
+    for manifest in _newest_first(root):
+        with suppress(Corrupt, Refused):
+            if (manifest.base, manifest.model) == (checkpoint.base, checkpoint.model):
+                is_base = _is_searched_as_declared(manifest.index, config)
+                return _in_version(root / manifest.name, manifest, verified) if is_base else None
+    return None
+
+
+def gone_on(
+    base: IndexBase, keys: Keys, vectors: Vectors, config: PublishingConfig
+) -> GoneOn | None:
+    """The index of these items [N] with these vectors [N, O · (D + 1)]; None where too many have
+    moved or are new.
+    """
+    places = _places(base.keys, keys)
+    known = np.flatnonzero(places != GONE)
+    at, before = places[known], vectors_in(base.data)[known, : vectors.shape[1]]
+    limit = (config.moved_beyond + _HALF_PRECISION) * np.linalg.norm(vectors[at], axis=1)
+    stays = np.linalg.norm(vectors[at] - before, axis=1) <= limit
+    is_newer = np.ones(len(keys), np.bool_)
+    is_newer[at[stays]] = False
+    positions = np.flatnonzero(is_newer)
+    if len(positions) > config.most_moved_ratio * len(keys):
+        return None
+    numbers, codes = base.whole.lists_of(vectors[positions])
+    newer = inverted_file(base.data).with_lists(numbers, [(each,) for each in codes])
+    delta = Delta(places, newer, positions)
+    kept = vectors.copy()
+    kept[at[stays]] = before[stays]
+    whole = laid_over(base.data, delta, items=len(keys))
+    return GoneOn(base, delta, parse(whole, dimension=vectors.shape[1]), kept)
+
+
+def _is_searched_as_declared(index: str, config: PublishingConfig) -> bool:
+    kind, _, probes = index.partition(",nprobe")
+    lists = kind.removeprefix("ivf")
+    return lists.isdigit() and int(probes) == min(config.nprobe, int(lists))
+
+
+def _newest_first(root: Path) -> Iterator[VersionManifest]:
+    for name in reversed(version_names(root)):
+        with suppress(Corrupt, Refused):
+            yield read_version_manifest(root, name)
+
+
+def _in_version(folder: Path, manifest: VersionManifest, verified: Verified) -> IndexBase:
+    listed = manifest.files
+    name = INDEX if manifest.index_of is None else INDEX_BASE
+    own = {each: entry for each, entry in listed.items() if each.startswith(("index.", ITEM_IDS))}
+    contents = verified.contents(folder, own)
+    ids: pa.Array = item_ids_in(contents)
+    keys = keys_of(ids)
+    if manifest.index_of is not None:
+        places = delta_in(contents).places
+        keys = np.where(places == GONE, np.uint64(NO_KEY), keys[places])
+    return IndexBase(
+        version=manifest.index_of or manifest.name,
+        path=folder / name,
+        files={INDEX_BASE: listed[name]},
+        data=contents[name],
+        whole=parse(contents[name], dimension=manifest.dimension),
+        keys=keys,
+        recall=manifest.index_recall,
+    )
+
+
+def _places(before: Keys, now: Keys) -> Positions:
+    """int64 [before]: where each of these keys stands now; GONE for one that does not."""
+    order = np.argsort(now)
+    found, is_known = places_of(before, now[order])
+    return np.where(is_known & (before != NO_KEY), order[found], GONE)

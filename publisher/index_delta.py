@@ -1,0 +1,77 @@
+"""An index that goes on from another: what moved, what came and what went, and the rest by a link.
+
+The centres stay, so nothing is learnt anew; a vector that moved goes to the list of its nearest
+centre. What is stored is the whole index that one goes on from, which is the same file for all
+hours of a day, and an index of the vectors that moved or are new. A reader lays the one over the
+other and gets the bytes of a whole index, which is checked and searched like any other: an answer
+takes as long, and a position means the same to all who ask.
+"""
+
+from dataclasses import dataclass
+from typing import NoReturn
+
+import numpy as np
+import numpy.typing as npt
+
+from publisher.index_layout import Bytes, inverted_file
+from twintide.errors import Corrupt
+
+Positions = npt.NDArray[np.int64]
+GONE = -1
+
+
+@dataclass(frozen=True)
+class Delta:
+    """How one index differs from another."""
+
+    places: Positions
+    """int64 [items of the other]: where each stands in this one; GONE for one that is not in it."""
+
+    newer: Bytes
+    """An inverted file with the same centres: vectors that moved or are new."""
+
+    positions: Positions
+    """int64 [vectors of `newer`]: where each stands in this index."""
+
+
+def laid_over(base: Bytes, delta: Delta, *, items: int) -> memoryview:
+    """The bytes of the whole index of so many items. Raises Corrupt where the two do not fit."""
+    old, new = inverted_file(base), inverted_file(delta.newer, is_delta=True)
+    if new.head_without_count() != old.head_without_count():
+        _corrupt("the newer vectors have other centres")
+    if delta.places.shape != (old.items,) or delta.positions.shape != (new.items,):
+        _corrupt("it has more or fewer places than vectors")
+    if not _all_below(delta.places, items, least=GONE) or not _all_below(delta.positions, items):
+        _corrupt("a place lies behind its items")
+    places = delta.places.copy()
+    is_replaced = np.zeros(items + 1, np.bool_)
+    is_replaced[delta.positions] = True
+    places[is_replaced[places]] = GONE  # GONE looks at the last of all, which nothing replaces
+    ids = []
+    for of_old, of_new in zip(old.lists(), new.lists(), strict=True):
+        at = places[of_old.ids]
+        ids.append(np.concatenate((at[at != GONE], delta.positions[of_new.ids])))
+    if sum(map(len, ids)) != items:
+        _corrupt("its vectors are more or fewer than its items")
+    codes = (
+        (of_old.codes[places[of_old.ids] != GONE], of_new.codes)
+        for of_old, of_new in zip(old.lists(), new.lists(), strict=True)
+    )
+    return old.with_lists(ids, codes)
+
+
+def vectors_in(base: Bytes) -> npt.NDArray[np.float32]:
+    """[items, width]: every vector as the index keeps it, at its position."""
+    file = inverted_file(base)
+    found = np.empty((file.items, file.width), np.float32)
+    for centre, each in zip(file.centres(), file.lists(), strict=True):
+        found[each.ids] = each.codes.view(np.float16).astype(np.float32) + centre
+    return found
+
+
+def _all_below(numbers: Positions, bound: int, *, least: int = 0) -> bool:
+    return not len(numbers) or (int(numbers.min()) >= least and int(numbers.max()) < bound)
+
+
+def _corrupt(why: str) -> NoReturn:
+    raise Corrupt(f"the item index does not fit the one that it goes on from: {why}")

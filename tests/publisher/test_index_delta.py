@@ -1,0 +1,194 @@
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from publisher import index as item_index
+from publisher.index_base import IndexBase, gone_on
+from publisher.index_delta import GONE, Delta, laid_over, vectors_in
+from publisher.index_layout import inverted_file
+from publisher.publish import publish
+from publisher.reader import load_version
+from tests.publisher import checkpoint_fixture as made
+from tests.publisher import hours
+from twintide.config import Deployment, fill_in
+from twintide.errors import Corrupt
+from twintide.keys import Keys
+from twintide.versions import VersionManifest, read_version_manifest
+
+Vectors = npt.NDArray[np.float32]
+CONFIG = made.deployment_at(Path("nowhere"), publishing={"index": "ivf", "nprobe": 8}).publishing
+
+
+def vectors(count: int, *, seed: int = 1) -> Vectors:
+    found = np.random.default_rng(seed).normal(size=(count, 9)).astype(np.float32)
+    found /= np.linalg.norm(found, axis=1, keepdims=True)
+    return found
+
+
+def keys(first: int, count: int) -> Keys:
+    return np.arange(first, first + count, dtype=np.uint64)
+
+
+def base_of(of_keys: Keys, of_vectors: Vectors) -> IndexBase:
+    data = memoryview(item_index.build(of_vectors, kind="ivf", nprobe=8).to_bytes())
+    whole = item_index.parse(data, dimension=9)
+    return IndexBase("v000001", Path("nowhere"), {}, data, whole, of_keys, recall=None)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_an_index_that_goes_on_holds_every_item_of_now(seed: int) -> None:
+    """Items moved, came, went and stand in another order: each vector is at its item's place, and
+    what all lists give is what an exact search gives.
+    """
+    rng = np.random.default_rng(seed)
+    base, before = base_of(keys(1, 500), vectors(500)), vectors(500)
+    now_keys = rng.permutation(np.concatenate((keys(1 + 20, 480), keys(900, 30))))
+    now = np.array([before[key - 1] if key <= 500 else vectors(1)[0] for key in now_keys.tolist()])
+    moved = rng.choice(len(now), 40, replace=False)
+    now[moved] = vectors(40, seed=seed + 7)
+
+    found = gone_on(base, now_keys, now.astype(np.float32), CONFIG)
+
+    assert found is not None
+    assert found.index.items == 510
+    assert np.abs(found.index.vectors(np.arange(510)) - now).max() < 0.002
+    assert np.abs(found.vectors - now).max() < 0.002
+    assert np.array_equal(np.sort(found.delta.positions), found.delta.positions)
+    assert len(found.delta.positions) <= 70
+    _, best = found.index.search(vectors(6, seed=99), 5)
+    exact = np.argsort(-(vectors(6, seed=99) @ found.index.vectors(np.arange(510)).T), axis=1)
+    assert (best[:, 0] == exact[:, 0]).all()
+
+
+def test_a_vector_that_moved_little_stays_as_it_was_indexed() -> None:
+    """And what the version says of it is what it answers by."""
+    before = vectors(500)
+    now = before * np.float32(1.02)
+    now[:9] = before[:9] * np.float32(1.2)
+
+    found = gone_on(base_of(keys(1, 500), before), keys(1, 500), now, CONFIG)
+
+    assert found is not None
+    assert found.delta.positions.tolist() == list(range(9))
+    assert np.abs(found.vectors[9:] - before[9:]).max() < 0.002
+    assert np.array_equal(found.vectors[:9], now[:9])
+
+
+def test_where_too_many_have_moved_nothing_goes_on() -> None:
+    """A fifth of the items, new ones among them."""
+    before = vectors(500)
+    some = before.copy()
+    some[:99] = -some[:99]
+    assert gone_on(base_of(keys(1, 500), before), keys(1, 500), some, CONFIG) is not None
+    some[:101] = -before[:101]
+    assert gone_on(base_of(keys(1, 500), before), keys(1, 500), some, CONFIG) is None
+
+
+def test_the_vectors_of_an_index_are_those_that_it_was_built_of() -> None:
+    """In the order of their positions."""
+    found = vectors_in(base_of(keys(1, 500), vectors(500)).data)[:, :9]
+
+    assert np.abs(found - vectors(500)).max() < 0.002
+
+
+def newer_of(base: IndexBase, of: Vectors) -> memoryview:
+    numbers, codes = base.whole.lists_of(of)
+    return inverted_file(base.data).with_lists(numbers, [(each,) for each in codes])
+
+
+def odd(change: Any) -> Any:
+    base = base_of(keys(1, 500), vectors(500))
+    newer = newer_of(base, vectors(10, seed=3))
+    delta = Delta(np.arange(500), newer, np.arange(490, 500))
+    laid_over(base.data, delta, items=500)
+    return base, change(base, delta)
+
+
+@pytest.mark.promise("P1")
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda _, d: Delta(d.places[:-1], d.newer, d.positions),
+        lambda _, d: Delta(d.places + 1, d.newer, d.positions),
+        lambda _, d: Delta(d.places - 2, d.newer, d.positions),
+        lambda _, d: Delta(np.full(500, GONE), d.newer, d.positions),
+        lambda _, d: Delta(d.places * 0, d.newer, d.positions),
+        lambda _, d: Delta(d.places, d.newer, d.positions[:-1]),
+        lambda _, d: Delta(d.places, d.newer, d.positions + 1),
+        lambda _, d: Delta(d.places, d.newer, d.positions * 0),
+        lambda _, d: Delta(d.places, d.newer, -d.positions),
+        lambda b, d: Delta(d.places, b.data, d.positions),
+        lambda _, d: Delta(d.places, d.newer[:-1], d.positions),
+        lambda _, d: Delta(
+            d.places, base_of(keys(1, 500), vectors(500, seed=4)).data, np.arange(500)
+        ),
+    ],
+)
+def test_a_delta_that_does_not_fit_is_corrupt(change: Any) -> None:
+    """Places behind the items, two vectors for one item, none for another, other centres."""
+    base, delta = odd(change)
+
+    with pytest.raises(Corrupt):
+        item_index.parse(laid_over(base.data, delta, items=500), dimension=9)
+
+
+@pytest.fixture(scope="module")
+def line(tmp_path_factory: pytest.TempPathFactory) -> Deployment:
+    """A night, three hours and another night, a version of each; few categories move nothing."""
+    deployment = fill_in(
+        made.deployment_at(
+            tmp_path_factory.mktemp("line") / "data", publishing={"index": "ivf", "nprobe": 8}
+        ),
+        {"model": {"candidate": made.configuration(Path())["model"]["candidate"][:1]}},
+    )
+    hours.night(deployment, made.item_range(1000, 400))
+    publish(deployment, clock=made.held_clock(), judge=False)
+    for number in range(3):
+        clicked = np.append(made.item_range(1010 * 1 + 10 * number, 5), 5000 + number)
+        hours.hour(deployment, np.arange(6), clicked, moved_by=2.0)
+        publish(deployment, clock=made.held_clock(), judge=False)
+    hours.night(deployment, made.item_range(1000, 400), sequence=5)
+    publish(deployment, clock=made.held_clock(), judge=False)
+    return deployment
+
+
+def manifest(line: Deployment, number: int) -> VersionManifest:
+    return read_version_manifest(line.versions_dir, f"v00000{number}")
+
+
+def test_the_hours_of_a_day_go_on_from_the_index_of_its_night(line: Deployment) -> None:
+    """The same file under another name, and little beside it; the next night has its own."""
+    own = [manifest(line, number).index_of for number in range(1, 6)]
+    assert own == [None, "v000001", "v000001", "v000001", None]
+    root = line.versions_dir
+    assert (root / "v000004" / "index.base.faiss").samefile(root / "v000001" / "index.faiss")
+    newer = [manifest(line, number).files["index.positions.npy"].bytes for number in (2, 3, 4)]
+    assert newer == sorted(newer)
+    recalls = [manifest(line, number).index_recall for number in range(1, 6)]
+    assert all(each is not None and each > 0.9 for each in recalls)
+
+
+def test_an_hours_index_answers_as_the_towers_of_its_hour(line: Deployment) -> None:
+    """Ids, keys and positions belong together for items that moved, came and stayed."""
+    night, hour = (load_version(line.versions_dir, f"v00000{n}") for n in (1, 4))
+    assert (night.index.items, hour.index.items) == (400, 403)
+    ids = hour.item_ids.to_pylist()
+    assert ids[-3:] == [5000, 5001, 5002]
+    at = hour.positions_of(hour.item_keys[[10, 402]])
+    assert sorted(at.tolist()) == [10, 402]
+    before, now = (each.index.vectors(np.arange(400)) for each in (night, hour))
+    moved = np.flatnonzero(np.abs(before - now).max(axis=1) > 0)
+    assert [ids[place] for place in moved.tolist()] == [
+        *range(1010, 1015),
+        *range(1020, 1025),
+        *range(1030, 1035),
+    ]
+    encoded = made.queries_of(line, 20)
+    scores, positions = hour.search(encoded, 5)
+    queries = hour.model.query_vectors(encoded)
+    found = hour.index.vectors(positions.ravel()).reshape(20, 5, -1)
+    products = np.einsum("qd,qkd->qk", queries, found)
+    assert np.allclose(scores, products, atol=1e-3)
