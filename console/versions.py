@@ -1,4 +1,5 @@
-"""`twintide publish | versions | show | diff | verify | gc | rollback | hold | release`.
+"""What is published: `twintide publish`, `versions`, `show`, `diff`, `verify`, `gc`, `rollback`,
+`hold`, `release`, `pin`, `unpin`.
 
 Rolling back and holding need neither torch nor Faiss, and so are quick.
 """
@@ -242,6 +243,45 @@ def release(
         f"next: `twintide publish -c {config}`",
         as_json=as_json,
     )
+
+
+@app.command(
+    rich_help_panel=_PANEL,
+    epilog='Example: twintide pin v000012 -c twintide.yaml --reason "before the new tower"',
+)
+def pin(
+    version: Annotated[str, typer.Argument(metavar="V", help="Such as v000012.")],
+    *,
+    reason: Reason,
+    config: ConfigFile = DEFAULT_CONFIG,
+    as_json: AsJson = False,
+) -> None:
+    """Keep a version: gc does not remove it until `twintide unpin`."""
+    root = _versions_dir(config)
+    from publisher import registry
+
+    state = registry.pin(root, version, reason=reason, clock=SystemClock())
+    say(
+        _standing(state),
+        f"{version} is pinned; `twintide unpin {version} -c {config}` lets gc take it again",
+        as_json=as_json,
+    )
+
+
+@app.command(rich_help_panel=_PANEL, epilog="Example: twintide unpin v000012 -c twintide.yaml")
+def unpin(
+    version: Annotated[str, typer.Argument(metavar="V", help="Such as v000012.")],
+    *,
+    reason: Reason = "",
+    config: ConfigFile = DEFAULT_CONFIG,
+    as_json: AsJson = False,
+) -> None:
+    """Let gc take a pinned version when its turn comes."""
+    root = _versions_dir(config)
+    from publisher import registry
+
+    state = registry.unpin(root, version, reason=reason, clock=SystemClock())
+    say(_standing(state), f"{version} is pinned no more", as_json=as_json)
 
 
 def versions_table(rows: "list[VersionRow]") -> Listing:

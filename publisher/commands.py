@@ -102,6 +102,18 @@ def release(config: Config, reason: Reason = "") -> None:
 
 
 @app.command()
+def pin(config: Config, name: str, reason: Reason) -> None:
+    """Let gc keep a version."""
+    _say_state(registry.pin(load(config).versions_dir, name, reason=reason, clock=SystemClock()))
+
+
+@app.command()
+def unpin(config: Config, name: str, reason: Reason = "") -> None:
+    """Let gc take a pinned version when its turn comes."""
+    _say_state(registry.unpin(load(config).versions_dir, name, reason=reason, clock=SystemClock()))
+
+
+@app.command()
 def gc(
     config: Config,
     dry_run: Annotated[bool, typer.Option(help="Only say what would go.")] = False,  # noqa: FBT002

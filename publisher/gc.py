@@ -1,15 +1,17 @@
 """Take away the versions, checkpoints, slices, vectors and listings that nothing needs any more.
 
-What stays is decided by a pure plan: what is live, what one could go back to, the newest of those
-that were never live or were left for good, what training stands on, and the newest of each kind.
+What stays is decided by a pure plan: what is live or pinned, what one could go back to, the newest
+of those that were never live or were left for good, what training stands on, and the newest of each
+kind.
 Removing hides a folder first, so that what was begun is finished by the next run. What cannot be
 read or removed keeps nothing else from going.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 
 from publisher import registry
 from publisher.prune import unneeded
@@ -39,6 +41,13 @@ KEPT_FOR_A_LOOK = 3
 """Versions that stay besides those that one can go back to: refused, held, rolled back from."""
 
 
+File = tuple[int, int]
+"""A device, and a file on it, by whatever name."""
+
+Sizes = Mapping[File, int]
+NO_SIZES: Mapping[str, Sizes] = MappingProxyType({})
+
+
 @dataclass(frozen=True)
 class Keep:
     """How many of the newest of each kind stay."""
@@ -48,6 +57,10 @@ class Keep:
 
     hourly: int
     nightly: int
+    bytes: int | None = None
+    """Of all versions together, a file that several share counted once; None: as many as they
+    have.
+    """
 
 
 @dataclass(frozen=True)
@@ -74,18 +87,48 @@ def plan(
     served_from: Collection[str],
     servable: Collection[str],
     keep: Keep,
+    files: Mapping[str, Sizes] = NO_SIZES,
 ) -> Plan:
     """What may go. Versions and checkpoints come oldest first; `served_from` are the checkpoints
-    of the versions that `in_use` names, `servable` the versions that could be served again.
+    of the versions that `in_use` names, `servable` the versions that could be served again. `files`
+    are those of each version, where their bytes are bounded.
     """
     pile = [name for name in dict.fromkeys(reversed(registry.live_pile(state))) if name in servable]
     others = [name for name in versions if name not in pile]
-    keeping = {*pile[: keep.versions], *others[-KEPT_FOR_A_LOOK:], *in_use(state)}
+    must_stay = {*in_use(state), *state.pins}
+    keeping = {*pile[: keep.versions], *others[-KEPT_FOR_A_LOOK:], *must_stay}
+    if keep.bytes is not None:
+        keeping = must_stay | _within(keep.bytes, keeping, must_stay, files)
     needed = _needed(checkpoints, keep) | set(served_from)
     return Plan(
         versions=tuple(name for name in versions if name not in keeping),
         checkpoints=tuple(one.name for one in checkpoints if one.name not in needed),
     )
+
+
+def _within(
+    most_bytes: int, names: Collection[str], must_stay: Collection[str], files: Mapping[str, Sizes]
+) -> set[str]:
+    """Those of the versions, the newest first, that fit in beside what must stay."""
+    taken: Sizes = {}
+    for name in must_stay:
+        taken = {**taken, **files.get(name, {})}
+    found = set()
+    for name in sorted(set(names) - set(must_stay), reverse=True):
+        taken = {**taken, **files.get(name, {})}
+        if sum(taken.values()) > most_bytes:
+            break
+        found.add(name)
+    return found
+
+
+def _sizes(folder: Path) -> Sizes:
+    found: dict[File, int] = {}
+    with suppress(OSError):  # what cannot be looked at takes no room that could be freed
+        for path in folder.iterdir():
+            stat = path.stat()
+            found[stat.st_dev, stat.st_ino] = stat.st_size
+    return found
 
 
 def in_use(state: ServingState) -> set[str]:
@@ -137,7 +180,9 @@ def _planned(deployment: Deployment) -> Plan:
             versions=deployment.publishing.keep_versions,
             hourly=deployment.training.keep_hourly,
             nightly=deployment.training.keep_nightly,
+            bytes=deployment.publishing.keep_bytes,
         ),
+        files={name: _sizes(root / name) for name in manifests},
     )
     if checkpoints is None or len(readable) < len(manifests):
         return going  # what cannot be read may name any vectors

@@ -1,4 +1,4 @@
-"""What is live: promote, rollback, hold, release.
+"""What is live: promote, rollback, hold, release; and what stays: pin, unpin.
 
 Each is a pure step from one serving state to the next; `change` applies a step under a lock and
 moves the pointer file last. Rolling back needs no trainer, no Kafka and no rebuild, and holds
@@ -18,6 +18,7 @@ from twintide.versions import (
     STATE,
     Change,
     Hold,
+    Pin,
     ServingState,
     VersionManifest,
     open_vectors,
@@ -97,6 +98,26 @@ def release(root: Path, *, clock: Clock, reason: str = "") -> ServingState:
     return change(root, lambda state: released(state, at=clock.now(), reason=reason), who="release")
 
 
+def pin(root: Path, name: str, *, reason: str, clock: Clock) -> ServingState:
+    """Let gc keep a version, whatever else it keeps. Raises Refused where there is none of that
+    name, Corrupt where its manifest is damaged.
+    """
+    _check_reason(reason)
+
+    def step(state: ServingState) -> ServingState:
+        read_version_manifest(root, name)
+        return pinned(state, name, at=clock.now(), reason=reason)
+
+    return change(root, step, who="pin")
+
+
+def unpin(root: Path, name: str, *, clock: Clock, reason: str = "") -> ServingState:
+    """Let gc take a version when its turn comes. Raises Refused where it is not pinned."""
+    return change(
+        root, lambda state: unpinned(state, name, at=clock.now(), reason=reason), who="unpin"
+    )
+
+
 def promoted(state: ServingState, name: str, *, at: datetime, reason: str = "") -> ServingState:
     """Raises Refused on hold, and where it is live already."""
     if state.hold is not None:
@@ -152,6 +173,25 @@ def released(state: ServingState, *, at: datetime, reason: str = "") -> ServingS
             hint="`twintide publish -c FILE` promotes the newest checkpoint",
         )
     return _recorded(state.model_copy(update={"hold": None}), "release", at=at, reason=reason)
+
+
+def pinned(state: ServingState, name: str, *, at: datetime, reason: str) -> ServingState:
+    """Where it is pinned already, the newer reason stands."""
+    pins = state.pins | {name: Pin(reason=reason, since=at)}
+    kept = state.model_copy(update={"pins": pins})
+    return _recorded(kept, "pin", at=at, reason=reason, version=name)
+
+
+def unpinned(state: ServingState, name: str, *, at: datetime, reason: str = "") -> ServingState:
+    """Raises Refused where it is not pinned."""
+    if name not in state.pins:
+        raise Refused(
+            f"version {name} is not pinned, so there is nothing to unpin",
+            hint="`twintide versions -c FILE` shows which are",
+        )
+    pins = {other: pin for other, pin in state.pins.items() if other != name}
+    freed = state.model_copy(update={"pins": pins})
+    return _recorded(freed, "unpin", at=at, reason=reason, version=name)
 
 
 def rollback_target(state: ServingState) -> str | None:
@@ -259,7 +299,9 @@ def _check_target(root: Path, name: str, verified: Verified) -> None:
         ) from error
 
 
-def _recorded(state: ServingState, action: str, *, at: datetime, reason: str) -> ServingState:
+def _recorded(
+    state: ServingState, action: str, *, at: datetime, reason: str, version: str | None = None
+) -> ServingState:
     generation = state.generation + 1
     made = Change.model_validate(
         {
@@ -268,6 +310,7 @@ def _recorded(state: ServingState, action: str, *, at: datetime, reason: str) ->
             "action": action,
             "current": state.current,
             "reason": reason,
+            "version": version,
         }
     )
     history = (*state.history, made)[-KEPT_CHANGES:]

@@ -274,7 +274,8 @@ TABLE = _rules(
         "the next publish goes by it",
         """
         publishing.index publishing.nprobe publishing.moved_beyond
-        publishing.most_moved_ratio publishing.keep_versions publishing.gate.min_events
+        publishing.most_moved_ratio publishing.keep_versions publishing.keep_bytes
+        publishing.gate.min_events
         publishing.gate.max_events publishing.gate.k publishing.gate.max_recall_drop_ratio
         publishing.gate.min_items_ratio publishing.gate.best_of publishing.gate.min_list_ratio
         publishing.gate.min_index_recall publishing.gate.max_top_share

@@ -167,16 +167,25 @@ class Hold(Record):
     since: Instant
 
 
+class Pin(Record):
+    """gc keeps a version, until it is unpinned."""
+
+    reason: str
+    since: Instant
+
+
 class Change(Record):
     """One change of the serving state, for the history."""
 
     generation: int
     at: Instant
-    action: Literal["promote", "rollback", "hold", "release"]
+    action: Literal["promote", "rollback", "hold", "release", "pin", "unpin"]
     current: str | None
     """What was live after the change."""
 
     reason: str = ""
+    version: VersionName | None = None
+    """What was pinned or unpinned."""
 
 
 class ServingState(Record):
@@ -187,6 +196,7 @@ class ServingState(Record):
     current: VersionName | None = None
     previous: VersionName | None = None
     hold: Hold | None = None
+    pins: dict[VersionName, Pin] = {}  # noqa: RUF012  pydantic gives each record its own
     history: tuple[Change, ...] = ()
     """Oldest first."""
 

@@ -1,6 +1,7 @@
 """A process that changes the serving state at random: ROOT SEED COUNT.
 
-Prints [generation, action, current] for every change that it was told had taken effect.
+Prints [generation, action, what is live or was pinned] for every change that it was told had taken
+effect.
 """
 
 import json
@@ -19,13 +20,17 @@ from twintide.versions import ServingState
 def change(root: Path, rng: random.Random) -> ServingState:
     clock = SystemClock()
     name = f"v00000{rng.randint(1, 3)}"
-    match rng.randrange(5):
+    match rng.randrange(7):
         case 0:
             return registry.hold(root, reason="rival", clock=clock)
         case 1:
             return registry.rollback(root, to=name, reason="rival", clock=clock)
         case 2 | 3:
             return registry.promote(root, name, clock=clock)
+        case 4:
+            return registry.pin(root, name, reason="rival", clock=clock)
+        case 5:
+            return registry.unpin(root, name, clock=clock)
         case _:
             return registry.release(root, clock=clock)
 
@@ -38,7 +43,9 @@ def main() -> None:
             state = change(root, rng)
         except Refused:
             continue
-        print(json.dumps([state.generation, state.history[-1].action, state.current]))  # noqa: T201
+        last = state.history[-1]
+        told = last.version or state.current
+        print(json.dumps([state.generation, last.action, told]))  # noqa: T201
 
 
 main()

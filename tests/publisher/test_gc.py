@@ -43,7 +43,7 @@ class World:
         self.built = 0
 
     def step(self) -> None:
-        match self.rng.randrange(8):
+        match self.rng.randrange(10):
             case 0:
                 self._train("nightly")
             case 1 | 2 | 3:
@@ -54,8 +54,18 @@ class World:
                 self._try(
                     lambda: registry.rolled_back(self.state, self._target(), at=NOON, reason="")
                 )
+            case 7:
+                self._try(lambda: registry.pinned(self.state, self._any(), at=NOON, reason=""))
+            case 8:
+                name = self.rng.choice([*self.state.pins, "none"])
+                self._try(lambda: registry.unpinned(self.state, name, at=NOON))
             case _:
                 self._try(lambda: registry.released(self.state, at=NOON))
+
+    def _any(self) -> str:
+        if not self.versions:
+            raise Refused("there is none")
+        return self.rng.choice(sorted(self.versions))
 
     def _train(self, kind: str) -> None:
         sequence = self.checkpoints[-1].sequence + 1 if self.checkpoints else 1
@@ -96,6 +106,7 @@ def must_stay(world: World, keep: gc.Keep) -> tuple[set[str], set[str]]:
             pile.append(name)
     versions |= set(pile[: keep.versions])
     versions |= set([name for name in sorted(world.versions) if name not in pile][-3:])
+    versions |= set(world.state.pins)
     served = {
         world.versions[name]
         for name in (world.state.current, world.state.previous)
@@ -232,3 +243,44 @@ def test_gc_does_not_run_beside_a_publish(four_versions: Deployment) -> None:
         pytest.raises(Retryable, match="gc cannot run now"),
     ):
         gc.run(four_versions)
+
+
+@pytest.mark.promise("P8")
+def test_a_pinned_version_stays_until_it_is_unpinned(
+    four_versions: Deployment, clock: HeldClock
+) -> None:
+    """Whatever else gc keeps; one that is not there cannot be pinned, nor unpinned twice."""
+    root = four_versions.versions_dir
+    registry.pin(root, "v000001", reason="before the new tower", clock=clock)
+    gc.run(four_versions)
+    assert "v000001" in version_names(root)
+
+    registry.unpin(root, "v000001", clock=clock)
+
+    assert "v000001" in gc.run(four_versions).versions
+    with pytest.raises(Refused, match="no version"):
+        registry.pin(root, "v000001", reason="too late", clock=clock)
+    with pytest.raises(Refused, match="not pinned"):
+        registry.unpin(root, "v000001", clock=clock)
+
+
+def test_versions_take_no_more_bytes_than_declared() -> None:
+    """The oldest go first; a file that several share counts once, and what must stay stays."""
+    state = ServingState()
+    for number in range(1, 7):
+        state = registry.promoted(state, f"v{number:06d}", at=NOON)
+    state = registry.pinned(state, "v000001", at=NOON, reason="")
+    names = [f"v{number:06d}" for number in range(1, 7)]
+    base = {(1, 0): 100}
+    files = {name: base | {(1, number): 10} for number, name in enumerate(names, start=1)}
+
+    def gone(most_bytes: int | None) -> tuple[str, ...]:
+        keep = gc.Keep(versions=9, hourly=1, nightly=1, bytes=most_bytes)
+        found = gc.plan(names, [], state, served_from=(), servable=names, keep=keep, files=files)
+        return found.versions
+
+    assert gone(None) == ()
+    assert gone(160) == ()
+    assert gone(159) == ("v000002",)
+    assert gone(140) == ("v000002", "v000003")
+    assert gone(1) == ("v000002", "v000003", "v000004")

@@ -43,7 +43,7 @@ def version(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     publish(deployment, clock=made.held_clock(), judge=False)
     if request.param != "goes on":
         return deployment.versions_dir / "v000001"
-    made.add_checkpoint(deployment, 2, items=made.item_range(1002, 400), noise=0.02)
+    made.add_checkpoint(deployment, 2, items=made.item_range(1000, 402), noise=0.001)
     publish(deployment, clock=made.held_clock(), judge=False)
     assert (deployment.versions_dir / "v000002" / INDEX_BASE).exists()
     return deployment.versions_dir / "v000002"

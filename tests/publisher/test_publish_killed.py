@@ -35,7 +35,7 @@ class Case:
         self.deployment = deployment_at(self._before)
         made.add_checkpoint(self.deployment, 1)
         assert publish(data_dir=str(self._before))["code"] == 0
-        made.add_checkpoint(self.deployment, 2, noise=0.02)
+        made.add_checkpoint(self.deployment, 2, items=made.item_range(1000, 302), noise=0.001)
         self.steps: list[str] = publish(data_dir=str(self.start(folder / "unkilled")))["steps"]
         self.expected = everything(folder / "unkilled")
 

@@ -201,10 +201,11 @@ def test_changes_of_several_processes_are_as_if_one_after_the_other(three_versio
     replayed = before
     for made_change in state.history[len(before.history) :]:
         action, current = by_generation[made_change.generation]
-        assert (action, current) == (made_change.action, made_change.current)
+        assert (action, current) == (made_change.action, made_change.version or made_change.current)
         replayed = replay(replayed, action, current)
     assert (replayed.current, replayed.previous) == (state.current, state.previous)
     assert (replayed.hold is None) == (state.hold is None)
+    assert replayed.pins.keys() == state.pins.keys()
 
 
 def replay(state: ServingState, action: str, current: str) -> ServingState:
@@ -215,6 +216,10 @@ def replay(state: ServingState, action: str, current: str) -> ServingState:
             return registry.rolled_back(state, current, at=NOON, reason="")
         case "hold":
             return registry.held(state, at=NOON, reason="")
+        case "pin":
+            return registry.pinned(state, current, at=NOON, reason="")
+        case "unpin":
+            return registry.unpinned(state, current, at=NOON)
         case _:
             return registry.released(state, at=NOON)
 

@@ -63,9 +63,9 @@ class PublishingConfig(Config):
     nprobe: PositiveInt = 64
     """Lists that an inverted file looks into."""
 
-    moved_beyond: Share = 0.05
+    moved_beyond: Share = 0.14
     """By how much of its length the vector of an item must have moved since the night, before an
-    hour's index has the new one. 0: by anything.
+    hour's index has the new one; 0.14 is a cosine of 0.99. 0: by anything.
     """
 
     most_moved_ratio: Share = 0.2
@@ -81,6 +81,12 @@ class PublishingConfig(Config):
     filters: tuple[str, ...] = ()
     """Event columns by which a request may filter items, such as [category]. Each is read by a
     `sparse` or `varlen` feature of the candidate: a filter and the model mean the same by it.
+    """
+
+    keep_bytes: PositiveInt | None = None
+    """Bytes that all versions together may take; a file that several share counts once. The oldest
+    go first. What is live, what a rollback goes back to, and what is pinned stays, whatever it
+    takes. Without it they are not bounded by bytes.
     """
 
     gate: GateConfig = GateConfig()

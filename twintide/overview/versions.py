@@ -78,6 +78,11 @@ def _row(root: Path, name: str, state: ServingState, read: Read) -> VersionRow |
 
 
 def _standing(name: str, state: ServingState, *, passed: bool) -> str:
+    found = _role(name, state, passed=passed)
+    return ", ".join(filter(None, (found, "pinned" if name in state.pins else "")))
+
+
+def _role(name: str, state: ServingState, *, passed: bool) -> str:
     if name == state.current:
         return "live"
     if not passed:
