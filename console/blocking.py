@@ -2,17 +2,17 @@
 
 # ruff: noqa: PLC0415  what is heavy is imported where it is needed; see console/options.py
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from console.options import DEFAULT_CONFIG, AsJson, ConfigFile, Reason, deployment_of
 from console.output import Listing, instant, say, table
-from twintide.blocklist import Blocklist, ItemId, read_blocklist
-from twintide.blocklist import block as block_items
-from twintide.blocklist import unblock as unblock_items
 from twintide.clock import SystemClock
-from twintide.config import Deployment
+
+if TYPE_CHECKING:
+    from twintide.blocklist import Blocklist, ItemId
+    from twintide.config import Deployment
 
 app = typer.Typer()
 _PANEL = "Versions"
@@ -28,6 +28,8 @@ def block(
     """Let items be in no answer any more: servers leave them out within seconds, without a publish,
     whatever version is or comes live, until `twintide unblock`.
     """
+    from twintide.blocklist import block as block_items
+
     deployment = deployment_of(config)
     ids = _ids(items, deployment)
     found = block_items(deployment.versions_dir, ids, reason=reason, clock=SystemClock())
@@ -42,6 +44,8 @@ def block(
 @app.command(rich_help_panel=_PANEL, epilog="Example: twintide unblock 4711")
 def unblock(items: Items, *, config: ConfigFile = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
     """Let items that are blocked be in answers again."""
+    from twintide.blocklist import unblock as unblock_items
+
     deployment = deployment_of(config)
     found = unblock_items(deployment.versions_dir, _ids(items, deployment))
     say(
@@ -54,18 +58,20 @@ def unblock(items: Items, *, config: ConfigFile = DEFAULT_CONFIG, as_json: AsJso
 @app.command(rich_help_panel=_PANEL, epilog="Example: twintide blocked --json")
 def blocked(*, config: ConfigFile = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
     """List the items that no answer may hold."""
+    from twintide.blocklist import read_blocklist
+
     found = read_blocklist(deployment_of(config).versions_dir)
     say(found.model_dump(mode="json", exclude={"seal"}), _listing(found), as_json=as_json)
 
 
-def _listing(found: Blocklist) -> Listing | str:
+def _listing(found: "Blocklist") -> Listing | str:
     if not found.items:
         return "nothing is blocked"
     rows = [(str(each.item), instant(each.since), each.reason) for each in found.items]
     return table("", ("item", "since (UTC)", "reason"), rows)
 
 
-def _ids(texts: list[str], deployment: Deployment) -> list[ItemId]:
+def _ids(texts: list[str], deployment: "Deployment") -> "list[ItemId]":
     from serving.request import id_from_text
 
     events = deployment.events

@@ -219,6 +219,12 @@ FOLLOWED = {
         "rollback --to v000009 --reason slow",
         shows="v000002",
     ),
+    "not pinned": Hint(
+        "`twintide versions -c FILE` shows which are",
+        "published",
+        "unpin v000001",
+        shows="v000001",
+    ),
     "no such version": Hint(
         "`twintide versions` lists them", "published", "show v000009", shows="v000002"
     ),

@@ -1,4 +1,4 @@
-"""A process that changes the serving state at random: ROOT SEED COUNT.
+"""A process that changes the serving state, publishes and collects at random: ROOT SEED COUNT.
 
 Prints [generation, action, what is live or was pinned] for every change that it was told had taken
 effect.
@@ -11,13 +11,29 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from publisher import registry
+from publisher import gc, registry
+from publisher.publish import publish
+from tests.publisher import checkpoint_fixture as made
 from twintide.clock import SystemClock
-from twintide.errors import Refused
+from twintide.errors import Refused, Retryable
 from twintide.versions import ServingState
 
 
-def change(root: Path, rng: random.Random) -> ServingState:
+def change(root: Path, rng: random.Random) -> ServingState | None:
+    """None where it is not told what came of it: a publish promotes, or does not."""
+    match rng.randrange(9):
+        case 0:
+            gc.run(made.deployment_at(root.parent, publishing={"keep_versions": 1}))
+        case 1:
+            again = f"hourly-{rng.randint(1, 3):06d}"
+            deployment = made.deployment_at(root.parent)
+            publish(deployment, checkpoint=again, clock=SystemClock(), judge=False)
+        case _:
+            return of_the_state(root, rng)
+    return None
+
+
+def of_the_state(root: Path, rng: random.Random) -> ServingState:
     clock = SystemClock()
     name = f"v00000{rng.randint(1, 3)}"
     match rng.randrange(7):
@@ -41,7 +57,9 @@ def main() -> None:
     for _ in range(count):
         try:
             state = change(root, rng)
-        except Refused:
+        except (Refused, Retryable):
+            continue
+        if state is None:
             continue
         last = state.history[-1]
         told = last.version or state.current

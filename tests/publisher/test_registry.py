@@ -10,6 +10,7 @@ import pytest
 
 from publisher import registry
 from publisher.publish import publish
+from publisher.reader import load_version
 from tests.publisher import checkpoint_fixture as made
 from tests.publisher.checkpoint_fixture import NOON
 from twintide.arrays import fits
@@ -17,7 +18,7 @@ from twintide.clock import HeldClock
 from twintide.config import Deployment
 from twintide.errors import Corrupt, Refused, Retryable
 from twintide.files import exclusive_lock
-from twintide.versions import STATE, ServingState, read_state, was_rolled_back_from
+from twintide.versions import STATE, ServingState, read_state, version_names, was_rolled_back_from
 
 RIVAL = Path(__file__).with_name("registry_rival.py")
 
@@ -178,34 +179,40 @@ def test_a_damaged_or_refused_version_is_not_promoted(
 @pytest.mark.long
 @pytest.mark.promise("P9")
 def test_changes_of_several_processes_are_as_if_one_after_the_other(three_versions: Path) -> None:
-    """Every change that a process was told of is in the history, once; each generation counts one
-    up; and the history replayed step by step gives the state at the end.
+    """Eight that publish, go back, hold, pin and collect. Every change that one was told of is in
+    the history, once, all others are promotions by a publish; each generation counts one up; the
+    history replayed step by step gives the state at the end; and what is live or pinned is there.
     """
     before = read_state(three_versions)
     rivals = [
         subprocess.Popen(
-            [sys.executable, str(RIVAL), str(three_versions), str(seed), "25"],
+            [sys.executable, str(RIVAL), str(three_versions), str(seed), "20"],
             stdout=subprocess.PIPE,
             text=True,
         )
-        for seed in range(4)
+        for seed in range(8)
     ]
     told = [json.loads(line) for rival in rivals for line in rival.communicate()[0].splitlines()]
 
     state = read_state(three_versions)
-    assert [rival.returncode for rival in rivals] == [0] * 4
-    assert sorted(generation for generation, *_ in told) == list(
-        range(before.generation + 1, state.generation + 1)
-    )
+    assert [rival.returncode for rival in rivals] == [0] * 8
+    made_since = state.history[len(before.history) :]
+    generations = [each.generation for each in made_since]
+    assert generations == list(range(before.generation + 1, state.generation + 1))
     by_generation = {generation: rest for generation, *rest in told}
+    assert len(by_generation) == len(told) > 30
     replayed = before
-    for made_change in state.history[len(before.history) :]:
-        action, current = by_generation[made_change.generation]
+    for made_change in made_since:
+        untold = ("promote", made_change.current)
+        action, current = by_generation.get(made_change.generation, untold)
         assert (action, current) == (made_change.action, made_change.version or made_change.current)
         replayed = replay(replayed, action, current)
     assert (replayed.current, replayed.previous) == (state.current, state.previous)
     assert (replayed.hold is None) == (state.hold is None)
     assert replayed.pins.keys() == state.pins.keys()
+    assert {state.current, *state.pins} <= set(version_names(three_versions))
+    for name in version_names(three_versions):
+        load_version(three_versions, name)
 
 
 def replay(state: ServingState, action: str, current: str) -> ServingState:

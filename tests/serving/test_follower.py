@@ -1,10 +1,16 @@
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from publisher import registry
+from publisher.publish import publish
+from publisher.reader import load_version
 from serving.request import RecommendRequest
+from serving.retriever import Retriever
+from tests.publisher import checkpoint_fixture as made
+from tests.publisher import hours
 from tests.serving.conftest import follower_of
 from twintide.clock import HeldClock
 from twintide.config import Deployment
@@ -140,3 +146,32 @@ def test_a_disk_that_refuses_does_not_end_the_follower(
     root.with_name("elsewhere").rename(root)
     follower.look()
     assert follower.standing.problem is None
+
+
+@pytest.mark.promise("P2")
+def test_hours_that_share_files_with_their_night_answer_as_they_do_alone(
+    tmp_path: Path, clock: HeldClock
+) -> None:
+    """Forth through the hours and back to the night: what was hashed and laid over for one version
+    changes no answer of another.
+    """
+    deployment = made.deployment_at(tmp_path / "data", publishing={"index": "ivf", "nprobe": 8})
+    hours.night(deployment, made.item_range(1000, 400))
+    publish(deployment, clock=clock, judge=False)
+    follower = follower_of(deployment, clock)
+    asked = [RecommendRequest(user_id=user, k=20) for user in range(12)]
+    alone = {}
+    for number in range(3):
+        follower.look()
+        name = follower.retriever().name
+        retriever = Retriever(load_version(deployment.versions_dir, name), clock=clock, max_k=20)
+        alone[name] = [retriever.answer(each).to_dict() for each in asked]
+        assert [follower.retriever().answer(each).to_dict() for each in asked] == alone[name]
+        hours.hour(deployment, np.arange(number, 9), made.item_range(1390, 9 - number))
+        publish(deployment, clock=clock, judge=False)
+
+    for name in reversed(alone):
+        registry.rollback(deployment.versions_dir, to=name, reason="odd", clock=clock)
+        follower.look()
+        assert [follower.retriever().answer(each).to_dict() for each in asked] == alone[name]
+    assert len({str(each) for each in alone.values()}) == 3

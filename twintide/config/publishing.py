@@ -63,12 +63,12 @@ class PublishingConfig(Config):
     nprobe: PositiveInt = 64
     """Lists that an inverted file looks into."""
 
-    moved_beyond: Share = 0.14
+    moved_beyond: Share = 0.05
     """By how much of its length the vector of an item must have moved since the night, before an
-    hour's index has the new one; 0.14 is a cosine of 0.99. 0: by anything.
+    hour's index has the new one. 0: by anything.
     """
 
-    most_moved_ratio: Share = 0.2
+    most_moved_ratio: Share = 0.5
     """Share of the items that may have moved, or be new, before an hour builds a whole index anew;
     0: every hour does.
     """
