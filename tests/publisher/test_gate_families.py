@@ -256,7 +256,7 @@ FAMILIES: dict[str, Callable[[Noon], GateReport]] = {
     "stale, and said to be new": stale,
     "labels flipped": lambda noon: noon.taught("flipped", flipped),
     "clicks of others": lambda noon: noon.taught("others", of_others),
-    "noise": lambda noon: noon.changed(table__item__weights=noisy(noon, 1.5)),
+    "noise": lambda noon: noon.changed(table__item__weights=noisy(noon, 4)),
     "diverged": lambda noon: noon.changed(
         table__item__weights=noisy(noon, 30), table__user__weights=noisy(noon, 30)
     ),
