@@ -5,6 +5,7 @@ effect.
 """
 
 import json
+import logging
 import random
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ from publisher.publish import publish
 from tests.publisher import checkpoint_fixture as made
 from twintide.clock import SystemClock
 from twintide.errors import Refused, Retryable
+from twintide.telemetry import configure_logging
 from twintide.versions import ServingState
 
 
@@ -53,6 +55,7 @@ def of_the_state(root: Path, rng: random.Random) -> ServingState:
 
 def main() -> None:
     root, seed, count = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+    configure_logging(level=logging.ERROR)  # or lines of a publish would be among the answers
     rng = random.Random(seed)
     for _ in range(count):
         try:
