@@ -123,17 +123,17 @@ def timed(name: str, build: Callable[[], Callable[[int], Search]]) -> Built:
 
 
 def _ours(vectors: Vectors) -> Callable[[int], Search]:
-    index = item_index.build(vectors, kind="ivf", nprobe=1)
+    index = item_index.build(vectors, kind="ivf")
 
     def searches(reach: int) -> Search:
-        index._faiss.nprobe = min(reach, item_index.list_count(len(vectors)))  # noqa: SLF001
+        index.look_into(reach)
         return lambda query: index.best(query, K, without=_NONE)[1]
 
     return searches
 
 
 def _ours_exact(vectors: Vectors) -> Callable[[int], Search]:
-    index = item_index.build(vectors, kind="flat", nprobe=1)
+    index = item_index.build(vectors, kind="flat")
     return lambda _: lambda query: index.best(query, K, without=_NONE)[1]
 
 

@@ -23,6 +23,7 @@ from publisher.index import ItemIndex, Positions, Scores, Vectors
 from publisher.index_base import MOST_RECALL_LOST, GoneOn, IndexBase, gone_on
 from publisher.reader import HISTORY_PREFIX, ITEM_COLUMN, PLACES, STEP
 from publisher.shared import Shared
+from publisher.tuning import exact_best, recall_of, tune
 from twintide.arrays import MANIFEST, Arrays, Files, write_arrays, write_file, write_table
 from twintide.checkpoints import CheckpointManifest, OpenCheckpoint, open_checkpoint
 from twintide.config import PublishingConfig
@@ -49,8 +50,6 @@ from twintide.versions import (
     is_version_name,
     names_taken,
 )
-
-_RECALL_AT = 100
 
 
 @dataclass(frozen=True)
@@ -251,22 +250,17 @@ def _indexed(
     # k-means stops at NaN. The gate refuses such a version; a flat one can be kept for a look.
     kind = config.index if np.isfinite(vectors).all() else "flat"
     if base is not None and kind != "flat" and (made := gone_on(base, keys, vectors, config)):
-        recall = recall_of(made.index, vectors, asked)
+        recall = recall_of(made.index, exact_best(vectors, asked), asked)
         if base.recall is None or recall >= base.recall - MOST_RECALL_LOST:
             return _Indexed(made.vectors, made.index, recall, made)
-    index = item_index.build(vectors, kind=kind, nprobe=config.nprobe)
+    index = item_index.build(vectors, kind=kind)
     if index.kind == "flat":
         return _Indexed(vectors, index, recall=None)
-    return _Indexed(vectors, index, recall_of(index, vectors, asked))
-
-
-def recall_of(index: ItemIndex, vectors: Vectors, asked: Vectors) -> float:
-    """Which share of the best that an exact search finds for these queries the index finds."""
-    k = min(_RECALL_AT, len(vectors))
-    best = np.argpartition(asked @ vectors.T, -k, axis=1)[:, -k:]
-    _, found = index.search(asked, k)
-    hits = [len(np.intersect1d(*pair)) for pair in zip(best, found, strict=True)]
-    return sum(hits) / (k * len(asked))
+    best = exact_best(vectors, asked)
+    if config.nprobe == "auto":
+        return _Indexed(vectors, index, tune(index, best, asked, recall=config.index_recall))
+    index.look_into(config.nprobe)
+    return _Indexed(vectors, index, recall_of(index, best, asked))
 
 
 def _arrays(draft: Draft) -> Arrays:

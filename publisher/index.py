@@ -103,7 +103,7 @@ class ItemIndex:
             left = int(np.count_nonzero(allowed))
         if allowed is not None and left <= max(ONE_BY_ONE, self.items * ONE_BY_ONE_SHARE):
             return self._best_of(query, k, np.flatnonzero(allowed))
-        probes = self._lists if is_exact else self._probes(min(k, left), left, len(without))
+        probes = self.lists if is_exact else self._probes(min(k, left), left, len(without))
         selector = None if allowed is None else _selector(allowed)
         return self._searched(_filled_up(query, self._faiss.d), k, left, selector, probes)
 
@@ -116,8 +116,8 @@ class ItemIndex:
         while True:
             scores, positions = self._search(query, asked, selector, probes)
             found = int((positions >= 0).sum())
-            if found < asked and probes < self._lists:
-                probes = min(2 * probes, self._lists)
+            if found < asked and probes < self.lists:
+                probes = min(2 * probes, self.lists)
             elif found == asked < left and scores[wanted - 1] == scores[-1]:
                 asked = min(2 * asked, left)
             else:
@@ -131,8 +131,13 @@ class ItemIndex:
         return scores[order], among[order]
 
     @property
-    def _lists(self) -> int:
+    def lists(self) -> int:
+        """Of an inverted file; 1 of a flat index."""
         return int(self._faiss.nlist) if isinstance(self._faiss, faiss.IndexIVF) else 1
+
+    def look_into(self, lists: int) -> None:
+        """So many lists of an inverted file are looked into from now on."""
+        self._faiss.nprobe = min(lists, self.lists)
 
     def _probes(self, wanted: int, left: int, without: int) -> int:
         """How many lists to look into at first: to pass those that are left out, which may be the
@@ -141,8 +146,8 @@ class ItemIndex:
         if not isinstance(self._faiss, faiss.IndexIVF):
             return 1
         passed = SCANNED_PER_ITEM * (wanted * (self.items - without) / max(left, 1) + without)
-        needed = math.ceil(passed * self._lists / self.items)
-        return min(max(int(self._faiss.nprobe), needed), self._lists)
+        needed = math.ceil(passed * self.lists / self.items)
+        return min(max(int(self._faiss.nprobe), needed), self.lists)
 
     def _search(
         self, query: Vectors, k: int, allowed: Any, probes: int
@@ -189,8 +194,10 @@ class ItemIndex:
         return data
 
 
-def build(vectors: Vectors, *, kind: Literal["auto", "flat", "ivf"], nprobe: int) -> ItemIndex:
-    """Index item vectors [U, O · (D + 1)] for inner products."""
+def build(vectors: Vectors, *, kind: Literal["auto", "flat", "ivf"], nprobe: int = 1) -> ItemIndex:
+    """Index item vectors [U, O · (D + 1)] for inner products; an inverted file looks into `nprobe`
+    lists until it is told otherwise.
+    """
     lists = list_count(len(vectors))
     exact = kind == "flat" or (kind == "auto" and len(vectors) <= FLAT_UP_TO_ITEMS)
     width = vectors.shape[1]

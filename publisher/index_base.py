@@ -114,6 +114,8 @@ def gone_on(
 def _is_searched_as_declared(index: str, config: PublishingConfig) -> bool:
     kind, _, probes = index.partition(",nprobe")
     lists = kind.removeprefix("ivf")
+    if config.nprobe == "auto":
+        return lists.isdigit()
     return lists.isdigit() and int(probes) == min(config.nprobe, int(lists))
 
 

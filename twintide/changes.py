@@ -273,7 +273,7 @@ TABLE = _rules(
         _GOES_ON,
         "the next publish goes by it",
         """
-        publishing.index publishing.nprobe publishing.moved_beyond
+        publishing.index publishing.nprobe publishing.index_recall publishing.moved_beyond
         publishing.most_moved_ratio publishing.keep_versions publishing.keep_bytes
         publishing.gate.min_events
         publishing.gate.max_events publishing.gate.k publishing.gate.max_recall_drop_ratio

@@ -23,8 +23,8 @@ def exactness(draft: Draft, queries: Vectors, config: GateConfig) -> Finding:
         return Finding(figures=figures)
     reason = (
         f"the index {draft.index.kind} finds {found:.3f} of the {config.k} best items; "
-        f"{config.min_index_recall:.3f} is the least allowed: raise publishing.nprobe, or set "
-        "publishing.index: flat"
+        f"{config.min_index_recall:.3f} is the least allowed: raise publishing.index_recall, "
+        "or publishing.nprobe where it is a number, or set publishing.index: flat"
     )
     return Finding([reason], figures=figures)
 

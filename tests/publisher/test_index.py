@@ -5,6 +5,7 @@ import numpy.typing as npt
 import pytest
 
 from publisher import index as item_index
+from publisher.tuning import exact_best, recall_of, tune
 from twintide.errors import Corrupt
 
 
@@ -110,3 +111,43 @@ def test_a_parsed_index_stays_where_its_bytes_lie(kind: Any) -> None:
     scores, _ = found.search(vectors(3, seed=2), 5)
     # Of an inverted file the centres are its own: all in a list score as its centre does.
     assert (scores == scores[:, :1]).all()
+
+
+@pytest.mark.parametrize("spread", [0.3, 30.0])
+def test_an_inverted_file_looks_into_the_fewest_lists_that_find_enough(spread: float) -> None:
+    """Of clusters into few, of vectors that lie anywhere into many; one step less finds too few."""
+    rng = np.random.default_rng(1)
+    centres = rng.normal(size=(100, 16))
+    items = (centres[rng.integers(0, 100, 6_000)] + spread * rng.normal(size=(6_000, 16))).astype(
+        "f4"
+    )
+    asked = (centres[rng.integers(0, 100, 40)] + spread * rng.normal(size=(40, 16))).astype("f4")
+    index = item_index.build(items, kind="ivf")
+    best = exact_best(items, asked)
+
+    found = tune(index, best, asked, recall=0.95)
+
+    exact = np.argsort(-(asked @ items.T), axis=1)[:, :100]
+    assert (np.sort(best, axis=1) == np.sort(exact, axis=1)).mean() > 0.999
+    _, answered = index.search(asked, 100)
+    counted = np.mean(
+        [len(set(a) & set(b)) for a, b in zip(answered.tolist(), exact.tolist(), strict=True)]
+    )
+    assert found == pytest.approx(counted / 100, abs=1e-3)
+    assert found >= 0.95
+    lists = int(index.kind.partition("nprobe")[2])
+    assert (lists <= 16) == (spread < 1)
+    index.look_into(lists // 2)
+    assert recall_of(index, best, asked) < 0.95
+
+
+def test_where_no_number_of_lists_is_enough_all_are_looked_into() -> None:
+    """Half precision itself confuses items that lie nearer to each other than it tells apart."""
+    rng = np.random.default_rng(1)
+    items = (1 + 1e-6 * rng.normal(size=(2_000, 16))).astype("f4")
+    index = item_index.build(items, kind="ivf")
+
+    found = tune(index, exact_best(items, items[:9]), items[:9], recall=1.0)
+
+    assert found < 1
+    assert index.kind == f"ivf{index.lists},nprobe{index.lists}"

@@ -69,7 +69,7 @@ def draw(rng: random.Random, data_dir: str) -> dict[str, Any]:
         },
         "publishing": {
             "index": rng.choice(["auto", "flat", "ivf"]),
-            "nprobe": rng.choice([1, 64, 10**6]),
+            "nprobe": rng.choice([1, 64, 10**6, "auto", "auto"]),
             "gate": {
                 "min_events": _mostly(rng, [1], [1, 20, 200]),
                 "max_events": rng.choice([1, 100, 5000]),

@@ -60,8 +60,14 @@ class PublishingConfig(Config):
     index: Literal["auto", "flat", "ivf"] = "auto"
     """`auto`: exact (flat) up to 50,000 items, an inverted file above."""
 
-    nprobe: PositiveInt = 64
-    """Lists that an inverted file looks into."""
+    nprobe: PositiveInt | Literal["auto"] = "auto"
+    """Lists that an inverted file looks into. `auto`: as few as find `index_recall`, measured on
+    sample queries whenever a whole index is built.
+    """
+
+    index_recall: Share = 0.98
+    """Share of the 100 best items that an inverted file is to find, of what an exact search finds.
+    """
 
     moved_beyond: Share = 0.05
     """By how much of its length the vector of an item must have moved since the night, before an
