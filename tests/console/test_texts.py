@@ -154,7 +154,8 @@ def test_a_full_disk_under_the_output_is_said(bare: Path) -> None:
 def test_ctrl_c_says_one_line_and_exits_130(bare: Path) -> None:
     """Whatever was at work; a daemon ends in order by itself, with 0."""
     code = """
-from console import main, seen
+from console import main
+from twintide.overview import seen
 
 def wait(*_, **__):
     print("at work", flush=True)
@@ -293,4 +294,4 @@ def test_the_command_and_http_speak_of_the_same_things(twintide: Twintide, publi
     other = twintide("recommend", "--user", "7", "--json").json
 
     assert one == other
-    assert len(one["items"]) == RecommendRequest(user_id=7).k
+    assert len(one["items"]) == RecommendRequest(user_id=7).wanted
