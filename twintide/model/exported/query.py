@@ -72,14 +72,16 @@ class QueryTower:
 
     def query_vectors(self, encoded: Encoded, weights: Mapping[str, float] | None = None) -> Floats:
         """float32 [B, O · (D + 1)], as of `TwoTower.query_vectors`."""
-        made_BX = self.inputs(encoded)
-        made_BOD = self._tower(made_BX).reshape(
-            len(made_BX), self._objectives, self.spec.output_width
-        )
-        if self.spec.similarity == "cosine":
-            lengths = np.sqrt(np.square(made_BOD).sum(axis=2, keepdims=True))
-            made_BOD = made_BOD / np.maximum(lengths, _SHORTEST)
-        return self._with_ones(made_BOD, weights)
+        # What is not finite is found by whoever asks, without a warning of numpy's.
+        with np.errstate(invalid="ignore", over="ignore"):
+            made_BX = self.inputs(encoded)
+            made_BOD = self._tower(made_BX).reshape(
+                len(made_BX), self._objectives, self.spec.output_width
+            )
+            if self.spec.similarity == "cosine":
+                lengths = np.sqrt(np.square(made_BOD).sum(axis=2, keepdims=True))
+                made_BOD = made_BOD / np.maximum(lengths, _SHORTEST)
+            return self._with_ones(made_BOD, weights)
 
     def inputs(self, encoded: Encoded) -> Floats:
         """[B, X]: what the tower is given."""
