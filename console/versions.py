@@ -292,7 +292,7 @@ def versions_table(rows: "list[VersionRow]") -> Listing:
         [
             (
                 row.name,
-                row.state,
+                row.standing(),
                 row.checkpoint,
                 f"{row.items:,}",
                 instant(row.newest_event_at),

@@ -251,7 +251,7 @@ def _indexed(
     kind = config.index if np.isfinite(vectors).all() else "flat"
     if base is not None and kind != "flat" and (made := gone_on(base, keys, vectors, config)):
         recall = recall_of(made.index, exact_best(vectors, asked), asked)
-        if base.recall is None or recall >= base.recall - MOST_RECALL_LOST:
+        if recall >= _least_recall(base, config) - MOST_RECALL_LOST:
             return _Indexed(made.vectors, made.index, recall, made)
     index = item_index.build(vectors, kind=kind)
     if index.kind == "flat":
@@ -261,6 +261,14 @@ def _indexed(
         return _Indexed(vectors, index, tune(index, best, asked, recall=config.index_recall))
     index.look_into(config.nprobe)
     return _Indexed(vectors, index, recall_of(index, best, asked))
+
+
+def _least_recall(base: IndexBase, config: PublishingConfig) -> float:
+    """What an index that goes on from another is measured by: also by what is declared, or it might
+    lose a little each hour, and a larger `index_recall` would wait for the night.
+    """
+    could_find_more = config.nprobe == "auto" and not base.whole.looks_into_all
+    return max(base.recall or 0.0, config.index_recall if could_find_more else 0.0)
 
 
 def _arrays(draft: Draft) -> Arrays:

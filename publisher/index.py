@@ -135,6 +135,11 @@ class ItemIndex:
         """Of an inverted file; 1 of a flat index."""
         return int(self._faiss.nlist) if isinstance(self._faiss, faiss.IndexIVF) else 1
 
+    @property
+    def looks_into_all(self) -> bool:
+        """Whether a search passes over none of its lists."""
+        return self.lists == 1 or int(self._faiss.nprobe) >= self.lists
+
     def look_into(self, lists: int) -> None:
         """So many lists of an inverted file are looked into from now on."""
         self._faiss.nprobe = min(lists, self.lists)
@@ -163,10 +168,16 @@ class ItemIndex:
         scores, positions = self._faiss.search(query, k, params=parameters)
         return scores[0], positions[0]
 
-    def vectors(self, positions: Positions) -> Vectors:
-        """The vectors at these positions as the index keeps them, [N, O · (D + 1)]."""
+    def prepare(self) -> None:
+        """Make what `vectors` looks into, once: two threads that made it together would break it,
+        and none but makes it who finds none.
+        """
         if isinstance(self._faiss, faiss.IndexIVF):
             self._faiss.make_direct_map()
+
+    def vectors(self, positions: Positions) -> Vectors:
+        """The vectors at these positions as the index keeps them, [N, O · (D + 1)]."""
+        self.prepare()
         found: Vectors = self._faiss.reconstruct_batch(np.ascontiguousarray(positions))
         return found[:, : self.dimension]
 

@@ -100,7 +100,8 @@ def gone_on(
     is_newer = np.ones(len(keys), np.bool_)
     is_newer[at[stays]] = False
     positions = np.flatnonzero(is_newer)
-    if len(positions) > config.most_moved_ratio * len(keys):
+    gone = len(places) - len(known)
+    if len(positions) + gone > config.most_moved_ratio * len(keys) or len(keys) < base.whole.lists:
         return None
     numbers, codes = base.whole.lists_of(vectors[positions])
     newer = inverted_file(base.data).with_lists(numbers, [(each,) for each in codes])
@@ -142,8 +143,18 @@ def _in_version(folder: Path, manifest: VersionManifest, verified: Verified) -> 
         data=contents[name],
         whole=parse(contents[name], dimension=manifest.dimension),
         keys=keys,
-        recall=manifest.index_recall,
+        recall=_recall_when_whole(folder.parent, manifest),
     )
+
+
+def _recall_when_whole(root: Path, manifest: VersionManifest) -> float | None:
+    """Of the index that it goes on from, so that hours do not lose a little each; its own where the
+    version of that is gone.
+    """
+    with suppress(Corrupt, Refused):
+        if manifest.index_of is not None:
+            return read_version_manifest(root, manifest.index_of).index_recall
+    return manifest.index_recall
 
 
 def _places(before: Keys, now: Keys) -> Positions:

@@ -126,6 +126,7 @@ def load_version(root: Path, name: str, *, verified: Verified | None = None) -> 
     version = _parsed(manifest, own, rows, vectors)  # 3. the parts are what they should be
     _check_counts(version)  # 4. they fit together
     _replay_samples(version, view_arrays(own))  # 5. and answer as they did
+    version.index.prepare()  # 6. many threads may ask from here on
     return version
 
 

@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 
 from twintide.blocklist import BLOCKED, read_blocklist
-from twintide.errors import TwintideError
 from twintide.keys import Keys
 from twintide.telemetry import get_log
 
@@ -32,7 +31,7 @@ class BlockedItems:
             return False
         try:
             keys = read_blocklist(self._root).keys()
-        except (TwintideError, OSError) as error:
+        except Exception as error:  # noqa: BLE001  whatever it holds, versions are followed
             self._fail(error)
             return False
         self._seen, self.problem, self.is_known = changed, None, True

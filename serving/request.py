@@ -302,10 +302,13 @@ def id_from_text(text: str, events: EventSchema, column: str, *, what: str) -> I
     """An id that a person typed, with the type of its column. Raises Refused."""
     if events.columns[column] != "int64":
         return text
-    try:
-        return int(text)
-    except ValueError:
-        raise _misfit(what, "int64", column, repr(text[:80])) from None
+    number = int(text) if _INTEGER.fullmatch(text) else None
+    if number is None or not -(2**63) <= number < 2**63:
+        raise _misfit(what, "int64", column, repr(text[:80]))
+    return number
+
+
+_INTEGER = re.compile(r"-?[0-9]{1,19}")
 
 
 def _decoded(raw: bytes, kind: str, column: str) -> Any:

@@ -22,7 +22,7 @@ BLOCKED = "blocked.json"
 MOST_BLOCKED = 100_000
 """What is this long should not be listed among the items at all."""
 
-ItemId = int | str
+ItemId = Annotated[int, Field(ge=-(2**63), lt=2**63)] | str
 
 
 class Blocked(Record):

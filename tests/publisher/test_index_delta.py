@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -6,6 +7,7 @@ import numpy.typing as npt
 import pytest
 
 from publisher import index as item_index
+from publisher.build import _least_recall
 from publisher.index_base import IndexBase, gone_on
 from publisher.index_delta import GONE, Delta, laid_over, vectors_in
 from publisher.index_layout import inverted_file
@@ -85,6 +87,28 @@ def test_where_too_many_have_moved_nothing_goes_on() -> None:
     assert gone_on(base_of(keys(1, 500), before), keys(1, 500), some, CONFIG) is not None
     some[:251] = -before[:251]
     assert gone_on(base_of(keys(1, 500), before), keys(1, 500), some, CONFIG) is None
+
+
+def test_what_is_gone_counts_as_what_has_moved() -> None:
+    """Of 500 items 60 stay, fewer than would fill the lists: a whole index of them is made."""
+    base = base_of(keys(1, 500), vectors(500))
+
+    assert gone_on(base, keys(1, 400), vectors(500)[:400], CONFIG) is not None
+    assert gone_on(base, keys(1, 60), vectors(500)[:60], CONFIG) is None
+    assert gone_on(base, keys(1, 3), vectors(500)[:3], CONFIG) is None
+
+
+def test_an_index_that_finds_less_than_is_declared_is_not_gone_on_from() -> None:
+    """Where it could look into more lists; a number of lists is as declared, whatever it finds."""
+    base = replace(base_of(keys(1, 500), vectors(500)), recall=0.6)
+    auto = CONFIG.model_copy(update={"nprobe": "auto", "index_recall": 0.9})
+
+    assert _least_recall(base, CONFIG) == 0.6
+    assert _least_recall(base, auto) == (0.6 if base.whole.looks_into_all else 0.9)
+    base.whole.look_into(1)
+    assert _least_recall(base, auto) == 0.9
+    base.whole.look_into(10**6)
+    assert _least_recall(base, auto) == 0.6
 
 
 def test_the_vectors_of_an_index_are_those_that_it_was_built_of() -> None:

@@ -5,14 +5,15 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+from pydantic import ValidationError
 
 from publisher import registry
 from publisher.gc import run as collect
 from serving.follower import Follower
-from serving.request import RecommendRequest
+from serving.request import RecommendRequest, id_from_text
 from serving.server import recommend
 from tests.serving.conftest import Client, follower_of, serving
-from twintide.blocklist import BLOCKED, block, read_blocklist, unblock
+from twintide.blocklist import BLOCKED, Blocklist, block, read_blocklist, unblock
 from twintide.clock import HeldClock
 from twintide.config import Deployment
 from twintide.errors import Corrupt, Refused, Retryable
@@ -133,3 +134,39 @@ def test_ids_are_blocked_as_the_events_have_them(tmp_path: Path, clock: HeldCloc
     (tmp_path / BLOCKED).write_bytes(b"{}")
     with pytest.raises(Corrupt):
         read_blocklist(tmp_path)
+
+
+def test_a_list_that_makes_no_keys_keeps_no_version_from_being_followed(
+    two_versions: Deployment, clock: HeldClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever is wrong with it: a rollback is followed, and what was blocked stays so."""
+    root = two_versions.versions_dir
+    follower = Follower(root, clock=clock, max_k=1000, poll_seconds=0.1)
+    follower.look()
+    first = follower.retriever().name
+    monkeypatch.setattr(Blocklist, "keys", lambda _: np.array([2**70], np.uint64))
+    block(root, [1], reason="anything", clock=clock)
+    registry.rollback(root, reason="worse", clock=clock)
+
+    follower.look()
+
+    assert follower.retriever().name != first
+    assert follower.blocked.problem is not None
+
+
+@pytest.mark.parametrize("item", [2**63, -(2**63) - 1, 10**20])
+def test_an_id_that_no_event_can_have_is_not_blocked(
+    two_versions: Deployment, clock: HeldClock, item: int
+) -> None:
+    """Nothing of it is written."""
+    with pytest.raises((Refused, ValidationError)):
+        block(two_versions.versions_dir, [item], reason="anything", clock=clock)
+    assert read_blocklist(two_versions.versions_dir).items == ()
+
+
+@pytest.mark.parametrize("text", ["1_0", " 7 ", "9" * 20, str(2**63), "\u0667", "7.0", ""])
+def test_an_id_is_typed_as_a_whole_number_of_64_bits(two_versions: Deployment, text: str) -> None:
+    """Where its column holds these."""
+    events = two_versions.events
+    with pytest.raises(Refused):
+        id_from_text(text, events, events.item, what="an item id")

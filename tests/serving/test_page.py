@@ -16,6 +16,7 @@ from tests.publisher import checkpoint_fixture as made
 from tests.serving.conftest import TOKEN, Client, follower_of, pages_of, serving
 from twintide.clock import HeldClock
 from twintide.config import Deployment
+from twintide.overview.versions import list_versions
 from twintide.versions import STATE
 
 HOSTILE = "<script>alert('a & b')</script>"
@@ -88,6 +89,22 @@ def test_what_is_damaged_is_said_and_hides_nothing_else(
     assert "is wrong" in text or "are wrong" in text
     assert "damaged" in text or STATE in text
     assert "hourly-000002" in text or "hourly" in text
+
+
+def test_a_pinned_version_is_shown_as_what_it_is(
+    two_versions: Deployment, serve: Serve, clock: HeldClock
+) -> None:
+    """Live, previous or neither: a pin takes nothing of it away."""
+    root = two_versions.versions_dir
+    for name in ("v000001", "v000002"):
+        registry.pin(root, name, reason="kept", clock=clock)
+
+    with serve(two_versions) as port:
+        status, shown = page(port)
+
+    assert (status, "previous" in shown) == (200, True)
+    assert [row.state for row in list_versions(two_versions)] == ["previous", "live"]
+    assert all(row.standing().endswith(", pinned") for row in list_versions(two_versions))
 
 
 def test_every_text_is_escaped(two_versions: Deployment, serve: Serve, clock: HeldClock) -> None:

@@ -36,6 +36,13 @@ class VersionRow:
     gate: GateReport | None = None
     """What the gate found; None of a damaged one."""
 
+    is_pinned: bool = False
+    """Whether gc leaves it, whatever becomes of it."""
+
+    def standing(self) -> str:
+        """Its state and whether it is pinned, in words."""
+        return ", ".join(filter(None, (self.state, "pinned" if self.is_pinned else "")))
+
 
 Read = Callable[[Path, str], VersionManifest]
 
@@ -64,7 +71,8 @@ def _row(root: Path, name: str, state: ServingState, read: Read) -> VersionRow |
     except Refused:
         return None
     except Corrupt:
-        return VersionRow(name, "?", "?", 0, None, recall=None, state="damaged")
+        is_pinned = name in state.pins
+        return VersionRow(name, "?", "?", 0, None, None, state="damaged", is_pinned=is_pinned)
     return VersionRow(
         name=name,
         checkpoint=manifest.checkpoint,
@@ -72,14 +80,10 @@ def _row(root: Path, name: str, state: ServingState, read: Read) -> VersionRow |
         items=manifest.items,
         newest_event_at=manifest.newest_event_at,
         recall=manifest.gate.recall,
-        state=_standing(name, state, passed=manifest.gate.passed),
+        state=_role(name, state, passed=manifest.gate.passed),
         gate=manifest.gate,
+        is_pinned=name in state.pins,
     )
-
-
-def _standing(name: str, state: ServingState, *, passed: bool) -> str:
-    found = _role(name, state, passed=passed)
-    return ", ".join(filter(None, (found, "pinned" if name in state.pins else "")))
 
 
 def _role(name: str, state: ServingState, *, passed: bool) -> str:
