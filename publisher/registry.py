@@ -31,7 +31,12 @@ PUBLISHER_LOCK = ".publisher.lock"
 """Held by whoever makes or removes versions; taken before the state's lock."""
 
 KEPT_CHANGES = 1_000
-"""Changes that the state file remembers; servers read it at every change."""
+"""Changes that the state file remembers; servers read it at every change. Of more, those go first
+that say nothing of what was live.
+"""
+
+_MOVES = frozenset({"promote", "rollback"})
+"""Changes of what is live."""
 
 MAX_REASON_CHARACTERS = 1_000
 
@@ -208,7 +213,7 @@ def live_pile(state: ServingState) -> list[str]:
     """The versions that were live one after the other, without those rolled back from."""
     pile: list[str] = []
     for made in state.history:
-        if made.action not in {"promote", "rollback"} or made.current is None:
+        if made.action not in _MOVES or made.current is None:
             continue
         if made.action == "rollback" and made.current in pile:
             del pile[pile.index(made.current) :]
@@ -313,5 +318,12 @@ def _recorded(
             "version": version,
         }
     )
-    history = (*state.history, made)[-KEPT_CHANGES:]
+    history = (*_remembered(state.history, most=KEPT_CHANGES - 1), made)
     return state.model_copy(update={"generation": generation, "history": history})
+
+
+def _remembered(history: tuple[Change, ...], *, most: int) -> tuple[Change, ...]:
+    """The oldest of the other changes are forgotten first, then those of what was live."""
+    by_worth = sorted(range(len(history)), key=lambda place: history[place].action in _MOVES)
+    forgotten = set(by_worth[: max(0, len(history) - most)])
+    return tuple(made for place, made in enumerate(history) if place not in forgotten)

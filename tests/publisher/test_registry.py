@@ -38,6 +38,10 @@ def after(*steps: str) -> ServingState:
                 state = registry.held(state, at=NOON, reason="quiet")
             case "release":
                 state = registry.released(state, at=NOON)
+            case "pin":
+                state = registry.pinned(state, name, at=NOON, reason="a look")
+            case "unpin":
+                state = registry.unpinned(state, name, at=NOON)
     return state
 
 
@@ -122,6 +126,29 @@ def test_the_state_file_remembers_a_bounded_number_of_changes() -> None:
 
     assert len(state.history) == registry.KEPT_CHANGES
     assert state.history[-1].generation == state.generation == registry.KEPT_CHANGES + 5
+
+
+@pytest.mark.parametrize("others", [["pin v000001", "unpin v000001"], ["hold", "release"]])
+def test_no_number_of_other_changes_makes_it_forget_what_was_live(others: list[str]) -> None:
+    """A script that pins and unpins, for days, takes no rollback away; the newest change stays."""
+    was_live = ["promote a", "promote b", "promote c", "rollback", "release", "promote d"]
+    state = after(*was_live, *(others * registry.KEPT_CHANGES))
+
+    assert registry.live_pile(state) == ["a", "b", "d"]
+    assert {name for name in "abcd" if was_rolled_back_from(state, name)} == {"c"}
+    assert len(state.history) == registry.KEPT_CHANGES
+    assert state.history[-1].generation == state.generation
+
+
+def test_of_promotions_alone_the_oldest_are_forgotten() -> None:
+    """And a change of another kind is remembered until the next one."""
+    many = [f"promote {number}" for number in range(registry.KEPT_CHANGES + 5)]
+
+    state = after(*many, "hold", "release")
+
+    assert len(state.history) == registry.KEPT_CHANGES
+    assert registry.live_pile(state)[0] == "6"
+    assert [made.action for made in state.history[-2:]] == ["promote", "release"]
 
 
 @pytest.fixture
