@@ -86,7 +86,7 @@ class GateReport(Record):
     """What the version finds there."""
 
     others_recall: float | None = None
-    """What it finds there with the answers to other users."""
+    """What it finds there with the answers to other users, of the clicks of users that it knows."""
 
     floor_places: int = 0
     index_recall: float | None = None

@@ -12,6 +12,7 @@ from publisher.gate.difference import Bools, Difference, difference
 from publisher.gate.exposure import LEAST_USERS, PLACES, Crowd, coverage, crowding, shown
 from publisher.gate.finding import Finding
 from publisher.gate.recall import found, lists
+from publisher.gate.strangers import another_of_each, known_to
 from publisher.reader import LoadedVersion
 from publisher.witnesses import witnesses
 from twintide.config import GateConfig
@@ -54,6 +55,12 @@ class Trial:
         """[clicks]: what was clicked."""
         items: Keys = self.clicks[ITEM_KEY].to_numpy()
         return items
+
+    def of(self, some: Bools) -> "Trial":
+        """The draft's lists on some of the clicks [clicks]."""
+        clicks = self.clicks.filter(pa.array(some))
+        on = f"{len(clicks)} of {self.on}, of users that it knows"
+        return Trial(clicks, self.draft[some], None, None, on)
 
     def against(self, other: Keys) -> Difference:
         """The draft beside the lists of another."""
@@ -98,26 +105,40 @@ def fallen(beside: Difference, trial: Trial, name: str, config: GateConfig) -> l
 
 def floors_found(trial: Trial, draft: Draft, before: pa.Table, config: GateConfig) -> Finding:
     """Recall beside chance and beside a plain list of what was clicked `before`."""
+    least = _floors(trial, draft, before, config)
+    own = found(trial.draft[:, : least.places], trial.items)
+    figures = {
+        "floor_places": least.places,
+        "chance_recall": least.chance,
+        "list_recall": least.listed,
+        "floor_recall": float(own.mean()),
+    }
+    said = floors.against_floors(own, trial.users, least, config, on=trial.on)
+    return Finding(said.reasons, said.notes, figures)
+
+
+def alike_found(trial: Trial, draft: Draft, before: pa.Table, config: GateConfig) -> Finding:
+    """Whether it tells users apart that it knows: to strangers any model says one thing."""
+    known = trial.of(known_to(draft, trial.clicks))
+    if len(known.clicks) < config.min_events:
+        clicks = f"{len(known.clicks)} clicks of known users"
+        return Finding(notes=[f"not asked whether it tells users apart: {clicks}"])
+    least = _floors(known, draft, before, config)
+    answers = known.draft[:, : least.places]
+    own = found(answers, known.items)
+    control = found(answers[another_of_each(known.users)], known.items)
+    said = floors.against_others_answers(own, control, known.users, least, config, on=known.on)
+    return Finding(said.reasons, figures={"others_recall": float(control.mean())})
+
+
+def _floors(trial: Trial, draft: Draft, before: pa.Table, config: GateConfig) -> floors.Floors:
     places = floors.places_of(config.k, draft.index.items)
     listed = None
     if len(before):
         users, items = before[USER_KEY].to_numpy(), before[ITEM_KEY].to_numpy()
         plain = floors.most_clicked(users, items, places=places)
         listed = float(np.isin(trial.items, plain).mean())
-    least = floors.Floors(places, min(1.0, places / draft.index.items), listed)
-    own = found(trial.draft[:, :places], trial.items)
-    figures = {
-        "floor_places": places,
-        "chance_recall": least.chance,
-        "list_recall": listed,
-        "floor_recall": float(own.mean()),
-    }
-    said = floors.against_floors(own, trial.users, least, config, on=trial.on)
-    of_others = np.roll(trial.draft[:, :places], len(own) // 2, axis=0)
-    control = found(of_others, trial.items)
-    alike = floors.against_others_answers(own, control, trial.users, least, config, on=trial.on)
-    figures["others_recall"] = float(control.mean())
-    return Finding([*said.reasons, *alike.reasons], said.notes, figures)
+    return floors.Floors(places, min(1.0, places / draft.index.items), listed)
 
 
 def exposure_found(

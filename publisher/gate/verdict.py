@@ -21,6 +21,7 @@ from publisher.gate.steps_back import is_older, knows_fewer, leaves_fewer
 from publisher.gate.trial import (
     Rivals,
     Trial,
+    alike_found,
     exposure_found,
     floors_found,
     recall_found,
@@ -107,6 +108,7 @@ def _looked_at(
     yield recall_found(trial, rivals, config)
     before, _ = _to_be_had(draft, evidence.listed_before(trial.clicks))
     yield floors_found(trial, draft, before, config)
+    yield alike_found(trial, draft, before, config)
     yield exposure_found(trial, draft, rivals, before, config)
 
 

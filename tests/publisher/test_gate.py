@@ -9,16 +9,20 @@ import pytest
 
 from publisher import gate
 from publisher.build import Draft, draft_of
+from publisher.gate.recall import lists
 from publisher.publish import publish
 from publisher.reader import LoadedVersion, load_version
-from publisher.unlearnt import NOTHING, Evidence, newest_clicks
+from publisher.unlearnt import KEYS, NOTHING, Evidence, newest_clicks
 from tests.publisher import checkpoint_fixture as made
 from tests.publisher.checkpoint_fixture import NOON
 from twintide.clock import HeldClock
 from twintide.config import Deployment, GateConfig
 from twintide.features.columns import from_columns
+from twintide.keys import keys_of
 from twintide.model.two_tower import TwoTower
 from twintide.modelspec import TableSpec
+from twintide.ragged import one_id_each
+from twintide.slices import UNIT
 from twintide.versions import GateReport
 
 ITEMS = made.item_range(1000, 300)
@@ -96,6 +100,11 @@ def zero_users(model: TwoTower) -> None:
 
 def collapse(model: TwoTower) -> None:
     model.towers.get_parameter("candidate.2.weight").data[:] = 0
+
+
+def answer_all_alike(model: TwoTower) -> None:
+    model.towers.get_parameter("query.2.weight").data[:] = 0
+    model.towers.get_parameter("query.2.bias").data[:] = 1
 
 
 def poison_tower(model: TwoTower) -> None:
@@ -259,6 +268,37 @@ def test_of_a_rewind_items_and_freshness_are_given_up_and_nothing_else(
     assert "it has 140 items, the live version 300" in meant.notes[0]
     assert not worse.passed
     assert "recall@20 falls" in worse.reasons[0]
+
+
+@pytest.mark.promise("P7")
+@pytest.mark.parametrize(
+    ("first_user", "reasons", "note"),
+    [
+        (0, 1, "recall was not compared"),
+        (10**6, 0, "not asked whether it tells users apart: 0 clicks of known users"),
+    ],
+    ids=["known users", "strangers"],
+)
+def test_one_list_for_all_is_blocked_where_users_are_known(
+    deployment: Deployment, drafted: Drafted, first_user: int, reasons: int, note: str
+) -> None:
+    """To strangers any model gives one list: where most users are new, none would pass."""
+    draft = drafted(model=changed_model(deployment, answer_all_alike))
+    users = keys_of(pa.array(first_user + np.arange(400) % made.USERS))
+    encoded = made.queries_of(deployment, 400) | {
+        "user": one_id_each(users),
+        "history": made.histories_of(ITEMS).of(users, length=5),
+    }
+    best = lists(draft, made.click_table(deployment, encoded, users), k=6)[0]
+    clicks = made.click_table(deployment, encoded, np.resize(best, 400))
+    before = pa.array([NOON - timedelta(minutes=30)] * 400, pa.timestamp("ms", tz="UTC"))
+    around = clicks.set_column(clicks.column_names.index(UNIT), UNIT, before).select(KEYS)
+
+    report = gate.judge(draft, gate.Rivals(), Evidence(clicks, around=around), CONFIG)
+
+    assert len([each for each in report.reasons if "tells nobody apart" in each]) == reasons
+    assert len(report.reasons) == reasons
+    assert any(each.startswith(note) for each in report.notes), report.notes
 
 
 @pytest.mark.promise("P7")

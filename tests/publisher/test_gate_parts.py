@@ -11,6 +11,7 @@ import pytest
 from publisher.gate import exposure, floors, power
 from publisher.gate.anchor import best_first
 from publisher.gate.difference import chance_of, difference
+from publisher.gate.strangers import another_of_each
 from publisher.witnesses import MAX_PER_USER, witnesses
 from tests.publisher import checkpoint_fixture as made
 from twintide.config import GateConfig
@@ -137,6 +138,15 @@ def test_a_version_must_tell_users_apart_or_beat_the_list(
     said = floors.against_others_answers(hits, control, users, least, CONFIG, on="clicks")
 
     assert len(said.reasons) == refused, said
+
+
+def test_nobody_is_held_against_his_own_answers() -> None:
+    """Not where a user's clicks lie half of all clicks apart either."""
+    users = np.array([1, 2, 3, 1, 3, 3, 1, 4], np.uint64)
+
+    others = another_of_each(users)
+
+    assert (users[others] != users).all()
 
 
 def test_a_list_counts_users_and_not_clicks() -> None:
