@@ -26,6 +26,8 @@ def explanations(
     """Of each item. `query` [1, O · (D + 1)] is what was searched with; `left` the queries without
     each item of the history, where the model looks back.
     """
+    if not len(positions):
+        return []
     vectors = version.index.vectors(positions)
     parts = _parts(version, query, vectors)
     pulls = _pulls(version, query, vectors, left)

@@ -87,6 +87,13 @@ def scores_of(retriever: Retriever, **request: Any) -> dict[Any, float]:
     return dict(zip(answer.item_ids, answer.scores, strict=True))
 
 
+def test_an_empty_answer_has_nothing_to_explain(retriever: Retriever) -> None:
+    """Where all is excluded there are no items, with `explain` as without; it was a 500 once."""
+    every = list(range(1000, 1300))
+
+    assert explained(retriever, user_id=4, k=3, exclude=every) == []
+
+
 def test_only_so_many_items_are_explained(retriever: Retriever) -> None:
     """Each costs what an answer costs."""
     with pytest.raises(Refused, match="at most 100 items are explained"):
