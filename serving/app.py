@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from fastapi import FastAPI, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST
@@ -33,7 +33,6 @@ from serving.request import (
     parse_request,
     request_schema,
 )
-from serving.retriever import Retriever
 from twintide import __version__
 from twintide.clock import Clock, iso
 from twintide.errors import Refused, Retryable, TwintideError
@@ -48,6 +47,9 @@ SMALL_BODY_BYTES = 8_192
 
 MAX_BODY_BYTES_IN_ALL = 64_000_000
 """Of all requests that are being received or answered."""
+
+Given = TypeVar("Given")
+Made = TypeVar("Made")
 
 OPEN_PATHS = frozenset({"/livez", "/readyz"})
 """Health checks are asked without a token."""
@@ -87,15 +89,17 @@ def create_app(
 
     @app.post("/v1/recommend", openapi_extra=_RECOMMEND)
     async def recommend(request: Request) -> Response:
-        answer = await _recommend(request, follower, metrics, bodies, turns)
+        answer = await _or_mistake(_recommend(request, follower, metrics, bodies, turns), log)
         metrics.answers.labels(answer.status_code).inc()
         return answer
 
     @app.post("/v1/recommend/batch", openapi_extra=_BATCH)
     async def recommend_batch(request: Request) -> Response:
-        answer = await _received(
-            request, bodies, lambda body: turns.take(request, partial(_batch, body, follower))
+        answered = partial(_batch, follower=follower, log=log)
+        received = _received(
+            request, bodies, lambda body: turns.take(request, partial(answered, body))
         )
+        answer = await _or_mistake(received, log)
         metrics.batches.labels(answer.status_code).inc()
         return answer
 
@@ -137,7 +141,7 @@ def create_app(
 
     if pages is not None:
         pages.add_to(app)
-    direct = Direct(app, "/v1/recommend", recommend, _unexpected(log))
+    direct = Direct(app, "/v1/recommend", recommend)
     open_paths = OPEN_PATHS if metrics_need_token else OPEN_PATHS | {"/metrics"}
     return AsGet(direct if token is None else TokenGuard(direct, token, open_paths))
 
@@ -164,26 +168,16 @@ class Direct:
     """Takes one path past FastAPI, whose way to it takes as long as half an answer."""
 
     def __init__(
-        self,
-        app: ASGIApp,
-        path: str,
-        answer: Callable[[Request], Awaitable[Response]],
-        failed: Callable[[Request, Exception], Awaitable[Response]],
+        self, app: ASGIApp, path: str, answer: Callable[[Request], Awaitable[Response]]
     ) -> None:
-        self._app, self._path, self._answer, self._failed = app, path, answer, failed
+        self._app, self._path, self._answer = app, path, answer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One ASGI connection."""
         if scope["type"] != "http" or (scope["method"], scope["path"]) != ("POST", self._path):
             await self._app(scope, receive, send)
             return
-        request = Request(scope, receive)
-        try:
-            response = await self._answer(request)
-        except ClientDisconnect:
-            raise
-        except Exception as error:  # noqa: BLE001  as FastAPI's own handler of what nobody expected
-            response = await self._failed(request, error)
+        response = await self._answer(Request(scope, receive))
         await response(scope, receive, send)
 
 
@@ -358,25 +352,43 @@ def _user(parsed: RecommendRequest, answer: Answer) -> str:
     return "known" if answer.known_user else "unknown"
 
 
-def _batch(body: bytes, follower: Follower) -> Response:
+def _batch(body: bytes, follower: Follower, log: BoundedLog) -> Response:
     """Each request of a batch answered by one version as it would be alone, or refused in its
     place.
     """
     try:
-        requests, retriever = parse_batch(body), follower.retriever()
+        bodies, retriever = parse_batch(body), follower.retriever()
+        requests = [_in_its_place(parse_request, each, log) for each in bodies]
+        retriever.check_together([each for each in requests if isinstance(each, RecommendRequest)])
     except Refused as error:
         return Refusal(422, error.message, hint=error.hint).answer
     except Retryable as error:
         return Refusal(503, error.message, hint=error.hint).answer
-    answers = [_or_refused(retriever, each) for each in requests]
+    answers = [
+        each if isinstance(each, TwintideError) else _in_its_place(retriever.answer, each, log)
+        for each in requests
+    ]
     return Response(batch_answer(answers), media_type="application/json")
 
 
-def _or_refused(retriever: Retriever, body: bytes) -> Answer | Refused:
+def _in_its_place(
+    make: Callable[[Given], Made], given: Given, log: BoundedLog
+) -> Made | TwintideError:
+    """What is made of one request of a batch, or the error that stands there."""
     try:
-        return retriever.answer(parse_request(body))
+        return make(given)
     except Refused as error:
         return error
+    except Exception as error:  # noqa: BLE001  the others have their answers
+        return _mistake(error, log)
+
+
+async def _or_mistake(answer: Awaitable[Response], log: BoundedLog) -> Response:
+    """The answer, or the 500 that is counted as any other status."""
+    try:
+        return await answer
+    except Exception as error:  # noqa: BLE001  what nobody expected
+        return _failed(_mistake(error, log))
 
 
 async def _refusal(_: Request, refusal: Exception) -> Response:
@@ -399,11 +411,20 @@ async def _http_error(_: Request, error: Exception) -> Response:
 
 def _unexpected(log: BoundedLog) -> Callable[[Request, Exception], Any]:
     async def handle(_: Request, error: Exception) -> Response:
-        log.error("request_failed", reason=repr(error))
-        message = error.message if isinstance(error, TwintideError) else "the server made a mistake"
-        return Refusal(500, message, hint="the server's log has the reason").answer
+        return _failed(_mistake(error, log))
 
     return handle
+
+
+def _mistake(error: Exception, log: BoundedLog) -> TwintideError:
+    """What a client is told of what nobody expected; the log has the rest."""
+    log.error("request_failed", reason=repr(error))
+    message = error.message if isinstance(error, TwintideError) else "the server made a mistake"
+    return TwintideError(message, hint="the server's log has the reason")
+
+
+def _failed(mistake: TwintideError) -> Response:
+    return Refusal(500, mistake.message, hint=mistake.hint).answer
 
 
 _ERROR = {
@@ -449,6 +470,7 @@ _ERRORS: dict[str, Any] = {
         "415": "The body is compressed.",
         "422": "The request does not fit: the message names the key.",
         "431": "The head of the request is too large.",
+        "500": "The server made a mistake; its log has the reason.",
         "503": "No version is live yet, or the server is full or ends: try again.",
     }.items()
 }

@@ -171,8 +171,15 @@ def parse_request(body: bytes) -> RecommendRequest:
 
 def parse_batch(body: bytes) -> list[bytes]:
     """The requests in it, not parsed yet. Raises Refused where there are none, or too many."""
+    bodies = _bodies(body)
+    if body.count(b":") > 1 + sum(each.count(b":") for each in bodies):  # outside of them, one
+        raise Refused("the batch has the key 'requests' twice", hint="give each key at most once")
+    return bodies
+
+
+def _bodies(batch: bytes) -> list[bytes]:
     try:
-        return [bytes(each) for each in _BATCH.decode(body).requests]
+        return [bytes(each) for each in _BATCH.decode(batch).requests]
     except _NO_JSON as error:
         raise Refused(
             f"the batch is not valid: {str(error)[:200]}",

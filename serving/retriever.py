@@ -5,7 +5,7 @@ number of threads may ask it.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +24,9 @@ from twintide.clock import Clock, to_unix_ms
 from twintide.errors import Refused
 from twintide.keys import Keys
 from twintide.ragged import Encoded
+
+MAX_TOGETHER = 10
+"""Times `max_k`: the items of all requests of a batch, whose answer is in memory as a whole."""
 
 Positions = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
@@ -79,6 +82,16 @@ class Retriever:
     def answer(self, request: RecommendRequest) -> Answer:
         """Raises Refused where the request does not fit the events, or asks for too many."""
         return self.search(self.query(request))
+
+    def check_together(self, requests: Sequence[RecommendRequest]) -> None:
+        """Raises Refused where those that are answered at once ask for too many items in all."""
+        asked = [each.wanted for each in requests if each.wanted <= self._max_k]
+        if sum(asked) > MAX_TOGETHER * self._max_k:
+            raise Refused(
+                f"the batch asks for {sum(asked):,} items; this server gives at most "
+                f"{MAX_TOGETHER * self._max_k:,} at once",
+                hint="ask for fewer by `k`, or in several batches",
+            )
 
     def query(self, request: RecommendRequest) -> Query:
         """What the index is asked for a request. Raises Refused as `answer`."""

@@ -6,9 +6,12 @@ from typing import Any
 
 import pytest
 
-from serving.request import MAX_BATCH
+from serving.follower import Follower
+from serving.request import MAX_BATCH, RecommendRequest, parse_batch
+from serving.retriever import Query, Retriever
 from tests.publisher import checkpoint_fixture as made
 from tests.serving.conftest import Client, follower_of, serving
+from twintide.errors import Refused
 
 
 @pytest.fixture(scope="module")
@@ -59,3 +62,90 @@ def test_a_batch_that_is_none_is_refused(data: Path, body: Any) -> None:
         status, answer = batch(client, body)
 
     assert (status, set(answer)) == (422, {"message", "hint"})
+
+
+def test_a_key_given_twice_is_refused() -> None:
+    """The last of two need not be what a proxy before the server saw; a colon elsewhere is none."""
+    twice = b'{"requests": [{"user_id": 4}], "requests": [{"user_id": "a:b"}]}'
+    with pytest.raises(Refused, match="'requests' twice"):
+        parse_batch(twice)
+
+    assert parse_batch(b'{"requests": [{"user_id": "a:b"}, {}]}') == [b'{"user_id": "a:b"}', b"{}"]
+
+
+def test_a_batch_asks_for_so_many_items_together(data: Path) -> None:
+    """Ten times what one request may ask for; one that is refused in its place counts nothing."""
+    clock = made.held_clock()
+    follower = follower_of(made.deployment_at(data), clock)
+    follower.look()
+    most = [{"user_id": 4, "k": 1000}] * 10
+    with serving(follower, clock=clock) as port, Client(port) as client:
+        allowed, _ = batch(client, {"requests": [*most, {"user_id": 4, "k": 1001}, 7]})
+        status, answer = batch(client, {"requests": [*most, {"user_id": 4, "k": 1}]})
+
+    assert (allowed, status) == (200, 422)
+    assert "10,001 items" in answer["message"]
+    assert "batches" in answer["hint"]
+
+
+class Broken(Follower):
+    """Its version makes a mistake with user 13, and it none with others."""
+
+    def retriever(self) -> Retriever:
+        """One of a version whose index fails."""
+        return BrokenRetriever(super().retriever().version, clock=made.held_clock(), max_k=1000)
+
+
+class BrokenRetriever(Retriever):
+    """As a version that was not foreseen."""
+
+    def query(self, request: RecommendRequest) -> Query:
+        """Raises what nobody catches."""
+        if request.user_id == 13:
+            raise ZeroDivisionError
+        return super().query(request)
+
+
+def test_a_mistake_of_the_server_is_answered_and_counted(
+    data: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """500 for a request alone, an error in its place within a batch; each is in the log."""
+    clock = made.held_clock()
+    follower = Broken(
+        made.deployment_at(data).versions_dir, clock=clock, max_k=1000, poll_seconds=1.0
+    )
+    follower.look()
+    with serving(follower, clock=clock) as port, Client(port) as client:
+        status, alone = client.recommend(user_id=13)
+        code, answered = batch(client, {"requests": [{"user_id": 13}, {"user_id": 4}]})
+        _, metrics = client.ask("GET", "/metrics")
+
+    mistake = {"message": "the server made a mistake", "hint": "the server's log has the reason"}
+    assert (status, alone) == (500, mistake)
+    assert (code, answered["answers"][0]) == (200, {"error": mistake})
+    assert answered["answers"][1]["items"]
+    assert b'twintide_recommend_answers_total{status="500"} 1.0' in metrics
+    assert "request_failed" in capfd.readouterr().out
+
+
+def test_a_batch_that_fails_as_a_whole_is_counted(
+    data: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """500 with a message, and no traceback of the web server's."""
+    clock = made.held_clock()
+    follower = NoVersion(data, clock=clock, max_k=1000, poll_seconds=1.0)
+    with serving(follower, clock=clock) as port, Client(port) as client:
+        status, answer = batch(client, {"requests": [{"user_id": 4}]})
+        _, metrics = client.ask("GET", "/metrics")
+
+    assert "Traceback" not in "".join(capfd.readouterr())
+    assert (status, answer["message"]) == (500, "the server made a mistake")
+    assert b'twintide_batch_answers_total{status="500"} 1.0' in metrics
+
+
+class NoVersion(Follower):
+    """Fails before any request of a batch has its turn."""
+
+    def retriever(self) -> Retriever:
+        """Raises what nobody catches."""
+        raise ZeroDivisionError
