@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -29,6 +29,7 @@ from twintide.client import (
     ScoredItem,
     Unavailable,
 )
+from twintide.client.outcome import spread
 from twintide.errors import TwintideError
 
 ROOT = Path(__file__).parents[2]
@@ -40,12 +41,14 @@ ANSWER = {
 }
 FULL = (503, {"message": "the server is full", "hint": "try again"})
 READ = Answer("v000001", True, (ScoredItem(41, 2.5), ScoredItem("a", 2.0)))  # noqa: FBT003
-Step = tuple[int, Any] | None
+Step = tuple[int | str, Any] | None
 Ask = Callable[..., Answer]
 
 
 class Told:
-    """A server that has been told what to say: a status with a body, or None to hang up."""
+    """A server that has been told what to say: a status with a body, and lines for the head;
+    None to hang up.
+    """
 
     def __init__(self, steps: Sequence[Step]) -> None:
         self.requests: list[tuple[str, dict[str, str], bytes]] = []
@@ -197,6 +200,11 @@ def test_after_the_last_attempt_the_error_says_what_the_server_said(ask: Ask) ->
         ((500, {"message": "the server made a mistake", "hint": "log"}), Failed, "a mistake"),
         ((302, b""), Failed, "answered 302"),
         ((200, b"<html>"), Failed, "answered 200 without a word of Twintide"),
+        ((200, b"[" * 100_000), Failed, "answered 200 without a word of Twintide"),
+        ((200, {}), Failed, "answered 200 with what is no answer"),
+        ((200, ANSWER | {"items": None}), Failed, "answered 200 with what is no answer"),
+        ((200, ANSWER | {"items": [{"score": 1}]}), Failed, "answered 200 with what is no answer"),
+        (("200 x\r\nContent-Encoding: gzip\r\nA:", b"zz"), Failed, "cannot be read"),
     ],
 )
 def test_what_cannot_pass_is_asked_once(
@@ -236,6 +244,96 @@ def test_a_server_that_never_answers_is_given_up() -> None:
             pytest.raises(Unavailable, match="did not answer"),
         ):
             client.recommend(7)
+
+
+@pytest.mark.parametrize("said", [{}, {"answers": 7}, {"answers": [{"error": 1}]}])
+@pytest.mark.parametrize("ask_many", [batch_and_wait, batch_without_waiting])
+def test_a_batch_is_answered_by_what_is_none(
+    ask_many: Callable[[str], list[Answer | Rejected]], said: Any
+) -> None:
+    """Something else that speaks JSON is said to be no Twintide server."""
+    with told((200, said)) as server, pytest.raises(Failed, match="no answer"):
+        ask_many(server.url)
+
+
+@contextmanager
+def dripping() -> Iterator[tuple[str, list[socket.socket]]]:
+    """A server that sends its answer a byte at a time, as long as somebody reads it; and whom it
+    has met.
+    """
+    met: list[socket.socket] = []
+    ended = threading.Event()
+
+    def drip() -> None:
+        while True:
+            connection, _ = listener.accept()
+            with connection, suppress(OSError):
+                if not connection.recv(65_536):
+                    return
+                met.append(connection)
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n")
+                while not ended.wait(0.02):
+                    connection.sendall(b" ")
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=drip)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}", met
+        finally:
+            ended.set()
+            socket.create_connection(listener.getsockname()).close()
+            thread.join()
+
+
+def drip_and_wait(url: str, **said: Any) -> None:
+    with Client(url, timeout_seconds=0.15, retries=1, first_wait_seconds=0.0) as client:
+        client.recommend(7, **said)
+
+
+def drip_without_waiting(url: str, **said: Any) -> None:
+    async def ask() -> None:
+        async with AsyncClient(
+            url, timeout_seconds=0.15, retries=1, first_wait_seconds=0.0
+        ) as client:
+            await client.recommend(7, **said)
+
+    asyncio.run(ask())
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("give_up", [drip_and_wait, drip_without_waiting])
+@pytest.mark.parametrize(("said", "attempts"), [({}, 2), ({"exact": True}, 1)])
+def test_the_time_out_is_of_the_whole_attempt(
+    give_up: Callable[..., None], said: dict[str, Any], attempts: int
+) -> None:
+    """However small the pieces that an answer comes in. What takes long is not asked again: the
+    server may still be at work on it.
+    """
+    with dripping() as (url, met), pytest.raises(Unavailable, match="did not answer"):
+        give_up(url, **said)
+
+    assert len(met) == attempts
+
+
+def test_a_batch_that_takes_too_long_is_asked_once() -> None:
+    """It would wait for its turn behind the first."""
+    with (
+        dripping() as (url, met),
+        Client(url, timeout_seconds=0.1) as client,
+        pytest.raises(Unavailable),
+    ):
+        client.recommend_batch([{"user_id": 7}])
+
+    assert len(met) == 1
+
+
+def test_clients_that_failed_together_do_not_come_back_together() -> None:
+    """Each wait is spread, by half of it to both sides."""
+    waited = {spread(1.0) for _ in range(20)}
+
+    assert len(waited) > 1
+    assert all(0.5 <= seconds <= 1.5 for seconds in waited)
 
 
 def test_every_key_of_a_request_is_an_argument() -> None:

@@ -144,14 +144,35 @@ class AskedOfMany(Asked):
     user_id: Required[Id | None]
 
 
-def batch_body(requests: Sequence[AskedOfMany]) -> bytes:
-    """JSON of a batch."""
-    return json.dumps({"requests": requests}, default=_plain, allow_nan=False).encode()
+@dataclass(frozen=True)
+class Question:
+    """What is asked, as HTTP has it."""
+
+    method: str
+    path: str
+    body: bytes | None = None
+    takes_long: bool = False
+    """The server has it wait for its turn, and works on it though nobody waits any more."""
 
 
-def request_body(user_id: Id | None, said: Mapping[str, Any]) -> bytes:
-    """JSON of a request."""
-    return json.dumps({"user_id": user_id, **said}, default=_plain, allow_nan=False).encode()
+VERSION = Question("GET", "/v1/version")
+
+
+def batch_of(requests: Sequence[AskedOfMany]) -> Question:
+    """A batch."""
+    body = _json_of({"requests": requests})
+    return Question("POST", "/v1/recommend/batch", body, takes_long=True)
+
+
+def request_of(user_id: Id | None, said: Mapping[str, Any]) -> Question:
+    """One request."""
+    takes_long = bool(said.get("exact") or said.get("explain"))
+    body = _json_of({"user_id": user_id, **said})
+    return Question("POST", "/v1/recommend", body, takes_long=takes_long)
+
+
+def _json_of(asked: Mapping[str, Any]) -> bytes:
+    return json.dumps(asked, default=_plain, allow_nan=False).encode()
 
 
 def _plain(value: object) -> Any:

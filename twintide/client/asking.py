@@ -1,13 +1,14 @@
 """The two clients: the same words, one that waits and one for asyncio.
 
-An attempt takes at most `timeout_seconds`, and `retries` more follow where nobody answered or the
-server was busy, after waits that double. Redirections are not followed: they could carry the token
-elsewhere.
+An attempt takes at most `timeout_seconds` (of `Client`, that and one wait for the network), and
+`retries` more follow where nobody answered or the server was busy, after waits that double. What
+takes long is not asked again after a time-out. Redirections are not followed: they could carry the
+token elsewhere.
 """
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self, Unpack
 
 try:
@@ -18,20 +19,32 @@ except ModuleNotFoundError as error:
     ) from error
 
 from twintide.client.answers import (
+    VERSION,
     Answer,
     Asked,
     AskedOfMany,
     Id,
+    Question,
     Served,
-    batch_body,
-    request_body,
+    batch_of,
+    request_of,
 )
-from twintide.client.outcome import Outcome, Rejected, may_pass, read, refused_in_batch, waits
+from twintide.client.outcome import (
+    Outcome,
+    Read,
+    Rejected,
+    is_worth_another,
+    read,
+    refused_in_batch,
+    spread,
+    too_long,
+    waits,
+)
+from twintide.clock import monotonic_seconds
 
 TIMEOUT_SECONDS = 2.0
 RETRIES = 2
 FIRST_WAIT_SECONDS = 0.05
-BATCH = "/v1/recommend/batch"
 
 
 class Client:
@@ -48,6 +61,7 @@ class Client:
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         self._waits = waits(retries, first_wait_seconds=first_wait_seconds)
+        self._timeout_seconds = timeout_seconds
         self._http = httpx.Client(
             base_url=url, headers=_headers(token), timeout=timeout_seconds, transport=transport
         )
@@ -57,18 +71,18 @@ class Client:
 
         Raises Unavailable, Rejected or Failed.
         """
-        return Answer.read(self._ask("POST", "/v1/recommend", request_body(user_id, said)))
+        return self._ask(request_of(user_id, said), Answer.read)
 
     def recommend_batch(self, requests: Sequence[AskedOfMany]) -> list[Answer | Rejected]:
         """An answer to each request, or why it was refused, in their order.
 
         Raises Unavailable, Rejected or Failed where that is so of the batch.
         """
-        return _answers(self._ask("POST", BATCH, batch_body(requests)))
+        return self._ask(batch_of(requests), _answers)
 
     def version(self) -> Served:
         """What is served. Raises Unavailable, Rejected or Failed."""
-        return Served.read(self._ask("GET", "/v1/version"))
+        return self._ask(VERSION, Served.read)
 
     def close(self) -> None:
         """Give its connections back."""
@@ -80,19 +94,30 @@ class Client:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _ask(self, method: str, path: str, body: bytes | None = None) -> Any:
+    def _ask(self, question: Question, answer: Callable[[Any], Read]) -> Read:
         for wait_seconds in self._waits:
-            outcome = self._attempt(method, path, body)
-            if not may_pass(outcome):
-                return read(outcome)
-            time.sleep(wait_seconds)
-        return read(self._attempt(method, path, body))
+            outcome = self._attempt(question)
+            if not is_worth_another(outcome, question):
+                return read(outcome, answer)
+            time.sleep(spread(wait_seconds))
+        return read(self._attempt(question), answer)
 
-    def _attempt(self, method: str, path: str, body: bytes | None) -> Outcome:
+    def _attempt(self, question: Question) -> Outcome:
+        until = monotonic_seconds() + self._timeout_seconds
         try:
-            return self._http.request(method, path, content=body)
-        except httpx.TransportError as error:
+            with self._http.stream(question.method, question.path, content=question.body) as said:
+                return self._whole(said, until)
+        except httpx.RequestError as error:
             return error
+
+    def _whole(self, said: httpx.Response, until: float) -> httpx.Response:
+        """With its body, where that comes in time."""
+        parts = []
+        for part in said.iter_bytes():
+            if monotonic_seconds() > until:
+                raise too_long(said.request, self._timeout_seconds)
+            parts.append(part)
+        return httpx.Response(said.status_code, content=b"".join(parts), request=said.request)
 
 
 class AsyncClient:
@@ -109,21 +134,22 @@ class AsyncClient:
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self._waits = waits(retries, first_wait_seconds=first_wait_seconds)
+        self._timeout_seconds = timeout_seconds
         self._http = httpx.AsyncClient(
             base_url=url, headers=_headers(token), timeout=timeout_seconds, transport=transport
         )
 
     async def recommend(self, user_id: Id | None, **said: Unpack[Asked]) -> Answer:
         """As `Client.recommend`."""
-        return Answer.read(await self._ask("POST", "/v1/recommend", request_body(user_id, said)))
+        return await self._ask(request_of(user_id, said), Answer.read)
 
     async def recommend_batch(self, requests: Sequence[AskedOfMany]) -> list[Answer | Rejected]:
         """As `Client.recommend_batch`."""
-        return _answers(await self._ask("POST", BATCH, batch_body(requests)))
+        return await self._ask(batch_of(requests), _answers)
 
     async def version(self) -> Served:
         """As `Client.version`."""
-        return Served.read(await self._ask("GET", "/v1/version"))
+        return await self._ask(VERSION, Served.read)
 
     async def close(self) -> None:
         """Give its connections back."""
@@ -135,19 +161,23 @@ class AsyncClient:
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
-    async def _ask(self, method: str, path: str, body: bytes | None = None) -> Any:
+    async def _ask(self, question: Question, answer: Callable[[Any], Read]) -> Read:
         for wait_seconds in self._waits:
-            outcome = await self._attempt(method, path, body)
-            if not may_pass(outcome):
-                return read(outcome)
-            await asyncio.sleep(wait_seconds)
-        return read(await self._attempt(method, path, body))
+            outcome = await self._attempt(question)
+            if not is_worth_another(outcome, question):
+                return read(outcome, answer)
+            await asyncio.sleep(spread(wait_seconds))
+        return read(await self._attempt(question), answer)
 
-    async def _attempt(self, method: str, path: str, body: bytes | None) -> Outcome:
+    async def _attempt(self, question: Question) -> Outcome:
+        asked = self._http.build_request(question.method, question.path, content=question.body)
         try:
-            return await self._http.request(method, path, content=body)
-        except httpx.TransportError as error:
+            async with asyncio.timeout(self._timeout_seconds):
+                return await self._http.send(asked)
+        except httpx.RequestError as error:
             return error
+        except TimeoutError:
+            return too_long(asked, self._timeout_seconds)
 
 
 def _answers(said: Mapping[str, Any]) -> list[Answer | Rejected]:

@@ -8,21 +8,31 @@ TwintideError
 To recommend changes nothing on the server, so any attempt may be made again.
 """
 
-from typing import Any
+import random
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import httpx
 
+from twintide.client.answers import Question
 from twintide.errors import Refused, Retryable, TwintideError
 
 PASSING = frozenset({502, 503, 504})
 """Statuses that pass by themselves: no room, no version yet, a proxy that met nobody."""
+
+SPREAD = (0.5, 1.5)
+"""Times a wait, so that clients that failed together do not come back together."""
 
 NOBODY_ANSWERED = (httpx.TimeoutException, httpx.NetworkError, httpx.RemoteProtocolError)
 
 UNPROCESSABLE = 422
 """What a request that does not fit is answered with when it comes alone."""
 
-Outcome = httpx.Response | httpx.TransportError
+NO_ANSWER = (AttributeError, LookupError, TypeError, ValueError)
+"""What reading JSON of another shape raises."""
+
+Outcome = httpx.Response | httpx.RequestError
+Read = TypeVar("Read")
 
 
 class Unavailable(Retryable):
@@ -46,6 +56,25 @@ def waits(retries: int, *, first_wait_seconds: float) -> tuple[float, ...]:
     return tuple(first_wait_seconds * 2**number for number in range(retries))
 
 
+def spread(wait_seconds: float) -> float:
+    """About so long."""
+    return wait_seconds * random.uniform(*SPREAD)  # noqa: S311  no secret
+
+
+def too_long(question: httpx.Request, timeout_seconds: float) -> httpx.ReadTimeout:
+    """What came of an attempt whose time is over."""
+    return httpx.ReadTimeout(f"no whole answer within {timeout_seconds} s", request=question)
+
+
+def is_worth_another(outcome: Outcome, question: Question) -> bool:
+    """Whether to ask again. The server may still be at work on what takes long: asked again, it
+    would have it twice.
+    """
+    if question.takes_long and isinstance(outcome, httpx.ReadTimeout):
+        return False
+    return may_pass(outcome)
+
+
 def may_pass(outcome: Outcome) -> bool:
     """Whether another attempt may fare better."""
     if isinstance(outcome, httpx.Response):
@@ -53,8 +82,22 @@ def may_pass(outcome: Outcome) -> bool:
     return isinstance(outcome, NOBODY_ANSWERED)
 
 
-def read(outcome: Outcome) -> Any:
-    """The JSON of an answer. Raises Unavailable, Rejected or Failed."""
+def read(outcome: Outcome, answer: Callable[[Any], Read]) -> Read:
+    """An answer, made of its JSON. Raises Unavailable, Rejected or Failed."""
+    said = _said(outcome)
+    try:
+        return answer(said)
+    except NO_ANSWER as error:
+        where = outcome.request.url
+        raise Failed(
+            f"{where} answered 200 with what is no answer: {error!r}", hint=_WHO
+        ) from error
+
+
+_WHO = "is it the address of a Twintide server?"
+
+
+def _said(outcome: Outcome) -> dict[str, Any]:
     if not isinstance(outcome, httpx.Response):
         raise _unanswered(outcome)
     said = _json_of(outcome)
@@ -62,7 +105,7 @@ def read(outcome: Outcome) -> Any:
         return said
     status, where = outcome.status_code, outcome.request.url
     message = (said or {}).get("message") or f"{where} answered {status} without a word of Twintide"
-    hint = (said or {}).get("hint") or "is it the address of a Twintide server?"
+    hint = (said or {}).get("hint") or _WHO
     if status in PASSING:
         raise Unavailable(message, hint=hint)
     if outcome.is_client_error:
@@ -75,17 +118,19 @@ def refused_in_batch(said: dict[str, Any]) -> Rejected:
     return Rejected(said["message"], hint=said["hint"], status=UNPROCESSABLE)
 
 
-def _unanswered(error: httpx.TransportError) -> TwintideError:
+def _unanswered(error: httpx.RequestError) -> TwintideError:
     where, why = error.request.url, str(error) or type(error).__name__
     if may_pass(error):
         hint = "does the server run, and is it reached from here? /livez answers without a token"
         return Unavailable(f"{where} did not answer: {why}", hint=hint)
+    if isinstance(error, httpx.DecodingError):
+        return Failed(f"{where} answered what cannot be read: {why}", hint=_WHO)
     return Failed(f"{where} cannot be asked: {why}", hint="such as http://127.0.0.1:8080")
 
 
 def _json_of(response: httpx.Response) -> dict[str, Any] | None:
     try:
         said = response.json()
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return said if isinstance(said, dict) else None
