@@ -11,7 +11,7 @@ import socket
 import sys
 import tempfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -94,12 +94,14 @@ def serve(deployment: Deployment, config_file: Path, *, clock: Clock) -> None:
     listener = listen(config)
     looker = Looker(deployment, config_file, clock=clock)
     work = partial(answer_at, listener, deployment, looker, token=token, clock=clock)
+    first = partial(work, before=lambda _: None)  # /livez answers while a version is loaded
     if config.workers == 1:
-        work()
+        first()
     else:
         with tempfile.TemporaryDirectory(prefix="twintide-metrics-") as counted:
             count_across_processes(Path(counted))
-            Workers(config.workers, work).run()
+            later = partial(work, before=Follower.look)  # meanwhile the others answer
+            Workers(config.workers, first, later=later).run()
     log.info("server_ended")
 
 
@@ -110,8 +112,9 @@ def answer_at(
     *,
     token: str | None,
     clock: Clock,
+    before: Callable[[Follower], None],
 ) -> None:
-    """One process that answers, until SIGTERM."""
+    """One process that answers, until SIGTERM; `before` is done before it takes connections."""
     config = deployment.serving
     sys.setswitchinterval(SWITCH_SECONDS)
     prepare_to_answer()
@@ -132,6 +135,7 @@ def answer_at(
         metrics_need_token=config.metrics == "token",
         pages=Pages(looker.look, lambda: follower.standing, clock=clock),
     )
+    before(follower)
     connections = -(-config.max_connections // config.workers)
     server = HttpServer(app, limits_of(connections, bounded), bounded)
     # uvicorn raises the signal again when it has ended; this handler makes that an exit code 0.

@@ -3,6 +3,10 @@
 They share the listening socket and the mapped files of a version; each follows what is live by
 itself. One that ends by itself is replaced. The process that starts them answers nothing: it has
 no thread, so that it may fork at any time.
+
+It takes signals only where it waits for them, so none can come between a fork and what is written
+down of it. A worker ends when a pipe closes that its master alone holds open: when it is told to,
+and also when the master has died.
 """
 
 import os
@@ -10,66 +14,88 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import NoReturn
 
 from twintide.telemetry import get_log
 
 AGAIN_SECONDS = 1.0
 """Before one that ended is replaced: what fails at once must not be tried without end."""
 
-_ENDING = (signal.SIGTERM, signal.SIGINT)
+_ENDING = {signal.SIGTERM, signal.SIGINT}
+_WAITED_FOR = {*_ENDING, signal.SIGCHLD}
 
 log = get_log("serving")
 
 
 class Workers:
-    """So many processes that run `work` until SIGTERM."""
+    """So many processes that run `first` until SIGTERM; one that replaces another runs `later`."""
 
-    def __init__(self, count: int, work: Callable[[], None]) -> None:
-        self._count, self._work = count, work
+    def __init__(self, count: int, first: Callable[[], None], *, later: Callable[[], None]) -> None:
+        self._count, self._first, self._later = count, first, later
         self._running: set[int] = set()
-        self._ends = threading.Event()
+        self._until_closed, self._held_open = os.pipe()
 
     def run(self) -> None:
         """Until SIGTERM or Ctrl-C, and then until the last of them has finished."""
-        for ending in _ENDING:
-            signal.signal(ending, self._end)
-        for _ in range(self._count):
-            self._start()
+        signal.pthread_sigmask(signal.SIG_BLOCK, _WAITED_FOR)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # who ignores it cannot wait for a process
+        try:
+            for _ in range(self._count):
+                self._start(self._first)
+            self._replace_until_told()
+        finally:
+            os.close(self._held_open)
         while self._running:
-            process, status = os.waitpid(-1, 0)
-            self._running.discard(process)
-            if self._ends.is_set():
-                continue
-            log.error("worker_ended", worker=process, status=os.waitstatus_to_exitcode(status))
-            if not self._ends.wait(AGAIN_SECONDS):
-                self._start()
+            self._running.discard(os.waitpid(-1, 0)[0])
 
-    def _start(self) -> None:
+    def _replace_until_told(self) -> None:
+        while signal.sigwait(_WAITED_FOR) not in _ENDING:
+            for process, status in _ended():
+                if process not in self._running:  # PID 1 is handed what others have left behind
+                    continue
+                self._running.discard(process)
+                log.error("worker_ended", worker=process, status=os.waitstatus_to_exitcode(status))
+                if signal.sigtimedwait(_ENDING, AGAIN_SECONDS):
+                    return
+                self._start(self._later)
+
+    def _start(self, work: Callable[[], None]) -> None:
         process = os.fork()
         if not process:
-            os._exit(_code_of(self._work))
+            self._be_a_worker(work)
         self._running.add(process)
         log.info("worker_started", worker=process)
-        if self._ends.is_set():  # it was asked meanwhile, and this one was not told
-            os.kill(process, signal.SIGTERM)
 
-    def _end(self, *_: object) -> None:
-        self._ends.set()
-        for process in self._running:
-            os.kill(process, signal.SIGTERM)
+    def _be_a_worker(self, work: Callable[[], None]) -> NoReturn:
+        """Nothing of what the master was about to do is left to do: the process ends here."""
+        code = 1
+        try:
+            os.close(self._held_open)
+            for ending in _ENDING:
+                signal.signal(ending, signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _WAITED_FOR)
+            threading.Thread(target=_end_with, args=(self._until_closed,), daemon=True).start()
+            work()
+            code = 0
+        except BaseException:  # noqa: BLE001  whoever replaces it says that it ended
+            traceback.print_exc()
+        finally:
+            with suppress(OSError):
+                sys.stdout.flush()
+                sys.stderr.flush()
+            os._exit(code)
 
 
-def _code_of(work: Callable[[], None]) -> int:
-    """Run it, in a process that ends with this code."""
-    for ending in _ENDING:
-        signal.signal(ending, signal.SIG_DFL)
-    try:
-        work()
-    except Exception:  # noqa: BLE001  the process ends here, and whoever replaces it has said so
-        traceback.print_exc()
-        return 1
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-    return 0
+def _end_with(until_closed: int) -> None:
+    """SIGTERM to this process when the last other end of the pipe has closed."""
+    os.read(until_closed, 1)
+    signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
+
+
+def _ended() -> Iterator[tuple[int, int]]:
+    """The children that have ended, with their status: one signal may stand for several."""
+    with suppress(ChildProcessError):
+        while (found := os.waitpid(-1, os.WNOHANG))[0]:
+            yield found

@@ -64,6 +64,7 @@ def test_workers_answer_together_and_are_replaced(
 
         os.kill(workers(log)[1], signal.SIGKILL)
         wait_until(lambda: len(workers(log)) == COUNT + 1, seconds=30)
+        assert all(answered(port, "v000002") for _ in range(5))  # it loads before it takes any
         assert counted(port) >= before + 4 * COUNT
         registry.rollback(two_versions.versions_dir, reason="odd", clock=made.held_clock())
         wait_until(lambda: answered(port, "v000001"), seconds=60)
