@@ -1,5 +1,6 @@
 """Follow which items are blocked: beside versions, and as fast."""
 
+import errno
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ class BlockedItems:
         self._root = root
         self._seen: object = "not looked yet"
         self.keys: Keys = np.zeros(0, np.uint64)
+        self._was_there = False
         self.problem: str | None = None
         """Why the list cannot be read. What was read before still counts."""
 
@@ -29,14 +31,20 @@ class BlockedItems:
         changed = stamp(self._root / BLOCKED)  # before it is read: a change in between is seen next
         if changed == self._seen and self.problem is None:
             return False
+        if self._was_there and changed == errno.ENOENT:
+            self._fail(FileNotFoundError(f"{BLOCKED} has gone; what it said still counts"))
+            return False
         try:
             keys = read_blocklist(self._root).keys()
         except Exception as error:  # noqa: BLE001  whatever it holds, versions are followed
             self._fail(error)
             return False
-        self._seen, self.problem, self.is_known = changed, None, True
+        if stamp(self._root / BLOCKED) != changed:
+            return False  # it is not told of which of the two: the next look does
         is_other = not np.array_equal(keys, self.keys)
-        self.keys = keys
+        self.keys = keys  # before it is known: a version is loaded meanwhile
+        self._seen, self.problem, self.is_known = changed, None, True
+        self._was_there |= changed != errno.ENOENT
         if is_other:
             log.info("blocklist_changed", blocked=len(keys))
         return is_other

@@ -5,6 +5,7 @@ has answered. Whatever goes wrong with a new version, the old one stays and the 
 """
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -48,6 +49,7 @@ class Follower:
         self._looks_to_skip = 0
         self._attempts = 0
         self._stopping = threading.Event()
+        self._standing_changes = threading.Lock()
         self._verified = Verified()
 
     @property
@@ -66,9 +68,18 @@ class Follower:
         return retriever
 
     def run(self) -> None:
-        """Look again and again, until `stop`."""
+        """Look again and again, until `stop`; at what is blocked while a version is loaded too."""
+        self._look_at_blocked()
+        beside = threading.Thread(
+            target=self._again, args=(self._look_at_blocked,), name="blocked", daemon=True
+        )
+        beside.start()
+        self._again(self._look_at_versions)
+        beside.join()
+
+    def _again(self, look: Callable[[], None]) -> None:
         while not self._stopping.is_set():
-            self.look()
+            look()
             self._stopping.wait(self._poll_seconds)
 
     def stop(self) -> None:
@@ -76,12 +87,20 @@ class Follower:
         self._stopping.set()
 
     def look(self) -> None:
-        """Look at the state file once; load and switch where it names another version."""
+        """Look once at what is blocked and at the state file."""
+        self._look_at_blocked()
+        self._look_at_versions()
+
+    def _look_at_blocked(self) -> None:
         try:
-            if not self.blocked.is_known:
-                self._seen = "not looked yet"  # when it is known, nothing is waited for
             if self.blocked.look():
                 self._leave_out()
+        except Exception:  # nor may one end this
+            log.exception("blocked_not_left_out")
+
+    def _look_at_versions(self) -> None:
+        """Load and switch where the state file names another version."""
+        try:
             if self._is_due():
                 self._follow()
         except Exception as error:  # noqa: BLE001  no fault of a version or a disk may end this
@@ -99,20 +118,28 @@ class Follower:
         live = read_state(self._root).current
         serving = self.standing.retriever
         if live is None:
-            self._stand(serving, problem="no version is live")
+            self._settle("no version is live")
         elif serving is not None and serving.name == live:
-            self._stand(serving, problem=None)
+            self._settle(None)
         else:
             self._switch(live)
 
+    def _settle(self, problem: str | None) -> None:
+        """Serve what is served."""
+        self._attempts = self._looks_to_skip = 0
+        with self._standing_changes:
+            self.standing = replace(self.standing, problem=problem)
+
     def _leave_out(self) -> None:
         """From now on no answer holds what is blocked."""
-        now = self.standing
-        if now.retriever is not None:
-            self.standing = replace(now, retriever=now.retriever.without(self.blocked.keys))
+        with self._standing_changes:
+            now = self.standing
+            if now.retriever is not None:
+                self.standing = replace(now, retriever=now.retriever.without(self.blocked.keys))
 
     def _switch(self, live: str) -> None:
         if not self.blocked.is_known:  # an item that is against the law must not come up first
+            self._seen = "not looked yet"  # when it is known, nothing is waited for
             raise Retryable(f"it is not known what is blocked: {self.blocked.problem}")
         before = self.standing.retriever
         # 1. Verified and replayed; a file that was served before is not hashed again.
@@ -120,24 +147,26 @@ class Follower:
         retriever = Retriever(version, clock=self._clock, max_k=self._max_k)
         retriever = retriever.without(self.blocked.keys)
         retriever.answer(RecommendRequest(user_id=None, k=1))  # 2. warm, and it answers
-        self._stand(retriever, problem=None, switches=1)  # 3. one reference changes
+        self._put_in_place(retriever)  # 3. one reference changes
         log.info("version_switched", version=live, before=before.name if before else None)
 
-    def _stand(
-        self, retriever: Retriever | None, *, problem: str | None, switches: int = 0
-    ) -> None:
+    def _put_in_place(self, retriever: Retriever) -> None:
+        """Serve it, without what was blocked while it was loaded."""
         self._attempts = self._looks_to_skip = 0
-        now = self.standing
-        self.standing = Standing(retriever, problem, now.switches + switches, now.failures)
+        with self._standing_changes:
+            now = self.standing
+            retriever = retriever.without(self.blocked.keys)
+            self.standing = Standing(retriever, None, now.switches + 1, now.failures)
 
     def _fail(self, error: Exception) -> None:
         """Keep what is served; try again at the next change, or after a wait that doubles."""
         self._attempts += 1
         wait_seconds = min(2.0 ** (self._attempts - 1), LONGEST_WAIT_SECONDS)
         self._looks_to_skip = round(wait_seconds / self._poll_seconds)
-        now = self.standing
         problem = str(error) if isinstance(error, TwintideError) else repr(error)
-        self.standing = Standing(now.retriever, problem, now.switches, now.failures + 1)
+        with self._standing_changes:
+            now = self.standing
+            self.standing = replace(now, problem=problem, failures=now.failures + 1)
         log.error(
             "version_not_loaded",
             reason=problem,

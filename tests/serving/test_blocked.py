@@ -1,5 +1,7 @@
 """What is blocked is gone from answers within seconds, whatever version is live, and stays gone."""
 
+import threading
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,7 @@ from serving.follower import Follower
 from serving.request import RecommendRequest, id_from_text
 from serving.server import recommend
 from tests.serving.conftest import Client, follower_of, serving
+from tests.serving.test_rollback_under_load import wait_until
 from twintide.blocklist import BLOCKED, Blocklist, block, read_blocklist, unblock
 from twintide.clock import HeldClock
 from twintide.config import Deployment
@@ -170,3 +173,60 @@ def test_an_id_is_typed_as_a_whole_number_of_64_bits(two_versions: Deployment, t
     events = two_versions.events
     with pytest.raises(Refused):
         id_from_text(text, events, events.item, what="an item id")
+
+
+def test_a_list_that_has_gone_still_counts(two_versions: Deployment, clock: HeldClock) -> None:
+    """Nothing deletes it: a disk that went away must not bring back what is against the law."""
+    root, follower = two_versions.versions_dir, follower_of(two_versions, clock)
+    follower.look()
+    assert follower.problem is None
+    block(root, [5007], reason="withdrawn", clock=clock)
+    follower.look()
+    elsewhere = (root / BLOCKED).rename(root.parent / BLOCKED)
+    follower.look()
+
+    assert "has gone" in str(follower.problem)
+    assert 5007 not in answered(follower, k=1000)
+    elsewhere.rename(root / BLOCKED)
+    follower.look()
+    assert follower.problem is None
+
+
+class HeldUp(HeldClock):
+    """Whoever asks it in a thread of its name is held up."""
+
+    def __init__(self, clock: HeldClock) -> None:
+        super().__init__(clock.now())
+        self.is_asked, self.goes_on = threading.Event(), threading.Event()
+
+    def now(self) -> datetime:
+        if threading.current_thread().name == "held up":
+            self.is_asked.set()
+            self.goes_on.wait(60)
+        return super().now()
+
+
+@pytest.mark.promise("P12")
+def test_an_item_is_gone_while_a_version_is_loaded(
+    two_versions: Deployment, clock: HeldClock
+) -> None:
+    """However long that takes; and the version that comes up then does not hold it either."""
+    held_up = HeldUp(clock)
+    root, follower = two_versions.versions_dir, follower_of(two_versions, held_up)
+    follower.look()
+    registry.rollback(root, reason="odd", clock=clock)
+    runs = threading.Thread(target=follower.run, name="held up")
+    runs.start()
+    try:
+        assert held_up.is_asked.wait(20)  # it is loaded, and not yet in place
+        block(root, [1007, 5007], reason="withdrawn", clock=clock)
+        wait_until(lambda: 5007 not in answered(follower, k=1000), seconds=20)
+        assert follower.retriever().name == "v000002"
+        held_up.goes_on.set()
+        wait_until(lambda: follower.retriever().name == "v000001", seconds=20)
+    finally:
+        held_up.goes_on.set()
+        follower.stop()
+        runs.join()
+
+    assert 1007 not in answered(follower, k=1000)
