@@ -20,6 +20,11 @@ class Finding:
     figures: Mapping[str, Any] = field(default_factory=dict)
     """Fields of the report."""
 
+    def as_notes(self, why: str) -> "Finding":
+        """The same, where its reasons are none."""
+        meant = [f"{reason}; {why}" for reason in self.reasons]
+        return Finding(notes=[*meant, *self.notes], figures=self.figures)
+
 
 def reported(findings: Sequence[Finding]) -> GateReport:
     """All findings as one report; the draft passes where there is no reason."""

@@ -66,6 +66,14 @@ class Trial:
         """The draft beside the lists of another."""
         return difference(found(self.draft, self.items), found(other, self.items), self.users)
 
+    def is_better_than_live(self) -> bool:
+        """Whether the draft finds more, by no chance."""
+        if self.live is None:
+            return False
+        own, live = found(self.draft, self.items), found(self.live, self.items)
+        beside = difference(live, own, self.users)
+        return own.mean() > live.mean() and beside.chance <= power.MAY_BE_CHANCE
+
 
 def tried(draft: Draft, rivals: Rivals, clicks: pa.Table, *, k: int, on: str) -> Trial:
     """All answer."""

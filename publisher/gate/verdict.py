@@ -35,6 +35,9 @@ from twintide.ragged import Encoded
 from twintide.slices import ITEM_KEY
 from twintide.versions import GateReport, VersionManifest
 
+_BETTER = "it finds more than the live version all the same, by no chance"
+"""Why a floor does not hold up a version: what is served in its place is worse."""
+
 UNLEARNT = "clicks that neither has learnt"
 LEARNT = "clicks that it has learnt itself"
 
@@ -107,8 +110,9 @@ def _looked_at(
 ) -> Iterator[Finding]:
     yield recall_found(trial, rivals, config)
     before, _ = _to_be_had(draft, evidence.listed_before(trial.clicks))
-    yield floors_found(trial, draft, before, config)
-    yield alike_found(trial, draft, before, config)
+    for floor in (floors_found, alike_found):
+        said = floor(trial, draft, before, config)
+        yield said.as_notes(_BETTER) if trial.is_better_than_live() else said
     yield exposure_found(trial, draft, rivals, before, config)
 
 

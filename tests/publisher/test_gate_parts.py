@@ -11,10 +11,13 @@ import pytest
 from publisher.gate import exposure, floors, power
 from publisher.gate.anchor import best_first
 from publisher.gate.difference import chance_of, difference
+from publisher.gate.finding import Finding
 from publisher.gate.strangers import another_of_each
+from publisher.gate.trial import Trial
 from publisher.witnesses import MAX_PER_USER, witnesses
 from tests.publisher import checkpoint_fixture as made
 from twintide.config import GateConfig
+from twintide.keys import Keys
 from twintide.slices import ITEM_KEY, USER_KEY
 from twintide.versions import GateReport, VersionManifest
 
@@ -246,3 +249,24 @@ def test_the_best_before_is_found_by_what_each_made_of_the_one_before_it() -> No
     assert names(line[:1]) == []
     answered = manifest("v000003", overruled=True)
     assert names([line[0], rising, answered, line[3]]) == ["v000003"]
+
+
+def test_a_floor_holds_up_no_version_that_is_better_than_the_live_one() -> None:
+    """What is served in its place is worse; its reasons are notes then."""
+    clicks = pa.table(
+        {USER_KEY: np.arange(1, 41, dtype=np.uint64), ITEM_KEY: np.full(40, 7, np.uint64)}
+    )
+    finds, misses = np.full((40, 1), 7, np.uint64), np.full((40, 1), 8, np.uint64)
+    mostly = np.where(np.arange(40)[:, None] < 38, finds, misses)
+
+    def trial(draft: Keys, live: Keys | None) -> Trial:
+        return Trial(clicks, draft, live, None, on="40 clicks")
+
+    assert trial(finds, misses).is_better_than_live()
+    assert not trial(finds, finds).is_better_than_live()
+    assert not trial(misses, finds).is_better_than_live()
+    assert not trial(finds, mostly).is_better_than_live()
+    assert not trial(finds, None).is_better_than_live()
+    said = Finding(["too few"], ["a note"], {"events": 40}).as_notes("it is better")
+    assert (said.reasons, said.notes) == ((), ["too few; it is better", "a note"])
+    assert said.figures == {"events": 40}
