@@ -24,8 +24,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from twintide.errors import Corrupt, words_of
+from twintide.errors import Corrupt, unreadable, words_of
 from twintide.files import write_and_fsync, write_pieces_and_fsync
+from twintide.mapping import only_read
 from twintide.records import Record
 from twintide.rowgroups import DAMAGED
 
@@ -210,7 +211,7 @@ def opened(folder: Path, name: str, entry: FileEntry) -> Iterator[BinaryIO]:
                 raise Corrupt(f"{path} is not what its manifest says: size or sha256 differs")
             yield file
     except (OSError, ValueError) as error:
-        raise Corrupt(f"{path} cannot be read: {words_of(error)}") from error
+        raise unreadable(path, error) from error
 
 
 _HEADER = re.compile(
@@ -342,9 +343,10 @@ def map_array(folder: Path, name: str, entry: FileEntry) -> npt.NDArray[np.gener
             raise Corrupt(f"{path} is not what its manifest says: size or sha256 differs")
         with path.open("rb") as file:
             header = parse_header(str(path), file.read(_LONGEST_HEADER), length=stat.st_size)
-            return np.memmap(file, header.dtype, "r", header.end, header.shape)
+            data = only_read(file, stat.st_size)
+            return data[header.end :].view(header.dtype).reshape(header.shape)
     except (OSError, ValueError) as error:
-        raise Corrupt(f"{path} cannot be read: {words_of(error)}") from error
+        raise unreadable(path, error) from error
 
 
 @lru_cache(maxsize=256)

@@ -8,6 +8,9 @@ TwintideError      exit code 1
 └── Unknown        we cannot tell whether it took effect: look before trying again
 """
 
+import errno
+from pathlib import Path
+
 
 class TwintideError(Exception):
     """Something went wrong that a person can act on. `hint` is what to do or to type next."""
@@ -48,3 +51,16 @@ def words_of(error: Exception) -> str:
     """What a library says is wrong with a file, on one line: some of them quote the whole row."""
     words = " ".join(str(error).split())
     return words if len(words) <= _LONGEST else f"{words[:_LONGEST]}…"
+
+
+_SCARCE = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
+
+
+def unreadable(path: Path, error: Exception, *, hint: str = "") -> Retryable | Corrupt:
+    """What it is that a file cannot be read: damage, unless descriptors or memory have run out,
+    which says nothing of the file.
+    """
+    message = f"{path} cannot be read: {words_of(error)}"
+    if isinstance(error, OSError) and error.errno in _SCARCE:
+        return Retryable(message, hint="see to the limits of this process (`ulimit -a`)")
+    return Corrupt(message, hint=hint)

@@ -6,10 +6,7 @@ Behind the rows there is room in memory: those that come later lie behind the ot
 these is moved.
 """
 
-import ctypes
 import math
-import mmap
-import os
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +27,7 @@ from twintide.arrays import (
 )
 from twintide.errors import Corrupt
 from twintide.files import write_pieces_and_fsync
+from twintide.mapping import copied_when_written
 from twintide.verified import Verified
 
 _MOST_BYTES = 1 << 48
@@ -132,27 +130,5 @@ def _mapped(
     system in memory that is full gives nobody a page of a hole, and kills who asks for it.
     """
     with opened(folder, name, entry) as file:
-        memory = mmap.mmap(-1, in_memory, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-        found = np.frombuffer(memory, np.uint8)
-        # Over the beginning of that memory, which is given back as one.
-        at = _LIBC.mmap(
-            found.ctypes.data, entry.bytes, _READ_AND_WRITE, _PRIVATE_AND_HERE, file.fileno(), 0
-        )
-        if at != found.ctypes.data:
-            number = ctypes.get_errno()
-            raise OSError(number, os.strerror(number), str(folder / name))
+        found = copied_when_written(file, entry.bytes, in_memory=in_memory)
         return found, verified is not None and verified.has(file, entry)
-
-
-_READ_AND_WRITE = mmap.PROT_READ | mmap.PROT_WRITE
-_PRIVATE_AND_HERE = mmap.MAP_PRIVATE | 0x10  # MAP_FIXED, which Python does not name
-_LIBC = ctypes.CDLL(None, use_errno=True)
-_LIBC.mmap.restype = ctypes.c_void_p
-_LIBC.mmap.argtypes = (
-    ctypes.c_void_p,
-    ctypes.c_size_t,
-    ctypes.c_int,
-    ctypes.c_int,
-    ctypes.c_int,
-    ctypes.c_long,
-)

@@ -24,7 +24,7 @@ import numpy.typing as npt
 from pydantic import Field
 
 from twintide.arrays import MANIFEST, Files, map_array, write_arrays, write_matrix
-from twintide.errors import Corrupt
+from twintide.errors import Corrupt, unreadable
 from twintide.features.kind import SIDES, Side
 from twintide.files import (
     exclusive_lock,
@@ -203,7 +203,7 @@ def _read_manifest(folder: Path) -> VectorsRef:
     try:
         ref = VectorsRef.from_json(path.read_bytes(), name=str(path))
     except OSError as error:
-        raise Corrupt(f"{path} cannot be read: {error.strerror}", hint=_again(folder)) from error
+        raise unreadable(path, error, hint=_again(folder)) from error
     except Corrupt as error:
         raise Corrupt(error.message, hint=_again(folder)) from None
     if ref.name != folder.name:

@@ -5,7 +5,6 @@ whatever name it comes: the second name that versions and checkpoints give to wh
 the same file. It is known by its place on the disk, its size, and when it was last written to.
 """
 
-import mmap
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import BinaryIO
 
 from twintide.arrays import FileEntry, Files, check_no_strangers, check_room, fits, opened
 from twintide.errors import Corrupt
+from twintide.mapping import copied_when_written
 
 MOST_FILES = 20_000
 """That are remembered; of more the first are forgotten, and hashed when they come again."""
@@ -42,7 +42,9 @@ class Verified:
         naming the file, where it is not as its manifest has it.
         """
         with opened(folder, name, entry) as file:
-            data = memoryview(_mapped(file, entry.bytes))
+            data = memoryview(b"")
+            if entry.bytes:
+                data = copied_when_written(file, entry.bytes).data
             if not self.has(file, entry):
                 if not fits(data, entry):
                     raise Corrupt(
@@ -70,7 +72,3 @@ class Verified:
         if len(self._entries) >= MOST_FILES:
             del self._entries[next(iter(self._entries))]
         self._entries[_Stamp.of(file)] = entry
-
-
-def _mapped(file: BinaryIO, length: int) -> mmap.mmap | bytes:
-    return mmap.mmap(file.fileno(), length, access=mmap.ACCESS_COPY) if length else b""

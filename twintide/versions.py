@@ -14,7 +14,7 @@ from pydantic import Field
 
 from twintide import __version__
 from twintide.arrays import MANIFEST, Files
-from twintide.errors import Corrupt, Refused
+from twintide.errors import Corrupt, Refused, unreadable
 from twintide.events import EventSchema
 from twintide.listed import ListingRef
 from twintide.modelspec import ModelSpec
@@ -257,7 +257,7 @@ def read_version_manifest(root: Path, name: str) -> VersionManifest:
     except OSError as error:
         if not (root / name).is_dir():  # gc took it away meanwhile
             raise _no_version(root, name) from error
-        raise Corrupt(f"{path} cannot be read: {error}") from error
+        raise unreadable(path, error) from error
     if manifest.name != name:
         raise Corrupt(f"{path} describes {manifest.name}, not {name}")
     return manifest

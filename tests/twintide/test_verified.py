@@ -1,12 +1,17 @@
 import os
+import resource
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from twintide.arrays import Files, write_file
-from twintide.errors import Corrupt
+from twintide.arrays import FileEntry, Files, map_array, write_arrays, write_file
+from twintide.errors import Corrupt, Retryable
 from twintide.files import share_file
 from twintide.verified import Verified
+from twintide.versions import read_version_manifest
 
 SOUND, DAMAGED = b"sound bytes", b"other bytes"
 
@@ -67,3 +72,53 @@ def test_what_is_written_to_a_mapped_file_never_reaches_it(folder: Path, files: 
 
     assert (folder / "a.npy").read_bytes() == SOUND
     assert bytes(found["empty"]) == b""
+
+
+def test_what_is_mapped_holds_no_descriptor(folder: Path, files: Files) -> None:
+    """A version has a hundred files, and a process 1,024 descriptors, which its clients need."""
+    files |= write_arrays(folder, {name: np.arange(5) for name in "bcde"})
+    before = len(list(Path("/proc/self/fd").iterdir()))
+
+    held = Verified().contents(folder, files)
+    vectors = [map_array(folder, name, files[f"{name}.npy"]) for name in "bcde"]
+
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    assert bytes(held["a.npy"]) == SOUND
+    assert {tuple(each.tolist()) for each in vectors} == {(0, 1, 2, 3, 4)}
+    assert not any(each.flags.writeable for each in vectors)
+
+
+@contextmanager
+def without_a_free_descriptor() -> Iterator[None]:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest_free = os.open(os.devnull, os.O_RDONLY)
+    os.close(lowest_free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def read_hashed(folder: Path, entry: FileEntry) -> None:
+    Verified().read(folder, "b.npy", entry)
+
+
+def read_vectors(folder: Path, entry: FileEntry) -> None:
+    map_array(folder, "b", entry)
+
+
+def read_manifest(folder: Path, _entry: FileEntry) -> None:
+    (folder / "v000001").mkdir()
+    read_version_manifest(folder, "v000001")
+
+
+@pytest.mark.parametrize("read", [read_hashed, read_vectors, read_manifest])
+def test_a_file_is_not_damaged_where_descriptors_run_out(
+    folder: Path, read: Callable[[Path, FileEntry], None]
+) -> None:
+    """Whoever asks is told to try again, and does not go on as if there were no such version."""
+    entry = write_arrays(folder, {"b": np.arange(5)})["b.npy"]
+
+    with without_a_free_descriptor(), pytest.raises(Retryable, match="Too many open files"):
+        read(folder, entry)
