@@ -98,7 +98,8 @@ def plan(
     must_stay = {*in_use(state), *state.pins}
     keeping = {*pile[: keep.versions], *others[-KEPT_FOR_A_LOOK:], *must_stay}
     if keep.bytes is not None:
-        keeping = must_stay | _within(keep.bytes, keeping, must_stay, files)
+        wanted = [name for name in (*pile, *reversed(others)) if name in keeping - must_stay]
+        keeping = must_stay | _within(keep.bytes, wanted, must_stay, files)
     needed = _needed(checkpoints, keep) | set(served_from)
     return Plan(
         versions=tuple(name for name in versions if name not in keeping),
@@ -107,14 +108,14 @@ def plan(
 
 
 def _within(
-    most_bytes: int, names: Collection[str], must_stay: Collection[str], files: Mapping[str, Sizes]
+    most_bytes: int, names: Sequence[str], must_stay: Collection[str], files: Mapping[str, Sizes]
 ) -> set[str]:
-    """Those of the versions, the newest first, that fit in beside what must stay."""
+    """The first of the versions, as many as fit in beside what must stay."""
     taken: Sizes = {}
     for name in must_stay:
         taken = {**taken, **files.get(name, {})}
     found = set()
-    for name in sorted(set(names) - set(must_stay), reverse=True):
+    for name in names:
         taken = {**taken, **files.get(name, {})}
         if sum(taken.values()) > most_bytes:
             break

@@ -284,3 +284,23 @@ def test_versions_take_no_more_bytes_than_declared() -> None:
     assert gone(159) == ("v000002",)
     assert gone(140) == ("v000002", "v000003")
     assert gone(1) == ("v000002", "v000003", "v000004")
+
+
+def test_what_a_rollback_can_go_back_to_goes_last_where_bytes_are_short() -> None:
+    """Newer versions that the gate refused, kept for a look, go before any of these."""
+    names = [f"v{number:06d}" for number in range(1, 7)]
+    state = ServingState()
+    for name in names[:4]:
+        state = registry.promoted(state, name, at=NOON)
+    files = {name: {(1, number): 10} for number, name in enumerate(names)}
+
+    def gone(most_bytes: int) -> tuple[str, ...]:
+        keep = gc.Keep(versions=9, hourly=1, nightly=1, bytes=most_bytes)
+        servable, none = names[:4], ()
+        return gc.plan(
+            names, [], state, served_from=none, servable=servable, keep=keep, files=files
+        ).versions
+
+    assert gone(50) == ("v000005",)
+    assert gone(40) == ("v000005", "v000006")
+    assert gone(30) == ("v000001", "v000005", "v000006")

@@ -90,9 +90,9 @@ class PublishingConfig(Config):
     """
 
     keep_bytes: PositiveInt | None = None
-    """Bytes that all versions together may take; a file that several share counts once. The oldest
-    go first. What is live, what a rollback goes back to, and what is pinned stays, whatever it
-    takes. Without it they are not bounded by bytes.
+    """Bytes that all versions together may take; a file that several share counts once. Those that
+    no rollback goes back to go first, of either the oldest. What is live, what a rollback goes back
+    to, and what is pinned stays, whatever it takes. Without it they are not bounded by bytes.
     """
 
     gate: GateConfig = GateConfig()
