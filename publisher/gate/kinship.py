@@ -31,7 +31,7 @@ def estranged(draft: Draft, live: LoadedVersion) -> list[str]:
         if name not in both:
             continue
         now, before = _common_rows(draft, live, name)
-        if len(now) < LEAST_ROWS:
+        if len(now) < LEAST_ROWS or not _can_be_told_apart(now, before):
             continue
         nearer = float((_cosine(now, before) > _cosine(now, np.roll(before, 1, axis=0))).mean())
         if nearer < LEAST_NEARER:
@@ -47,6 +47,11 @@ def _are_kin(draft: CheckpointManifest, live: VersionManifest) -> bool:
     return not draft.anew and bool(
         {draft.name, draft.parent, draft.base} & {live.checkpoint, live.base} - {None}
     )
+
+
+def _can_be_told_apart(now: Vectors, before: Vectors) -> bool:
+    """Rows of one number have two directions only, and those of another width none in common."""
+    return bool(now.shape[1] == before.shape[1] > 1)
 
 
 def _common_rows(draft: Draft, live: LoadedVersion, name: str) -> tuple[Vectors, Vectors]:

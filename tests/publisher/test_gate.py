@@ -9,6 +9,7 @@ import pytest
 
 from publisher import gate
 from publisher.build import Draft, draft_of
+from publisher.gate.kinship import estranged
 from publisher.gate.recall import lists
 from publisher.publish import publish
 from publisher.reader import LoadedVersion, load_version
@@ -268,6 +269,26 @@ def test_of_a_rewind_items_and_freshness_are_given_up_and_nothing_else(
     assert "it has 140 items, the live version 300" in meant.notes[0]
     assert not worse.passed
     assert "recall@20 falls" in worse.reasons[0]
+
+
+@pytest.mark.parametrize(("width", "later"), [(1, 1), (16, 8)], ids=["one number", "other width"])
+def test_rows_that_cannot_be_told_apart_are_not_held_against_a_version(
+    tmp_path: Path, width: int, later: int
+) -> None:
+    """Rows of one number point one of two ways; beside those of another width they say nothing."""
+    before, now = (
+        made.deployment_at(tmp_path, model=plain | {"tables": {"user": {"width": each}}})
+        for plain in [made.configuration(tmp_path)["model"]]
+        for each in (width, later)
+    )
+    made.add_checkpoint(before, 1)
+    publish(before, clock=made.held_clock())
+    live = load_version(before.versions_dir, "v000001")
+    manifest = made.add_checkpoint(now, 2, parent="hourly-000001", noise=0.0005)
+    folder = now.checkpoints_dir / manifest.name
+    draft = draft_of(folder, now.publishing, vectors_dir=now.vectors_dir)
+
+    assert estranged(draft, live) == []
 
 
 @pytest.mark.promise("P7")
