@@ -12,7 +12,6 @@ from twintide.checkpoints import CheckpointManifest, list_checkpoints, sequence_
 from twintide.clock import Clock
 from twintide.config import Deployment
 from twintide.errors import Corrupt, Refused
-from twintide.features.columns import column_name
 from twintide.modelspec import ModelSpec
 from twintide.slices import chain_dir
 from twintide.verified import Verified
@@ -44,9 +43,10 @@ def not_judged() -> GateReport:
 
 
 def evidence_on(deployment: Deployment, draft: Draft, rivals: gate.Rivals) -> Evidence:
-    """The newest clicks that none of them has learnt, and those that the draft alone has."""
+    """The newest clicks that none of those asked has learnt, and those that the draft alone has."""
     own = draft.checkpoint
-    others = [each.manifest for each in (rivals.live, rivals.best) if each]
+    both = [each.manifest for each in (rivals.live, rivals.best) if each]
+    others = [each for each in both if gate.can_be_asked(each.model, own.model)]
     return newest_clicks(
         chain_dir(deployment.slices_dir, own.events, own.model),
         own=own.position,
@@ -96,10 +96,9 @@ def _were_live(root: Path, state: ServingState) -> list[VersionManifest]:
 def _first_to_be_asked(
     root: Path, before: list[VersionManifest], spec: ModelSpec, verified: Verified
 ) -> LoadedVersion | None:
-    """The first of these that can be read, and reads no more of a click than the draft does."""
-    asked = {column_name("query", each.name) for each in spec.query}
+    """The first of these that can be read, and reads nothing of a click that the draft does not."""
     for manifest in before:
-        if {column_name("query", each.name) for each in manifest.model.query} <= asked:
+        if gate.can_be_asked(manifest.model, spec):
             with suppress(Corrupt, Refused):
                 return load_version(root, manifest.name, verified=verified)
     return None

@@ -7,8 +7,11 @@ import pyarrow as pa
 from publisher import samples
 from publisher.gate.difference import Bools
 from publisher.index import ItemIndex, Positions, Scores
+from twintide.features import Feature
 from twintide.features.columns import from_columns
+from twintide.features.kind import LookedUp
 from twintide.keys import Keys
+from twintide.modelspec import ModelSpec
 from twintide.ragged import Encoded
 
 
@@ -22,6 +25,19 @@ class Answering(Protocol):
     @property
     def item_keys(self) -> Keys: ...
     def search(self, encoded: Encoded, k: int) -> tuple[Scores, Positions]: ...
+
+
+def can_be_asked(rival: ModelSpec, own: ModelSpec) -> bool:
+    """Whether a version can answer clicks that were encoded for another model: what it reads of
+    them is there, and means the same.
+    """
+    mine = {feature.name: feature for feature in own.query}
+    return all(each.name in mine and _reads_the_same(each, mine[each.name]) for each in rival.query)
+
+
+def _reads_the_same(one: Feature, other: Feature) -> bool:
+    sequences = [each.sequence() if isinstance(each, LookedUp) else None for each in (one, other)]
+    return one.meaning() == other.meaning() and sequences[0] == sequences[1]
 
 
 def lists(version: Answering, clicks: pa.Table, *, k: int) -> Keys:

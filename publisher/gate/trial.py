@@ -11,7 +11,7 @@ from publisher.gate import floors, power
 from publisher.gate.difference import Bools, Difference, difference
 from publisher.gate.exposure import LEAST_USERS, PLACES, Crowd, coverage, crowding, shown
 from publisher.gate.finding import Finding
-from publisher.gate.recall import found, lists
+from publisher.gate.recall import can_be_asked, found, lists
 from publisher.gate.strangers import another_of_each, known_to
 from publisher.reader import LoadedVersion
 from publisher.witnesses import witnesses
@@ -40,6 +40,8 @@ class Trial:
     clicks: pa.Table
     draft: Keys
     live: Keys | None
+    """None where there is none, or it cannot be asked."""
+
     best: Keys | None
     on: str
     """Such as: 400 clicks that neither has learnt."""
@@ -76,10 +78,12 @@ class Trial:
 
 
 def tried(draft: Draft, rivals: Rivals, clicks: pa.Table, *, k: int, on: str) -> Trial:
-    """All answer."""
+    """All answer that can be asked."""
 
     def of(other: LoadedVersion | None) -> Keys | None:
-        return None if other is None else lists(other, clicks, k=k)
+        if other is None or not can_be_asked(other.manifest.model, draft.checkpoint.model):
+            return None
+        return lists(other, clicks, k=k)
 
     own = lists(draft, clicks, k=k)
     return Trial(clicks, own, of(rivals.live), of(rivals.best), on=f"{len(clicks)} {on}")
@@ -99,7 +103,10 @@ def recall_found(trial: Trial, rivals: Rivals, config: GateConfig) -> Finding:
         beside = trial.against(trial.best)
         figures |= {"best": rivals.best.name, "best_recall": beside.other}
         reasons += fallen(beside, trial, rivals.best.name, config) if not reasons else []
-    return Finding(reasons, figures=figures)
+    notes = []
+    if rivals.live and trial.live is None:
+        notes.append(f"recall was not compared: {rivals.live.name} reads other features")
+    return Finding(reasons, notes, figures)
 
 
 def fallen(beside: Difference, trial: Trial, name: str, config: GateConfig) -> list[str]:

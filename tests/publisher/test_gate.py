@@ -11,6 +11,7 @@ from publisher import gate
 from publisher.build import Draft, draft_of
 from publisher.gate.kinship import estranged
 from publisher.gate.recall import lists
+from publisher.judging import evidence_on
 from publisher.publish import publish
 from publisher.reader import LoadedVersion, load_version
 from publisher.unlearnt import KEYS, NOTHING, Evidence, newest_clicks
@@ -269,6 +270,42 @@ def test_of_a_rewind_items_and_freshness_are_given_up_and_nothing_else(
     assert "it has 140 items, the live version 300" in meant.notes[0]
     assert not worse.passed
     assert "recall@20 falls" in worse.reasons[0]
+
+
+HISTORY = {"kind": "decayed_history", "name": "history", "table": "item", "length": 5}
+
+
+@pytest.mark.promise("P7")
+@pytest.mark.parametrize(
+    "query",
+    [lambda query: query[:3] + query[4:], lambda query: [query[0], HISTORY, *query[2:]]],
+    ids=["a feature less", "another of the same name"],
+)
+def test_a_version_is_judged_where_the_live_one_reads_other_features(
+    tmp_path: Path, live: LoadedVersion, query: Callable[[list[object]], list[object]]
+) -> None:
+    """Beside chance and the list, and by what is shown; only the two are not compared."""
+    plain = made.configuration(tmp_path)["model"]
+    changed = made.deployment_at(tmp_path, model=plain | {"query": query(plain["query"])})
+    draft = draft_of(
+        changed.checkpoints_dir / made.add_checkpoint(changed, 2, position=500).name,
+        changed.publishing,
+        vectors_dir=changed.vectors_dir,
+    )
+    users = keys_of(pa.array(np.arange(400) % made.USERS))
+    feature, encoded = changed.model.query[1], made.queries_of(changed, 400)
+    encoded["user"] = one_id_each(users)
+    encoded["history"] = feature.of_histories(made.histories_of(ITEMS).of(users, length=5))
+    clicked = lists(draft, made.click_table(changed, encoded, np.ones(400, np.uint64)), k=1)
+    made.add_slice(changed, 1, made.click_table(changed, encoded, clicked[:, 0]), first=500)
+    rivals = gate.Rivals(live, live)
+
+    report = gate.judge(draft, rivals, evidence_on(changed, draft, rivals), CONFIG)
+
+    assert report.passed, report.reasons
+    assert (report.events, report.recall, report.live_recall) == (400, 1.0, None)
+    assert report.floor_recall is not None
+    assert "recall was not compared: v000001 reads other features" in report.notes
 
 
 @pytest.mark.parametrize(("width", "later"), [(1, 1), (16, 8)], ids=["one number", "other width"])
