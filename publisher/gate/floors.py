@@ -36,10 +36,13 @@ class Floors:
     listed: float | None
     """What the most clicked items of the hour before find; None where nobody clicked then."""
 
+    reach: float = 1.0
+    """Share of the clicks whose item is there to be found: no list finds more."""
+
     @property
     def chance_times(self) -> float:
         """Twice what a lot finds, in a small catalogue a twentieth of what is left."""
-        return min(2 * self.chance, self.chance + (1 - self.chance) / 20)
+        return min(2 * self.chance, self.chance + (self.reach - self.chance) / 20)
 
     def least(self, config: GateConfig) -> float:
         """The higher of the two floors."""

@@ -153,7 +153,8 @@ def _floors(trial: Trial, draft: Draft, before: pa.Table, config: GateConfig) ->
         users, items = before[USER_KEY].to_numpy(), before[ITEM_KEY].to_numpy()
         plain = floors.most_clicked(users, items, places=places)
         listed = float(np.isin(trial.items, plain).mean())
-    return floors.Floors(places, min(1.0, places / draft.index.items), listed)
+    reach = float(np.isin(trial.items, draft.item_keys).mean())
+    return floors.Floors(places, min(1.0, places / draft.index.items) * reach, listed, reach)
 
 
 def exposure_found(

@@ -272,6 +272,23 @@ def test_of_a_rewind_items_and_freshness_are_given_up_and_nothing_else(
     assert "recall@20 falls" in worse.reasons[0]
 
 
+@pytest.mark.promise("P7")
+@pytest.mark.parametrize(("items", "unknown"), [(1, 40), (300, 320)], ids=["one item", "many"])
+def test_a_version_is_not_held_against_clicks_on_items_that_it_cannot_know(
+    deployment: Deployment, drafted: Drafted, items: int, unknown: int
+) -> None:
+    """Of what is there it finds all, of what came since nothing: chance finds no more."""
+    draft = drafted(items=ITEMS[:items])
+    encoded = made.queries_of(deployment, 400)
+    best = lists(draft, made.click_table(deployment, encoded, np.ones(400, np.uint64)), k=1)[:, 0]
+    best[:unknown] = np.arange(unknown) + 1
+
+    report = judged(draft, clicks=made.click_table(deployment, encoded, best))
+
+    assert report.passed, report.reasons
+    assert report.chance_recall == pytest.approx((1 if items == 1 else 0.02) * (1 - unknown / 400))
+
+
 HISTORY = {"kind": "decayed_history", "name": "history", "table": "item", "length": 5}
 
 
