@@ -58,11 +58,12 @@ def crowding(
     clicked: Sequence[Keys],
     *,
     named: str,
+    items: int,
     config: GateConfig,
 ) -> Finding:
     """Whether a draft shows the same to far more users than was `usual`, the shares of those before
     it, though that is not what was `clicked`: items of the clicks of some hours, each user and item
-    once.
+    once. The catalogue has so many `items`.
     """
     median = float(np.median(usual))
     shares = [_share_of(draft.items, items) for items in clicked]
@@ -70,7 +71,7 @@ def crowding(
     is_popular = any(2 * own >= top for own, top in zip(shares, tops, strict=True))
     found = max(shares, default=0.0)
     most = max(config.max_top_share / (1 if is_popular else 2), _raised(median))
-    if draft.share <= most or (is_popular and found <= FLOOD[draft.places]):
+    if draft.share <= most or (is_popular and found <= _flood(draft.places, items)):
         return Finding()
     who = f"item {named} stands first"
     if draft.places > 1:
@@ -88,6 +89,11 @@ def coverage(draft: int, live: int, config: GateConfig) -> Finding:
         return Finding()
     found = f"the first {PLACES} places of all users show {draft} different items"
     return Finding([f"{found}, those of the live version {live}; {least:.0f} is the least allowed"])
+
+
+def _flood(places: int, items: int) -> float:
+    """As `FLOOD`; of a small catalogue so many items have a large part of the clicks anyway."""
+    return max(FLOOD[places], min(1.0, RAISED * places / items))
 
 
 def _share_of(items: Keys, clicked: Keys) -> float:

@@ -186,7 +186,8 @@ def exposure_found(
         usual = [share for share in shares if share is not None]
         usual.append(Crowd.of(live, crowd.places).share)
         named = _named(draft, crowd)
-        said.append(crowding(crowd, usual, clicked, named=named, config=config))
+        items = draft.index.items
+        said.append(crowding(crowd, usual, clicked, named=named, items=items, config=config))
     return Finding([reason for each in said for reason in each.reasons], figures=seen)
 
 

@@ -194,7 +194,18 @@ def test_an_item_first_for_everybody_must_be_what_many_click(
     crowd = exposure.Crowd.of(lists(first), 1)
     heard = [np.array(clicked, np.uint64)]
 
-    said = exposure.crowding(crowd, usual, heard, named="X", config=CONFIG)
+    said = exposure.crowding(crowd, usual, heard, named="X", items=2_000, config=CONFIG)
+
+    assert len(said.reasons) == reasons, said
+
+
+@pytest.mark.parametrize(("items", "reasons"), [(20, 0), (2_000, 1)])
+def test_ten_items_of_a_small_catalogue_may_have_most_clicks(items: int, reasons: int) -> None:
+    """Of 20 items ten have 80 % of the clicks without any flood; of 2,000 these are too many."""
+    crowd = exposure.Crowd(10, np.arange(1, 11, dtype=np.uint64), 0.9)
+    heard = [np.array([*np.arange(800) % 10 + 1, *np.arange(200) % 10 + 11], np.uint64)]
+
+    said = exposure.crowding(crowd, [0.6], heard, named="X", items=items, config=CONFIG)
 
     assert len(said.reasons) == reasons, said
 
