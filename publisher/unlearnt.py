@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from publisher.witnesses import witnesses
+from publisher.witnesses import apart, witnesses
 from twintide.clock import from_unix_ms
 from twintide.features.columns import column_name
 from twintide.leftout import LeftOut, without
@@ -77,7 +77,7 @@ def newest_clicks(
         if gathered.may_pass_over(one):
             continue
         rows = without(one.read(), left_out)
-        gathered.take(one, rows.filter(rows[IS_CLICK]), columns)
+        gathered.take(one, apart(rows.filter(rows[IS_CLICK])), columns)
     return gathered.evidence()
 
 

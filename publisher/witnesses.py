@@ -7,12 +7,33 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from twintide.slices import ITEM_KEY, USER_KEY
+from twintide.keys import NO_KEY, Keys
+from twintide.slices import ITEM_KEY, OFFSET, PARTITION, USER_KEY
 
 MAX_PER_USER = 10
 """Of each user the newest so many items are heard."""
 
+_NOBODYS = np.uint64(0xFFFF << 48)
+"""From here on keys are of nobody; of 65,536 users one has such a key too."""
+
 _MIX = np.uint64(0x9E3779B97F4A7C15)
+
+
+def apart(clicks: pa.Table) -> pa.Table:
+    """Clicks of a slice; each that names no user is by one of its own, known by partition and
+    offset, since who clicked it is not known to have clicked another.
+    """
+    users = clicks[USER_KEY].to_numpy()
+    partitions = clicks[PARTITION].to_numpy().astype(np.uint64)
+    places = (partitions << np.uint64(40)) + clicks[OFFSET].to_numpy().astype(np.uint64)
+    keys = np.where(users == NO_KEY, places | _NOBODYS, users)
+    return clicks.set_column(clicks.column_names.index(USER_KEY), USER_KEY, pa.array(keys))
+
+
+def is_named(users: Keys) -> npt.NDArray[np.bool_]:
+    """[N]: which of these keys are of users, and not what `apart` gave."""
+    found: npt.NDArray[np.bool_] = users < _NOBODYS
+    return found
 
 
 def witnesses(clicks: pa.Table, *, limit: int) -> pa.Table:

@@ -14,7 +14,7 @@ from publisher.gate.finding import Finding
 from publisher.gate.recall import can_be_asked, found, lists
 from publisher.gate.strangers import another_of_each, known_to
 from publisher.reader import LoadedVersion
-from publisher.witnesses import witnesses
+from publisher.witnesses import is_named, witnesses
 from twintide.config import GateConfig
 from twintide.keys import Keys
 from twintide.slices import ITEM_KEY, USER_KEY
@@ -192,8 +192,8 @@ def exposure_found(
 
 
 def _known(users: Keys, live: LoadedVersion | None) -> Bools:
-    """[N]: which of these the live version remembers; all where it remembers too few of them."""
-    everybody = np.ones(len(users), np.bool_)
+    """[N]: which of these the live version remembers; all that are named where these are few."""
+    everybody = is_named(users)
     memories = list(live.memories.values()) if live else []
     for memory in memories[:1]:
         is_known: Bools = memory.knows(users)

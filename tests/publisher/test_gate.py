@@ -24,7 +24,7 @@ from twintide.keys import keys_of
 from twintide.model.two_tower import TwoTower
 from twintide.modelspec import TableSpec
 from twintide.ragged import one_id_each
-from twintide.slices import UNIT
+from twintide.slices import UNIT, USER_KEY
 from twintide.versions import GateReport
 
 ITEMS = made.item_range(1000, 300)
@@ -287,6 +287,25 @@ def test_a_version_is_not_held_against_clicks_on_items_that_it_cannot_know(
 
     assert report.passed, report.reasons
     assert report.chance_recall == pytest.approx((1 if items == 1 else 0.02) * (1 - unknown / 400))
+
+
+def test_clicks_that_name_no_user_are_of_as_many_users(
+    tmp_path: Path, drafted: Drafted, live: LoadedVersion, clicks: pa.Table
+) -> None:
+    """They are not ten clicks of one, on which nothing could be judged. Whom they were shown to is
+    not known.
+    """
+    own = made.deployment_at(tmp_path)
+    nobody = pa.array(np.zeros(300, np.uint64))
+    named = clicks.slice(0, 300)
+    made.add_slice(own, 1, named.set_column(0, named.schema.field(0), nobody), first=0)
+
+    evidence = newest_clicks(made.slices_of(own), own={}, others=[], specs=[own.model], limit=1_000)
+    report = gate.judge(drafted(), gate.Rivals(live), evidence, CONFIG)
+
+    assert clicks.column_names[0] == USER_KEY
+    assert report.events == 300
+    assert "what is shown was not judged: 0 users are too few" in report.notes
 
 
 HISTORY = {"kind": "decayed_history", "name": "history", "table": "item", "length": 5}
