@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from serving.follower import Follower
 from serving.request import MAX_BATCH, RecommendRequest, parse_batch
@@ -106,16 +107,14 @@ class BrokenRetriever(Retriever):
         return super().query(request)
 
 
-def test_a_mistake_of_the_server_is_answered_and_counted(
-    data: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_a_mistake_of_the_server_is_answered_and_counted(data: Path) -> None:
     """500 for a request alone, an error in its place within a batch; each is in the log."""
     clock = made.held_clock()
     follower = Broken(
         made.deployment_at(data).versions_dir, clock=clock, max_k=1000, poll_seconds=1.0
     )
     follower.look()
-    with serving(follower, clock=clock) as port, Client(port) as client:
+    with capture_logs() as logged, serving(follower, clock=clock) as port, Client(port) as client:
         status, alone = client.recommend(user_id=13)
         code, answered = batch(client, {"requests": [{"user_id": 13}, {"user_id": 4}]})
         _, metrics = client.ask("GET", "/metrics")
@@ -125,7 +124,7 @@ def test_a_mistake_of_the_server_is_answered_and_counted(
     assert (code, answered["answers"][0]) == (200, {"error": mistake})
     assert answered["answers"][1]["items"]
     assert b'twintide_recommend_answers_total{status="500"} 1.0' in metrics
-    assert "request_failed" in capfd.readouterr().out
+    assert "request_failed" in {each["event"] for each in logged}
 
 
 def test_a_batch_that_fails_as_a_whole_is_counted(
