@@ -44,7 +44,10 @@ def counted(port: int) -> float:
 
 @pytest.mark.long
 def test_workers_answer_together_and_are_replaced(
-    two_versions: Deployment, configured: tuple[Deployment, Path, int], tmp_path: Path
+    two_versions: Deployment,
+    configured: tuple[Deployment, Path, int],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Each follows what is live; /metrics of any adds up what all have answered, one that was
     killed included; SIGTERM ends all of them.
@@ -53,7 +56,9 @@ def test_workers_answer_together_and_are_replaced(
     values = json.loads(path.read_text()) | {"data_dir": str(two_versions.data_dir)}
     values["serving"]["workers"] = COUNT
     path.write_text(json.dumps(values))
-    log = tmp_path / "log"
+    log, own_folder = tmp_path / "log", tmp_path / "temporary"
+    own_folder.mkdir()
+    monkeypatch.setenv("TMPDIR", str(own_folder))
     server = Server(path, port, log=log)
     try:
         wait_until(lambda: server.readiness() == 200 and answered(port, "v000002"), seconds=60)
@@ -73,7 +78,7 @@ def test_workers_answer_together_and_are_replaced(
 
     assert code == 0
     assert all(not is_running(process) for process in workers(log))
-    assert list(Path(os.environ.get("TMPDIR", "/tmp")).glob("twintide-metrics-*")) == []  # noqa: S108
+    assert list(own_folder.iterdir()) == []
 
 
 def is_running(process: int) -> bool:
