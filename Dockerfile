@@ -15,6 +15,8 @@ COPY streaming streaming
 COPY trainer trainer
 COPY publisher publisher
 COPY serving serving
+COPY evaluation evaluation
+COPY demo demo
 COPY console console
 COPY clickworld clickworld
 COPY configs configs

@@ -1,4 +1,4 @@
-"""The top floor: the one command that people type, and what needs several stages at once.
+"""The top floor: the one command that people type.
 
-Only this package may import all stages. It decides nothing about data: it wires, shows and reports.
+It decides nothing about data: it wires, shows and reports.
 """

@@ -8,8 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from console.options import DEFAULT_CONFIG, AsJson, ConfigFile, daemon_of, deployment_of
-from console.output import say, table
 from twintide.clock import SystemClock
+from twintide.output import say, table
 
 app = typer.Typer()
 _PANEL = "Answers"

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from console.options import DEFAULT_CONFIG, AsJson, ConfigFile, Reason, deployment_of
-from console.output import Listing, instant, say, table
 from twintide.clock import SystemClock
+from twintide.output import Listing, instant, say, table
 
 if TYPE_CHECKING:
     from twintide.blocklist import Blocklist, ItemId

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from console.options import DEFAULT_CONFIG, AsJson, ConfigFile, deployment_of, quiet_logs
-from console.output import say
+from twintide.output import say
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from console.options import DEFAULT_CONFIG, AsJson, ConfigFile, deployment_of
-from console.output import Listing, instant, number, say, table, waiting
 from twintide.errors import Refused
+from twintide.output import Listing, instant, number, say, table, waiting
 
 if TYPE_CHECKING:
     from twintide.checkpoints import CheckpointManifest

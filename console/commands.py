@@ -14,8 +14,8 @@ from console import (
     changes,
     checkpoints,
     demo,
+    evaluate,
     events,
-    report,
     settings,
     status,
     stream,
@@ -35,7 +35,7 @@ app = typer.Typer(
 settings.config_app.command(epilog=changes.EXAMPLE)(changes.diff)
 for part in (
     *(demo, stream, events, train, checkpoints),
-    *(versions, blocking, answers, report, status, settings),
+    *(versions, blocking, answers, evaluate, status, settings),
 ):
     app.add_typer(part.app)
 

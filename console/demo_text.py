@@ -5,11 +5,11 @@ from typing import Any
 
 from rich.console import RenderableType
 
-from console.demo_live import Answered, Suggested, WentBack
-from console.output import command, heading, instant, number, table
-from console.plots import sparkline
-from console.verdict import policies_table, verdict
 from console.versions import gate_line, versions_table
+from demo.live import Answered, Suggested, WentBack
+from evaluation.plots import sparkline
+from evaluation.verdict import policies_table, verdict
+from twintide.output import command, heading, instant, number, table
 
 _MIB = 1024 * 1024
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import typer
 
 from console.options import DEFAULT_CONFIG, AsJson, ConfigFile, Now, clock_at, deployment_of
-from console.output import heading, instant, say, table
 from twintide.clock import Clock
+from twintide.output import heading, instant, say, table
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

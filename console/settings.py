@@ -3,7 +3,6 @@
 # ruff: noqa: PLC0415  what is heavy is imported where it is needed; see console/options.py
 
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,7 +16,7 @@ from console.options import (
     deployment_of,
     quiet_logs,
 )
-from console.output import say
+from twintide.output import say
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -279,13 +278,9 @@ REQUIRED = "(must be given)"
 
 def quickstart() -> dict[str, Any]:
     """Every key of the quickstart, defaults filled in."""
+    from configs import shipped
     from twintide import yaml12
     from twintide.config import parse
 
     text = shipped("quickstart")
     return parse(yaml12.parse(text, name="quickstart"), name="quickstart").model_dump(mode="json")
-
-
-def shipped(name: str) -> str:
-    """The text of a configuration file that comes with Twintide."""
-    return (resources.files("configs") / f"{name}.yaml").read_text(encoding="utf-8")

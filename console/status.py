@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from console.options import DEFAULT_CONFIG, AsJson, ConfigFile, Now, clock_at, deployment_of
-from console.output import command, heading, instant, plain, say, table
 from twintide.errors import TwintideError
+from twintide.output import command, heading, instant, plain, say, table
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

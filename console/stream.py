@@ -6,7 +6,7 @@ import signal
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,11 +19,10 @@ from console.options import (
     daemon_of,
     deployment_of,
 )
-from console.output import progress, say, waiting
 from streaming.options import UntilCaughtUp
 from twintide.clock import SystemClock
 from twintide.errors import Refused, Retryable
-from twintide.files import exclusive_lock
+from twintide.output import progress, say, waiting
 from twintide.probeoptions import MetricsHost, MetricsPort
 
 if TYPE_CHECKING:
@@ -50,7 +49,7 @@ def broker(
     Ctrl-C ends it. Needs the extra `local`: pip install "twintide[local]".
     """
     from streaming.client import broker_count
-    from streaming.local_kafka import LocalKafka
+    from streaming.local_kafka import LocalKafka, alone_in
 
     _check_free(port)
     kafka = LocalKafka(data.resolve(), port=port)
@@ -177,20 +176,6 @@ def replay(
     if done.null_columns:
         lines.append(f"no event has a value of {', '.join(done.null_columns)}")
     say(done, lines, as_json=as_json)
-
-
-@contextmanager
-def alone_in(folder: Path) -> Iterator[None]:
-    """Hold a broker's folder. Raises Refused where another broker of ours runs in it."""
-    with ExitStack() as stack:
-        try:
-            stack.enter_context(exclusive_lock(folder / ".broker.lock", who="a broker"))
-        except Retryable:
-            raise Refused(
-                f"a broker runs in {folder} already",
-                hint="end it, or --data names another folder",
-            ) from None
-        yield
 
 
 def _check_free(port: int) -> None:

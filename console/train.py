@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from console.items import read_items
 from console.options import (
     DEFAULT_CONFIG,
     AsJson,
@@ -20,9 +19,10 @@ from console.options import (
     deployment_of,
     parse_instant,
 )
-from console.output import Update, instant, number, progress, say
+from streaming.items import read_items
 from twintide.clock import Clock, SystemClock, from_unix_ms
 from twintide.errors import Refused, TwintideError
+from twintide.output import Update, instant, number, progress, say
 from twintide.probeoptions import MetricsHost, MetricsPort
 
 if TYPE_CHECKING:

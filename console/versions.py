@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from console.items import read_items
 from console.options import (
     DEFAULT_CONFIG,
     AsJson,
@@ -21,8 +20,9 @@ from console.options import (
     clock_at,
     deployment_of,
 )
-from console.output import Listing, instant, number, plain, say, table, waiting
+from streaming.items import read_items
 from twintide.clock import SystemClock
+from twintide.output import Listing, instant, number, plain, say, table, waiting
 
 if TYPE_CHECKING:
     from publisher.gc import Plan

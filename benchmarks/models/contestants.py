@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 
 from benchmarks.models.stage import Day, Hour
-from console.metrics import DEPTH, Tally, positions_of
+from evaluation.metrics import DEPTH, Tally, positions_of
 from trainer.learner import Learner
 from trainer.passes import rows_in_order, rows_shuffled
 from trainer.positives import sampled

@@ -24,10 +24,10 @@ import torch
 
 from benchmarks.models.contestants import best
 from benchmarks.models.stage import Day, Hour
-from console.evaluate import BaselineRunner
-from console.lists import ClickCounts
-from console.metrics import DEPTH, Tally, positions_of
-from console.policies import BASELINE_NAMES, parse_policy
+from evaluation.baseline import BaselineRunner
+from evaluation.lists import ClickCounts
+from evaluation.metrics import DEPTH, Tally, positions_of
+from evaluation.policies import BASELINE_NAMES, parse_policy
 from twintide.clock import to_unix_ms
 from twintide.keys import Keys
 from twintide.ragged import Ids

@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from console.metrics import Tally
+from evaluation.metrics import Tally
 
 KS = ("recall@10", "recall@50", "recall@100")
 

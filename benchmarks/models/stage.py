@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from console.evaluate import Clicked
+from evaluation.clicked import Clicked
 from streaming.offline import write_shards
 from trainer.epoch import Rows
 from trainer.negatives.stock import Stock

@@ -84,7 +84,7 @@ def bare(text: str) -> str:
 def test_a_text_in_brackets_is_no_markup_in_progress_and_results() -> None:
     """On a terminal, where rich would colour it: file names, topics and reasons are the user's."""
     code = f"""
-from console.output import command, heading, progress, say, table, waiting
+from twintide.output import command, heading, progress, say, table, waiting
 text = {ODD!r}
 with progress(text) as update:
     update(1, 2, text)

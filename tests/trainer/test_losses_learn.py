@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from clickworld import WorldConfig, simulate
-from console import evaluate, policies
+from evaluation import policies
+from evaluation.progressive import progressive
+from evaluation.span import Span
 from publisher.publish import publish
 from publisher.reader import load_version
 from streaming.offline import write_shards
@@ -111,15 +113,13 @@ def test_every_loss_finds_more_than_lists_of_the_popular(
     """Recall@50 of the last ten hours, nightly and hourly passes, beside lists of those hours."""
     own = config.fill_in(world, {"model": said})
     names = ("nightly+hourly", "popular-all-time", "popular-24h")
-    span = evaluate.Span(
+    span = Span(
         START_AT,
         START_AT + timedelta(hours=HOURS),
         START_AT + timedelta(hours=24),
         START_AT + timedelta(hours=HOURS),
     )
-    found = evaluate.progressive(
-        own, [policies.parse_policy(name) for name in names], span, folder=tmp_path
-    )
+    found = progressive(own, [policies.parse_policy(name) for name in names], span, folder=tmp_path)
     recall = {each.policy.name: each.board.overall.recall()["recall@50"] or 0.0 for each in found}
 
     ours = recall.pop("nightly+hourly")

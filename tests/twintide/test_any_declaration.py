@@ -10,9 +10,10 @@ from typing import Any
 import pyarrow.compute as pc
 import pytest
 
-from console.evaluate import progressive
-from console.policies import parse_policy
-from console.report import span_of, write_all
+from evaluation.policies import parse_policy
+from evaluation.progressive import progressive
+from evaluation.span import span_of
+from evaluation.workfolder import write_all
 from publisher.publish import publish
 from publisher.reader import load_version
 from serving.request import RecommendRequest, parse_request

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from console.decays import Decays, Weighed
+from evaluation.decays import Decays, Weighed
 from twintide.keys import Keys
 from twintide.ragged import Ids
 

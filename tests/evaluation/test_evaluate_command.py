@@ -54,7 +54,7 @@ def test_the_report_has_what_scripts_rely_on(twintide: Twintide, data: Path) -> 
     )
     report = done.json
 
-    assert report == json.loads((data.parent / "evaluation" / "report.json").read_text())
+    assert report == json.loads((data.parent / "twintide-evaluation" / "report.json").read_text())
     assert report["format"] == 1
     clicks = clicks_of(data)
     events = pq.read_table(data)
@@ -149,7 +149,7 @@ def with_strays(data: Path, *days: int) -> None:
 
 
 def popular(data: Path) -> dict[str, Any]:
-    report = json.loads((data.parent / "evaluation" / "report.json").read_text())
+    report = json.loads((data.parent / "twintide-evaluation" / "report.json").read_text())
     (policy,) = report["policies"]
     found: dict[str, Any] = policy
     return found
@@ -185,7 +185,7 @@ def test_one_click_is_refused_and_no_event_too(twintide: Twintide, data: Path) -
 
     assert (one.code, "nothing would be scored" in one.err) == (2, True)
     assert (none.code, "holds no event" in none.err) == (2, True)
-    assert not (data.parent / "evaluation").exists()
+    assert not (data.parent / "twintide-evaluation").exists()
 
 
 @pytest.mark.long
@@ -193,7 +193,7 @@ def test_an_interrupted_evaluation_reports_what_it_has_and_leaves_nothing_else(d
     """SIGTERM, as Ctrl-C: the report says how far it came, the work folder goes, and so does one
     that a killed evaluation left.
     """
-    left = data.parent / "evaluation" / ".work-dead" / "shards"
+    left = data.parent / "twintide-evaluation" / ".work-dead" / "shards"
     left.mkdir(parents=True)
     command = [sys.executable, "-m", "console", "evaluate", "clicks.parquet", "--policy", "hourly"]
     with subprocess.Popen(
@@ -214,7 +214,7 @@ def test_an_interrupted_evaluation_reports_what_it_has_and_leaves_nothing_else(d
     assert process.returncode == 128 + signal.SIGTERM
     assert "Traceback" not in err
     assert "note: interrupted at 2026-03-01T" in out
-    report = json.loads((data.parent / "evaluation" / "report.json").read_text())
+    report = json.loads((data.parent / "twintide-evaluation" / "report.json").read_text())
     assert 0.05 < report["partial"]["done_ratio"] < 1
-    names = sorted(path.name for path in (data.parent / "evaluation").iterdir())
+    names = sorted(path.name for path in (data.parent / "twintide-evaluation").iterdir())
     assert names == ["recall.png", "report.json"]

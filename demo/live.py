@@ -14,7 +14,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from clickworld import ClickWorld
-from console.output import Update
 from publisher import registry
 from publisher.publish import Published, publish
 from serving.server import recommend
@@ -24,6 +23,7 @@ from twintide.clock import HeldClock, floor_to_minutes, to_unix_ms
 from twintide.config import Deployment
 from twintide.days import Calendar
 from twintide.errors import Refused
+from twintide.output import Update
 from twintide.overview.versions import VersionRow, list_versions
 from twintide.versions import ServingState
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from math import sqrt
 from typing import Any
 
-from console.output import Listing, number, table
+from twintide.output import Listing, number, table
 
 KEY = "recall@10"
 """What policies are ranked by: the share of clicks whose item was in the first ten."""

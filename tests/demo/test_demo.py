@@ -39,9 +39,9 @@ def test_the_whole_line_runs_and_leaves_a_deployment_to_try(
     assert found["versions"][0]["state"] == "live"
     assert all(Path(path).stat().st_size for path in found["paths"])
 
-    left = twintide("status", "-c", "demo/twintide.yaml", "--json").json
+    left = twintide("status", "-c", "twintide-demo/twintide.yaml", "--json").json
     assert left["live"] == back["after_release"]["version"]
-    assert twintide("verify", "-c", "demo/twintide.yaml", "--json").json["sound"] is True
+    assert twintide("verify", "-c", "twintide-demo/twintide.yaml", "--json").json["sound"] is True
 
 
 def test_a_demo_without_a_whole_day_says_so(twintide: Twintide, tmp_path: Path) -> None:
@@ -54,4 +54,4 @@ def test_a_demo_without_a_whole_day_says_so(twintide: Twintide, tmp_path: Path) 
 
     assert done.code == 2
     assert done.err.startswith("error: nothing would be scored")
-    assert not (tmp_path / "demo").exists()
+    assert not (tmp_path / "twintide-demo").exists()

@@ -17,7 +17,6 @@ import numpy as np
 import pyarrow as pa
 
 from clickworld import ClickWorld, WorldConfig
-from console.output import Update
 from streaming.client import create_topic
 from streaming.ends import log_ends
 from streaming.produce import sending
@@ -27,6 +26,7 @@ from twintide.config import Deployment
 from twintide.datafile import read_data
 from twintide.errors import Refused, Retryable, TwintideError
 from twintide.events import OFFSET_COLUMN
+from twintide.output import Update
 from twintide.shards import Ledger, read_shard
 
 PARTITIONS = 2

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from console.ticks import Pace, after_first_day, due_ticks, gaps_in
-from console.verdict import policies_table, verdict
+from evaluation.ticks import Pace, after_first_day, due_ticks, gaps_in
+from evaluation.verdict import policies_table, verdict
 from twintide.clock import to_unix_ms
 from twintide.days import Calendar
 

@@ -6,12 +6,13 @@ from collections import Counter, defaultdict
 import numpy as np
 import pytest
 
-from console.decays import HALF_LIVES_MS, Decays
-from console.diversity import ItemSpace
-from console.evaluate import Clicked, Seen
-from console.lists import HOUR_MS, LAST_ITEMS, SMOOTHING, ClickCounts, co_visited, neighbours
-from console.metrics import MISSED, Groups, Tally, positions_of
-from console.policies import beside_each_other, parse_policy
+from evaluation.clicked import Clicked
+from evaluation.decays import HALF_LIVES_MS, Decays
+from evaluation.diversity import ItemSpace
+from evaluation.lists import HOUR_MS, LAST_ITEMS, SMOOTHING, ClickCounts, co_visited, neighbours
+from evaluation.metrics import MISSED, Groups, Tally, positions_of
+from evaluation.policies import beside_each_other, parse_policy
+from evaluation.seen import Seen
 from trainer.epoch import Rows
 from twintide.errors import Refused
 from twintide.keys import Keys

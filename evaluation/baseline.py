@@ -1,0 +1,57 @@
+"""A baseline at work: a list that is made anew at each tick."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import numpy as np
+
+from evaluation.clicked import Clicked
+from evaluation.decays import Weighed
+from evaluation.lists import LAST_ITEMS, POPULAR_MS, ClickCounts, Together, co_visited, neighbours
+from evaluation.metrics import DEPTH, Scoreboard
+from evaluation.policies import Policy
+from twintide.clock import to_unix_ms
+from twintide.keys import Keys
+from twintide.ragged import Ids
+
+
+@dataclass
+class BaselineRunner:
+    """A baseline: its list is frozen at each tick."""
+
+    policy: Policy
+    counts: ClickCounts
+    history_name: str | None
+    board: Scoreboard = field(default_factory=Scoreboard)
+    train_seconds: float = 0.0
+    versions: int = 0
+    _popular: Keys = field(default_factory=lambda: np.zeros(0, np.uint64))
+    _weighed: Weighed = field(default_factory=Weighed.empty)
+    _together: Together | None = None
+    """Made when it is first asked for: nobody is, before scoring begins."""
+
+    _now_ms: int = 0
+
+    def tick(self, now: datetime) -> None:
+        now_ms, name = to_unix_ms(now), self.policy.name
+        self._weighed = self.counts.decays.popular.first(4 * DEPTH)
+        self._together, self._now_ms = None, now_ms
+        if name in POPULAR_MS:
+            self._popular = self.counts.popular(name, now_ms=now_ms, k=DEPTH)
+        else:
+            self._popular = self._weighed.best(DEPTH)
+        self.versions += 1
+
+    def lists(self, clicked: Clicked) -> Keys:
+        history = clicked.query.get(self.history_name or "")
+        if self.policy.name in _OF_HISTORY and isinstance(history, Ids):
+            last, made = _OF_HISTORY[self.policy.name]
+            self._together = self._together or self.counts.together(last, now_ms=self._now_ms)
+            return made(history, self._together, self._weighed, k=DEPTH)
+        found = np.zeros((len(clicked.rows), DEPTH), np.uint64)
+        found[:, : len(self._popular)] = self._popular
+        return found
+
+
+_OF_HISTORY = {"co-visitation": (1, co_visited), "item-knn": (LAST_ITEMS, neighbours)}
+"""Baselines that look at what a user clicked before: at how many items, and how."""
