@@ -16,9 +16,10 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
-from publisher import index as item_index
 from publisher.attributes import Attribute
-from publisher.index import ItemIndex, Vectors
+from publisher.index.faiss import index as item_index
+from publisher.index.faiss.index import FaissIndex
+from publisher.index.searched import Vectors
 from twintide.clock import monotonic_seconds
 from twintide.ragged import one_id_each
 
@@ -72,7 +73,7 @@ def queries(rng: np.random.Generator, stored: Vectors, count: int) -> Vectors:
 
 def correct(
     rng: np.random.Generator,
-    index: ItemIndex,
+    index: FaissIndex,
     stored: Vectors,
     attribute: Attribute,
     requests: int,
@@ -139,7 +140,7 @@ def best_of(
     return allowed
 
 
-def cost(rng: np.random.Generator, index: ItemIndex, stored: Vectors) -> None:
+def cost(rng: np.random.Generator, index: FaissIndex, stored: Vectors) -> None:
     """Milliseconds of k = 100, by how many items are allowed: the median of 50."""
     print(f"{'allowed':>10}{'one by one':>12}{'a search':>12}{'both need':>12}")
     for allowed in (100, 1_000, 2_000, 5_000, 10_000, 20_000, 50_000):
@@ -159,12 +160,12 @@ def cost(rng: np.random.Generator, index: ItemIndex, stored: Vectors) -> None:
         print(f"{allowed:>10,}{one:>12.2f}{by_search:>12.2f}{both:>12.2f}", flush=True)
 
 
-def one_by_one(index: ItemIndex, query: Vectors, among: Bools) -> object:
+def one_by_one(index: FaissIndex, query: Vectors, among: Bools) -> object:
     """Each item that is allowed."""
     return index._best_of(query, 100, np.flatnonzero(among))  # noqa: SLF001
 
 
-def search(index: ItemIndex, query: Vectors, among: Bools, allowed: int) -> object:
+def search(index: FaissIndex, query: Vectors, among: Bools, allowed: int) -> object:
     """Into as many lists as are needed."""
     probes = index._probes(min(100, allowed), allowed, 0)  # noqa: SLF001
     selector = item_index._selector(among)  # noqa: SLF001

@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from publisher.index import Vectors
+from publisher.index.searched import Vectors
 from publisher.publish import publish
 from publisher.reader import LoadedVersion, load_version
 from serving.request import RecommendRequest, parse_request

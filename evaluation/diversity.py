@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from publisher.index import directions
+from publisher.index.searched import directions
 from publisher.reader import LoadedVersion
 from twintide.keys import Keys
 

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from publisher import samples
-from publisher.index import Positions, directions
+from publisher.index.searched import Positions, directions
 from publisher.reader import LoadedVersion, load_version
 from twintide.config import Deployment
 from twintide.errors import Corrupt, Refused

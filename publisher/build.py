@@ -9,27 +9,26 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import torch
 
-from publisher import index as item_index
 from publisher import samples
 from publisher.activity import UserNumbers, in_checkpoint
 from publisher.attributes import ATTRIBUTES, attribute_table
 from publisher.catalogue import Items, items_of
 from publisher.histories import Memories, memories_in, memory_arrays
-from publisher.index import ItemIndex, Positions, Scores, Vectors
-from publisher.index_base import MOST_RECALL_LOST, GoneOn, IndexBase, gone_on
-from publisher.reader import HISTORY_PREFIX, ITEM_COLUMN, PLACES, STEP
+from publisher.index.backend import Base, Indexed, Wanted
+from publisher.index.backends import BACKENDS
+from publisher.index.searched import ItemIndex, Positions, Scores, Vectors
+from publisher.itemids import ITEM_COLUMN
+from publisher.reader import HISTORY_PREFIX
 from publisher.shared import Shared
-from publisher.tuning import exact_best, recall_of, tune
-from twintide.arrays import MANIFEST, Arrays, Files, write_arrays, write_file, write_table
+from twintide.arrays import MANIFEST, Arrays, write_arrays, write_table
 from twintide.checkpoints import CheckpointManifest, OpenCheckpoint, open_checkpoint
 from twintide.config import PublishingConfig
 from twintide.derived.state import USERS
 from twintide.errors import Refused
-from twintide.files import publish_folder_once, share_file, write_and_fsync
+from twintide.files import publish_folder_once, write_and_fsync
 from twintide.keys import Keys
 from twintide.listed import Listing
 from twintide.model.exported.query import QueryTower
@@ -38,11 +37,6 @@ from twintide.ragged import Encoded
 from twintide.storefile import share
 from twintide.vectorstore import open_read
 from twintide.versions import (
-    INDEX,
-    INDEX_BASE,
-    INDEX_NEWER,
-    INDEX_PLACES,
-    INDEX_POSITIONS,
     ITEM_IDS,
     GateReport,
     ServingState,
@@ -69,16 +63,7 @@ class Draft:
     items: Items
     """In index order."""
 
-    vectors: Vectors
-    """float32 [items, O · (D + 1)], as they are indexed."""
-
-    index: ItemIndex
-    gone_on: GoneOn | None
-    """Where the index goes on from that of an earlier version."""
-
-    index_recall: float | None
-    """Of the index against the vectors of now; None of an exact one."""
-
+    indexed: Indexed
     memories: Memories
     user_numbers: UserNumbers | None
     catalogue_items: int
@@ -89,6 +74,16 @@ class Draft:
 
     listing: Listing | None
     """What the source of items said, where one is declared."""
+
+    @property
+    def index(self) -> ItemIndex:
+        """What it is searched with."""
+        return self.indexed.index
+
+    @property
+    def vectors(self) -> Vectors:
+        """float32 [items, O · (D + 1)], as they are indexed."""
+        return self.indexed.vectors
 
     @property
     def item_keys(self) -> Keys:
@@ -106,7 +101,7 @@ def draft_of(
     *,
     vectors_dir: Path,
     listing: Listing | None = None,
-    base: IndexBase | None = None,
+    base: Base | None = None,
 ) -> Draft:
     """Build a version in memory, of the checkpoint in `folder`; its fixed vectors lie in
     `vectors_dir`, and its index goes on from `base` where it can. Raises Refused where there are no
@@ -132,17 +127,14 @@ def draft_of(
     )
     memories = memories_in(parts, spec, prefix="state.history", newest_at=manifest.newest_event_at)
     asked = query.query_vectors(samples.queries(query, manifest.events, memories))
-    found = _indexed(items.keys, model.candidate_vectors(items.encoded), config, base, asked)
+    wanted = Wanted(items.keys, model.candidate_vectors(items.encoded), asked, config)
     return Draft(
         checkpoint=manifest,
         folder=folder,
         model=model,
         query=query,
         items=items,
-        vectors=found.vectors,
-        index=found.index,
-        gone_on=found.gone_on,
-        index_recall=found.recall,
+        indexed=BACKENDS["faiss"].index(wanted, base),
         memories=memories,
         user_numbers=in_checkpoint(of_users, spec),
         catalogue_items=len(catalogue),
@@ -178,7 +170,7 @@ def publish_version(root: Path, name: str, draft: Draft, *, gate: GateReport) ->
         if draft.filters:
             told = attribute_table(draft.items.encoded, draft.checkpoint.model, draft.filters)
             files |= write_table(folder, ATTRIBUTES, told)
-        files |= _write_index(folder, draft)
+        files |= draft.indexed.write(folder)
         manifest = VersionManifest(
             name=name,
             checkpoint=checkpoint.name,
@@ -190,8 +182,8 @@ def publish_version(root: Path, name: str, draft: Draft, *, gate: GateReport) ->
             items=draft.index.items,
             dimension=draft.index.dimension,
             index=draft.index.kind,
-            index_of=draft.gone_on.base.version if draft.gone_on else None,
-            index_recall=draft.index_recall,
+            index_of=draft.indexed.index_of,
+            index_recall=draft.indexed.recall,
             events=checkpoint.events,
             model=checkpoint.model,
             learning_hash=checkpoint.learning_hash,
@@ -206,20 +198,6 @@ def publish_version(root: Path, name: str, draft: Draft, *, gate: GateReport) ->
     return manifest
 
 
-def _write_index(folder: Path, draft: Draft) -> Files:
-    made = draft.gone_on
-    if made is None:
-        return {INDEX: write_file(folder, INDEX, draft.index.to_bytes())}
-    share_file(made.base.path, folder / INDEX_BASE)
-    steps = pa.table({STEP: np.diff(made.delta.places, prepend=0)}, schema=PLACES)
-    return {
-        **made.base.files,
-        INDEX_NEWER: write_file(folder, INDEX_NEWER, bytes(made.delta.newer)),
-        **write_arrays(folder, {INDEX_POSITIONS.removesuffix(".npy"): made.delta.positions}),
-        **write_table(folder, INDEX_PLACES, steps),
-    }
-
-
 def next_name(root: Path, state: ServingState) -> str:
     """The next free number. One that was ever live or is on the disk is not used again."""
     named = [*names_taken(root), *(change.current for change in state.history)]
@@ -231,44 +209,6 @@ def next_name(root: Path, state: ServingState) -> str:
             hint="remove what is called so, if Twintide did not make it",
         )
     return name
-
-
-@dataclass(frozen=True)
-class _Indexed:
-    vectors: Vectors
-    index: ItemIndex
-    recall: float | None
-    gone_on: GoneOn | None = None
-
-
-def _indexed(
-    keys: Keys, vectors: Vectors, config: PublishingConfig, base: IndexBase | None, asked: Vectors
-) -> _Indexed:
-    """The index of these items, which goes on from the base unless too many have moved, or it finds
-    too few of what an exact search would.
-    """
-    # k-means stops at NaN. The gate refuses such a version; a flat one can be kept for a look.
-    kind = config.index if np.isfinite(vectors).all() else "flat"
-    if base is not None and kind != "flat" and (made := gone_on(base, keys, vectors, config)):
-        recall = recall_of(made.index, exact_best(vectors, asked), asked)
-        if recall >= _least_recall(base, config) - MOST_RECALL_LOST:
-            return _Indexed(made.vectors, made.index, recall, made)
-    index = item_index.build(vectors, kind=kind)
-    if index.kind == "flat":
-        return _Indexed(vectors, index, recall=None)
-    best = exact_best(vectors, asked)
-    if config.nprobe == "auto":
-        return _Indexed(vectors, index, tune(index, best, asked, recall=config.index_recall))
-    index.look_into(config.nprobe)
-    return _Indexed(vectors, index, recall_of(index, best, asked))
-
-
-def _least_recall(base: IndexBase, config: PublishingConfig) -> float:
-    """What an index that goes on from another is measured by: also by what is declared, or it might
-    lose a little each hour, and a larger `index_recall` would wait for the night.
-    """
-    could_find_more = config.nprobe == "auto" and not base.whole.looks_into_all
-    return max(base.recall or 0.0, config.index_recall if could_find_more else 0.0)
 
 
 def _arrays(draft: Draft) -> Arrays:

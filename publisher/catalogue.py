@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from publisher.reader import ITEM_COLUMN
+from publisher.itemids import ITEM_COLUMN
 from twintide.checkpoints import CheckpointManifest
 from twintide.clock import to_unix_ms
 from twintide.errors import Refused

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from publisher import registry
 from publisher.build import draft_of, next_name, publish_version
-from publisher.index_base import base_of
+from publisher.index.backends import BACKENDS
 from publisher.judging import judged, not_judged
 from publisher.reader import load_version
 from twintide import listings
@@ -177,7 +177,7 @@ def _build(
     draft = draft_of(
         deployment.checkpoints_dir / chosen.checkpoint,
         deployment.publishing,
-        base=base_of(root, made_of, deployment.publishing, verified=verified),
+        base=BACKENDS["faiss"].base_of(root, made_of, deployment.publishing, verified=verified),
         vectors_dir=deployment.vectors_dir,
         listing=chosen.listing,
     )

@@ -17,8 +17,10 @@ from publisher import samples
 from publisher.activity import UserNumbers, in_version
 from publisher.attributes import ATTRIBUTES, Attributes, attributes_in
 from publisher.histories import Memories, encoded, memories_in
-from publisher.index import ItemIndex, Positions, Scores, parse, search_in_one_thread
-from publisher.index_delta import Delta, laid_over
+from publisher.index.backends import BACKENDS
+from publisher.index.faiss.index import search_in_one_thread
+from publisher.index.searched import ItemIndex, Positions, Scores
+from publisher.itemids import item_ids_in
 from publisher.shared import Shared
 from twintide.arrays import Arrays, Contents, parse_table, view_arrays
 from twintide.declaration import check_carried
@@ -30,23 +32,12 @@ from twintide.rowstore import Parts
 from twintide.vectorstore import Vectors
 from twintide.verified import Verified
 from twintide.versions import (
-    INDEX,
-    INDEX_BASE,
-    INDEX_NEWER,
-    INDEX_PLACES,
-    INDEX_POSITIONS,
-    ITEM_IDS,
     VersionManifest,
     open_vectors,
     read_version_manifest,
 )
 
 HISTORY_PREFIX = "history"
-ITEM_COLUMN = "item_id"
-STEP = "step"
-"""From the place of the item before: one, for nearly all, which takes no room."""
-
-PLACES = pa.schema({STEP: pa.int64()})
 
 
 @dataclass(frozen=True)
@@ -139,7 +130,7 @@ def _parsed(
     return LoadedVersion(
         manifest=manifest,
         model=QueryTower(manifest.model, arrays, vectors, stores=parts.stores),
-        index=parse(_whole_index(contents, len(item_ids)), dimension=manifest.dimension),
+        index=BACKENDS["faiss"].open(manifest, contents, items=len(item_ids)),
         item_ids=item_ids,
         item_keys=keys_of(item_ids),
         memories=memories_in(
@@ -155,35 +146,6 @@ def _attributes(manifest: VersionManifest, contents: Contents) -> Attributes:
         return {}
     table = parse_table(contents, ATTRIBUTES)
     return attributes_in(table, manifest.model, items=manifest.items)
-
-
-def _whole_index(contents: Contents, items: int) -> bytes | memoryview:
-    if INDEX in contents:
-        return contents[INDEX]
-    if INDEX_BASE not in contents:
-        raise Corrupt(f"there is no file {INDEX}")
-    return laid_over(contents[INDEX_BASE], delta_in(contents), items=items)
-
-
-def delta_in(contents: Contents) -> Delta:
-    """How the index of a version differs from the one that it goes on from. Raises Corrupt."""
-    steps = parse_table(contents, INDEX_PLACES)
-    positions = view_arrays(contents).get(INDEX_POSITIONS.removesuffix(".npy"))
-    if INDEX_NEWER not in contents or positions is None or positions.dtype != np.int64:
-        raise Corrupt(f"there is no file {INDEX_NEWER}, or no numbers {INDEX_POSITIONS}")
-    if steps.schema != PLACES or steps[STEP].null_count:
-        raise Corrupt(f"{INDEX_PLACES} must have one column {STEP} without nulls")
-    places = np.cumsum(steps[STEP].to_numpy())
-    return Delta(places, contents[INDEX_NEWER], np.asarray(positions, np.int64))
-
-
-def item_ids_in(contents: Contents) -> pa.Array:
-    """The id of each item, in index order. Raises Corrupt."""
-    table = parse_table(contents, ITEM_IDS)
-    if table.column_names != [ITEM_COLUMN] or table[ITEM_COLUMN].null_count:
-        raise Corrupt(f"{ITEM_IDS} must have one column {ITEM_COLUMN} without nulls")
-    combined = table[ITEM_COLUMN].combine_chunks()
-    return combined.chunk(0) if isinstance(combined, pa.ChunkedArray) else combined
 
 
 def _check_counts(version: LoadedVersion) -> None:

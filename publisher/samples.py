@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from publisher.histories import Memories
-from publisher.index import ItemIndex, Positions, Scores, Vectors
+from publisher.index.searched import ItemIndex, Positions, Scores, Vectors
 from twintide.arrays import Arrays
 from twintide.errors import Corrupt
 from twintide.events import EventSchema

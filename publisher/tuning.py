@@ -6,7 +6,7 @@ where they lie anywhere. So it is measured, on the sample queries, whenever a wh
 
 import numpy as np
 
-from publisher.index import ItemIndex, Positions, Vectors
+from publisher.index.searched import ItemIndex, Positions, Vectors
 
 RECALL_AT = 100
 _QUERIES_AT_ONCE = 8

@@ -4,7 +4,7 @@ import numpy as np
 
 from publisher.build import Draft
 from publisher.gate.finding import Finding
-from publisher.index import Vectors
+from publisher.index.searched import Vectors
 from twintide.config import GateConfig
 
 QUERIES = 200

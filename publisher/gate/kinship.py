@@ -8,7 +8,7 @@ this recall need see nothing, where what is new makes up for what is broken.
 import numpy as np
 
 from publisher.build import Draft
-from publisher.index import Vectors
+from publisher.index.searched import Vectors
 from publisher.reader import LoadedVersion
 from twintide.checkpoints import CheckpointManifest
 from twintide.versions import VersionManifest

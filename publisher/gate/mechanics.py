@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from publisher import samples
 from publisher.build import Draft
-from publisher.index import directions
+from publisher.index.searched import directions
 from twintide.keys import Keys
 from twintide.ragged import Ids
 

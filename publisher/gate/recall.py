@@ -6,7 +6,7 @@ import pyarrow as pa
 
 from publisher import samples
 from publisher.gate.difference import Bools
-from publisher.index import ItemIndex, Positions, Scores
+from publisher.index.searched import ItemIndex, Positions, Scores
 from twintide.features import Feature
 from twintide.features.columns import from_columns
 from twintide.features.kind import LookedUp

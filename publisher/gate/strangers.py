@@ -5,7 +5,7 @@ import pyarrow as pa
 
 from publisher.build import Draft
 from publisher.gate.difference import Bools
-from publisher.index import Positions
+from publisher.index.searched import Positions
 from publisher.witnesses import MAX_PER_USER
 from twintide.features.columns import from_columns
 from twintide.keys import Keys

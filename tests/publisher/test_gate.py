@@ -142,7 +142,7 @@ def test_items_without_vectors_of_their_own_are_blocked(drafted: Drafted) -> Non
     vectors = draft.vectors.copy()
     vectors[100:] = vectors[np.arange(200) % 3]
 
-    reasons = gate.mechanics(replace(draft, vectors=vectors))
+    reasons = gate.mechanics(replace(draft, indexed=replace(draft.indexed, vectors=vectors)))
 
     assert reasons == ["the 300 items have only 100 different vectors"]
 
@@ -153,8 +153,8 @@ def test_parts_that_do_not_belong_together_are_blocked(drafted: Drafted) -> None
     good, moved, half = drafted(), drafted(noise=0.002), drafted(items=ITEMS[:150])
     shuffled = np.random.default_rng(1).permutation(300)
     cases = {
-        "index scores differ": replace(good, index=moved.index),
-        "the index has 150 items": replace(good, index=half.index),
+        "index scores differ": replace(good, indexed=replace(good.indexed, index=moved.index)),
+        "the index has 150 items": replace(good, indexed=replace(good.indexed, index=half.index)),
         "item ids are not those": replace(
             good,
             items=replace(

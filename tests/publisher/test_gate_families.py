@@ -13,7 +13,8 @@ import torch
 
 from publisher import gate
 from publisher.build import Draft
-from publisher.index import ItemIndex, build
+from publisher.index.faiss.index import build
+from publisher.index.searched import ItemIndex
 from publisher.judging import evidence_on
 from tests.publisher.gate_world import (
     USERS,
@@ -157,8 +158,11 @@ def tower_of_another(noon: Noon, side: str) -> GateReport:
     return noon.changed(**of_other)
 
 
-def index_of(draft: Draft, vectors: Any) -> ItemIndex:
-    return build(vectors, kind="flat", nprobe=1)
+def reindexed(draft: Draft, vectors: Any, *, told: Any = None) -> Draft:
+    """With an index of these vectors; the draft says that they are others where it is told so."""
+    index: ItemIndex = build(vectors, kind="flat", nprobe=1)
+    indexed = replace(draft.indexed, index=index, vectors=vectors if told is None else told)
+    return replace(draft, indexed=indexed)
 
 
 def in_other_order(draft: Draft) -> Draft:
@@ -178,7 +182,7 @@ def halved(draft: Draft) -> Draft:
         clicked=len(some),
     )
     vectors = draft.vectors[some]
-    whole = replace(draft, items=items, vectors=vectors, index=index_of(draft, vectors))
+    whole = reindexed(replace(draft, items=items), vectors)
     return replace(whole, catalogue_items=len(some))
 
 
@@ -242,10 +246,10 @@ FAMILIES: dict[str, Callable[[Noon], GateReport]] = {
     "query tower of another training": lambda noon: tower_of_another(noon, "query"),
     "candidate tower of another training": lambda noon: tower_of_another(noon, "candidate"),
     "index of another checkpoint": lambda noon: noon.redrafted(
-        lambda draft: replace(draft, index=index_of(draft, draft.vectors[::-1].copy()))
+        lambda draft: reindexed(draft, draft.vectors[::-1].copy(), told=draft.vectors)
     ),
     "index of half the items": lambda noon: noon.redrafted(
-        lambda draft: replace(draft, index=index_of(draft, draft.vectors[::2].copy()))
+        lambda draft: reindexed(draft, draft.vectors[::2].copy(), told=draft.vectors)
     ),
     "item ids in another order": lambda noon: noon.redrafted(in_other_order),
     "half the catalogue": lambda noon: noon.redrafted(halved),

@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from publisher import index as item_index
+from publisher.index.faiss import index as item_index
 from publisher.tuning import exact_best, recall_of, tune
 from twintide.errors import Corrupt
 

@@ -6,11 +6,11 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from publisher import index as item_index
-from publisher.build import _least_recall
-from publisher.index_base import IndexBase, gone_on
-from publisher.index_delta import GONE, Delta, laid_over, vectors_in
-from publisher.index_layout import inverted_file
+from publisher.index.faiss import index as item_index
+from publisher.index.faiss.backend import least_recall
+from publisher.index.faiss.base import IndexBase, gone_on
+from publisher.index.faiss.delta import GONE, Delta, laid_over, vectors_in
+from publisher.index.faiss.layout import inverted_file
 from publisher.publish import publish
 from publisher.reader import load_version
 from tests.publisher import checkpoint_fixture as made
@@ -103,12 +103,12 @@ def test_an_index_that_finds_less_than_is_declared_is_not_gone_on_from() -> None
     base = replace(base_of(keys(1, 500), vectors(500)), recall=0.6)
     auto = CONFIG.model_copy(update={"nprobe": "auto", "index_recall": 0.9})
 
-    assert _least_recall(base, CONFIG) == 0.6
-    assert _least_recall(base, auto) == (0.6 if base.whole.looks_into_all else 0.9)
+    assert least_recall(base, CONFIG) == 0.6
+    assert least_recall(base, auto) == (0.6 if base.whole.looks_into_all else 0.9)
     base.whole.look_into(1)
-    assert _least_recall(base, auto) == 0.9
+    assert least_recall(base, auto) == 0.9
     base.whole.look_into(10**6)
-    assert _least_recall(base, auto) == 0.6
+    assert least_recall(base, auto) == 0.6
 
 
 def test_the_vectors_of_an_index_are_those_that_it_was_built_of() -> None:

@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from publisher import index as item_index
-from publisher.index import ItemIndex, Vectors
+from publisher.index.faiss import index as item_index
+from publisher.index.searched import ItemIndex, Vectors
 from publisher.publish import publish
 from publisher.reader import load_version
 from serving.request import RecommendRequest

@@ -13,7 +13,7 @@ from typing import NoReturn
 import numpy as np
 import numpy.typing as npt
 
-from publisher.index_layout import Bytes, inverted_file
+from publisher.index.faiss.layout import Bytes, inverted_file
 from twintide.errors import Corrupt
 
 Positions = npt.NDArray[np.int64]

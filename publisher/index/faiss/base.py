@@ -14,10 +14,12 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from publisher.index import ItemIndex, Positions, Vectors, parse
-from publisher.index_delta import GONE, Delta, laid_over, vectors_in
-from publisher.index_layout import inverted_file
-from publisher.reader import delta_in, item_ids_in
+from publisher.index.faiss.delta import GONE, Delta, laid_over, vectors_in
+from publisher.index.faiss.index import FaissIndex, parse
+from publisher.index.faiss.kept import delta_in
+from publisher.index.faiss.layout import inverted_file
+from publisher.index.searched import Positions, Vectors
+from publisher.itemids import item_ids_in
 from twintide.arrays import Files
 from twintide.checkpoints import CheckpointManifest
 from twintide.config import PublishingConfig
@@ -52,11 +54,15 @@ class IndexBase:
     """Its entry, under the name that it has in what goes on from it."""
 
     data: memoryview
-    whole: ItemIndex
+    whole: FaissIndex
     keys: Keys
     """uint64 [items]: of each vector its item; NO_KEY for one that has left since."""
 
     recall: float | None
+
+    def vectors(self) -> Vectors:
+        """float32 [items, O · (D + 1)], as the index keeps them."""
+        return vectors_in(self.data)[:, : self.whole.dimension]
 
 
 @dataclass(frozen=True)
@@ -65,7 +71,7 @@ class GoneOn:
 
     base: IndexBase
     delta: Delta
-    index: ItemIndex
+    index: FaissIndex
     vectors: Vectors
     """float32 [items, O · (D + 1)]: as the index has them."""
 
@@ -94,7 +100,7 @@ def gone_on(
     """
     places = _places(base.keys, keys)
     known = np.flatnonzero(places != GONE)
-    at, before = places[known], vectors_in(base.data)[known, : vectors.shape[1]]
+    at, before = places[known], base.vectors()[known]
     limit = (config.moved_beyond + _HALF_PRECISION) * np.linalg.norm(vectors[at], axis=1)
     stays = np.linalg.norm(vectors[at] - before, axis=1) <= limit
     is_newer = np.ones(len(keys), np.bool_)

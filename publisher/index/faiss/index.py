@@ -1,4 +1,4 @@
-"""The item index: which items' vectors have the largest inner product with a query's.
+"""An index that Faiss searches, in the process that asks.
 
 Exact (flat) where the catalogue is small, an inverted file of half-precision vectors where it is
 large. The same vectors give the same bytes, and only bytes whose hash was checked are parsed.
@@ -10,19 +10,10 @@ from typing import Any, Literal
 
 import faiss
 import numpy as np
-import numpy.typing as npt
 
-from publisher.index_layout import Codes, check_layout
+from publisher.index.faiss.layout import Codes, check_layout
+from publisher.index.searched import Bools, Positions, Scores, Vectors
 from twintide.errors import Corrupt, words_of
-
-Vectors = npt.NDArray[np.float32]
-"""float32 [rows, O · (D + 1)]: of each of O objectives its vector, then a bias."""
-
-Scores = npt.NDArray[np.float32]
-Positions = npt.NDArray[np.int64]
-"""Numbers of items in index order; -1 where there are not enough."""
-
-Bools = npt.NDArray[np.bool_]
 
 FLAT_UP_TO_ITEMS = 50_000
 _MIN_ITEMS_PER_LIST = 39
@@ -48,7 +39,7 @@ half-precision vectors of other widths one number at a time, 9 times slower (65 
 
 
 @dataclass(frozen=True)
-class ItemIndex:
+class FaissIndex:
     """An index that can be searched; position i is the i-th item of the catalogue."""
 
     _faiss: Any
@@ -205,7 +196,7 @@ class ItemIndex:
         return data
 
 
-def build(vectors: Vectors, *, kind: Literal["auto", "flat", "ivf"], nprobe: int = 1) -> ItemIndex:
+def build(vectors: Vectors, *, kind: Literal["auto", "flat", "ivf"], nprobe: int = 1) -> FaissIndex:
     """Index item vectors [U, O · (D + 1)] for inner products; an inverted file looks into `nprobe`
     lists until it is told otherwise.
     """
@@ -222,7 +213,7 @@ def build(vectors: Vectors, *, kind: Literal["auto", "flat", "ivf"], nprobe: int
     stored = _filled_up(vectors, index.d)
     index.train(stored)
     index.add(stored)
-    return ItemIndex(index, width)
+    return FaissIndex(index, width)
 
 
 def search_in_one_thread() -> None:
@@ -230,12 +221,6 @@ def search_in_one_thread() -> None:
     each other: on a busy machine twice as long (50,000 items, flat, measured).
     """
     faiss.omp_set_num_threads(1)
-
-
-def directions(vectors: Vectors, *, output_width: int) -> Vectors:
-    """[rows, O · D]: indexed vectors without their biases, which are no direction."""
-    of_each = vectors.reshape(len(vectors), -1, output_width + 1)
-    return of_each[:, :, :-1].reshape(len(vectors), -1)
 
 
 def list_count(items: int) -> int:
@@ -246,7 +231,7 @@ def list_count(items: int) -> int:
     return wanted
 
 
-def parse(data: bytes | memoryview, *, dimension: int) -> ItemIndex:
+def parse(data: bytes | memoryview, *, dimension: int) -> FaissIndex:
     """What `to_bytes` gave; give it verified bytes only. What it holds stays where it lies, so that
     what is mapped is in memory once. Raises Corrupt.
     """
@@ -263,7 +248,7 @@ def parse(data: bytes | memoryview, *, dimension: int) -> ItemIndex:
     width = _ivf_width(dimension) if isinstance(index, faiss.IndexIVF) else dimension
     if index.d != width:
         raise Corrupt(f"the item index is {index.d} wide, not {width}")
-    return ItemIndex(index, dimension, (held, reader))
+    return FaissIndex(index, dimension, (held, reader))
 
 
 def _numbers(pointer: Any, count: int) -> Any:

@@ -1,0 +1,90 @@
+"""What a backend is: it builds an index or goes on from one, says what a version keeps of it, and
+opens what a version kept.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+from publisher.index.searched import ItemIndex, Vectors
+from twintide.arrays import Contents, Files
+from twintide.checkpoints import CheckpointManifest
+from twintide.config import PublishingConfig
+from twintide.keys import Keys
+from twintide.verified import Verified
+from twintide.versions import VersionManifest
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is to be indexed, and how."""
+
+    keys: Keys
+    """uint64 [items], in index order."""
+
+    vectors: Vectors
+    """float32 [items, O · (D + 1)]"""
+
+    asked: Vectors
+    """float32 [Q, O · (D + 1)]: sample queries, on which recall is measured."""
+
+    config: PublishingConfig
+
+
+class Base(Protocol):
+    """The index of an earlier version, which the next one may go on from."""
+
+    @property
+    def version(self) -> str:
+        """Whose index it was first."""
+
+    @property
+    def keys(self) -> Keys:
+        """uint64 [items]: of each vector its item; NO_KEY for one that has left since."""
+
+    def vectors(self) -> Vectors:
+        """float32 [items, O · (D + 1)], as the index keeps them."""
+
+
+@dataclass(frozen=True)
+class Indexed:
+    """An index that no version has yet."""
+
+    index: ItemIndex
+    vectors: Vectors
+    """float32 [items, O · (D + 1)], as they were to be indexed."""
+
+    recall: float | None
+    """Against the vectors of now; None of an exact one."""
+
+    write: Callable[[Path], Files]
+    """Puts into the folder of a version what the version keeps of it."""
+
+    index_of: str | None = None
+    """The version whose index it goes on from."""
+
+
+OwnBase = TypeVar("OwnBase", bound=Base)
+
+
+class Backend(Protocol[OwnBase]):
+    """Where vectors lie, and what searches them."""
+
+    def base_of(
+        self,
+        root: Path,
+        checkpoint: CheckpointManifest,
+        config: PublishingConfig,
+        *,
+        verified: Verified,
+    ) -> OwnBase | None:
+        """The index that a version of this checkpoint may go on from; None for a night, and where
+        there is none.
+        """
+
+    def index(self, wanted: Wanted, base: OwnBase | None) -> Indexed:
+        """An index of what is wanted, which goes on from the base where that is good enough."""
+
+    def open(self, manifest: VersionManifest, contents: Contents, *, items: int) -> ItemIndex:
+        """What a version kept, of so many items. Raises Corrupt where it does not fit."""

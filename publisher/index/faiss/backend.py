@@ -1,0 +1,58 @@
+"""The backend of Faiss: whole indexes, and those of hours that go on from their night's."""
+
+from functools import partial
+
+import numpy as np
+
+from publisher.index.backend import Indexed, Wanted
+from publisher.index.faiss.base import MOST_RECALL_LOST, IndexBase, base_of, gone_on
+from publisher.index.faiss.index import FaissIndex, build, parse
+from publisher.index.faiss.kept import whole_index, write_delta, write_whole
+from publisher.tuning import exact_best, recall_of, tune
+from twintide.arrays import Contents
+from twintide.config import PublishingConfig
+from twintide.versions import VersionManifest
+
+__all__ = ["base_of", "index", "open"]
+
+
+def index(wanted: Wanted, base: IndexBase | None) -> Indexed:
+    """It goes on from the base unless too many have moved, or it finds too few of what an exact
+    search would.
+    """
+    vectors, config = wanted.vectors, wanted.config
+    # k-means stops at NaN. The gate refuses such a version; a flat one can be kept for a look.
+    kind = config.index if np.isfinite(vectors).all() else "flat"
+    made = gone_on(base, wanted.keys, vectors, config) if base and kind != "flat" else None
+    if base and made:
+        recall = recall_of(made.index, exact_best(vectors, wanted.asked), wanted.asked)
+        if recall >= least_recall(base, config) - MOST_RECALL_LOST:
+            write = partial(write_delta, base.path, base.files, made.delta)
+            return Indexed(made.index, made.vectors, recall, write, base.version)
+    whole = build(vectors, kind=kind)
+    return Indexed(whole, vectors, _tuned(whole, wanted), partial(write_whole, whole))
+
+
+def open(  # noqa: A001  of a backend
+    manifest: VersionManifest, contents: Contents, *, items: int
+) -> FaissIndex:
+    """The index whose bytes a version has, or gives by laying its delta over the other."""
+    return parse(whole_index(contents, items=items), dimension=manifest.dimension)
+
+
+def least_recall(base: IndexBase, config: PublishingConfig) -> float:
+    """What an index that goes on from another is measured by: also by what is declared, or it might
+    lose a little each hour, and a larger `index_recall` would wait for the night.
+    """
+    could_find_more = config.nprobe == "auto" and not base.whole.looks_into_all
+    return max(base.recall or 0.0, config.index_recall if could_find_more else 0.0)
+
+
+def _tuned(whole: FaissIndex, wanted: Wanted) -> float | None:
+    if whole.kind == "flat":
+        return None
+    best, config = exact_best(wanted.vectors, wanted.asked), wanted.config
+    if config.nprobe == "auto":
+        return tune(whole, best, wanted.asked, recall=config.index_recall)
+    whole.look_into(config.nprobe)
+    return recall_of(whole, best, wanted.asked)
