@@ -22,6 +22,7 @@ from publisher.index.faiss.index import search_in_one_thread
 from publisher.index.searched import ItemIndex, Positions, Scores
 from publisher.itemids import item_ids_in
 from publisher.shared import Shared
+from publisher.told import Told, told_in
 from twintide.arrays import Arrays, Contents, parse_table, view_arrays
 from twintide.declaration import check_carried
 from twintide.errors import Corrupt
@@ -58,6 +59,9 @@ class LoadedVersion:
     user_numbers: UserNumbers | None
     attributes: Attributes
     """By which requests may filter."""
+
+    told: Told | None = None
+    """What users last said of themselves, where it is remembered."""
 
     @property
     def name(self) -> str:
@@ -138,6 +142,7 @@ def _parsed(
         ),
         user_numbers=in_version(arrays, manifest.model),
         attributes=_attributes(manifest, contents),
+        told=told_in(parts, manifest.model),
     )
 
 

@@ -1,8 +1,9 @@
 """The rows that a version shares with its checkpoint: the same files, under a second name.
 
-Tables that the query tower reads, users' histories, and what finds their rows. So publishing writes
-none of them, whatever they weigh, and of what an hour touched a server maps and hashes the new
-files alone. What rows learn by stays behind, but for the little that deltas have of it.
+Tables that the query tower reads, users' histories, what users said of themselves, and what finds
+their rows. So publishing writes none of them, whatever they weigh, and of what an hour touched a
+server maps and hashes the new files alone. What rows learn by stays behind, but for the little that
+deltas have of it.
 """
 
 from collections.abc import Mapping
@@ -14,6 +15,7 @@ import numpy as np
 from twintide.arrays import Files
 from twintide.derived.histories import CLICKS as LISTS
 from twintide.derived.state import history_store
+from twintide.derived.told import TOLD, told_store
 from twintide.errors import Corrupt
 from twintide.model.vocabulary import PAIRS
 from twintide.modelspec import ModelSpec
@@ -63,17 +65,28 @@ class Shared:
             },
         )
         for name in filter(_is_slots, stores):
-            of = name.removesuffix(INDEX)
-            rows = stores.get(of) or found.lists.get(of + LISTS) or ()
-            _check_slots(name, stores[name], rows=len(rows))
+            _check_slots(name, stores[name], rows=_rows_behind(name, found))
         return found
 
 
 def _names(model: ModelSpec) -> list[str]:
     tables = [f"table.{name}" for name in model.learning_tables(("query",))]
     histories = [history_store(name) for name in model.memories()]
-    slots = [f"{name}{INDEX}" for name in (*tables, *histories)]
-    return [*tables, *slots, *(f"{name}{LISTS}" for name in histories)]
+    told = [told_store(each.name) for each in model.told_by_users()]
+    users = [TOLD] if told else []
+    slots = [f"{name}{INDEX}" for name in (*tables, *histories, *users)]
+    return [*tables, *slots, *(f"{name}{LISTS}" for name in histories), *told]
+
+
+def _rows_behind(slots: str, parts: Parts) -> int:
+    """How many rows there are, at least, of what these slots lead to."""
+    of = slots.removesuffix(INDEX)
+    behind = [
+        len(each)
+        for name, each in parts.saved().items()
+        if name != slots and f"{name}.".startswith(f"{of}.")
+    ]
+    return min(behind, default=0)
 
 
 def _is_slots(name: str) -> bool:
@@ -81,6 +94,8 @@ def _is_slots(name: str) -> bool:
 
 
 def _files_of(name: str, entry: StoreEntry) -> list[str]:
+    if entry.cells is not None:  # the keys of a list are what it is of
+        return list(entry.files_of(name))
     behind = [f"{name}.{column}." for column in STAYS_BEHIND]
     return [each for each in entry.files_of(name) if not each.startswith(tuple(behind))]
 

@@ -28,6 +28,10 @@ class Answer:
     explained: list[dict[str, Any]] | None = None
     """Of each item why it is there, where that was asked for."""
 
+    remembered: list[str] | None = None
+    """Columns of which the last events of the user said what the request did not, if it asks why.
+    """
+
     def to_dict(self) -> dict[str, Any]:
         """As the HTTP answer and `--json` print it."""
         pairs = zip(self.item_ids, self.scores, strict=True)
@@ -37,7 +41,8 @@ class Answer:
         if self.explained is not None:
             together = zip(items, self.explained, strict=True)
             items = [item | {"explain": why} for item, why in together]
-        return {"version": self.version, "known_user": self.known_user, "items": items}
+        said = {} if self.remembered is None else {"remembered": self.remembered}
+        return {"version": self.version, "known_user": self.known_user, **said, "items": items}
 
     def to_json(self) -> bytes:
         """The body of the HTTP answer."""
@@ -67,6 +72,12 @@ def answer_schema() -> dict[str, Any]:
                 "type": "boolean",
                 "description": "false: the version has neither a row nor a history of this user, "
                 "so the answer is that of an anonymous one",
+            },
+            "remembered": {
+                "type": "array",
+                "items": {"type": "string"},
+                "description": "with `explain` alone: columns of features that the request leaves "
+                "out, and of which the user's last events said",
             },
             "items": {"type": "array", "items": item},
         },

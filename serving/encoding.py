@@ -77,6 +77,7 @@ class Encoding:
             for feature in spec.query
             if feature.derived_from is None
         }
+        self._told = {each.name: each.reads() for each in spec.told_by_users()}
 
     def of(self, request: RecommendRequest, user: Keys, *, now_ms: int) -> Encoded:
         """The query tower's inputs for one request: a batch of one. Raises Refused where the
@@ -87,10 +88,24 @@ class Encoding:
         encoded: Encoded = {
             name: encode(request, user, now_ms) for name, encode in self._features.items()
         }
+        encoded |= self._remembered(request, user)
         encoded |= self._version.activity_of(user)
         for name, memory in self._memories.items():
             encoded |= memory.encoded(self._before(name, memory, request, user, now_ms=now_ms))
         return encoded
+
+    def remembered(self, request: RecommendRequest, user: Keys) -> list[str]:
+        """The columns of which the answer goes by what the user last said."""
+        found = self._remembered(request, user)
+        return sorted({column for name in found for column in self._told[name]})
+
+    def _remembered(self, request: RecommendRequest, user: Keys) -> Encoded:
+        """What the user last said of all that the request does not say itself."""
+        if self._version.told is None:
+            return {}
+        said = self._version.told.of_one(user)
+        given = request.features.keys()
+        return {name: each for name, each in said.items() if given.isdisjoint(self._told[name])}
 
     def without_each(
         self,

@@ -125,15 +125,17 @@ class Retriever:
             among=query.among,
             is_exact=query.request.exact,
         )
-        explained = None
+        explained = remembered = None
         if query.request.explain:
             explained = explanations(self.version, query.vectors, positions, self._left(query))
+            remembered = self._encoding.remembered(query.request, query.user)
         return Answer(
             version=self.name,
             known_user=query.known_user,
             item_ids=self._ids_at(positions),
             scores=scores.astype(np.float64).round(SCORE_DIGITS).tolist(),
             explained=explained,
+            remembered=remembered,
         )
 
     def _left(self, query: Query) -> Left | None:
@@ -157,8 +159,12 @@ class Retriever:
         return np.union1d(found, self._blocked) if len(self._blocked) else found
 
     def _knows(self, user: Keys) -> bool:
-        """Whether the histories, or the tables that are read by user id, have this one."""
+        """Whether the histories, the tables that are read by user id, or what users said have this
+        one.
+        """
         if any(table.rows_of(user)[0] for table in self._user_tables):
+            return True
+        if self.version.told is not None and self.version.told.knows(user)[0]:
             return True
         return any(each.knows(user)[0] for each in self.version.memories.values())
 

@@ -422,6 +422,7 @@ class Slicer:
         query |= state.users_told(told, clicked)
         before = state.item_clicks.copy()
         state.remember(remembered)
+        state.told.add(told.users, query)
         ids = events[schema.item].combine_chunks()
         state.add(told, clicked, ids=ids, attributes=candidate)
         if statistics := model.item_statistics():

@@ -195,7 +195,10 @@ TABLE = _rules(
     (
         _SLICES,
         "as if it had always been declared so: all weights go on",
-        "model.state.forget_users_after_days model.state.forget_items_after_days",
+        """
+        model.state.forget_users_after_days model.state.forget_items_after_days
+        model.state.user_columns
+        """,
     ),
     (
         _GOES_ON,

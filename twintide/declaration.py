@@ -276,6 +276,19 @@ def _forgotten(model: ModelSpec) -> Problems:
         yield from _too_soon(model, "items", items)
 
 
+def _user_columns(events: EventSchema, model: ModelSpec) -> Problems:
+    """What is remembered of users is what the query tower is told by itself, and no id or time."""
+    own, told = {events.user, events.item, events.time}, model.told_by_users()
+    for column in model.state.user_columns:
+        if column in own or not any(each.reads() == (column,) for each in told):
+            yield Problem(
+                "model.state.user_columns",
+                f"names {column!r}, which no feature of the query reads alone",
+                hint="name columns such as a region, each of which a feature in model.query reads",
+                reads=("model.query",),
+            )
+
+
 def _too_soon(model: ModelSpec, which: Literal["users", "items"], spec: Refreshed) -> Problems:
     key = f"forget_{which}_after_days"
     days: int | None = getattr(model.state, key)
@@ -459,6 +472,7 @@ _RULES: tuple[tuple[tuple[str, ...], Callable[..., Problems]], ...] = (
     (("model",), aims.sampling),
     (("model",), _vectors),
     (("model",), _forgotten),
+    (("events", "model"), _user_columns),
     (("events", "items"), _items),
     (("events", "data_file"), columnrules.of_file),
     (("shards", "training"), _holdback),

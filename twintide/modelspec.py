@@ -152,9 +152,16 @@ class StateSpec(BaseModel):
     nobody has clicked. More days than windows of `item_statistics` reach. Null: never.
     """
 
+    user_columns: tuple[Name, ...] = ()
+    """Event columns that say something of the user which goes on being so, such as `region`. A
+    request that leaves one out is answered with what the last event of the user that had it said.
+    Each is the only column of a feature of the query; one of several columns, and none but these,
+    is remembered as a whole.
+    """
+
     def forgets(self) -> bool:
         """Whether anybody, or anything, is ever forgotten."""
-        return self != StateSpec()
+        return self.forget_users_after_days is not None or self.forget_items_after_days is not None
 
 
 class ModelSpec(BaseModel):
@@ -288,6 +295,18 @@ class ModelSpec(BaseModel):
     def pooled_clicks(self) -> int:
         """How many of the clicks that were learnt last are remembered; 0 without a pool."""
         return sum(each.clicks for each in self.sources(Pool))
+
+    def told_by_users(self) -> tuple[Feature, ...]:
+        """Features of the query that read nothing but what is remembered of users."""
+        columns = set(self.state.user_columns)
+        return tuple(
+            each
+            for each in self.query
+            if each.derived_from is None
+            and not each.reads_time
+            and each.reads()
+            and columns.issuperset(each.reads())
+        )
 
     def features(self, side: Side) -> tuple[Feature, ...]:
         """What the tower of that side sees, in the order of its inputs."""

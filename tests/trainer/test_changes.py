@@ -439,6 +439,7 @@ OTHERWISE: dict[str, Change] = {
         f"model.state.forget_{each}_after_days": to(f"model.state.forget_{each}_after_days", 30)
         for each in ("users", "items")
     },
+    "model.state.user_columns": to("model.state.user_columns", ["age"]),
     "model.tables.*.max_rows": to("model.tables.*.max_rows", 90),
     "feature.sparse.column": to("feature.sparse.column", "other_item"),
     "feature.varlen.column": to("feature.varlen.column", "reads"),

@@ -82,6 +82,8 @@ class Answer:
     """False: the version has learnt nothing of this user, who was answered as an anonymous one."""
 
     items: tuple[ScoredItem, ...]
+    remembered: tuple[str, ...] | None = None
+    """Where it was explained: columns of which the user's last events said."""
 
     @property
     def item_ids(self) -> list[Id]:
@@ -91,7 +93,8 @@ class Answer:
     @classmethod
     def read(cls, said: Mapping[str, Any]) -> Self:
         items = tuple(map(ScoredItem.read, said["items"]))
-        return cls(said["version"], said["known_user"], items)
+        remembered = tuple(said["remembered"]) if "remembered" in said else None
+        return cls(said["version"], said["known_user"], items, remembered)
 
 
 @dataclass(frozen=True)

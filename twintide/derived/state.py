@@ -31,6 +31,7 @@ from twintide.derived.clicks import (
     statistics_at,
 )
 from twintide.derived.histories import Histories
+from twintide.derived.told import ToldByUsers
 from twintide.events import EventSchema
 from twintide.features import Feature
 from twintide.features.columns import from_columns, to_columns
@@ -111,6 +112,7 @@ class DerivedState:
         item_clicks: ItemClicks,
         catalogue: Catalogue,
         activity: Activity,
+        told: ToldByUsers,
     ) -> None:
         self.model = model
         self.histories = histories
@@ -120,6 +122,9 @@ class DerivedState:
         self.catalogue = catalogue
         self.activity = activity
         """How much users have clicked; nobody where the model does not ask."""
+
+        self.told = told
+        """What users last said of themselves; nobody where no column of them is declared."""
 
     @classmethod
     def empty(cls, deployment: Deployment) -> Self:
@@ -138,6 +143,7 @@ class DerivedState:
                 forget_after_days=model.state.forget_items_after_days,
             ),
             activity=Activity(forget_after_days=days),
+            told=ToldByUsers.empty(model.told_by_users(), forget_after_days=days),
         )
 
     def begin(self, events: Events, remembered: pa.Table | None) -> None:
@@ -154,6 +160,7 @@ class DerivedState:
             histories.begin_day(day)
         if of_users := self.model.user_statistics():
             self.activity.begin_day(day, of_users)
+        self.told.begin_day(day)
         is_any_gone, spec = self.catalogue.begin_day(day), self.model.item_statistics()
         if is_any_gone and spec is not None:
             # Or clicks of items that leave would be those of which has their rows next.
@@ -166,6 +173,7 @@ class DerivedState:
         events = events_of(rows)
         self.begin(events, contents.remembered)
         self.remember(contents.remembered)
+        self.told.add(events.users, from_columns(rows, self.model.told_by_users(), "query"))
         self.add(
             events,
             rows[IS_CLICK].to_numpy(),
@@ -306,6 +314,7 @@ class DerivedState:
             found = found.and_also(Parts({}, self.item_clicks.spans(spec, prefix=CLICKS_OF_ITEMS)))
         if of_users := self.model.user_statistics():
             found = found.and_also(self.activity.parts(of_users, name=USERS))
+        found = found.and_also(self.told.parts())
         for name, histories in self.histories.items():
             found = found.and_also(histories.parts(history_store(name)))
         return found
@@ -336,6 +345,7 @@ class DerivedState:
             activity=Activity.from_parts(parts, name=USERS, forget_after_days=days)
             if asks
             else Activity(),
+            told=ToldByUsers.from_parts(model.told_by_users(), parts, forget_after_days=days),
         )
 
     @classmethod
@@ -366,4 +376,5 @@ class DerivedState:
             activity=Activity.from_arrays(arrays, prefix=USERS)
             if model.user_statistics()
             else Activity(),
+            told=ToldByUsers.empty(model.told_by_users()),
         )

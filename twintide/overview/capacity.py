@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 
 from twintide.checkpoints import CheckpointManifest
 from twintide.derived.state import ITEMS, USERS, history_store
+from twintide.derived.told import TOLD
 from twintide.modelspec import ModelSpec
 
 SOONEST = timedelta(hours=6)
@@ -67,6 +68,7 @@ def state_rows(made: Sequence[CheckpointManifest], model: ModelSpec) -> list[Sta
     stores = {
         "items": (ITEMS, of_items),
         "users' statistics": (USERS, of_users),
+        "users' columns": (TOLD, of_users),
         **{
             f"users' {name or 'clicks'}": (history_store(name), of_users)
             for name in model.memories()
