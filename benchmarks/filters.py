@@ -17,9 +17,11 @@ import numpy as np
 import numpy.typing as npt
 
 from publisher.attributes import Attribute
+from publisher.index import best as item_best
 from publisher.index.faiss import index as item_index
 from publisher.index.faiss.index import FaissIndex
 from publisher.index.searched import Vectors
+from publisher.index.selection import EVERYTHING, Mask, Selection
 from twintide.clock import monotonic_seconds
 from twintide.ragged import one_id_each
 
@@ -84,7 +86,8 @@ def correct(
         k = int(rng.choice([10, 100]))
         without, among = limits(rng, scores, attribute)
         best = best_of(scores, k, without, among)
-        _, answered = index.best(query, k, without=without, among=among)
+        selection = Selection(without, None if among is None else Mask.of(among))
+        _, answered = index.best(query, k, selection)
         is_allowed = ~np.isin(answered, without)
         if among is not None:
             is_allowed &= among[answered]
@@ -93,7 +96,7 @@ def correct(
         wanted += len(best)
         found += len(np.intersect1d(answered, best))
         if number % 10 == 0:
-            _, exactly = index.best(query, k, without=without, among=among, is_exact=True)
+            _, exactly = index.best(query, k, selection, is_exact=True)
             found_exactly += len(np.intersect1d(exactly, best))
             exactly_wanted += len(best)
     print(
@@ -162,15 +165,14 @@ def cost(rng: np.random.Generator, index: FaissIndex, stored: Vectors) -> None:
 
 def one_by_one(index: FaissIndex, query: Vectors, among: Bools) -> object:
     """Each item that is allowed."""
-    return index._best_of(query, 100, np.flatnonzero(among))  # noqa: SLF001
+    return item_best.best_of(index, query, 100, np.flatnonzero(among))
 
 
 def search(index: FaissIndex, query: Vectors, among: Bools, allowed: int) -> object:
     """Into as many lists as are needed."""
-    probes = index._probes(min(100, allowed), allowed, 0)  # noqa: SLF001
-    selector = item_index._selector(among)  # noqa: SLF001
-    filled = item_index._filled_up(query, index._faiss.d)  # noqa: SLF001
-    return index._searched(filled, 100, allowed, selector, probes)  # noqa: SLF001
+    probes = item_best.first_probes(index, min(100, allowed), allowed, 0)
+    ask = index.asking(query, EVERYTHING, Mask.of(among))
+    return item_best.searched(index, ask, min(100, allowed), allowed, probes)
 
 
 def took(ask: Callable[[], object]) -> float:

@@ -127,17 +127,14 @@ def _ours(vectors: Vectors) -> Callable[[int], Search]:
 
     def searches(reach: int) -> Search:
         index.look_into(reach)
-        return lambda query: index.best(query, K, without=_NONE)[1]
+        return lambda query: index.best(query, K)[1]
 
     return searches
 
 
 def _ours_exact(vectors: Vectors) -> Callable[[int], Search]:
     index = item_index.build(vectors, kind="flat")
-    return lambda _: lambda query: index.best(query, K, without=_NONE)[1]
-
-
-_NONE = np.zeros(0, np.int64)
+    return lambda _: lambda query: index.best(query, K)[1]
 
 
 def _hnswlib(library: Any, vectors: Vectors) -> Callable[[int], Search]:

@@ -5,24 +5,21 @@ from functools import reduce
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from publisher.index.selection import Mask
 from publisher.reader import LoadedVersion
 from twintide.errors import Refused
 from twintide.keys import Keys, key_of
 
-Bools = npt.NDArray[np.bool_]
 Value = bool | int | str
 _FITS: dict[str, type] = {"int64": int, "string": str, "bool": bool}
 
 
-def allowed(filters: Mapping[str, Any], version: LoadedVersion) -> Bools | None:
-    """[items]: which have, of every column, one of its values; None without filters.
+def having(filters: Mapping[str, Any], version: LoadedVersion) -> dict[str, Keys]:
+    """Of each column the keys of its values, one of which an item must have.
 
     Raises Refused where the version knows no such column, or a value is of another type.
     """
-    if not filters:
-        return None
     unknown = sorted(set(filters) - set(version.attributes))
     if unknown:
         there = ", ".join(version.attributes) or "none"
@@ -31,11 +28,13 @@ def allowed(filters: Mapping[str, Any], version: LoadedVersion) -> Bools | None:
             f"{', '.join(map(repr, unknown))[:200]}",
             hint=f"the columns that it can: {there}; publishing.filters declares them",
         )
-    parts = [
-        version.attributes[name].having(_keys(name, given, version))
-        for name, given in filters.items()
-    ]
-    return reduce(np.logical_and, parts)
+    return {name: _keys(name, given, version) for name, given in filters.items()}
+
+
+def allowed(wanted: Mapping[str, Keys], version: LoadedVersion) -> Mask | None:
+    """The items that have, of every column, one of these keys; None without columns."""
+    parts = [version.attributes[name].having(keys) for name, keys in wanted.items()]
+    return Mask.of(reduce(np.logical_and, parts)) if parts else None
 
 
 def _keys(column: str, given: Value | list[Value], version: LoadedVersion) -> Keys:

@@ -14,11 +14,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from publisher.index.selection import NONE, Mask, Selection
 from publisher.reader import LoadedVersion
 from serving.answer import Answer
 from serving.encoding import Encoding, Left
 from serving.explain import MOST_EXPLAINED, explanations
-from serving.filters import allowed
+from serving.filters import allowed, having
 from serving.request import RecommendRequest
 from twintide.clock import Clock, to_unix_ms
 from twintide.errors import Refused
@@ -29,7 +30,6 @@ MAX_TOGETHER = 10
 """Times `max_k`: the items of all requests of a batch, whose answer is in memory as a whole."""
 
 Positions = npt.NDArray[np.int64]
-Bools = npt.NDArray[np.bool_]
 
 SCORE_DIGITS = 6
 """More would be rounding errors of float32."""
@@ -45,11 +45,8 @@ class Query:
     """[1, O · (D + 1)]"""
 
     known_user: bool
-    without: Positions
-    """Items that must not be in the answer, each once."""
-
-    among: Bools | None
-    """The only items that may be."""
+    selection: Selection
+    """What the answer may hold."""
 
 
 class Retriever:
@@ -66,7 +63,9 @@ class Retriever:
         ]
         self._objectives = tuple(spec.every_objective())
         self._ids_at = _ids_at(version.item_ids)
-        self._blocked = np.zeros(0, np.int64)
+        self._blocked: Positions = NONE
+        self._free: Mask | None = None
+        """All but what is blocked, where anything is."""
 
     @property
     def name(self) -> str:
@@ -76,7 +75,11 @@ class Retriever:
     def without(self, items: Keys) -> "Retriever":
         """The same, whose answers hold none of these items."""
         other = copy(self)
-        other._blocked = self.version.positions_of(items)  # noqa: SLF001  of the copy, before anybody has it
+        blocked = self.version.positions_of(items)
+        # Of the copy, before anybody has it. What is blocked is no better than the rest, so no
+        # search looks further for it; and one mask serves all requests.
+        other._blocked = blocked  # noqa: SLF001
+        other._free = Mask.all(self.version.index.items).without(blocked) if len(blocked) else None  # noqa: SLF001
         return other
 
     def answer(self, request: RecommendRequest) -> Answer:
@@ -106,7 +109,7 @@ class Retriever:
                 hint=f"k: {MOST_EXPLAINED}, or leave `explain` out",
             )
         user = self._encoding.user_key(request)
-        without, among = self._without(request, user), allowed(request.filters, self.version)
+        selection = self._selection(request, user)
         weights = self._weights(request.objectives)
         vectors = self.version.model.query_vectors(self._encoded(request, user), weights)
         if not np.isfinite(vectors).all():
@@ -114,15 +117,14 @@ class Retriever:
                 "the numbers in features are too large for the model to compute with",
                 hint="give numbers of the size that the events have",
             )
-        return Query(request, user, vectors, self._knows(user), without, among)
+        return Query(request, user, vectors, self._knows(user), selection)
 
     def search(self, query: Query) -> Answer:
         """The answer to it."""
         scores, positions = self.version.index.best(
             query.vectors,
             query.request.wanted,
-            without=query.without,
-            among=query.among,
+            query.selection,
             is_exact=query.request.exact,
         )
         explained = remembered = None
@@ -150,13 +152,20 @@ class Retriever:
     def _encoded(self, request: RecommendRequest, user: Keys) -> Encoded:
         return self._encoding.of(request, user, now_ms=to_unix_ms(self._clock.now()))
 
+    def _selection(self, request: RecommendRequest, user: Keys) -> Selection:
+        """Not what is blocked, nor what the request excludes; of what it filters by."""
+        wanted = having(request.filters, self.version)
+        among = allowed(wanted, self.version)
+        if self._free is not None:
+            among = self._free if among is None else among & self._free
+        return Selection(self._without(request, user), among, wanted, self._blocked)
+
     def _without(self, request: RecommendRequest, user: Keys) -> Positions:
-        """What is blocked, what the request excludes, and what the user has seen if it says so."""
+        """What the request excludes, and what the user has seen if it says so."""
         keys = self._encoding.item_keys(request.exclude, what="an item of exclude")
         if not request.seen:
             keys = np.concatenate((keys, self._encoding.clicked(request, user)))
-        found = self.version.positions_of(keys)
-        return np.union1d(found, self._blocked) if len(self._blocked) else found
+        return self.version.positions_of(keys)
 
     def _knows(self, user: Keys) -> bool:
         """Whether the histories, the tables that are read by user id, or what users said have this

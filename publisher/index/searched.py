@@ -1,9 +1,12 @@
 """What an index gives whoever searches it, wherever its vectors lie."""
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from publisher.index.selection import Selection
 
 Vectors = npt.NDArray[np.float32]
 """float32 [rows, O · (D + 1)]: of each of O objectives its vector, then a bias."""
@@ -48,19 +51,13 @@ class ItemIndex(Protocol):
         """
 
     def best(
-        self,
-        query: Vectors,
-        k: int,
-        *,
-        without: Positions,
-        among: Bools | None = None,
-        is_exact: bool = False,
+        self, query: Vectors, k: int, selection: "Selection" = ..., *, is_exact: bool = False
     ) -> tuple[Scores, Positions]:
-        """The k best items for one query [1, O · (D + 1)] that are not in `without`, and in `among`
-        [items] where that is given: scores and positions [n], best first, and of equal scores the
-        first in the catalogue. Exact: every item is looked at.
+        """The k best items for one query [1, O · (D + 1)] of those that may be answered: scores and
+        positions [n], best first, and of equal scores the first in the catalogue. Exact: every item
+        is looked at.
 
-        There are fewer than k only where no more are left. Positions in `without` are distinct.
+        There are fewer than k only where no more are left.
         """
 
     def vectors(self, positions: Positions) -> Vectors:

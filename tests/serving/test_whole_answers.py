@@ -10,6 +10,7 @@ import pytest
 
 from publisher.index.faiss import index as item_index
 from publisher.index.searched import ItemIndex, Vectors
+from publisher.index.selection import Selection
 from publisher.publish import publish
 from publisher.reader import load_version
 from serving.request import RecommendRequest
@@ -88,7 +89,7 @@ def sweep(index: ItemIndex, count: int, *, seed: int) -> dict[str, float]:
     found = {"short": 0, "wrong": 0, "unequal": 0, "recall": 0.0}
     for number, (query, k, left_out, sort) in enumerate(cases(count, seed=seed)):
         without = exclusions(vectors, query, left_out, sort, seed=number)
-        scores, positions = index.best(query, k, without=without)
+        scores, positions = index.best(query, k, Selection(without))
         right = brute_force(vectors, query, k, without)
         found["short"] += len(positions) != len(right)
         in_order = bool((np.diff(scores) <= 0).all())
@@ -147,7 +148,7 @@ def test_equal_items_come_in_the_order_of_the_catalogue(kind: Any) -> None:
     best = int(np.argmax(vectors[::100] @ query[0])) * 100
 
     for k in (1, 7, 99):
-        _, positions = index.best(query, k, without=np.array([best + 3]))
+        _, positions = index.best(query, k, Selection(np.array([best + 3])))
         assert positions.tolist() == [best + n for n in range(100) if n != 3][:k]
 
 

@@ -11,26 +11,15 @@ from typing import Any, Literal
 import faiss
 import numpy as np
 
+from publisher.index.best import Ask, best
 from publisher.index.faiss.layout import Codes, check_layout
-from publisher.index.searched import Bools, Positions, Scores, Vectors
+from publisher.index.searched import Positions, Scores, Vectors
+from publisher.index.selection import EVERYTHING, Mask, Selection
 from twintide.errors import Corrupt, words_of
 
 FLAT_UP_TO_ITEMS = 50_000
 _MIN_ITEMS_PER_LIST = 39
 """Below this k-means has too little to learn a list's centre from (Faiss warns)."""
-
-
-SCANNED_PER_ITEM = 10
-"""An inverted file looks into at least this many items for each that it must find or leave out.
-Where the best 10,000 of 200,000 are excluded, it still finds 97 % of the next best (measured).
-"""
-
-ONE_BY_ONE = 500
-ONE_BY_ONE_SHARE = 1 / 500
-"""Where no more items are allowed than the one, or than the other of all, each is looked at, which
-is exact. A search for so few takes as long or longer: it looks into ever more lists (measured at
-60,000 and at a million items, benchmarks/filters.py).
-"""
 
 _LANES = 16
 """Inverted files hold vectors filled up with zeros to a multiple of this: Faiss compares
@@ -72,54 +61,10 @@ class FaissIndex:
         return scores, positions
 
     def best(
-        self,
-        query: Vectors,
-        k: int,
-        *,
-        without: Positions,
-        among: Bools | None = None,
-        is_exact: bool = False,
+        self, query: Vectors, k: int, selection: Selection = EVERYTHING, *, is_exact: bool = False
     ) -> tuple[Scores, Positions]:
-        """The k best items for one query [1, O · (D + 1)] that are not in `without`, and in `among`
-        [items] where that is given: scores and positions [n], best first, and of equal scores the
-        first in the catalogue. Exact: every item is looked at.
-
-        There are fewer than k only where no more are left: an inverted file looks into ever more
-        lists, in the end into all. Positions in `without` are distinct.
-        """
-        allowed, left = None, self.items
-        if among is not None or len(without):
-            allowed = np.ones(self.items, np.bool_) if among is None else among.copy()
-            allowed[without] = False
-            left = int(np.count_nonzero(allowed))
-        if allowed is not None and left <= max(ONE_BY_ONE, self.items * ONE_BY_ONE_SHARE):
-            return self._best_of(query, k, np.flatnonzero(allowed))
-        probes = self.lists if is_exact else self._probes(min(k, left), left, len(without))
-        selector = None if allowed is None else _selector(allowed)
-        return self._searched(_filled_up(query, self._faiss.d), k, left, selector, probes)
-
-    def _searched(
-        self, query: Vectors, k: int, left: int, selector: Any, probes: int
-    ) -> tuple[Scores, Positions]:
-        """The k best of those that are left, by looking into ever more lists."""
-        wanted = min(k, left)
-        asked = min(wanted + 1, left)  # one more, to see whether the last has an equal
-        while True:
-            scores, positions = self._search(query, asked, selector, probes)
-            found = int((positions >= 0).sum())
-            if found < asked and probes < self.lists:
-                probes = min(2 * probes, self.lists)
-            elif found == asked < left and scores[wanted - 1] == scores[-1]:
-                asked = min(2 * asked, left)
-            else:
-                order = np.lexsort((positions[:found], -scores[:found]))[:wanted]
-                return scores[order], positions[order]
-
-    def _best_of(self, query: Vectors, k: int, among: Positions) -> tuple[Scores, Positions]:
-        """The k best of these items: each of them is looked at, and no other."""
-        scores = self.vectors(among) @ query[0]
-        order = np.lexsort((among, -scores))[:k]
-        return scores[order], among[order]
+        """As ItemIndex.best."""
+        return best(self, query, k, selection, is_exact=is_exact)
 
     @property
     def lists(self) -> int:
@@ -129,35 +74,38 @@ class FaissIndex:
     @property
     def looks_into_all(self) -> bool:
         """Whether a search passes over none of its lists."""
-        return self.lists == 1 or int(self._faiss.nprobe) >= self.lists
+        return self.lists == 1 or self.probes >= self.lists
 
     def look_into(self, lists: int) -> None:
         """So many lists of an inverted file are looked into from now on."""
         self._faiss.nprobe = min(lists, self.lists)
 
-    def _probes(self, wanted: int, left: int, without: int) -> int:
-        """How many lists to look into at first: to pass those that are left out, which may be the
-        best, and to find as many as are wanted among those that are left.
-        """
-        if not isinstance(self._faiss, faiss.IndexIVF):
-            return 1
-        passed = SCANNED_PER_ITEM * (wanted * (self.items - without) / max(left, 1) + without)
-        needed = math.ceil(passed * self.lists / self.items)
-        return min(max(int(self._faiss.nprobe), needed), self.lists)
+    @property
+    def probes(self) -> int:
+        """Lists that a search looks into."""
+        return int(self._faiss.nprobe) if isinstance(self._faiss, faiss.IndexIVF) else 1
 
-    def _search(
-        self, query: Vectors, k: int, allowed: Any, probes: int
-    ) -> tuple[Scores, Positions]:
+    def asking(self, query: Vectors, selection: Selection, mask: Mask | None) -> Ask:
+        """As Searchable.asking: the mask says all."""
+        del selection
+        filled = _filled_up(query, self._faiss.d)
+        selector = None if mask is None else _selector(mask)
+
+        def ask(k: int, probes: int) -> tuple[Scores, Positions]:
+            parameters = self._parameters(selector, probes)
+            scores, positions = self._faiss.search(filled, k, params=parameters)
+            return scores[0], positions[0]
+
+        return ask
+
+    def _parameters(self, selector: Any, probes: int) -> Any:
         # Faiss's stubs describe the constructors of C++, not those that Python wraps around them.
         library: Any = faiss
-        parameters = None
         if isinstance(self._faiss, faiss.IndexIVF):
-            if allowed is not None or probes != self._faiss.nprobe:
-                parameters = library.SearchParametersIVF(sel=allowed, nprobe=probes)
-        elif allowed is not None:
-            parameters = library.SearchParameters(sel=allowed)
-        scores, positions = self._faiss.search(query, k, params=parameters)
-        return scores[0], positions[0]
+            if selector is None and probes == self._faiss.nprobe:
+                return None
+            return library.SearchParametersIVF(sel=selector, nprobe=probes)
+        return None if selector is None else library.SearchParameters(sel=selector)
 
     def prepare(self) -> None:
         """Make what `vectors` looks into, once: two threads that made it together would break it,
@@ -176,7 +124,7 @@ class FaissIndex:
         """Into which of its lists these vectors belong, and what stands for each there, where it is
         an inverted file. Of each list: numbers of vectors, and their codes.
         """
-        library: Any = faiss  # as in `_search`
+        library: Any = faiss  # as in `_parameters`
         whole, fp16 = self._faiss, library.ScalarQuantizer.QT_fp16
         made = library.IndexIVFScalarQuantizer(
             whole.quantizer, whole.d, whole.nlist, fp16, whole.metric_type
@@ -252,14 +200,14 @@ def parse(data: bytes | memoryview, *, dimension: int) -> FaissIndex:
 
 
 def _numbers(pointer: Any, count: int) -> Any:
-    library: Any = faiss  # as in `_search`
+    library: Any = faiss  # as in `_parameters`
     return library.rev_swig_ptr(pointer, count) if count else ()
 
 
-def _selector(allowed: Bools) -> Any:
+def _selector(mask: Mask) -> Any:
     """Faiss's word for these items: one bit each."""
-    library: Any = faiss  # as in `_search`
-    return library.IDSelectorBitmap(np.packbits(allowed, bitorder="little"))
+    library: Any = faiss  # as in `_parameters`
+    return library.IDSelectorBitmap(mask.bits)
 
 
 def _ivf_width(dimension: int) -> int:
