@@ -11,6 +11,7 @@ from pathlib import Path
 
 from publisher.reader import load_version
 from serving.blocked import BlockedItems, stamp
+from serving.popular import Popular, RecentClicks
 from serving.request import RecommendRequest
 from serving.retriever import Retriever
 from twintide.clock import Clock
@@ -38,9 +39,20 @@ class Standing:
 class Follower:
     """Keeps a retriever for the live version. `look` is one look; `run` looks until `stop`."""
 
-    def __init__(self, root: Path, *, clock: Clock, max_k: int, poll_seconds: float) -> None:
+    def __init__(
+        self,
+        root: Path,
+        *,
+        clock: Clock,
+        max_k: int,
+        poll_seconds: float,
+        clicks: RecentClicks | None = None,
+    ) -> None:
+        """With `clicks`, what is popular is answered with until there is a version."""
         self.standing = Standing(retriever=None)
         self.blocked = BlockedItems(root)
+        self.popular: Popular | None = None
+        self._clicks = clicks
         self._root = root
         self._clock = clock
         self._max_k = max_k
@@ -57,8 +69,17 @@ class Follower:
         """What keeps it from serving what is live, or from leaving out what is blocked."""
         return self.standing.problem or self.blocked.problem
 
+    def answering(self) -> Retriever | Popular:
+        """What to answer with; a request asks once. Raises Retryable where there is nothing."""
+        return self.standing.retriever or self.popular or self.retriever()
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether there is something to answer with."""
+        return self.standing.retriever is not None or self.popular is not None
+
     def retriever(self) -> Retriever:
-        """What to answer with; a request asks once. Raises Retryable before the first version."""
+        """Of the version that is served. Raises Retryable before the first one."""
         retriever = self.standing.retriever
         if retriever is None:
             raise Retryable(
@@ -70,12 +91,16 @@ class Follower:
     def run(self) -> None:
         """Look again and again, until `stop`; at what is blocked while a version is loaded too."""
         self._look_at_blocked()
-        beside = threading.Thread(
-            target=self._again, args=(self._look_at_blocked,), name="blocked", daemon=True
-        )
-        beside.start()
+        looks = {"blocked": self._look_at_blocked, "popular": self._look_at_clicks}
+        beside = [
+            threading.Thread(target=self._again, args=(look,), name=name, daemon=True)
+            for name, look in looks.items()
+        ]
+        for each in beside:
+            each.start()
         self._again(self._look_at_versions)
-        beside.join()
+        for each in beside:
+            each.join()
 
     def _again(self, look: Callable[[], None]) -> None:
         while not self._stopping.is_set():
@@ -87,9 +112,10 @@ class Follower:
         self._stopping.set()
 
     def look(self) -> None:
-        """Look once at what is blocked and at the state file."""
+        """Look once at what is blocked, at the state file, and at clicks where nothing is live."""
         self._look_at_blocked()
         self._look_at_versions()
+        self._look_at_clicks()
 
     def _look_at_blocked(self) -> None:
         try:
@@ -97,6 +123,22 @@ class Follower:
                 self._leave_out()
         except Exception:  # nor may one end this
             log.exception("blocked_not_left_out")
+
+    def _look_at_clicks(self) -> None:
+        """Until there is a version; from then on they are let go."""
+        if self._clicks is None:
+            return
+        if self.standing.retriever is not None:
+            self._clicks = self.popular = None
+            return
+        try:
+            found = self._clicks.look() if self.blocked.is_known else None
+        except Exception:  # what was found before stands
+            log.exception("clicks_not_counted")
+            return
+        if found is not None and len(found.items):
+            with self._standing_changes:
+                self.popular = found.without(self.blocked.keys)
 
     def _look_at_versions(self) -> None:
         """Load and switch where the state file names another version."""
@@ -136,6 +178,8 @@ class Follower:
             now = self.standing
             if now.retriever is not None:
                 self.standing = replace(now, retriever=now.retriever.without(self.blocked.keys))
+            if self.popular is not None:
+                self.popular = self.popular.without(self.blocked.keys)
 
     def _switch(self, live: str) -> None:
         if not self.blocked.is_known:  # an item that is against the law must not come up first

@@ -61,6 +61,11 @@ class Metrics:
             ["user"],
             registry=self.registry,
         )
+        self.popular = Counter(
+            "twintide_recommend_popular",
+            "Answers with what is popular, as there is no version yet.",
+            registry=self.registry,
+        )
         stages = Histogram(
             "twintide_recommend_stage_seconds",
             "Time of each stage of an answer.",

@@ -44,6 +44,12 @@ class ServingConfig(Config):
     max_connections: Annotated[int, Field(ge=1, le=100_000)] = 1000
     """Where there are more, the one that has waited longest without a request is closed."""
 
+    before_first_version: Literal["refuse", "popularity"] = "refuse"
+    """How requests are answered until a version is live. `refuse`: with 503; `popularity`: with
+    what was clicked most in the last 24 hours of the shards, which a server reads for that, and
+    marked as such.
+    """
+
     workers: Annotated[int, Field(ge=1, le=256)] = 1
     """Processes that answer behind the one address, such as one for each core: they share the files
     of a version in memory, and `max_connections`. /metrics of any of them is of all.
