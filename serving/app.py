@@ -34,6 +34,7 @@ from serving.request import (
     parse_request,
     request_schema,
 )
+from serving.watch import Watch
 from twintide import __version__
 from twintide.clock import Clock, iso
 from twintide.errors import Refused, Retryable, TwintideError
@@ -332,6 +333,7 @@ def _answer(body: bytes, follower: Follower, metrics: Metrics) -> Response:
 
 
 def _answer_to(parsed: RecommendRequest, follower: Follower, metrics: Metrics) -> Response:
+    watch = follower.watch
     try:
         with metrics.seconds.time():
             answer = _found(parsed, follower, metrics)
@@ -340,6 +342,10 @@ def _answer_to(parsed: RecommendRequest, follower: Follower, metrics: Metrics) -
         return Refusal(422, error.message, hint=error.hint).answer
     except Retryable as error:
         return Refusal(503, error.message, hint=error.hint).answer
+    except Exception:
+        watch.failed(parsed)
+        raise
+    watch.well()
     metrics.users.labels(_user(parsed, answer)).inc()
     if answer.answered_from == "popularity":
         metrics.popular.inc()
@@ -364,18 +370,33 @@ def _batch(body: bytes, follower: Follower, log: BoundedLog) -> Response:
     place.
     """
     try:
-        bodies, retriever = parse_batch(body), follower.answering()
+        bodies, retriever, watch = parse_batch(body), follower.answering(), follower.watch
         requests = [_in_its_place(parse_request, each, log) for each in bodies]
         retriever.check_together([each for each in requests if isinstance(each, RecommendRequest)])
     except Refused as error:
         return Refusal(422, error.message, hint=error.hint).answer
     except Retryable as error:
         return Refusal(503, error.message, hint=error.hint).answer
+    answer = partial(_watched, retriever.answer, watch)
     answers = [
-        each if isinstance(each, TwintideError) else _in_its_place(retriever.answer, each, log)
+        each if isinstance(each, TwintideError) else _in_its_place(answer, each, log)
         for each in requests
     ]
     return Response(batch_answer(answers), media_type="application/json")
+
+
+def _watched(
+    answer: Callable[[RecommendRequest], Answer], watch: Watch, request: RecommendRequest
+) -> Answer:
+    try:
+        made = answer(request)
+    except (Refused, Retryable):
+        raise
+    except Exception:
+        watch.failed(request)
+        raise
+    watch.well()
+    return made
 
 
 def _in_its_place(

@@ -110,6 +110,11 @@ class _Served(Collector):
         yield CounterMetricFamily(
             "twintide_version_failures", "Failed attempts to load.", value=standing.failures
         )
+        yield CounterMetricFamily(
+            "twintide_version_rollbacks",
+            "Rollbacks by this process itself, from versions that failed.",
+            value=standing.rollbacks,
+        )
         yield GaugeMetricFamily(
             "twintide_version_problem",
             "1 while what is served is not what is live.",

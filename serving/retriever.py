@@ -24,7 +24,7 @@ from serving.explain import explanations
 from serving.filters import allowed, having
 from serving.request import RecommendRequest
 from twintide.clock import Clock, to_unix_ms
-from twintide.errors import Refused
+from twintide.errors import Corrupt, Refused
 from twintide.keys import Keys
 from twintide.ragged import Encoded
 
@@ -101,6 +101,8 @@ class Retriever:
         weights = self._weights(request.objectives)
         vectors = self.version.model.query_vectors(self._encoded(request, user), weights)
         if not np.isfinite(vectors).all():
+            if not request.features:
+                raise Corrupt(f"version {self.name} makes no finite vector of a request")
             raise Refused(
                 "the numbers in features are too large for the model to compute with",
                 hint="give numbers of the size that the events have",

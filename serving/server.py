@@ -128,6 +128,7 @@ def answer_at(
         clock=clock,
         max_k=config.max_k,
         poll_seconds=config.poll_seconds,
+        errors_above=config.rollback_when_errors_above,
         clicks=recent_clicks(deployment) if config.before_first_version == "popularity" else None,
     )
     app = create_app(
