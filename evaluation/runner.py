@@ -4,19 +4,17 @@ from datetime import datetime
 from typing import Protocol
 
 from evaluation.clicked import Clicked
-from evaluation.costs import Costs
+from evaluation.metrics import Scoreboard
 from evaluation.policies import Policy
-from evaluation.scored import Answering, Scoreboard
 from twintide.keys import Keys
 
 
 class Runner(Protocol):
-    """One policy at work, with one seed."""
+    """One policy at work."""
 
     policy: Policy
-    seed: int
     board: Scoreboard
-    costs: Costs
+    train_seconds: float
     versions: int
 
     def tick(self, now: datetime) -> None:
@@ -24,6 +22,3 @@ class Runner(Protocol):
 
     def lists(self, clicked: Clicked) -> Keys:
         """uint64 [B, DEPTH]: the list of each click, best first, 0 where there is nothing more."""
-
-    def answering(self, clicked: Clicked) -> Answering:
-        """How old what answers is, and how well it tells clicked items from others."""

@@ -12,7 +12,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from functools import partial
-from operator import call
 from typing import Any, TypeVar
 
 from fastapi import FastAPI, Request, Response
@@ -34,7 +33,6 @@ from serving.request import (
     parse_request,
     request_schema,
 )
-from serving.watch import Watch
 from twintide import __version__
 from twintide.clock import Clock, iso
 from twintide.errors import Refused, Retryable, TwintideError
@@ -130,7 +128,7 @@ def create_app(
     @app.get("/readyz")
     async def readyz() -> Response:
         standing = follower.standing
-        ready = follower.is_ready
+        ready = standing.retriever is not None
         served = standing.retriever.name if standing.retriever else None
         return json_answer(
             {"ready": ready, "version": served, "problem": follower.problem},
@@ -333,29 +331,18 @@ def _answer(body: bytes, follower: Follower, metrics: Metrics) -> Response:
 
 
 def _answer_to(parsed: RecommendRequest, follower: Follower, metrics: Metrics) -> Response:
-    watch = follower.watch
     try:
         with metrics.seconds.time():
-            answer = _found(parsed, follower, metrics)
+            retriever = follower.retriever()
+            query = metrics.timed("encode", retriever.query, parsed)
+            answer = metrics.timed("search", retriever.search, query)
         body = metrics.timed("write", Answer.to_json, answer)
     except Refused as error:
         return Refusal(422, error.message, hint=error.hint).answer
     except Retryable as error:
         return Refusal(503, error.message, hint=error.hint).answer
-    except Exception:
-        watch.failed(parsed)
-        raise
-    watch.well()
     metrics.users.labels(_user(parsed, answer)).inc()
-    if answer.answered_from == "popularity":
-        metrics.popular.inc()
     return Response(body, media_type="application/json")
-
-
-def _found(parsed: RecommendRequest, follower: Follower, metrics: Metrics) -> Answer:
-    answering = follower.answering()
-    search = metrics.timed("encode", answering.prepared, parsed)
-    return metrics.timed("search", call, search)
 
 
 def _user(parsed: RecommendRequest, answer: Answer) -> str:
@@ -370,33 +357,18 @@ def _batch(body: bytes, follower: Follower, log: BoundedLog) -> Response:
     place.
     """
     try:
-        bodies, retriever, watch = parse_batch(body), follower.answering(), follower.watch
+        bodies, retriever = parse_batch(body), follower.retriever()
         requests = [_in_its_place(parse_request, each, log) for each in bodies]
         retriever.check_together([each for each in requests if isinstance(each, RecommendRequest)])
     except Refused as error:
         return Refusal(422, error.message, hint=error.hint).answer
     except Retryable as error:
         return Refusal(503, error.message, hint=error.hint).answer
-    answer = partial(_watched, retriever.answer, watch)
     answers = [
-        each if isinstance(each, TwintideError) else _in_its_place(answer, each, log)
+        each if isinstance(each, TwintideError) else _in_its_place(retriever.answer, each, log)
         for each in requests
     ]
     return Response(batch_answer(answers), media_type="application/json")
-
-
-def _watched(
-    answer: Callable[[RecommendRequest], Answer], watch: Watch, request: RecommendRequest
-) -> Answer:
-    try:
-        made = answer(request)
-    except (Refused, Retryable):
-        raise
-    except Exception:
-        watch.failed(request)
-        raise
-    watch.well()
-    return made
 
 
 def _in_its_place(

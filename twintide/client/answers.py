@@ -75,16 +75,13 @@ class ScoredItem:
 class Answer:
     """What was recommended, best first."""
 
-    version: str | None
-    """The version that answered; None where nothing is live yet."""
+    version: str
+    """The version that answered."""
 
     known_user: bool
     """False: the version has learnt nothing of this user, who was answered as an anonymous one."""
 
     items: tuple[ScoredItem, ...]
-    answered_from: str = "model"
-    """model; or popularity, where nothing is live yet: what everybody clicked of late."""
-
     remembered: tuple[str, ...] | None = None
     """Where it was explained: columns of which the user's last events said."""
 
@@ -97,8 +94,7 @@ class Answer:
     def read(cls, said: Mapping[str, Any]) -> Self:
         items = tuple(map(ScoredItem.read, said["items"]))
         remembered = tuple(said["remembered"]) if "remembered" in said else None
-        answered_from = said.get("answered_from", "model")  # an older server does not say it
-        return cls(said["version"], said["known_user"], items, answered_from, remembered)
+        return cls(said["version"], said["known_user"], items, remembered)
 
 
 @dataclass(frozen=True)
