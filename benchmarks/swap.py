@@ -1,6 +1,6 @@
 """What versions cost: to publish, to load, to swap in a server that follows, to go back.
 
-    python benchmarks/swap.py [--users 1000000] [--items 200000] [--hours 2] [--tree TREE]...
+    python -m benchmarks.swap [--users 1000000] [--items 200000] [--hours 2] [--tree TREE]...
 
 A night of so many users and items and some hours of 20,000 clicks are made once, as
 `benchmarks.hourly` has them. Then each tree of the program publishes a copy of the folder of
@@ -22,8 +22,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-
-sys.path.append(str(Path(__file__).parents[1]))
 
 ROOT = Path(__file__).parents[1]
 STEPS = ("publish 1", "publish 2", "publish 3", "load", "swap", "rollback")
@@ -73,7 +71,8 @@ def compare(line: Path, folder: Path, chosen: argparse.Namespace) -> None:
                 copy_function=lambda old, new: share_file(Path(old), Path(new)),
             )
             for name in STEPS:
-                told = _in_a_process(tree, name, folder / "data")
+                command = [str(Path(__file__)), "--step", name, str(folder / "data")]
+                told = in_a_process_of(tree, command)
                 found.setdefault((name, tree), []).append(told)
             shutil.rmtree(folder / "data")
     for (name, tree), each in sorted(found.items(), key=lambda one: STEPS.index(one[0][0])):
@@ -85,10 +84,11 @@ def _spread(values: list[float]) -> str:
     return f"{statistics.median(values):.2f} ({min(values):.2f}..{max(values):.2f})"
 
 
-def _in_a_process(tree: Path, name: str, folder: Path) -> dict[str, float]:
-    command = [sys.executable, "-P", str(Path(__file__)), "--step", name, str(folder)]
+def in_a_process_of(tree: Path, command: list[str]) -> dict[str, float]:
+    """What a script tells in its last line, run by that tree of the program."""
+    command = [sys.executable, "-P", *command]
     environment = os.environ | {"PYTHONPATH": str(tree), "OMP_NUM_THREADS": "2"}
-    done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)  # noqa: S603
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment)  # noqa: S603
     told: dict[str, float] = json.loads(done.stdout.strip().split("\n")[-1])
     return told
 

@@ -16,6 +16,7 @@ from publisher import samples
 from publisher.activity import UserNumbers, in_checkpoint
 from publisher.attributes import ATTRIBUTES, attribute_table
 from publisher.catalogue import Items, items_of
+from publisher.encoding import Bools, Since, encoded_anew, moved_since
 from publisher.histories import Memories, memories_in, memory_arrays
 from publisher.index.backend import Base, Indexed, Wanted
 from publisher.index.backends import BACKENDS
@@ -102,10 +103,12 @@ def draft_of(
     vectors_dir: Path,
     listing: Listing | None = None,
     base: Base | None = None,
+    since: Since | None = None,
 ) -> Draft:
     """Build a version in memory, of the checkpoint in `folder`; its fixed vectors lie in
-    `vectors_dir`, and its index goes on from `base` where it can. Raises Refused where there are no
-    items, Corrupt where its parts do not fit or its vectors are not there.
+    `vectors_dir`, and its index goes on from `base` where it can, which was made of `since`. Raises
+    Refused where there are no items, Corrupt where its parts do not fit or its vectors are not
+    there.
     """
     checkpoint = open_checkpoint(folder.parent, folder.name)
     manifest, spec, parts = checkpoint.manifest, checkpoint.manifest.model, checkpoint.parts
@@ -127,20 +130,43 @@ def draft_of(
     )
     memories = memories_in(parts, spec, prefix="state.history", newest_at=manifest.newest_event_at)
     asked = query.query_vectors(samples.queries(query, manifest.events, memories))
-    wanted = Wanted(items.keys, model.candidate_vectors(items.encoded), asked, config)
+    moved = None
+    if base is not None and since is not None:
+        moved = moved_since(since, folder, checkpoint, items, listing.ref if listing else None)
     return Draft(
         checkpoint=manifest,
         folder=folder,
         model=model,
         query=query,
         items=items,
-        indexed=BACKENDS["faiss"].index(wanted, base),
+        indexed=_indexed(model, items, asked, config, base, moved),
         memories=memories,
         user_numbers=in_checkpoint(of_users, spec),
         catalogue_items=len(catalogue),
         filters=config.filters,
         listing=listing,
     )
+
+
+def _indexed(
+    model: TwoTower,
+    items: Items,
+    asked: Vectors,
+    config: PublishingConfig,
+    base: Base | None,
+    moved: Bools | None,
+) -> Indexed:
+    """What `moved` [items] since the base is encoded, or all: where nothing says what moved, and
+    where no index goes on from the base, as what one is built of should not have been rounded.
+    """
+    backend = BACKENDS["faiss"]
+    if base is not None and moved is not None:
+        anew = encoded_anew(model, items, base, moved)
+        found = backend.index(Wanted(items.keys, anew.vectors, asked, config, anew.positions), base)
+        if found.index_of is not None:
+            return found
+    vectors = model.candidate_vectors(items.encoded)
+    return backend.index(Wanted(items.keys, vectors, asked, config), base)
 
 
 def _as_of(checkpoint: OpenCheckpoint) -> tuple[pa.Table, Arrays]:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from publisher import registry
 from publisher.build import draft_of, next_name, publish_version
+from publisher.encoding import Since
 from publisher.index.backends import BACKENDS
 from publisher.judging import judged, not_judged
 from publisher.reader import load_version
@@ -174,10 +175,12 @@ def _build(
     """A version with what the gate says of it; the one `before`, where it says the same of that."""
     root = deployment.versions_dir
     made_of = read_manifest(deployment.checkpoints_dir, chosen.checkpoint)
+    base = BACKENDS["faiss"].base_of(root, made_of, deployment.publishing, verified=verified)
     draft = draft_of(
         deployment.checkpoints_dir / chosen.checkpoint,
         deployment.publishing,
-        base=BACKENDS["faiss"].base_of(root, made_of, deployment.publishing, verified=verified),
+        base=base,
+        since=_made_since(deployment, base.version) if base else None,
         vectors_dir=deployment.vectors_dir,
         listing=chosen.listing,
     )
@@ -196,6 +199,15 @@ def _build(
         items=manifest.items,
     )
     return manifest
+
+
+def _made_since(deployment: Deployment, version: str) -> Since | None:
+    """What a version was made of, where that is still there."""
+    with suppress(Refused, Corrupt):
+        made = read_version_manifest(deployment.versions_dir, version)
+        manifest = read_manifest(deployment.checkpoints_dir, made.checkpoint)
+        return Since(deployment.checkpoints_dir / made.checkpoint, manifest, made.listing)
+    return None
 
 
 def _promote(

@@ -4,42 +4,78 @@ How many that takes is a matter of the vectors: 48 of 1,024 where items lie in c
 where they lie anywhere. So it is measured, on the sample queries, whenever a whole index is built.
 """
 
-import numpy as np
+from dataclasses import dataclass
 
-from publisher.index.searched import ItemIndex, Positions, Vectors
+import numpy as np
+import numpy.typing as npt
+
+from publisher.index.searched import ItemIndex, Vectors
 
 RECALL_AT = 100
 _QUERIES_AT_ONCE = 8
 """Queries whose products with all items are in memory."""
 
+_NEARLY = 1e-5
+"""Of the largest product: of two items this near, either is right."""
+
+_ONE_IN = 16
+"""Of this share of the items the best bound those of all from below."""
+
 _STEPS = (1.0, 1.5)
 """Beside each power of two: a search costs at most half more than it must."""
 
 
-def exact_best(vectors: Vectors, asked: Vectors) -> Positions:
-    """int64 [Q, K]: what an exact search finds for queries [Q, O · (D + 1)], in no order."""
-    k = min(RECALL_AT, len(vectors))
-    found = np.empty((len(asked), k), np.int64)
-    for first in range(0, len(asked), _QUERIES_AT_ONCE):
-        some = slice(first, first + _QUERIES_AT_ONCE)
-        found[some] = np.argpartition(asked[some] @ vectors.T, -k, axis=1)[:, -k:]
-    return found
+@dataclass(frozen=True)
+class Best:
+    """What an exact search finds for some queries, as far as one must know to tell who finds it."""
+
+    vectors: Vectors
+    """float32 [items, O · (D + 1)]"""
+
+    asked: Vectors
+    """float32 [Q, O · (D + 1)]"""
+
+    k: int
+    least: npt.NDArray[np.float32]
+    """[Q]: the product of the last of the k best; who has as large a one is right."""
+
+    @classmethod
+    def of(cls, vectors: Vectors, asked: Vectors, *, k: int = RECALL_AT) -> "Best":
+        """Every item is looked at."""
+        k = min(k, len(vectors))
+        least = [
+            _least(asked[first : first + _QUERIES_AT_ONCE] @ vectors.T, k)
+            for first in range(0, len(asked), _QUERIES_AT_ONCE)
+        ]
+        return cls(vectors, asked, k, np.concatenate(least))
+
+    def found_by(self, index: ItemIndex) -> float:
+        """Share of the best that an index finds for the same queries."""
+        _, places = index.search(self.asked, self.k)
+        reached = np.einsum("qkd,qd->qk", self.vectors[places], self.asked)
+        return float(((reached >= self.least[:, None]) & (places >= 0)).mean())
 
 
-def recall_of(index: ItemIndex, best: Positions, asked: Vectors) -> float:
-    """Which share of these the index finds for the same queries."""
-    _, found = index.search(asked, best.shape[1])
-    hits = [len(np.intersect1d(*pair)) for pair in zip(best, found, strict=True)]
-    return sum(hits) / best.size
+def _least(products: Vectors, k: int) -> Vectors:
+    """[Q] of products [Q, items]: of each row the k-th largest, or nearly."""
+    some = products[:, ::_ONE_IN]
+    rows = list(products)
+    if some.shape[1] >= k:
+        bound = np.partition(some, -k, axis=1)[:, -k]
+        rows = [row[row >= least] for row, least in zip(products, bound, strict=True)]
+    found = np.array([np.partition(row, -k)[-k] for row in rows], np.float32)
+    slack = _NEARLY * np.maximum(1.0, np.maximum(products.max(axis=1), -products.min(axis=1)))
+    least: Vectors = (found - slack).astype(np.float32)
+    return least
 
 
-def tune(index: ItemIndex, best: Positions, asked: Vectors, *, recall: float) -> float:
+def tune(index: ItemIndex, best: Best, *, recall: float) -> float:
     """Let an inverted file look into the fewest lists that find so much, or into all; what it finds
     then.
     """
     for lists in _candidates(index.lists):
         index.look_into(lists)
-        found = recall_of(index, best, asked)
+        found = best.found_by(index)
         if found >= recall:
             break
     return found

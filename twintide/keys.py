@@ -78,6 +78,21 @@ def places_of(
     return places, ascending[places] == keys
 
 
+GONE = -1
+"""In place of where a key stands, of one that does not."""
+
+
+def standing(before: Keys, now: Keys) -> npt.NDArray[np.int64]:
+    """int64 [before]: where each of these keys stands now; GONE for one that does not, and for
+    NO_KEY. What only came behind the others moves none, which is seen at once.
+    """
+    if len(before) <= len(now) and np.array_equal(before, now[: len(before)]):
+        return np.where(before != NO_KEY, np.arange(len(before)), GONE)
+    order = np.argsort(now)
+    found, is_known = places_of(before, now[order])
+    return np.where(is_known & (before != NO_KEY), order[found], GONE)
+
+
 def _hash_strings(strings: pa.LargeStringArray) -> Keys:
     """Hash the UTF-8 bytes, eight at a time, many strings in step: no Python object is made."""
     _, offset_buffer, data_buffer = strings.buffers()

@@ -138,6 +138,26 @@ def write_touched(
     return kept.model_copy(update={"deltas": (*deltas, delta)}), files
 
 
+def rows_between(name: str, then: LastSaved, now: LastSaved) -> RowNumbers | None:
+    """Rows of a store that may differ between two times that it was saved, ascending, and no
+    others; None where nothing says so, as the whole of it was written in between. Raises Corrupt.
+    """
+    before, after = then.stores.get(name), now.stores.get(name)
+    if before is None or after is None or before.columns != after.columns:
+        return None
+    base = [each for each in before.files_of(name) if each not in before.deltas]
+    if any(then.files.get(each) != now.files.get(each) for each in base):
+        return None
+    both = {each for each in before.deltas if then.files.get(each) == now.files.get(each)}
+    touched = [
+        _read_delta(each.folder, delta, each.files)[0]
+        for each, entry in ((then, before), (now, after))
+        for delta in entry.deltas
+        if delta not in both
+    ]
+    return np.unique(np.concatenate([np.zeros(0, np.int64), *touched]))
+
+
 def share(source: Path, folder: Path, files: Files) -> Files:
     """Give files of one folder a name in another; returns their entries."""
     for each in files:

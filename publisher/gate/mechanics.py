@@ -14,6 +14,9 @@ from twintide.ragged import Ids
 MIN_DISTINCT_RATIO = 0.5
 """Share of items that must have a vector of their own."""
 
+AT_MOST = 20_000
+"""Items, evenly taken, whose vectors are compared with each other."""
+
 MIN_SPREAD = 1e-4
 """1 minus the length of the items' mean vector, in lengths of an item: 0 where they all point the
 same way.
@@ -48,7 +51,8 @@ def _unsound_vectors(draft: Draft) -> list[str]:
         broken = int((~np.isfinite(vectors).all(axis=1)).sum())
         return [f"{broken} of {len(vectors)} item vectors are not finite"]
     has_row = _has_row(draft)
-    vectors = vectors[: draft.items.clicked][has_row | (not has_row.any())]
+    looked_at = np.flatnonzero(has_row | (not has_row.any()))
+    vectors = vectors[looked_at[:: max(1, len(looked_at) // AT_MOST)]]
     if len(vectors) <= 1:
         return []
     distinct = len(np.unique(vectors.round(6), axis=0))
@@ -76,9 +80,10 @@ def _disparities(draft: Draft) -> list[str]:
     if not np.isfinite(queries).all():
         return ["the sample queries have vectors that are not finite"]
     scores, positions = draft.index.search(queries, min(samples.K, draft.index.items))
-    products = np.einsum("qd,qkd->qk", queries, draft.vectors[positions])
+    found = draft.vectors[positions]
+    products = np.einsum("qd,qkd->qk", queries, found)
     gap = float(np.abs(np.where(positions >= 0, scores - products, 0.0)).max())
-    lengths = np.linalg.norm(queries, axis=1).max() * np.linalg.norm(draft.vectors, axis=1).max()
+    lengths = np.linalg.norm(queries, axis=1).max() * np.linalg.norm(found, axis=2).max()
     if not gap <= _parity_tolerance(draft.index.kind) * max(1.0, float(lengths)):
         return [f"index scores differ from the towers' products by up to {gap:.4f}"]
     return []

@@ -4,10 +4,12 @@ opens what a version kept.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from publisher.index.searched import ItemIndex, Vectors
+from publisher.index.searched import ItemIndex, Positions, Vectors
+from publisher.tuning import Best
 from twintide.arrays import Contents, Files
 from twintide.checkpoints import CheckpointManifest
 from twintide.config import PublishingConfig
@@ -30,6 +32,15 @@ class Wanted:
     """float32 [Q, O · (D + 1)]: sample queries, on which recall is measured."""
 
     config: PublishingConfig
+    moved: Positions | None = None
+    """Ascending: of which items the vectors may differ from those that the base keeps; None: of any
+    of them.
+    """
+
+    @cached_property
+    def best(self) -> Best:
+        """What an exact search finds for the sample queries."""
+        return Best.of(self.vectors, self.asked)
 
 
 class Base(Protocol):

@@ -27,6 +27,7 @@ from twintide.ragged import Encoded, one_id_each
 from twintide.rowstore import Parts
 
 Numbers = npt.NDArray[np.int64]
+NOBODY = np.zeros(0, np.int64)
 
 
 def night(deployment: Deployment, items: Numbers, *, sequence: int = 1) -> CheckpointManifest:
@@ -39,9 +40,17 @@ def night(deployment: Deployment, items: Numbers, *, sequence: int = 1) -> Check
 
 
 def hour(
-    deployment: Deployment, users: Numbers, items: Numbers, *, moved_by: float = 0.3
+    deployment: Deployment,
+    users: Numbers,
+    items: Numbers,
+    *,
+    moved_by: float = 0.3,
+    categories: Numbers = NOBODY,
+    leaving: Numbers = NOBODY,
 ) -> CheckpointManifest:
-    """These users click on these items, whose rows move by so much, as those of the users do."""
+    """These users click on these items, whose rows move by so much, as those of the users do, and
+    of these categories; these items lose their rows.
+    """
     root = deployment.checkpoints_dir
     before = open_checkpoint(root, max(checkpoint_names(root), key=_number))
     model = TwoTower.from_arrays(
@@ -53,13 +62,18 @@ def hour(
     state, sequence = before.state(deployment.model), before.manifest.sequence + 1
     _click(deployment, state, users, items, hour=sequence)
     rng = np.random.default_rng(sequence)
-    for name, keys in (("user", users), ("item", items)):
+    of_tables = {"user": users, "item": items, "category": categories}
+    for name, keys in of_tables.items():
+        if name not in model.tables or not len(keys):
+            continue
         table = model.tables[name]
         table.grow(keys_of(pa.array(keys)))
         rows = np.unique(table.rows_of(keys_of(pa.array(keys))))
         weights, _ = table.touch(rows)
         moves = rng.normal(scale=moved_by / 4, size=(len(rows), table.width))
         weights[torch.from_numpy(rows)] += torch.from_numpy(moves.astype(np.float32))
+    of_items = model.tables["item"]
+    of_items._rows.remove(np.sort(of_items.rows_of(keys_of(pa.array(leaving)))))
     return _published(
         deployment, model, state, kind="hourly", sequence=sequence, parent=before.manifest
     )

@@ -6,10 +6,11 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from publisher.index.backend import Wanted
 from publisher.index.faiss import index as item_index
 from publisher.index.faiss.backend import least_recall
 from publisher.index.faiss.base import IndexBase, gone_on
-from publisher.index.faiss.delta import GONE, Delta, laid_over, vectors_in
+from publisher.index.faiss.delta import Delta, laid_over, vectors_in
 from publisher.index.faiss.layout import inverted_file
 from publisher.publish import publish
 from publisher.reader import load_version
@@ -17,7 +18,7 @@ from tests.publisher import checkpoint_fixture as made
 from tests.publisher import hours
 from twintide.config import Deployment, fill_in
 from twintide.errors import Corrupt
-from twintide.keys import Keys
+from twintide.keys import GONE, Keys
 from twintide.versions import VersionManifest, read_version_manifest
 
 Vectors = npt.NDArray[np.float32]
@@ -40,6 +41,10 @@ def base_of(of_keys: Keys, of_vectors: Vectors) -> IndexBase:
     return IndexBase("v000001", Path("nowhere"), {}, data, whole, of_keys, recall=None)
 
 
+def wanted(of_keys: Keys, of_vectors: Vectors) -> Wanted:
+    return Wanted(of_keys, of_vectors, of_vectors[:1], CONFIG)
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_an_index_that_goes_on_holds_every_item_of_now(seed: int) -> None:
     """Items moved, came, went and stand in another order: each vector is at its item's place, and
@@ -52,7 +57,7 @@ def test_an_index_that_goes_on_holds_every_item_of_now(seed: int) -> None:
     moved = rng.choice(len(now), 40, replace=False)
     now[moved] = vectors(40, seed=seed + 7)
 
-    found = gone_on(base, now_keys, now.astype(np.float32), CONFIG)
+    found = gone_on(base, wanted(now_keys, now.astype(np.float32)))
 
     assert found is not None
     assert found.index.items == 510
@@ -71,7 +76,7 @@ def test_a_vector_that_moved_little_stays_as_it_was_indexed() -> None:
     now = before * np.float32(1.02)
     now[:9] = before[:9] * np.float32(1.2)
 
-    found = gone_on(base_of(keys(1, 500), before), keys(1, 500), now, CONFIG)
+    found = gone_on(base_of(keys(1, 500), before), wanted(keys(1, 500), now))
 
     assert found is not None
     assert found.delta.positions.tolist() == list(range(9))
@@ -84,18 +89,18 @@ def test_where_too_many_have_moved_nothing_goes_on() -> None:
     before = vectors(500)
     some = before.copy()
     some[:249] = -some[:249]
-    assert gone_on(base_of(keys(1, 500), before), keys(1, 500), some, CONFIG) is not None
+    assert gone_on(base_of(keys(1, 500), before), wanted(keys(1, 500), some)) is not None
     some[:251] = -before[:251]
-    assert gone_on(base_of(keys(1, 500), before), keys(1, 500), some, CONFIG) is None
+    assert gone_on(base_of(keys(1, 500), before), wanted(keys(1, 500), some)) is None
 
 
 def test_what_is_gone_counts_as_what_has_moved() -> None:
     """Of 500 items 60 stay, fewer than would fill the lists: a whole index of them is made."""
     base = base_of(keys(1, 500), vectors(500))
 
-    assert gone_on(base, keys(1, 400), vectors(500)[:400], CONFIG) is not None
-    assert gone_on(base, keys(1, 60), vectors(500)[:60], CONFIG) is None
-    assert gone_on(base, keys(1, 3), vectors(500)[:3], CONFIG) is None
+    assert gone_on(base, wanted(keys(1, 400), vectors(500)[:400])) is not None
+    assert gone_on(base, wanted(keys(1, 60), vectors(500)[:60])) is None
+    assert gone_on(base, wanted(keys(1, 3), vectors(500)[:3])) is None
 
 
 def test_an_index_that_finds_less_than_is_declared_is_not_gone_on_from() -> None:

@@ -21,7 +21,7 @@ from twintide.keys import Keys, keys_of
 from twintide.ragged import Encoded, Ids, Numbers, joined, take
 from twintide.rowstore import Column, Parts, RowNumbers, RowStore
 
-_IDS, _SAID = ".ids", ".said."
+_IDS, SAID = ".ids", ".said."
 
 UNKNOWN = -1
 """In place of a row of the catalogue."""
@@ -106,7 +106,7 @@ class Catalogue:
         found = Parts(idle.stores(self._items, name, days=self._days), {})
         found = found.and_also(self._ids.parts(f"{name}{_IDS}"))
         for feature, attribute in self._attributes.items():
-            found = found.and_also(attribute.parts(f"{name}{_SAID}{feature}"))
+            found = found.and_also(attribute.parts(f"{name}{SAID}{feature}"))
         return found
 
     @classmethod
@@ -120,7 +120,7 @@ class Catalogue:
         forget_after_days: int | None = None,
     ) -> "Catalogue":
         """What `parts` gave: it goes on in these stores. Raises Corrupt where one is missing."""
-        said = {f.name: attribute_in(parts, f"{name}{_SAID}{f.name}", f) for f in features}
+        said = {f.name: attribute_in(parts, f"{name}{SAID}{f.name}", f) for f in features}
         items = idle.in_parts(parts, name, days=forget_after_days)
         ids = ids_in(parts, f"{name}{_IDS}", id_type)
         return cls(items, ids, said, forget_after_days=forget_after_days)

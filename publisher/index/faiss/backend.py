@@ -6,9 +6,9 @@ import numpy as np
 
 from publisher.index.backend import Indexed, Wanted
 from publisher.index.faiss.base import MOST_RECALL_LOST, IndexBase, base_of, gone_on
-from publisher.index.faiss.index import FaissIndex, build, parse
+from publisher.index.faiss.index import FaissIndex, build, list_count, parse
 from publisher.index.faiss.kept import whole_index, write_delta, write_whole
-from publisher.tuning import exact_best, recall_of, tune
+from publisher.tuning import tune
 from twintide.arrays import Contents
 from twintide.config import PublishingConfig
 from twintide.versions import VersionManifest
@@ -23,13 +23,14 @@ def index(wanted: Wanted, base: IndexBase | None) -> Indexed:
     vectors, config = wanted.vectors, wanted.config
     # k-means stops at NaN. The gate refuses such a version; a flat one can be kept for a look.
     kind = config.index if np.isfinite(vectors).all() else "flat"
-    made = gone_on(base, wanted.keys, vectors, config) if base and kind != "flat" else None
+    made = gone_on(base, wanted) if base and kind != "flat" else None
     if base and made:
-        recall = recall_of(made.index, exact_best(vectors, wanted.asked), wanted.asked)
+        recall = wanted.best.found_by(made.index)
         if recall >= least_recall(base, config) - MOST_RECALL_LOST:
             write = partial(write_delta, base.path, base.files, made.delta)
             return Indexed(made.index, made.vectors, recall, write, base.version)
-    whole = build(vectors, kind=kind)
+    whole = _with_centres_of(base, wanted) if base and kind != "flat" else None
+    whole = whole or build(vectors, kind=kind)
     return Indexed(whole, vectors, _tuned(whole, wanted), partial(write_whole, whole))
 
 
@@ -38,6 +39,18 @@ def open(  # noqa: A001  of a backend
 ) -> FaissIndex:
     """The index whose bytes a version has, or gives by laying its delta over the other."""
     return parse(whole_index(contents, items=items), dimension=manifest.dimension)
+
+
+def _with_centres_of(base: IndexBase, wanted: Wanted) -> FaissIndex | None:
+    """A whole index of the centres that the base has, which takes a tenth of learning others; None
+    where it must look into more lists than that to find as much.
+    """
+    whole = base.whole
+    if wanted.config.nprobe != "auto" or whole.lists != list_count(len(wanted.keys)):
+        return None
+    made = whole.refilled(wanted.vectors)
+    _tuned(made, wanted)
+    return made if made.probes <= whole.probes else None
 
 
 def least_recall(base: IndexBase, config: PublishingConfig) -> float:
@@ -51,8 +64,8 @@ def least_recall(base: IndexBase, config: PublishingConfig) -> float:
 def _tuned(whole: FaissIndex, wanted: Wanted) -> float | None:
     if whole.kind == "flat":
         return None
-    best, config = exact_best(wanted.vectors, wanted.asked), wanted.config
+    config = wanted.config
     if config.nprobe == "auto":
-        return tune(whole, best, wanted.asked, recall=config.index_recall)
+        return tune(whole, wanted.best, recall=config.index_recall)
     whole.look_into(config.nprobe)
-    return recall_of(whole, best, wanted.asked)
+    return wanted.best.found_by(whole)

@@ -9,12 +9,14 @@ index is built at each night, where too many have moved, and where recall has su
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
-from publisher.index.faiss.delta import GONE, Delta, laid_over, vectors_in
+from publisher.index.backend import Wanted
+from publisher.index.faiss.delta import Delta, laid_over, vectors_in
 from publisher.index.faiss.index import FaissIndex, parse
 from publisher.index.faiss.kept import delta_in
 from publisher.index.faiss.layout import inverted_file
@@ -24,7 +26,7 @@ from twintide.arrays import Files
 from twintide.checkpoints import CheckpointManifest
 from twintide.config import PublishingConfig
 from twintide.errors import Corrupt, Refused
-from twintide.keys import NO_KEY, Keys, keys_of, places_of
+from twintide.keys import GONE, NO_KEY, Keys, keys_of, standing
 from twintide.verified import Verified
 from twintide.versions import (
     INDEX,
@@ -62,6 +64,10 @@ class IndexBase:
 
     def vectors(self) -> Vectors:
         """float32 [items, O · (D + 1)], as the index keeps them."""
+        return self._vectors
+
+    @cached_property
+    def _vectors(self) -> Vectors:
         return vectors_in(self.data)[:, : self.whole.dimension]
 
 
@@ -92,30 +98,40 @@ def base_of(
     return None
 
 
-def gone_on(
-    base: IndexBase, keys: Keys, vectors: Vectors, config: PublishingConfig
-) -> GoneOn | None:
-    """The index of these items [N] with these vectors [N, O · (D + 1)]; None where too many have
-    moved or are new.
-    """
-    places = _places(base.keys, keys)
-    known = np.flatnonzero(places != GONE)
-    at, before = places[known], base.vectors()[known]
-    limit = (config.moved_beyond + _HALF_PRECISION) * np.linalg.norm(vectors[at], axis=1)
-    stays = np.linalg.norm(vectors[at] - before, axis=1) <= limit
-    is_newer = np.ones(len(keys), np.bool_)
-    is_newer[at[stays]] = False
-    positions = np.flatnonzero(is_newer)
-    gone = len(places) - len(known)
+def gone_on(base: IndexBase, wanted: Wanted) -> GoneOn | None:
+    """The index of what is wanted; None where too many have moved or are new."""
+    keys, vectors, config = wanted.keys, wanted.vectors, wanted.config
+    places = standing(base.keys, keys)
+    positions, stay, before = _newer(base, places, wanted)
+    gone = int(np.count_nonzero(places == GONE))
     if len(positions) + gone > config.most_moved_ratio * len(keys) or len(keys) < base.whole.lists:
         return None
     numbers, codes = base.whole.lists_of(vectors[positions])
     newer = inverted_file(base.data).with_lists(numbers, [(each,) for each in codes])
     delta = Delta(places, newer, positions)
     kept = vectors.copy()
-    kept[at[stays]] = before[stays]
+    kept[stay] = before
     whole = laid_over(base.data, delta, items=len(keys))
     return GoneOn(base, delta, parse(whole, dimension=vectors.shape[1]), kept)
+
+
+def _newer(
+    base: IndexBase, places: Positions, wanted: Wanted
+) -> tuple[Positions, Positions, Vectors]:
+    """Of the items whose vectors may differ: which moved by more than is declared or are new,
+    ascending; which stay, and as what.
+    """
+    place_in_base = np.full(len(wanted.keys), GONE)
+    known = np.flatnonzero(places != GONE)
+    place_in_base[places[known]] = known
+    moved = np.arange(len(wanted.keys)) if wanted.moved is None else wanted.moved
+    at = moved[place_in_base[moved] != GONE]
+    now, before = wanted.vectors[at], base.vectors()[place_in_base[at]]
+    limit = (wanted.config.moved_beyond + _HALF_PRECISION) * np.linalg.norm(now, axis=1)
+    stays = np.linalg.norm(now - before, axis=1) <= limit
+    is_newer = place_in_base == GONE
+    is_newer[at[~stays]] = True
+    return np.flatnonzero(is_newer), at[stays], before[stays]
 
 
 def _is_searched_as_declared(index: str, config: PublishingConfig) -> bool:
@@ -161,10 +177,3 @@ def _recall_when_whole(root: Path, manifest: VersionManifest) -> float | None:
         if manifest.index_of is not None:
             return read_version_manifest(root, manifest.index_of).index_recall
     return manifest.index_recall
-
-
-def _places(before: Keys, now: Keys) -> Positions:
-    """int64 [before]: where each of these keys stands now; GONE for one that does not."""
-    order = np.argsort(now)
-    found, is_known = places_of(before, now[order])
-    return np.where(is_known & (before != NO_KEY), order[found], GONE)

@@ -15,9 +15,9 @@ import numpy.typing as npt
 
 from publisher.index.faiss.layout import Bytes, inverted_file
 from twintide.errors import Corrupt
+from twintide.keys import GONE
 
 Positions = npt.NDArray[np.int64]
-GONE = -1
 
 
 @dataclass(frozen=True)

@@ -124,6 +124,19 @@ class FaissIndex:
         """Into which of its lists these vectors belong, and what stands for each there, where it is
         an inverted file. Of each list: numbers of vectors, and their codes.
         """
+        made = self._with_centres(vectors)
+        lists, numbers, codes = made.invlists, [], []
+        for each in range(self.lists):
+            size = lists.list_size(each)
+            numbers.append(np.array(_numbers(lists.get_ids(each), size), np.int64))
+            codes.append(np.array(_numbers(lists.get_codes(each), size * made.code_size), np.uint8))
+        return numbers, codes
+
+    def refilled(self, vectors: Vectors) -> "FaissIndex":
+        """An inverted file of other vectors with the same centres."""
+        return FaissIndex(self._with_centres(vectors), self.dimension, self)
+
+    def _with_centres(self, vectors: Vectors) -> Any:
         library: Any = faiss  # as in `_parameters`
         whole, fp16 = self._faiss, library.ScalarQuantizer.QT_fp16
         made = library.IndexIVFScalarQuantizer(
@@ -131,12 +144,7 @@ class FaissIndex:
         )
         made.by_residual, made.is_trained = whole.by_residual, True
         made.add(_filled_up(vectors, whole.d))
-        lists, numbers, codes = made.invlists, [], []
-        for each in range(whole.nlist):
-            size = lists.list_size(each)
-            numbers.append(np.array(_numbers(lists.get_ids(each), size), np.int64))
-            codes.append(np.array(_numbers(lists.get_codes(each), size * made.code_size), np.uint8))
-        return numbers, codes
+        return made
 
     def to_bytes(self) -> bytes:
         """What `parse` reads."""
