@@ -107,6 +107,34 @@ class Lobby:
         self.asks(connection)
 
 
+class Joined:
+    """A transport that sends the head of an answer together with what follows: one call of the
+    system less, which takes as long as a tenth of an answer.
+    """
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._head = b""
+
+    def write(self, data: bytes) -> None:
+        """asyncio's; a head waits for the body, which comes at once and may be empty."""
+        if not self._head and data.endswith(b"\r\n\r\n") and _FINAL.match(data):
+            self._head = data
+            return
+        joined, self._head = self._head + data, b""
+        self._transport.write(joined)
+
+    def close(self) -> None:
+        """asyncio's, when all has been sent."""
+        if self._head:
+            self.write(b"")
+        self._transport.close()
+
+    def __getattr__(self, name: str) -> Any:
+        """All else is the transport's."""
+        return getattr(self._transport, name)
+
+
 class Parser(h11.Connection):
     """h11's reader of HTTP, which leaves unread what costs too much or can mean two things."""
 
@@ -176,7 +204,7 @@ class Connection(H11Protocol):
         """uvicorn's, then: a place, or none."""
         transport.max_size = READ_BYTES  # type: ignore[attr-defined]  # asyncio's own is 256 KiB
         transport.set_write_buffer_limits(high=0)  # pause as soon as the client has to take more
-        super().connection_made(transport)
+        super().connection_made(Joined(transport))  # type: ignore[arg-type]  # it has what is used
         self._lobby.waits(self)
         self._within(self._lobby.limits.head_seconds)
         self._lobby.enter(self)
@@ -276,6 +304,9 @@ class Connection(H11Protocol):
         self._lobby.log.warning("client_too_slow", during="answer")
         self.hang_up()
 
+
+_FINAL = re.compile(rb"HTTP/1.1 [2-5]")
+"""How the head of an answer begins that is not followed by another one."""
 
 _END_OF_HEAD = re.compile(rb"\n\r?\n")
 _HOW_TO_ASK = f"HTTP/1.1, with a head of at most {MAX_HEAD_BYTES:,} bytes and a Content-Length"

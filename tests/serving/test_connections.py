@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from publisher.publish import publish
-from serving.connections import MAX_HEAD_BYTES, Limits
+from serving.connections import MAX_HEAD_BYTES, Joined, Limits
 from serving.follower import Follower
 from tests.publisher import checkpoint_fixture as made
 from tests.serving.conftest import Client, follower_of, serving
@@ -249,3 +249,46 @@ def test_a_client_that_says_it_has_no_more_to_say_gets_its_answer(
     ):
         one.shutdown(socket.SHUT_WR)
         assert all_of(one).startswith(b"HTTP/1.1 200")
+
+
+class Written:
+    """What a transport was told, in its order."""
+
+    def __init__(self) -> None:
+        self.calls: list[bytes | str] = []
+
+    def write(self, data: bytes) -> None:
+        self.calls.append(data)
+
+    def close(self) -> None:
+        self.calls.append("closed")
+
+
+HEAD = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n"
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+REFUSAL = b'HTTP/1.1 408 Request Timeout\r\n\r\n{"message": ""}'
+
+
+@pytest.mark.parametrize(
+    ("told", "sent"),
+    [
+        ([HEAD, b"{}", b""], [HEAD + b"{}", b""]),
+        ([HEAD, b"", b""], [HEAD, b""]),
+        ([CONTINUE, HEAD, b"{}"], [CONTINUE, HEAD + b"{}"]),
+        ([HEAD, HEAD, b"{}"], [HEAD + HEAD, b"{}"]),
+        ([REFUSAL], [REFUSAL]),
+        ([HEAD], [HEAD, "closed"]),
+    ],
+)
+def test_the_head_of_an_answer_goes_with_what_follows(
+    told: list[bytes], sent: list[bytes | str]
+) -> None:
+    """In one piece, and nothing is ever kept back for good."""
+    written = Written()
+    joined = Joined(written)  # type: ignore[arg-type]
+    for data in told:
+        joined.write(data)
+    if "closed" in sent:
+        joined.close()
+
+    assert written.calls == sent
