@@ -5,6 +5,7 @@ that its name in one step. The same checkpoint and listing give the same bytes.
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,14 +22,14 @@ from publisher.histories import Memories, memories_in, memory_arrays
 from publisher.index.backend import Base, Indexed, Wanted
 from publisher.index.backends import BACKENDS
 from publisher.index.searched import ItemIndex, Positions, Scores, Vectors
-from publisher.itemids import ITEM_COLUMN
+from publisher.itemids import write_ids, write_ids_behind
 from publisher.reader import HISTORY_PREFIX
 from publisher.shared import Shared
-from twintide.arrays import MANIFEST, Arrays, write_arrays, write_table
+from twintide.arrays import MANIFEST, Arrays, Files, write_arrays, write_table
 from twintide.checkpoints import CheckpointManifest, OpenCheckpoint, open_checkpoint
 from twintide.config import PublishingConfig
 from twintide.derived.state import USERS
-from twintide.errors import Refused
+from twintide.errors import Corrupt, Refused
 from twintide.files import publish_folder_once, write_and_fsync
 from twintide.keys import Keys
 from twintide.listed import Listing
@@ -38,7 +39,6 @@ from twintide.ragged import Encoded
 from twintide.storefile import share
 from twintide.vectorstore import open_read
 from twintide.versions import (
-    ITEM_IDS,
     GateReport,
     ServingState,
     VersionManifest,
@@ -192,7 +192,7 @@ def publish_version(root: Path, name: str, draft: Draft, *, gate: GateReport) ->
     with publish_folder_once(root / name) as folder:
         files = share(draft.folder, folder, shared.files)
         files |= write_arrays(folder, _arrays(draft))
-        files |= write_table(folder, ITEM_IDS, pa.table({ITEM_COLUMN: draft.items.ids}))
+        files |= _write_ids(root, folder, draft)
         if draft.filters:
             told = attribute_table(draft.items.encoded, draft.checkpoint.model, draft.filters)
             files |= write_table(folder, ATTRIBUTES, told)
@@ -222,6 +222,14 @@ def publish_version(root: Path, name: str, draft: Draft, *, gate: GateReport) ->
         )
         write_and_fsync(folder / MANIFEST, manifest.to_json())
     return manifest
+
+
+def _write_ids(root: Path, folder: Path, draft: Draft) -> Files:
+    ids, earlier = draft.items.ids, draft.indexed.index_of
+    if earlier is not None:
+        with suppress(Refused, Corrupt):  # gc took it away
+            return write_ids_behind(root / earlier, folder, ids)
+    return write_ids(folder, ids)
 
 
 def next_name(root: Path, state: ServingState) -> str:

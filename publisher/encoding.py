@@ -64,7 +64,10 @@ def encoded_anew(model: TwoTower, items: Items, base: Base, moved: Bools) -> Ane
     stays &= ~moved
     positions = np.flatnonzero(~stays)
     vectors = np.empty((len(stays), model.spec.index_width()), np.float32)
-    vectors[places[known]] = base.vectors()[known]
+    if np.array_equal(places, np.arange(len(places))):
+        vectors[: len(places)] = base.vectors()
+    else:
+        vectors[places[known]] = base.vectors()[known]
     vectors[positions] = model.candidate_vectors(take(items.encoded, positions))
     return Anew(vectors, positions)
 

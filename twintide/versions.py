@@ -29,8 +29,9 @@ INDEX_BASE, INDEX_NEWER = "index.base.faiss", "index.newer.faiss"
 INDEX_PLACES, INDEX_POSITIONS = "index.places.parquet", "index.positions.npy"
 """Where the items of the one stand in this version, and where the vectors of the other do."""
 
-ITEM_IDS = "items.parquet"
-"""One column `item_id`, in index order."""
+ITEM_IDS, ITEM_IDS_NEWER = "items.parquet", "items.newer.parquet"
+"""One column `item_id`, in index order: those of an earlier version, and what stands behind them.
+"""
 
 STATE = "state.json"
 _NAME = re.compile(r"^v[0-9]{6}$")

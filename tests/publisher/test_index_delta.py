@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow.parquet as pq
 import pytest
 
 from publisher.index.backend import Wanted
@@ -12,12 +13,14 @@ from publisher.index.faiss.backend import least_recall
 from publisher.index.faiss.base import IndexBase, gone_on
 from publisher.index.faiss.delta import Delta, laid_over, vectors_in
 from publisher.index.faiss.layout import inverted_file
+from publisher.itemids import item_ids_in, write_ids_behind
 from publisher.publish import publish
 from publisher.reader import load_version
 from tests.publisher import checkpoint_fixture as made
 from tests.publisher import hours
+from twintide.arrays import read_verified
 from twintide.config import Deployment, fill_in
-from twintide.errors import Corrupt
+from twintide.errors import Corrupt, Refused
 from twintide.keys import GONE, Keys
 from twintide.versions import VersionManifest, read_version_manifest
 
@@ -198,6 +201,32 @@ def test_the_hours_of_a_day_go_on_from_the_index_of_its_night(line: Deployment) 
     assert newer == sorted(newer)
     recalls = [manifest(line, number).index_recall for number in range(1, 6)]
     assert all(each is not None and each > 0.9 for each in recalls)
+
+
+def test_an_hour_has_the_ids_of_its_night_by_a_link(line: Deployment) -> None:
+    """And writes those of new items, which stand behind them; the next night writes all."""
+    root = line.versions_dir
+    assert (root / "v000004" / "items.parquet").samefile(root / "v000001" / "items.parquet")
+    assert not (root / "v000005" / "items.parquet").samefile(root / "v000001" / "items.parquet")
+    names = [name for number in range(1, 6) for name in manifest(line, number).files]
+    assert names.count("items.newer.parquet") == 3
+    newer = pq.read_table(root / "v000004" / "items.newer.parquet")
+    assert newer["item_id"].to_pylist() == [5000, 5001, 5002]
+
+
+def test_ids_are_written_whole_where_others_do_not_stand_before_them(
+    line: Deployment, tmp_path: Path
+) -> None:
+    """An item has left, or the version whose ids they were is gone."""
+    night = line.versions_dir / "v000001"
+    ids = load_version(line.versions_dir, "v000004").item_ids
+
+    written = write_ids_behind(night, tmp_path, ids.slice(1))
+
+    assert list(written) == ["items.parquet"]
+    assert item_ids_in(read_verified(tmp_path, written)).equals(ids.slice(1))
+    with pytest.raises(Refused):
+        write_ids_behind(night.with_name("v000099"), tmp_path, ids)
 
 
 def test_an_hours_index_answers_as_the_towers_of_its_hour(line: Deployment) -> None:

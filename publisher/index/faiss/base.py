@@ -31,7 +31,6 @@ from twintide.verified import Verified
 from twintide.versions import (
     INDEX,
     INDEX_BASE,
-    ITEM_IDS,
     VersionManifest,
     read_version_manifest,
     version_names,
@@ -151,7 +150,7 @@ def _newest_first(root: Path) -> Iterator[VersionManifest]:
 def _in_version(folder: Path, manifest: VersionManifest, verified: Verified) -> IndexBase:
     listed = manifest.files
     name = INDEX if manifest.index_of is None else INDEX_BASE
-    own = {each: entry for each, entry in listed.items() if each.startswith(("index.", ITEM_IDS))}
+    own = {each: entry for each, entry in listed.items() if each.startswith(("index.", "items."))}
     contents = verified.contents(folder, own)
     ids: pa.Array = item_ids_in(contents)
     keys = keys_of(ids)
