@@ -1,14 +1,13 @@
-"""What the demo shows at its end: a table, a plot, versions, an answer, and what to type next."""
+"""What the demo shows at its end: a table, versions, an answer, what to type next, and a page."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from rich.console import RenderableType
 
+from console.policies_table import policies_table
 from console.versions import gate_line, versions_table
 from demo.live import Answered, Suggested, WentBack
-from evaluation.plots import sparkline
-from evaluation.verdict import policies_table, verdict
 from twintide.output import command, heading, instant, number, table
 
 _MIB = 1024 * 1024
@@ -19,10 +18,9 @@ def text_of(result: dict[str, Any]) -> Iterator[RenderableType]:
     report = result["report"]
     yield heading("How good is each update policy?")
     yield policies_table(report)
-    yield from verdict(report["policies"])
+    yield from (f"  - {said}" for said in report["verdict"])
     yield heading("Hour by hour")
     yield from _curves(report, k=10)
-    yield f"\n  plot     {result['paths'][1]}\n  figures  {result['paths'][0]}"
     yield heading("The deployment's versions")
     yield versions_table(result["versions"][::-1])
     yield f"  {gate_line(result['rollback'].after_release.gate)}"
@@ -34,6 +32,8 @@ def text_of(result: dict[str, Any]) -> Iterator[RenderableType]:
     yield from _costs(result)
     yield heading("Type next")
     yield from _next(result)
+    yield heading("Look at")
+    yield f"  {result['paths'][1].resolve().as_uri()}\n  its figures: {result['paths'][0]}"
 
 
 def _curves(report: dict[str, Any], *, k: int) -> Iterator[str]:
@@ -133,3 +133,13 @@ def _next(result: dict[str, Any]) -> Iterator[RenderableType]:
     width = max(len(words) for words, _ in lines)
     for words, why in lines:
         yield command(f"  {words:<{width}}", why)
+
+
+def sparkline(values: Sequence[float | None], *, top: float) -> str:
+    """One character per value, its height the share of `top`; a space where there is none."""
+    blocks = "▁▂▃▄▅▆▇█"
+    height = len(blocks) / (top or 1.0)
+    return "".join(
+        " " if value is None else blocks[min(int(value * height), len(blocks) - 1)]
+        for value in values
+    )

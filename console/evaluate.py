@@ -1,7 +1,7 @@
 """`twintide evaluate`: a data set through the real pipeline in virtual time, policy beside policy.
 
 The events become real shards in a work folder, `evaluation` goes through them hour by hour, and
-what was found is written as report.json and a plot. Only Kafka is left out.
+what was found is written as report.json and a page. Only Kafka is left out.
 """
 
 # ruff: noqa: PLC0415  what is heavy is imported where it is needed; see console/options.py
@@ -54,9 +54,25 @@ def evaluate(
         Literal["as-requested", "as-of-version"],
         typer.Option(help="The user's history up to the click, or as the version knew it."),
     ] = "as-requested",
-    out: Annotated[Path, typer.Option(metavar="DIR", help="For report.json and the plot.")] = Path(
+    out: Annotated[Path, typer.Option(metavar="DIR", help="For report.json and the page.")] = Path(
         "twintide-evaluation"
     ),
+    sample: Annotated[
+        float,
+        typer.Option(
+            metavar="SHARE",
+            min=0.001,
+            max=1.0,
+            help="Score the clicks of so many of the users only, to be quick: .1 costs intervals "
+            "three times as wide.",
+        ),
+    ] = 1.0,
+    seeds: Annotated[
+        int,
+        typer.Option(
+            metavar="N", min=1, max=100, help="Train each model policy so many times, side by side."
+        ),
+    ] = 1,
     keep: Annotated[
         bool, typer.Option("--keep", help="Keep shards, slices, checkpoints and versions.")
     ] = False,
@@ -70,6 +86,7 @@ def evaluate(
     """
     deployment = deployment_of(config)
     from evaluation.facts import data_facts
+    from evaluation.lanes import Scoring
     from evaluation.policies import DEFAULT_NAMES, beside_each_other, parse_policy
     from evaluation.progressive import progressive
     from evaluation.span import span_of
@@ -79,15 +96,17 @@ def evaluate(
 
     named = [parse_policy(name) for name in dict.fromkeys(policy or DEFAULT_NAMES)]
     policies = beside_each_other(named)
-    watch = Watch()
     with work_folder(out, keep=keep) as folder, progress("evaluating") as update:
         events = read_data(deployment, data)
         facts = data_facts(deployment, events, path=data)
         span = span_of(events, deployment, score_from=score_from, score_until=score_until)
+        first = deployment.training.seed
+        scoring = Scoring(span, history, sample, tuple(range(first, first + seeds)))
         own = write_all(deployment, events, folder)
+        watch = Watch(scoring)
         on_tick = ticking(update, watch)
         try:
-            progressive(own, policies, span, folder=folder, history=history, on_tick=on_tick)
+            progressive(own, policies, scoring, folder=folder, on_tick=on_tick)
         except Interrupted:
             if watch.tick is not None:
                 _say_report(watch.report(facts), deployment, out, as_json=as_json)
@@ -98,8 +117,8 @@ def evaluate(
 def _say_report(
     report: dict[str, Any], deployment: "Deployment", out: Path, *, as_json: bool
 ) -> None:
+    from console.policies_table import story
     from evaluation.report import write_report
-    from evaluation.verdict import story
 
     paths = write_report(report, out, zone=deployment.training.time_zone)
     empty = report["data"].get("null_columns")

@@ -52,7 +52,7 @@ class Answered:
     """One answer for one user."""
 
     user_id: Any
-    version: str
+    version: str | None
     at: datetime
     clicked_before: list[Any]
     items: list[Suggested]

@@ -16,6 +16,7 @@ from demo import live
 from demo.stage import Stage
 from demo.stream import Events, FileEvents, WorldEvents, check_ingested, ingest_in_child
 from evaluation.facts import data_facts
+from evaluation.lanes import Scoring
 from evaluation.policies import DEFAULT_NAMES, beside_each_other, parse_policy
 from evaluation.progressive import progressive
 from evaluation.report import write_report
@@ -118,10 +119,11 @@ def _evaluate(
     facts = data_facts(deployment, sent, path=Path(name))
     span = span_of(sent, deployment, score_from=None, score_until=None)
     policies = beside_each_other([parse_policy(each) for each in DEFAULT_NAMES])
-    watch = Watch()
+    scoring = Scoring(span, seeds=(deployment.training.seed,))
+    watch = Watch(scoring)
     with stage.step("evaluate") as said:
         with work_folder(out, keep=False) as work, progress("virtual time") as update:
-            progressive(deployment, policies, span, folder=work, on_tick=ticking(update, watch))
+            progressive(deployment, policies, scoring, folder=work, on_tick=ticking(update, watch))
         report = watch.report(facts)
         paths = write_report(report, out, zone=deployment.training.time_zone)
         said(f"{len(policies)} policies side by side, click by click")

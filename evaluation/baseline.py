@@ -6,10 +6,12 @@ from datetime import datetime
 import numpy as np
 
 from evaluation.clicked import Clicked
+from evaluation.costs import Costs
 from evaluation.decays import Weighed
 from evaluation.lists import LAST_ITEMS, POPULAR_MS, ClickCounts, Together, co_visited, neighbours
-from evaluation.metrics import DEPTH, Scoreboard
+from evaluation.metrics import DEPTH
 from evaluation.policies import Policy
+from evaluation.scored import Answering, Scoreboard
 from twintide.clock import to_unix_ms
 from twintide.keys import Keys
 from twintide.ragged import Ids
@@ -22,8 +24,9 @@ class BaselineRunner:
     policy: Policy
     counts: ClickCounts
     history_name: str | None
+    seed: int = 0
     board: Scoreboard = field(default_factory=Scoreboard)
-    train_seconds: float = 0.0
+    costs: Costs = field(default_factory=Costs)
     versions: int = 0
     _popular: Keys = field(default_factory=lambda: np.zeros(0, np.uint64))
     _weighed: Weighed = field(default_factory=Weighed.empty)
@@ -33,6 +36,10 @@ class BaselineRunner:
     _now_ms: int = 0
 
     def tick(self, now: datetime) -> None:
+        with self.costs.of("lists"):
+            self._make(now)
+
+    def _make(self, now: datetime) -> None:
         now_ms, name = to_unix_ms(now), self.policy.name
         self._weighed = self.counts.decays.popular.first(4 * DEPTH)
         self._together, self._now_ms = None, now_ms
@@ -46,11 +53,16 @@ class BaselineRunner:
         history = clicked.query.get(self.history_name or "")
         if self.policy.name in _OF_HISTORY and isinstance(history, Ids):
             last, made = _OF_HISTORY[self.policy.name]
-            self._together = self._together or self.counts.together(last, now_ms=self._now_ms)
+            with self.costs.of("lists"):
+                self._together = self._together or self.counts.together(last, now_ms=self._now_ms)
             return made(history, self._together, self._weighed, k=DEPTH)
         found = np.zeros((len(clicked.rows), DEPTH), np.uint64)
         found[:, : len(self._popular)] = self._popular
         return found
+
+    def answering(self, clicked: Clicked) -> Answering:
+        del clicked  # a list has no score for an item that is not in it
+        return Answering()
 
 
 _OF_HISTORY = {"co-visitation": (1, co_visited), "item-knn": (LAST_ITEMS, neighbours)}

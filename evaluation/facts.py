@@ -3,11 +3,12 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from evaluation.gaps import gap_facts, gaps_in, outages_in
 from evaluation.span import sorted_ms
-from evaluation.ticks import gap_facts, gaps_in
 from twintide.clock import from_unix_ms, iso
 from twintide.config import Deployment
 from twintide.datafile import null_columns
@@ -33,6 +34,7 @@ def data_facts(deployment: Deployment, events: pa.Table, *, path: Path) -> dict[
         "items": pc.count_distinct(events[schema.item]).as_py(),
         "first_at": iso(from_unix_ms(int(at_ms[0]))),
         "last_at": iso(from_unix_ms(int(at_ms[-1]))),
-        "gaps": gap_facts(gaps_in(at_ms)),
+        "hours": len(np.unique(at_ms // 3_600_000)),
+        "gaps": gap_facts([*{*gaps_in(at_ms), *outages_in(at_ms)}]),
         "null_columns": null_columns(events),
     }

@@ -7,22 +7,28 @@ from typing import Literal
 import numpy as np
 
 from evaluation.clicked import Clicked
-from evaluation.metrics import DEPTH, Scoreboard
+from evaluation.costs import Costs
+from evaluation.live import Live
+from evaluation.metrics import DEPTH
 from evaluation.policies import Policy
+from evaluation.scored import Answering, Scoreboard
 from evaluation.span import Span
 from publisher import gc
 from publisher.publish import publish
 from publisher.reader import LoadedVersion, load_version
 from trainer.hourly import hourly
 from trainer.nightly import nightly
-from twintide.clock import HeldClock, monotonic_seconds
+from twintide.clock import HeldClock, to_unix_ms
 from twintide.config import Deployment
 from twintide.days import Calendar
 from twintide.due import due_day
 from twintide.keys import Keys
+from twintide.ragged import Encoded
 from twintide.versions import read_state
 
 History = Literal["as-requested", "as-of-version"]
+AUC_CLICKS = 32
+"""Of each slice: AUC is a hint, and asks for the score of every item."""
 
 
 @dataclass
@@ -33,10 +39,11 @@ class ModelRunner:
     deployment: Deployment
     span: Span
     history: History
+    seed: int = 0
     board: Scoreboard = field(default_factory=Scoreboard)
-    train_seconds: float = 0.0
+    costs: Costs = field(default_factory=Costs)
     versions: int = 0
-    live: LoadedVersion | None = None
+    live: Live | None = None
     """What answers at this moment."""
 
     _asked: date | None = None
@@ -48,11 +55,11 @@ class ModelRunner:
         if self.policy.stops_before_scoring and now > self.span.score_from:
             return
         clock = HeldClock(now, end=self.span.last_at)
-        began = monotonic_seconds()
-        trained = self._night(clock) | self._pass(clock)
-        self.train_seconds += monotonic_seconds() - began
+        with self.costs.of("training"):
+            trained = self._night(clock) | self._pass(clock)
         if trained:
-            self._publish(clock)
+            with self.costs.of("publishing"):
+                self._publish(clock)
 
     def _night(self, clock: HeldClock) -> bool:
         calendar = Calendar.of(self.deployment.training)
@@ -81,18 +88,35 @@ class ModelRunner:
         publish(self.deployment, clock=clock, judge=False)
         self.versions += 1
         current = read_state(self.deployment.versions_dir).current
-        if current and (self.live is None or self.live.name != current):
-            self.live = load_version(self.deployment.versions_dir, current)
+        if current and (self.live is None or self.live.version.name != current):
+            version = load_version(self.deployment.versions_dir, current)
+            self.live = Live(version, to_unix_ms(clock.now()))
         gc.run(self.deployment)
 
     def lists(self, clicked: Clicked) -> Keys:
         found = np.zeros((len(clicked.rows), DEPTH), np.uint64)
         if self.live is None:
             return found
-        query = dict(clicked.query)
-        if self.history == "as-of-version":
-            query |= self.live.remembered(clicked.users, clicked.rows.at_ms)
-        _, positions = self.live.search(query, DEPTH)
-        keys = np.append(self.live.item_keys, np.uint64(0))
+        version = self.live.version
+        _, positions = version.search(self._query(version, clicked), DEPTH)
+        keys = np.append(version.item_keys, np.uint64(0))
         found[:, : positions.shape[1]] = keys[positions]  # position -1 is the 0 at the end
         return found
+
+    def answering(self, clicked: Clicked) -> Answering:
+        if self.live is None:
+            return Answering()
+        asked = clicked.take(np.arange(min(len(clicked.rows), AUC_CLICKS)))
+        better = self.live.shares_below(self._query(self.live.version, asked), asked.rows.item_keys)
+        newest_at = self.live.version.manifest.newest_event_at
+        return Answering(
+            to_unix_ms(newest_at) if newest_at else 0,
+            self.live.refreshed_ms,
+            float(better.sum()),
+            len(better),
+        )
+
+    def _query(self, version: LoadedVersion, clicked: Clicked) -> Encoded:
+        if self.history == "as-requested":
+            return clicked.query
+        return clicked.query | version.remembered(clicked.users, clicked.rows.at_ms)

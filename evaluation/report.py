@@ -1,39 +1,39 @@
-"""report.json, and the plot beside it."""
+"""report.json, and the page that shows it."""
 
 import json
 from collections.abc import Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from evaluation.plots import recall_by_hour
+from evaluation.figures import Figures, differences
+from evaluation.page.page import page_of
 from evaluation.runner import Runner
+from evaluation.verdict import verdict
 
 REPORT = "report.json"
-PLOT = "recall.png"
+PAGE = "report.html"
 
 
 def report(runners: Sequence[Runner], *, data: dict[str, Any]) -> dict[str, Any]:
-    """report.json."""
-    return {
+    """report.json. Runners of one policy, which differ by their seeds, stand beside each other."""
+    of_policy = groupby(runners, key=lambda each: each.policy.name)
+    found = [Figures.of(list(each)) for _, each in of_policy]
+    made = {
         "format": 1,
         "data": data,
         "policies": [
-            {
-                "name": runner.policy.name,
-                "kind": runner.policy.kind,
-                **runner.board.report(items=data["items"]),
-                "train_seconds": round(runner.train_seconds, 3),
-                "versions": runner.versions,
-            }
-            for runner in runners
+            each.report(items=data["items"], stream_hours=data["hours"]) for each in found
         ],
+        "differences": list(differences(found)),
     }
+    return made | {"verdict": verdict(made)}
 
 
 def write_report(report: dict[str, Any], out: Path, *, zone: str) -> list[Path]:
-    """report.json and the plot beside it; returns the two paths."""
+    """report.json and the page beside it; returns the two paths."""
     out.mkdir(parents=True, exist_ok=True)
-    paths = [out / REPORT, out / PLOT]
+    paths = [out / REPORT, out / PAGE]
     paths[0].write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    recall_by_hour(report, paths[1], zone=zone)
+    paths[1].write_text(page_of(report, zone=zone), encoding="utf-8")
     return paths

@@ -4,17 +4,19 @@ from datetime import datetime
 from typing import Protocol
 
 from evaluation.clicked import Clicked
-from evaluation.metrics import Scoreboard
+from evaluation.costs import Costs
 from evaluation.policies import Policy
+from evaluation.scored import Answering, Scoreboard
 from twintide.keys import Keys
 
 
 class Runner(Protocol):
-    """One policy at work."""
+    """One policy at work, with one seed."""
 
     policy: Policy
+    seed: int
     board: Scoreboard
-    train_seconds: float
+    costs: Costs
     versions: int
 
     def tick(self, now: datetime) -> None:
@@ -22,3 +24,6 @@ class Runner(Protocol):
 
     def lists(self, clicked: Clicked) -> Keys:
         """uint64 [B, DEPTH]: the list of each click, best first, 0 where there is nothing more."""
+
+    def answering(self, clicked: Clicked) -> Answering:
+        """How old what answers is, and how well it tells clicked items from others."""

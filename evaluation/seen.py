@@ -5,18 +5,20 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 import numpy as np
+import numpy.typing as npt
 
 from evaluation.clicked import Clicked
 from evaluation.diversity import ItemSpace
 from evaluation.lists import ClickCounts
-from evaluation.metrics import Groups
+from evaluation.metrics import LONG_HISTORY, Groups
 from evaluation.model import ModelRunner
 from evaluation.runner import Runner
 from twintide.clock import to_unix_ms
 from twintide.keys import NO_KEY, Keys
 from twintide.ragged import Ids
 
-HEAD_ITEMS = 100
+HEAD_ITEMS, MIDDLE_ITEMS = 100, 1000
+"""How far down the most clicked items of a day are head, and middle."""
 
 
 @dataclass
@@ -26,30 +28,42 @@ class Seen:
     counts: ClickCounts = field(default_factory=ClickCounts)
     _users: Keys = field(default_factory=lambda: np.zeros(0, np.uint64))
     _items: Keys = field(default_factory=lambda: np.zeros(0, np.uint64))
-    _head: Keys = field(default_factory=lambda: np.zeros(0, np.uint64))
+    head: Keys = field(default_factory=lambda: np.zeros(0, np.uint64))
+    """The most clicked items of the last 24 hours."""
+
+    _middle: Keys = field(default_factory=lambda: np.zeros(0, np.uint64))
+    """The next ones."""
+
     _space: ItemSpace | None = None
 
     def tick(self, now: datetime) -> None:
         self.counts.tick(to_unix_ms(now))
-        self._head = self.counts.popular("popular-24h", now_ms=to_unix_ms(now), k=HEAD_ITEMS)
+        first = self.counts.popular("popular-24h", now_ms=to_unix_ms(now), k=MIDDLE_ITEMS)
+        self.head, self._middle = first[:HEAD_ITEMS], first[HEAD_ITEMS:]
 
-    def space(self, runners: "Sequence[Runner]") -> ItemSpace | None:
+    def space(self, runners: Sequence[Runner]) -> ItemSpace | None:
         """The item vectors of the first model policy that has a live version."""
         live = next((r.live for r in runners if isinstance(r, ModelRunner) and r.live), None)
-        if live is not None and (self._space is None or self._space.version != live.name):
-            self._space = ItemSpace.of(live)
+        if live and (self._space is None or self._space.version != live.version.name):
+            self._space = ItemSpace.of(live.version)
         return self._space
 
-    def groups(self, clicked: Clicked) -> Groups:
+    def groups(self, clicked: Clicked, history: Ids | None) -> Groups:
         anonymous = clicked.users == NO_KEY
         return Groups(
             new_user=~np.isin(clicked.users, self._users) & ~anonymous,
             anonymous=anonymous,
             new_item=~np.isin(clicked.rows.item_keys, self._items),
-            head=np.isin(clicked.rows.item_keys, self._head),
+            head=np.isin(clicked.rows.item_keys, self.head),
+            middle=np.isin(clicked.rows.item_keys, self._middle),
+            long_history=_lengths(history, len(anonymous)) >= LONG_HISTORY,
         )
 
     def learn(self, clicked: Clicked, history: Ids | None) -> None:
         self.counts.add(clicked.rows.item_keys, history, clicked.rows.at_ms)
         self._users = np.union1d(self._users, clicked.users)
         self._items = np.union1d(self._items, clicked.rows.item_keys)
+
+
+def _lengths(history: Ids | None, clicks: int) -> npt.NDArray[np.int64]:
+    return np.zeros(clicks, np.int64) if history is None else np.diff(history.offsets)

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from evaluation.ticks import after_first_day, gaps_in
+from evaluation.gaps import after_first_day, gaps_in
 from twintide.clock import from_unix_ms, iso
 from twintide.config import Deployment
 from twintide.errors import Refused
@@ -55,6 +55,6 @@ def span_of(
 
 
 def sorted_ms(events: pa.Table, deployment: Deployment) -> npt.NDArray[np.int64]:
-
+    """When each event was."""
     times = events[deployment.events.time].combine_chunks().cast(pa.int64())
     return np.sort(np.asarray(times, np.int64))

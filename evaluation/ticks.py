@@ -8,19 +8,11 @@ the times between them are.
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
-from twintide.clock import floor_to_minutes, from_unix_ms, iso
+from twintide.clock import floor_to_minutes
 from twintide.days import Calendar
 
 _HOUR = timedelta(hours=1)
-GAP = timedelta(hours=24)
-"""A time without any event that is longer is named in the report."""
-
-_NAMED_GAPS = 10
 
 
 @dataclass(frozen=True)
@@ -58,48 +50,3 @@ def _every(step: timedelta, begin: datetime, end: datetime) -> Iterator[datetime
     while at < end + step:
         yield at
         at += step
-
-
-@dataclass(frozen=True)
-class Gap:
-    """A time without any event."""
-
-    after: datetime
-    until: datetime
-
-    @property
-    def length(self) -> timedelta:
-        return self.until - self.after
-
-
-def gaps_in(at_ms: npt.NDArray[np.int64]) -> list[Gap]:
-    """Where nothing happened for more than a day; `at_ms` is sorted."""
-    long = np.flatnonzero(np.diff(at_ms) > GAP // timedelta(milliseconds=1))
-    return [Gap(from_unix_ms(int(at_ms[i])), from_unix_ms(int(at_ms[i + 1]))) for i in long]
-
-
-def after_first_day(first_at: datetime, gaps: Iterable[Gap]) -> datetime:
-    """Where 24 hours have passed since the first event, gaps not counted: a stray event of long
-    ago does not make the first real day one to be scored.
-    """
-    begin, left = floor_to_minutes(first_at, 60), GAP
-    for gap in gaps:
-        lived = floor_to_minutes(gap.after, 60) - begin
-        if lived >= left:
-            break
-        left -= lived
-        begin = floor_to_minutes(gap.until, 60)
-    return begin + left
-
-
-def gap_facts(gaps: list[Gap]) -> list[dict[str, Any]]:
-    """The longest gaps for report.json, in order of time."""
-    longest = sorted(gaps, key=lambda gap: gap.length, reverse=True)[:_NAMED_GAPS]
-    return [
-        {
-            "after": iso(gap.after),
-            "until": iso(gap.until),
-            "hours": round(gap.length / _HOUR, 1),
-        }
-        for gap in sorted(longest, key=lambda gap: gap.after)
-    ]

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from evaluation.lanes import Scoring
 from evaluation.progressive import OnTick, Tick
 from evaluation.report import report
 from twintide.clock import iso, monotonic_seconds
@@ -13,6 +14,7 @@ from twintide.output import Update
 class Watch:
     """How far an evaluation has come: what is reported where it is interrupted."""
 
+    scoring: Scoring
     tick: Tick | None = None
     began: float = field(default_factory=monotonic_seconds)
 
@@ -23,7 +25,23 @@ class Watch:
         if tick is not None and tick.done < tick.ticks:
             ratio = round(tick.done / tick.ticks, 3)
             found["partial"] = {"at": iso(tick.at), "done_ratio": ratio}
+        found["sample"] = self.scoring.sample
         return found | {"seconds": round(monotonic_seconds() - self.began, 1)}
+
+    def left(self) -> str:
+        """How long it takes from here, by what it took to here."""
+        tick = self.tick
+        if tick is None or not tick.done:
+            return ""
+        seconds = (monotonic_seconds() - self.began) * (tick.ticks - tick.done) / tick.done
+        return f" ({said_seconds(seconds)} left)"
+
+
+def said_seconds(seconds: float) -> str:
+    """40 s, 12 min, 3.5 h."""
+    if seconds < 100:  # noqa: PLR2004  more are minutes
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"  # noqa: PLR2004
 
 
 def ticking(update: Update, watch: Watch) -> OnTick:
@@ -35,6 +53,6 @@ def ticking(update: Update, watch: Watch) -> OnTick:
         found = [(each.policy.name, each.board.overall.recall()["recall@10"]) for each in models]
         words = ", ".join(f"{name} {recall:.3f}" for name, recall in found if recall is not None)
         words = f"recall@10: {words}" if words else "not scored yet"
-        update(tick.done, tick.ticks, f"{tick.at:%F %H:%M} {words}")
+        update(tick.done, tick.ticks, f"{tick.at:%F %H:%M}{watch.left()} {words}")
 
     return on_tick

@@ -72,6 +72,16 @@ def attribute_table(encoded: Encoded, model: ModelSpec, columns: Sequence[str]) 
     )
 
 
+def attributes_said(
+    events: pa.Table, model: ModelSpec, columns: Sequence[str], *, time: str
+) -> Attributes:
+    """Of items, each with the one event that says what it is."""
+    return {
+        name: Attribute(as_ids(feature.encode(events, time_column=time)))
+        for name, feature in features_of(model, columns).items()
+    }
+
+
 def attributes_in(table: pa.Table, model: ModelSpec, *, items: int) -> Attributes:
     """What `attribute_table` gave. Raises Corrupt where it does not fit the model and the index."""
     features = features_of(model, table.column_names)

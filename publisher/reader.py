@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from publisher import samples
 from publisher.activity import UserNumbers, in_version
-from publisher.attributes import ATTRIBUTES, Attributes, attributes_in
+from publisher.attributes import ATTRIBUTES, Attributes, attributes_in, attributes_said
 from publisher.histories import Memories, encoded, memories_in
 from publisher.index.backends import BACKENDS
 from publisher.index.faiss.index import search_in_one_thread
@@ -37,6 +37,8 @@ from twintide.versions import (
     open_vectors,
     read_version_manifest,
 )
+
+__all__ = ["Attributes", "LoadedVersion", "attributes_said", "load_version", "prepare_to_answer"]
 
 HISTORY_PREFIX = "history"
 

@@ -92,6 +92,23 @@ def rollback(root: Path, *, to: str | None = None, reason: str, clock: Clock) ->
     return change(root, step, who="rollback")
 
 
+def roll_back_from(root: Path, bad: str, *, reason: str, clock: Clock) -> ServingState:
+    """Go back from a version that fails, to the one that was live before it; of several that ask at
+    once, one does. Raises Refused where it is not live, or not by a promotion, and as `rollback`.
+    """
+    known = Verified()
+    with suppress(TwintideError, OSError):
+        _look_ahead(root, way_back(read_state(root), bad), known)
+
+    def step(state: ServingState) -> ServingState:
+        target = way_back(state, bad)
+        after = rolled_back(state, target, at=clock.now(), reason=reason)
+        _check_target(root, after.current or "", known)
+        return after
+
+    return change(root, step, who="rollback")
+
+
 def hold(root: Path, *, reason: str, clock: Clock) -> ServingState:
     """Stop automatic promotion. Versions are still built, judged and kept."""
     _check_reason(reason)
@@ -207,6 +224,25 @@ def rollback_target(state: ServingState) -> str | None:
     """
     pile = live_pile(state)
     return pile[-2] if len(pile) > 1 else None
+
+
+def way_back(state: ServingState, bad: str) -> str:
+    """What a program goes back to from a version that fails. It takes one step and no more, and
+    none against an operator: what is live by a rollback stays. Raises Refused where there is none.
+    """
+    moves = [made for made in state.history if made.action in _MOVES]
+    if state.current != bad or not moves or moves[-1].action != "promote":
+        raise Refused(
+            f"version {bad} is not live by a promotion, so no program goes back from it",
+            hint="`twintide rollback -c FILE --reason TEXT` does",
+        )
+    target = rollback_target(state)
+    if target is None:
+        raise Refused(
+            f"version {bad} fails, and no version was live before it",
+            hint="`twintide publish -c FILE` makes another one live",
+        )
+    return target
 
 
 def live_pile(state: ServingState) -> list[str]:

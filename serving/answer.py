@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -14,7 +14,9 @@ from twintide.errors import TwintideError
 class Answer:
     """What a version recommends, best first."""
 
-    version: str
+    version: str | None
+    """None: of no version."""
+
     known_user: bool
     """Whether the version has a row or a history of this user. Without one, the answer is that of
     an anonymous user with the rest of the request.
@@ -24,6 +26,9 @@ class Answer:
     scores: list[float]
     """Similarity of query and candidate plus the scaled bias; comparable within a version.
     """
+
+    answered_from: Literal["model", "popularity"] = "model"
+    """popularity: what was clicked most of late, for everybody."""
 
     explained: list[dict[str, Any]] | None = None
     """Of each item why it is there, where that was asked for."""
@@ -42,7 +47,13 @@ class Answer:
             together = zip(items, self.explained, strict=True)
             items = [item | {"explain": why} for item, why in together]
         said = {} if self.remembered is None else {"remembered": self.remembered}
-        return {"version": self.version, "known_user": self.known_user, **said, "items": items}
+        return {
+            "version": self.version,
+            "known_user": self.known_user,
+            "answered_from": self.answered_from,
+            **said,
+            "items": items,
+        }
 
     def to_json(self) -> bytes:
         """The body of the HTTP answer."""
@@ -65,13 +76,22 @@ def answer_schema() -> dict[str, Any]:
     }
     return {
         "type": "object",
-        "required": ["version", "known_user", "items"],
+        "required": ["version", "known_user", "answered_from", "items"],
         "properties": {
-            "version": {"type": "string", "description": "the version that answered"},
+            "version": {
+                "anyOf": [{"type": "string"}, {"type": "null"}],
+                "description": "the version that answered; null before there is one, where "
+                "serving.before_first_version says popularity",
+            },
             "known_user": {
                 "type": "boolean",
                 "description": "false: the version has neither a row nor a history of this user, "
                 "so the answer is that of an anonymous one",
+            },
+            "answered_from": {
+                "enum": ["model", "popularity"],
+                "description": "popularity: the items that were clicked most of late, the same for "
+                "everybody, each with its clicks for a score",
             },
             "remembered": {
                 "type": "array",

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from functools import partial
+from operator import call
 from typing import Any, TypeVar
 
 from fastapi import FastAPI, Request, Response
@@ -33,6 +34,7 @@ from serving.request import (
     parse_request,
     request_schema,
 )
+from serving.watch import Watch
 from twintide import __version__
 from twintide.clock import Clock, iso
 from twintide.errors import Refused, Retryable, TwintideError
@@ -128,7 +130,7 @@ def create_app(
     @app.get("/readyz")
     async def readyz() -> Response:
         standing = follower.standing
-        ready = standing.retriever is not None
+        ready = follower.is_ready
         served = standing.retriever.name if standing.retriever else None
         return json_answer(
             {"ready": ready, "version": served, "problem": follower.problem},
@@ -331,18 +333,29 @@ def _answer(body: bytes, follower: Follower, metrics: Metrics) -> Response:
 
 
 def _answer_to(parsed: RecommendRequest, follower: Follower, metrics: Metrics) -> Response:
+    watch = follower.watch
     try:
         with metrics.seconds.time():
-            retriever = follower.retriever()
-            query = metrics.timed("encode", retriever.query, parsed)
-            answer = metrics.timed("search", retriever.search, query)
+            answer = _found(parsed, follower, metrics)
         body = metrics.timed("write", Answer.to_json, answer)
     except Refused as error:
         return Refusal(422, error.message, hint=error.hint).answer
     except Retryable as error:
         return Refusal(503, error.message, hint=error.hint).answer
+    except Exception:
+        watch.failed(parsed)
+        raise
+    watch.well()
     metrics.users.labels(_user(parsed, answer)).inc()
+    if answer.answered_from == "popularity":
+        metrics.popular.inc()
     return Response(body, media_type="application/json")
+
+
+def _found(parsed: RecommendRequest, follower: Follower, metrics: Metrics) -> Answer:
+    answering = follower.answering()
+    search = metrics.timed("encode", answering.prepared, parsed)
+    return metrics.timed("search", call, search)
 
 
 def _user(parsed: RecommendRequest, answer: Answer) -> str:
@@ -357,18 +370,33 @@ def _batch(body: bytes, follower: Follower, log: BoundedLog) -> Response:
     place.
     """
     try:
-        bodies, retriever = parse_batch(body), follower.retriever()
+        bodies, retriever, watch = parse_batch(body), follower.answering(), follower.watch
         requests = [_in_its_place(parse_request, each, log) for each in bodies]
         retriever.check_together([each for each in requests if isinstance(each, RecommendRequest)])
     except Refused as error:
         return Refusal(422, error.message, hint=error.hint).answer
     except Retryable as error:
         return Refusal(503, error.message, hint=error.hint).answer
+    answer = partial(_watched, retriever.answer, watch)
     answers = [
-        each if isinstance(each, TwintideError) else _in_its_place(retriever.answer, each, log)
+        each if isinstance(each, TwintideError) else _in_its_place(answer, each, log)
         for each in requests
     ]
     return Response(batch_answer(answers), media_type="application/json")
+
+
+def _watched(
+    answer: Callable[[RecommendRequest], Answer], watch: Watch, request: RecommendRequest
+) -> Answer:
+    try:
+        made = answer(request)
+    except (Refused, Retryable):
+        raise
+    except Exception:
+        watch.failed(request)
+        raise
+    watch.well()
+    return made
 
 
 def _in_its_place(

@@ -21,6 +21,7 @@ from serving.request import (
     RecommendRequest,
     feature_of,
     keys_of_ids,
+    plain_ids,
 )
 from twintide.errors import Refused
 from twintide.events import ARROW_TYPES, EventSchema
@@ -208,11 +209,6 @@ class Encoding:
                 f"{', '.join(map(repr, unknown))[:200]}",
                 hint=f"the columns that it reads: {reads}",
             )
-
-
-def plain_ids(items: Sequence[Id | RecentItem]) -> list[Id]:
-    """The ids of items with or without their times."""
-    return [each.item_id if isinstance(each, RecentItem) else each for each in items]
 
 
 def _given(

@@ -9,9 +9,6 @@ from publisher.reader import LoadedVersion
 from serving.encoding import Left
 from twintide.keys import Keys
 
-MOST_EXPLAINED = 100
-"""Items of one answer."""
-
 PULLS = 3
 """Items of the history that are named for each item: those that pulled most."""
 

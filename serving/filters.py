@@ -5,41 +5,44 @@ from functools import reduce
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from publisher.index.selection import Mask
-from publisher.reader import LoadedVersion
+from publisher.reader import Attributes
 from twintide.errors import Refused
+from twintide.events import EventSchema
 from twintide.keys import Keys, key_of
 
+Bools = npt.NDArray[np.bool_]
 Value = bool | int | str
 _FITS: dict[str, type] = {"int64": int, "string": str, "bool": bool}
 
 
-def having(filters: Mapping[str, Any], version: LoadedVersion) -> dict[str, Keys]:
+def having(
+    filters: Mapping[str, Any], attributes: Attributes, events: EventSchema, *, of: str
+) -> dict[str, Keys]:
     """Of each column the keys of its values, one of which an item must have.
 
-    Raises Refused where the version knows no such column, or a value is of another type.
+    Raises Refused where there is no such column, or a value is of another type.
     """
-    unknown = sorted(set(filters) - set(version.attributes))
+    unknown = sorted(set(filters) - set(attributes))
     if unknown:
-        there = ", ".join(version.attributes) or "none"
+        there = ", ".join(attributes) or "none"
         raise Refused(
-            f"filters: version {version.name} cannot be filtered by "
-            f"{', '.join(map(repr, unknown))[:200]}",
+            f"filters: {of} cannot be filtered by {', '.join(map(repr, unknown))[:200]}",
             hint=f"the columns that it can: {there}; publishing.filters declares them",
         )
-    return {name: _keys(name, given, version) for name, given in filters.items()}
+    return {name: _keys(name, given, events) for name, given in filters.items()}
 
 
-def allowed(wanted: Mapping[str, Keys], version: LoadedVersion) -> Mask | None:
-    """The items that have, of every column, one of these keys; None without columns."""
-    parts = [version.attributes[name].having(keys) for name, keys in wanted.items()]
-    return Mask.of(reduce(np.logical_and, parts)) if parts else None
+def allowed(wanted: Mapping[str, Keys], attributes: Attributes) -> Bools | None:
+    """[items]: which have, of every column, one of these keys; None without columns."""
+    parts = [attributes[name].having(keys) for name, keys in wanted.items()]
+    return reduce(np.logical_and, parts) if parts else None
 
 
-def _keys(column: str, given: Value | list[Value], version: LoadedVersion) -> Keys:
+def _keys(column: str, given: Value | list[Value], events: EventSchema) -> Keys:
     values = given if isinstance(given, list) else [given]
-    kind = version.manifest.events.columns[column].removeprefix("list<").removesuffix(">")
+    kind = events.columns[column].removeprefix("list<").removesuffix(">")
     for value in values:
         if type(value) is not _FITS[kind]:
             raise _misfit(column, kind, value)

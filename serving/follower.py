@@ -5,19 +5,22 @@ has answered. Whatever goes wrong with a new version, the old one stays and the 
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from publisher import registry
 from publisher.reader import load_version
 from serving.blocked import BlockedItems, stamp
+from serving.popular import Popular, RecentClicks
 from serving.request import RecommendRequest
 from serving.retriever import Retriever
+from serving.watch import Watch, check_answers, failing
 from twintide.clock import Clock
-from twintide.errors import Retryable, TwintideError
+from twintide.errors import Corrupt, Refused, Retryable, TwintideError
 from twintide.telemetry import get_log
 from twintide.verified import Verified
-from twintide.versions import STATE, read_state
+from twintide.versions import STATE, read_state, read_version_manifest
 
 LONGEST_WAIT_SECONDS = 60.0
 """Between two attempts to load a version that could not be loaded."""
@@ -33,14 +36,41 @@ class Standing:
     problem: str | None = "no version was looked for yet"
     switches: int = 0
     failures: int = 0
+    rollbacks: int = 0
+    """How often this process went back from a version that failed."""
+
+
+@dataclass(frozen=True)
+class Unfit:
+    """A version that this process has gone back from."""
+
+    version: str
+    why: str
 
 
 class Follower:
     """Keeps a retriever for the live version. `look` is one look; `run` looks until `stop`."""
 
-    def __init__(self, root: Path, *, clock: Clock, max_k: int, poll_seconds: float) -> None:
+    def __init__(
+        self,
+        root: Path,
+        *,
+        clock: Clock,
+        max_k: int,
+        poll_seconds: float,
+        clicks: RecentClicks | None = None,
+        errors_above: float | None = None,
+    ) -> None:
+        """With `clicks`, what is popular is answered with until there is a version; `errors_above`:
+        from a version of whose answers a larger share fails it goes back.
+        """
         self.standing = Standing(retriever=None)
         self.blocked = BlockedItems(root)
+        self.popular: Popular | None = None
+        self._clicks = clicks
+        self._errors_above = errors_above
+        self.watch = Watch(None, above=None)
+        self._unfit: Unfit | None = None
         self._root = root
         self._clock = clock
         self._max_k = max_k
@@ -57,8 +87,17 @@ class Follower:
         """What keeps it from serving what is live, or from leaving out what is blocked."""
         return self.standing.problem or self.blocked.problem
 
+    def answering(self) -> Retriever | Popular:
+        """What to answer with; a request asks once. Raises Retryable where there is nothing."""
+        return self.standing.retriever or self.popular or self.retriever()
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether there is something to answer with."""
+        return self.standing.retriever is not None or self.popular is not None
+
     def retriever(self) -> Retriever:
-        """What to answer with; a request asks once. Raises Retryable before the first version."""
+        """Of the version that is served. Raises Retryable before the first one."""
         retriever = self.standing.retriever
         if retriever is None:
             raise Retryable(
@@ -70,12 +109,16 @@ class Follower:
     def run(self) -> None:
         """Look again and again, until `stop`; at what is blocked while a version is loaded too."""
         self._look_at_blocked()
-        beside = threading.Thread(
-            target=self._again, args=(self._look_at_blocked,), name="blocked", daemon=True
-        )
-        beside.start()
+        looks = {"blocked": self._look_at_blocked, "popular": self._look_at_clicks}
+        beside = [
+            threading.Thread(target=self._again, args=(look,), name=name, daemon=True)
+            for name, look in looks.items()
+        ]
+        for each in beside:
+            each.start()
         self._again(self._look_at_versions)
-        beside.join()
+        for each in beside:
+            each.join()
 
     def _again(self, look: Callable[[], None]) -> None:
         while not self._stopping.is_set():
@@ -87,9 +130,10 @@ class Follower:
         self._stopping.set()
 
     def look(self) -> None:
-        """Look once at what is blocked and at the state file."""
+        """Look once at what is blocked, at the state file, and at clicks where nothing is live."""
         self._look_at_blocked()
         self._look_at_versions()
+        self._look_at_clicks()
 
     def _look_at_blocked(self) -> None:
         try:
@@ -98,11 +142,29 @@ class Follower:
         except Exception:  # nor may one end this
             log.exception("blocked_not_left_out")
 
+    def _look_at_clicks(self) -> None:
+        """Until there is a version; from then on they are let go."""
+        if self._clicks is None:
+            return
+        if self.standing.retriever is not None:
+            self._clicks = self.popular = None
+            return
+        try:
+            found = self._clicks.look() if self.blocked.is_known else None
+        except Exception:  # what was found before stands
+            log.exception("clicks_not_counted")
+            return
+        if found is not None and len(found.items):
+            with self._standing_changes:
+                self.popular = found.without(self.blocked.keys)
+
     def _look_at_versions(self) -> None:
         """Load and switch where the state file names another version."""
         try:
             if self._is_due():
                 self._follow()
+            elif self.watch.fails():
+                self._go_back(self.watch.version or "", self.watch.says(), self.watch.examples)
         except Exception as error:  # noqa: BLE001  no fault of a version or a disk may end this
             self._fail(error)
 
@@ -121,8 +183,10 @@ class Follower:
             self._settle("no version is live")
         elif serving is not None and serving.name == live:
             self._settle(None)
+        elif serving is not None and self._unfit is not None and self._unfit.version == live:
+            self._settle(self._unfit.why)
         else:
-            self._switch(live)
+            self._switch_or_go_back(live)
 
     def _settle(self, problem: str | None) -> None:
         """Serve what is served."""
@@ -136,18 +200,75 @@ class Follower:
             now = self.standing
             if now.retriever is not None:
                 self.standing = replace(now, retriever=now.retriever.without(self.blocked.keys))
+            if self.popular is not None:
+                self.popular = self.popular.without(self.blocked.keys)
+
+    def _switch_or_go_back(self, live: str) -> None:
+        """A version that cannot answer, twice, is gone back from; not one whose manifest is not
+        understood, which a newer program may have made.
+        """
+        try:
+            self._switch(live)
+        except Corrupt as error:
+            if self._errors_above is None or not self._attempts:
+                raise
+            read_version_manifest(self._root, live)
+            if not self._go_back(live, error.message, ()):
+                raise
+
+    def _go_back(self, bad: str, why: str, examples: Sequence[RecommendRequest]) -> bool:
+        """Serve what was live before a version that fails, and say so to all; whether it does.
+        Nothing changes where the one before fails as well: then it is not the version.
+        """
+        self.watch.begin_anew()
+        try:
+            target = registry.way_back(read_state(self._root), bad)
+            before = self._loaded(target)
+            if 2 * failing(before, examples) > len(examples):
+                raise Refused(f"version {target} fails the same requests")
+        except TwintideError as error:
+            log.warning("version_fails", version=bad, reason=why, not_left_since=error.message)
+            return False
+        self._unfit = Unfit(bad, f"version {bad} is live, and is not served: {why}")
+        self._put_in_place(before)
+        recorded = self._record(bad, why)
+        log.warning("version_rolled_back", version=bad, before=target, reason=why, said=recorded)
+        with self._standing_changes:
+            self.standing = replace(self.standing, rollbacks=self.standing.rollbacks + 1)
+        return True
+
+    def _record(self, bad: str, why: str) -> bool:
+        """Let all servers and the publisher know; whether this one was the first. Where it cannot,
+        this process alone does not serve it.
+        """
+        reason = _one_line(f"by itself: {why}")
+        try:
+            registry.roll_back_from(self._root, bad, reason=reason, clock=self._clock)
+        except Refused:  # another server was first
+            return False
+        except TwintideError as error:
+            log.warning("rollback_not_recorded", version=bad, reason=str(error))
+            return False
+        return True
+
+    def _loaded(self, name: str) -> Retriever:
+        """Verified, replayed, and tried; a file that was served before is not hashed again."""
+        serving = self.standing.retriever
+        if serving is not None and serving.name == name:
+            return serving
+        version = load_version(self._root, name, verified=self._verified)
+        retriever = Retriever(version, clock=self._clock, max_k=self._max_k)
+        retriever = retriever.without(self.blocked.keys)
+        check_answers(retriever)
+        return retriever
 
     def _switch(self, live: str) -> None:
         if not self.blocked.is_known:  # an item that is against the law must not come up first
             self._seen = "not looked yet"  # when it is known, nothing is waited for
             raise Retryable(f"it is not known what is blocked: {self.blocked.problem}")
         before = self.standing.retriever
-        # 1. Verified and replayed; a file that was served before is not hashed again.
-        version = load_version(self._root, live, verified=self._verified)
-        retriever = Retriever(version, clock=self._clock, max_k=self._max_k)
-        retriever = retriever.without(self.blocked.keys)
-        retriever.answer(RecommendRequest(user_id=None, k=1))  # 2. warm, and it answers
-        self._put_in_place(retriever)  # 3. one reference changes
+        retriever = self._loaded(live)  # 1. warm, and it answers
+        self._put_in_place(retriever)  # 2. one reference changes
         log.info("version_switched", version=live, before=before.name if before else None)
 
     def _put_in_place(self, retriever: Retriever) -> None:
@@ -156,7 +277,10 @@ class Follower:
         with self._standing_changes:
             now = self.standing
             retriever = retriever.without(self.blocked.keys)
-            self.standing = Standing(retriever, None, now.switches + 1, now.failures)
+            self.watch = Watch(retriever.name, above=self._errors_above)
+            self.standing = replace(
+                now, retriever=retriever, problem=None, switches=now.switches + 1
+            )
 
     def _fail(self, error: Exception) -> None:
         """Keep what is served; try again at the next change, or after a wait that doubles."""
@@ -179,3 +303,8 @@ class Follower:
             return False
         self._looks_to_skip -= 1
         return self._looks_to_skip <= 0
+
+
+def _one_line(reason: str) -> str:
+    """As the history of the state takes it."""
+    return " ".join("".join(c if c.isprintable() else " " for c in reason).split())[:500]

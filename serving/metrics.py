@@ -61,6 +61,11 @@ class Metrics:
             ["user"],
             registry=self.registry,
         )
+        self.popular = Counter(
+            "twintide_recommend_popular",
+            "Answers with what is popular, as there is no version yet.",
+            registry=self.registry,
+        )
         stages = Histogram(
             "twintide_recommend_stage_seconds",
             "Time of each stage of an answer.",
@@ -104,6 +109,11 @@ class _Served(Collector):
         )
         yield CounterMetricFamily(
             "twintide_version_failures", "Failed attempts to load.", value=standing.failures
+        )
+        yield CounterMetricFamily(
+            "twintide_version_rollbacks",
+            "Rollbacks by this process itself, from versions that failed.",
+            value=standing.rollbacks,
         )
         yield GaugeMetricFamily(
             "twintide_version_problem",

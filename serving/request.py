@@ -267,6 +267,11 @@ def ids_of(values: Sequence[Id | None], events: EventSchema, column: str, *, wha
         raise _misfit(what, kind, column, "out of range") from None
 
 
+def plain_ids(items: Sequence[Id | RecentItem]) -> list[Id]:
+    """The ids of items with or without their times."""
+    return [each.item_id if isinstance(each, RecentItem) else each for each in items]
+
+
 def keys_of_ids(
     values: Sequence[Id | None], events: EventSchema, column: str, *, what: str
 ) -> Keys:

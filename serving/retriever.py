@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,17 +18,15 @@ import pyarrow as pa
 from publisher.index.selection import NONE, Mask, Selection
 from publisher.reader import LoadedVersion
 from serving.answer import Answer
+from serving.bounds import check_request, check_together
 from serving.encoding import Encoding, Left
-from serving.explain import MOST_EXPLAINED, explanations
+from serving.explain import explanations
 from serving.filters import allowed, having
 from serving.request import RecommendRequest
 from twintide.clock import Clock, to_unix_ms
-from twintide.errors import Refused
+from twintide.errors import Corrupt, Refused
 from twintide.keys import Keys
 from twintide.ragged import Encoded
-
-MAX_TOGETHER = 10
-"""Times `max_k`: the items of all requests of a batch, whose answer is in memory as a whole."""
 
 Positions = npt.NDArray[np.int64]
 
@@ -86,33 +85,24 @@ class Retriever:
         """Raises Refused where the request does not fit the events, or asks for too many."""
         return self.search(self.query(request))
 
+    def prepared(self, request: RecommendRequest) -> Callable[[], Answer]:
+        """What is left to do when a request was understood. Raises Refused as `answer`."""
+        return partial(self.search, self.query(request))
+
     def check_together(self, requests: Sequence[RecommendRequest]) -> None:
         """Raises Refused where those that are answered at once ask for too many items in all."""
-        asked = [each.wanted for each in requests if each.wanted <= self._max_k]
-        if sum(asked) > MAX_TOGETHER * self._max_k:
-            raise Refused(
-                f"the batch asks for {sum(asked):,} items; this server gives at most "
-                f"{MAX_TOGETHER * self._max_k:,} at once",
-                hint="ask for fewer by `k`, or in several batches",
-            )
+        check_together(requests, max_k=self._max_k)
 
     def query(self, request: RecommendRequest) -> Query:
         """What the index is asked for a request. Raises Refused as `answer`."""
-        if request.wanted > self._max_k:
-            raise Refused(
-                f"k is {request.wanted}; this server gives at most {self._max_k}",
-                hint="ask for fewer, or raise serving.max_k in the configuration",
-            )
-        if request.explain and request.wanted > MOST_EXPLAINED:
-            raise Refused(
-                f"k is {request.wanted}; at most {MOST_EXPLAINED} items are explained",
-                hint=f"k: {MOST_EXPLAINED}, or leave `explain` out",
-            )
+        check_request(request, max_k=self._max_k)
         user = self._encoding.user_key(request)
         selection = self._selection(request, user)
         weights = self._weights(request.objectives)
         vectors = self.version.model.query_vectors(self._encoded(request, user), weights)
         if not np.isfinite(vectors).all():
+            if not request.features:
+                raise Corrupt(f"version {self.name} makes no finite vector of a request")
             raise Refused(
                 "the numbers in features are too large for the model to compute with",
                 hint="give numbers of the size that the events have",
@@ -154,8 +144,11 @@ class Retriever:
 
     def _selection(self, request: RecommendRequest, user: Keys) -> Selection:
         """Not what is blocked, nor what the request excludes; of what it filters by."""
-        wanted = having(request.filters, self.version)
-        among = allowed(wanted, self.version)
+        version = self.version
+        attributes, events = version.attributes, version.manifest.events
+        wanted = having(request.filters, attributes, events, of=f"version {self.name}")
+        having_them = allowed(wanted, attributes)
+        among = None if having_them is None else Mask.of(having_them)
         if self._free is not None:
             among = self._free if among is None else among & self._free
         return Selection(self._without(request, user), among, wanted, self._blocked)

@@ -28,6 +28,7 @@ from serving.log import BoundedLog, take_over_library_logs
 from serving.metrics import count_across_processes
 from serving.page.pages import Pages
 from serving.page.snapshot import Looker
+from serving.popular import RecentClicks
 from serving.request import id_from_text, parse_request
 from serving.retriever import Retriever
 from serving.workers import Workers
@@ -35,6 +36,7 @@ from twintide.blocklist import read_blocklist
 from twintide.clock import Clock
 from twintide.config import Deployment, ServingConfig
 from twintide.errors import Refused
+from twintide.shards import Ledger
 from twintide.telemetry import get_log
 from twintide.versions import read_state
 
@@ -126,6 +128,8 @@ def answer_at(
         clock=clock,
         max_k=config.max_k,
         poll_seconds=config.poll_seconds,
+        errors_above=config.rollback_when_errors_above,
+        clicks=recent_clicks(deployment) if config.before_first_version == "popularity" else None,
     )
     app = create_app(
         follower,
@@ -149,6 +153,17 @@ def answer_at(
     finally:
         follower.stop()
         follows.join()
+
+
+def recent_clicks(deployment: Deployment) -> RecentClicks:
+    """What was clicked of late, before there is a version."""
+    return RecentClicks(
+        Ledger(deployment.shards_dir, deployment.kafka.topic),
+        deployment.events,
+        deployment.model,
+        deployment.publishing.filters,
+        max_k=deployment.serving.max_k,
+    )
 
 
 def recommend(

@@ -37,6 +37,7 @@ def look(deployment: Deployment, known: Known | None = None) -> Status:
     )
 
 
+@pytest.mark.long
 def test_an_old_stream_costs_no_more_than_a_young_one(published: Path) -> None:
     """With a year of hours on the disk, as many folders are listed as with two days."""
     deployment = deployment_in(published.parent / "data")

@@ -114,6 +114,7 @@ def test_a_narrow_encoding_takes_every_result(twintide_process: Twintide, publis
     assert twintide_process("evaluate", "--help", env=ascii_only).code == 0
 
 
+@pytest.mark.long
 def test_a_reader_that_has_enough_ends_the_command_in_silence(published: Path) -> None:
     """`twintide versions | head -c 1`: no traceback, no complaint of Python's at its end."""
     for arguments in (["config", "show"], ["versions"], ["--help"]):
@@ -133,6 +134,7 @@ def test_a_reader_that_has_enough_ends_the_command_in_silence(published: Path) -
         assert done.stderr == ""
 
 
+@pytest.mark.long
 def test_a_full_disk_under_the_output_is_said(bare: Path) -> None:
     """Nothing is lost in silence: exit code 1 and one sentence."""
     with Path("/dev/full").open("w") as full:

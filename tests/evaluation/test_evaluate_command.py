@@ -112,12 +112,12 @@ def test_popularity_is_what_plain_counting_says(twintide: Twintide, data: Path) 
 
 
 @pytest.mark.long
-def test_a_plot_is_drawn_and_the_work_folder_goes(twintide: Twintide, data: Path) -> None:
-    """What stays is the report and a PNG; with --keep also what they were made from."""
+def test_a_page_is_made_and_the_work_folder_goes(twintide: Twintide, data: Path) -> None:
+    """What stays is the report and its page; with --keep also what they were made from."""
     done = twintide("evaluate", "clicks.parquet", "--policy", "popular-1h", "--out", "here")
     here = data.parent / "here"
-    assert sorted(path.name for path in here.iterdir()) == ["recall.png", "report.json"]
-    assert (here / "recall.png").read_bytes().startswith(b"\x89PNG")
+    assert sorted(path.name for path in here.iterdir()) == ["report.html", "report.json"]
+    assert (here / "report.html").read_text(encoding="utf-8").startswith("<!doctype html>")
     assert "popular-1h" in done.out
     assert "here/report.json" in done.out
 
@@ -217,4 +217,4 @@ def test_an_interrupted_evaluation_reports_what_it_has_and_leaves_nothing_else(d
     report = json.loads((data.parent / "twintide-evaluation" / "report.json").read_text())
     assert 0.05 < report["partial"]["done_ratio"] < 1
     names = sorted(path.name for path in (data.parent / "twintide-evaluation").iterdir())
-    assert names == ["recall.png", "report.json"]
+    assert names == ["report.html", "report.json"]

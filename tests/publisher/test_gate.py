@@ -395,6 +395,7 @@ def test_one_list_for_all_is_blocked_where_users_are_known(
     assert any(each.startswith(note) for each in report.notes), report.notes
 
 
+@pytest.mark.long
 @pytest.mark.promise("P7")
 def test_good_drafts_pass(drafted: Drafted, live: LoadedVersion, deployment: Deployment) -> None:
     """At most 1 of 50 equal or slightly different ones is blocked, each on clicks of its own."""

@@ -95,6 +95,7 @@ def test_the_clicks_needed_are_those_that_see_a_fall() -> None:
     assert refused(needed // 5) < 0.4
 
 
+@pytest.mark.long
 def test_equal_versions_are_refused_less_than_once_in_a_hundred() -> None:
     """On 200 clicks of which each finds one in twenty, where chance shows the largest falls."""
     rng = np.random.default_rng(1)

@@ -74,6 +74,7 @@ def case(tmp_path_factory: pytest.TempPathFactory, publish_in_child: Runner) -> 
     return Case(tmp_path_factory.mktemp("killed"), publish_in_child)
 
 
+@pytest.mark.long
 def test_the_unkilled_publish_takes_the_steps_that_are_killed(case: Case) -> None:
     """A folder gets its name once, the pointer moves once, and all is fsynced before; the index
     goes on from the one before.
@@ -106,6 +107,7 @@ def test_a_publish_killed_at_any_step_ends_as_if_it_had_not_been(
     assert len(killed) >= 8
 
 
+@pytest.mark.long
 @pytest.mark.promise("P1")
 def test_a_publish_killed_at_random_moments_ends_as_if_it_had_not_been(
     case: Case, tmp_path: Path

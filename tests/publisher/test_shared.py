@@ -188,6 +188,7 @@ def test_rows_that_lead_elsewhere_are_corrupt(line: Deployment, name: str, chang
         load_version(line.versions_dir, "v000001")
 
 
+@pytest.mark.long
 def test_a_line_of_more_hours_than_deltas_is_published(tmp_path: Path) -> None:
     """Where deltas become one, and where the base is written anew."""
     deployment = made.deployment_at(tmp_path / "data", publishing={"keep_versions": 2})

@@ -92,7 +92,7 @@ def test_a_batch_asks_for_so_many_items_together(data: Path) -> None:
 class Broken(Follower):
     """Its version makes a mistake with user 13, and it none with others."""
 
-    def retriever(self) -> Retriever:
+    def answering(self) -> Retriever:
         """One of a version whose index fails."""
         return BrokenRetriever(super().retriever().version, clock=made.held_clock(), max_k=1000)
 

@@ -10,7 +10,8 @@ import pytest
 
 from publisher.publish import publish
 from publisher.reader import load_version
-from serving.explain import MOST_EXPLAINED, PULLS
+from serving.bounds import MOST_EXPLAINED
+from serving.explain import PULLS
 from serving.request import RecommendRequest, parse_request
 from serving.retriever import Retriever
 from tests.publisher import checkpoint_fixture as made

@@ -82,5 +82,7 @@ def test_any_body_over_http_ends_in_json_on_a_connection_that_goes_on(
             assert status in {200, 422}, body
             said = json.loads(answer)
             assert set(said) == (
-                {"version", "known_user", "items"} if status == 200 else {"message", "hint"}
+                {"version", "known_user", "answered_from", "items"}
+                if status == 200
+                else {"message", "hint"}
             )

@@ -489,6 +489,8 @@ OTHERWISE: dict[str, Change] = {
     "serving.host": to("serving.host", "localhost"),
     "serving.token_env": to("serving.token_env", "TOKEN"),
     "serving.metrics": to("serving.metrics", "open"),
+    "serving.rollback_when_errors_above": to("serving.rollback_when_errors_above", 0.5),
+    "serving.before_first_version": to("serving.before_first_version", "popularity"),
     "data_file.columns": to("data_file.columns", {"user": "who"}),
     "data_file.times": to("data_file.times", "s"),
     "data_file.separator": to("data_file.separator", ";"),

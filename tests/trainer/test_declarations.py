@@ -59,6 +59,7 @@ def files_of(line: Line) -> list[Path]:
     )
 
 
+@pytest.mark.long
 def test_a_column_that_older_shards_lack_is_null_there(tmp_path: Path) -> None:
     """A feature reads it: days before it was declared and days after it are learnt alike."""
     old = deployment_in(tmp_path)

@@ -80,9 +80,10 @@ def test_lists_are_joined_without_doubles_and_without_the_own_item() -> None:
     assert found.keys.tolist() == keys_of(pa.array(list(chain(*expected)))).tolist()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "sources",
-    [[IN_BATCH], pytest.param([{"kind": "uniform", "count": 12}], marks=pytest.mark.long)],
+    [[IN_BATCH], [{"kind": "uniform", "count": 12}]],
 )
 def test_a_click_has_its_own_hard_negatives_and_nobody_elses(
     tmp_path: Path, sources: list[dict[str, Any]]

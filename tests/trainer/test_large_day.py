@@ -173,6 +173,7 @@ def test_scratch_gives_back_what_it_was_given(tmp_path: Path) -> None:
     assert not list((tmp_path / "scratch").iterdir())
 
 
+@pytest.mark.long
 @pytest.mark.promise("T4")
 @pytest.mark.promise("T10")
 @pytest.mark.parametrize(

@@ -111,6 +111,7 @@ def test_clicks_that_came_late_are_of_the_minutes_that_they_came_in() -> None:
     assert late.is_behind({}, as_of=None)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "learnt",
     [

@@ -9,6 +9,7 @@ import pytest
 
 from clickworld import WorldConfig, simulate
 from evaluation import policies
+from evaluation.lanes import Scoring
 from evaluation.progressive import progressive
 from evaluation.span import Span
 from publisher.publish import publish
@@ -119,7 +120,8 @@ def test_every_loss_finds_more_than_lists_of_the_popular(
         START_AT + timedelta(hours=24),
         START_AT + timedelta(hours=HOURS),
     )
-    found = progressive(own, [policies.parse_policy(name) for name in names], span, folder=tmp_path)
+    named = [policies.parse_policy(name) for name in names]
+    found = progressive(own, named, Scoring(span), folder=tmp_path)
     recall = {each.policy.name: each.board.overall.recall()["recall@50"] or 0.0 for each in found}
 
     ours = recall.pop("nightly+hourly")

@@ -191,6 +191,7 @@ def test_what_is_remembered_is_no_row_and_no_item(at_once: AtOnce) -> None:
     assert not np.isin(never_clicked, catalogue).any()
 
 
+@pytest.mark.long
 def test_what_users_liked_is_learnt_served_and_rebuilt(tmp_path: Path) -> None:
     """A night and its version, which remembers what the checkpoint does; made again from its
     lineage, the checkpoint is the same to the byte.

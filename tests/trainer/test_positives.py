@@ -85,9 +85,8 @@ def test_what_is_left_out_follows_from_where_a_click_lies() -> None:
     assert sampled(rows, model_with(None), None) is rows
 
 
-@pytest.mark.parametrize(
-    "positives", [pytest.param(None, marks=pytest.mark.long), Positives(keep_popular=KEEP)]
-)
+@pytest.mark.long
+@pytest.mark.parametrize("positives", [None, Positives(keep_popular=KEEP)])
 def test_q_is_that_of_the_batches_as_they_are_learnt(positives: Positives | None) -> None:
     """The estimator's mean gap of every item is that counted over the batches, in-batch alone and
     in a union, whatever was left out: with Q of all clicks the popular ones would be off by a half.
@@ -115,6 +114,7 @@ def test_q_is_that_of_the_batches_as_they_are_learnt(positives: Positives | None
     assert (q[0] < 0.8 * whole) == (positives is not None)
 
 
+@pytest.mark.long
 def test_state_and_statistics_see_every_click(make_line: MakeLine) -> None:
     """A night that leaves out half of them and repeats others has the same histories, counts and
     catalogue as one that learns all; other weights.

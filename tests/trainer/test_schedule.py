@@ -216,7 +216,11 @@ def test_a_run_in_another_process_postpones_this_one(scheduled: Scheduled) -> No
     ("failure", "said"),
     [
         (OSError(28, "No space left on device"), "the disk refuses"),
-        (ZeroDivisionError("a bug"), "nobody foresaw: ZeroDivisionError: a bug"),
+        pytest.param(
+            ZeroDivisionError("a bug"),
+            "nobody foresaw: ZeroDivisionError: a bug",
+            marks=pytest.mark.long,
+        ),
     ],
 )
 def test_what_failed_is_said_and_made_up_although_nothing_was_learnt(

@@ -280,7 +280,7 @@ def published(root: Path, deployment: Deployment, state: DerivedState, name: str
 
 @pytest.mark.promise("T11")
 @pytest.mark.promise("T12")
-@pytest.mark.parametrize("item", ["int64", "string"])
+@pytest.mark.parametrize("item", [pytest.param("int64", marks=pytest.mark.long), "string"])
 def test_a_checkpoint_holds_the_same_bytes_however_the_log_was_taken_in(
     tmp_path: Path, item: str
 ) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow.compute as pc
 import pytest
 
+from evaluation.lanes import Scoring
 from evaluation.policies import parse_policy
 from evaluation.progressive import progressive
 from evaluation.span import span_of
@@ -74,7 +75,7 @@ def evaluates_to_the_end(deployment: Deployment, folder: Path, *, seed: int) -> 
     span = span_of(sorted_by_time, deployment, score_from=day_after, score_until=None)
     own = write_all(deployment, sorted_by_time, folder)
     policies = [parse_policy(name) for name in ("nightly+hourly", "hourly", "popular-1h")]
-    progressive(own, policies, span, folder=folder, history="as-requested")
+    progressive(own, policies, Scoring(span), folder=folder)
 
 
 def accepted(seed: int, folder: Path) -> Deployment | None:

@@ -75,13 +75,16 @@ class ScoredItem:
 class Answer:
     """What was recommended, best first."""
 
-    version: str
-    """The version that answered."""
+    version: str | None
+    """The version that answered; None where nothing is live yet."""
 
     known_user: bool
     """False: the version has learnt nothing of this user, who was answered as an anonymous one."""
 
     items: tuple[ScoredItem, ...]
+    answered_from: str = "model"
+    """model; or popularity, where nothing is live yet: what everybody clicked of late."""
+
     remembered: tuple[str, ...] | None = None
     """Where it was explained: columns of which the user's last events said."""
 
@@ -94,7 +97,8 @@ class Answer:
     def read(cls, said: Mapping[str, Any]) -> Self:
         items = tuple(map(ScoredItem.read, said["items"]))
         remembered = tuple(said["remembered"]) if "remembered" in said else None
-        return cls(said["version"], said["known_user"], items, remembered)
+        answered_from = said.get("answered_from", "model")  # an older server does not say it
+        return cls(said["version"], said["known_user"], items, answered_from, remembered)
 
 
 @dataclass(frozen=True)

@@ -44,6 +44,19 @@ class ServingConfig(Config):
     max_connections: Annotated[int, Field(ge=1, le=100_000)] = 1000
     """Where there are more, the one that has waited longest without a request is closed."""
 
+    before_first_version: Literal["refuse", "popularity"] = "refuse"
+    """How requests are answered until a version is live. `refuse`: with 503; `popularity`: with
+    what was clicked most in the last 24 hours of the shards, which a server reads for that, and
+    marked as such.
+    """
+
+    rollback_when_errors_above: Annotated[float, Field(gt=0, le=1)] | None = 0.2
+    """A server goes back by itself from a version of whose answers a larger share fails (500), of
+    the latest 1,000 or so and at least 100, where the version before answers what failed; or that
+    is damaged or fails its smoke test twice. One step, recorded as a rollback, so that promotion is
+    on hold. Null: never.
+    """
+
     workers: Annotated[int, Field(ge=1, le=256)] = 1
     """Processes that answer behind the one address, such as one for each core: they share the files
     of a version in memory, and `max_connections`. /metrics of any of them is of all.

@@ -1,0 +1,43 @@
+"""A version that answers in an evaluation, and since when its statistics are as they are."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from publisher.reader import LoadedVersion
+from twintide.keys import Keys
+from twintide.ragged import Encoded
+
+
+@dataclass(frozen=True)
+class Live:
+    """What answers."""
+
+    version: LoadedVersion
+    refreshed_ms: int
+    """When it was published: its statistics are as of then."""
+
+    def shares_below(self, query: Encoded, targets: Keys) -> npt.NDArray[np.float64]:
+        """[B]: the share of all items that score below each one's target; of equals half of them,
+        and 0 where the target is no item of the version.
+        """
+        asked = self.version.model.query_vectors(query)
+        scores = asked @ self._vectors[:, : asked.shape[1]].T
+        ascending, places = self._order
+        at = np.minimum(np.searchsorted(ascending, targets), len(ascending) - 1)
+        is_known = ascending[at] == targets
+        own = scores[np.arange(len(targets)), places[at]][:, None]
+        below = (scores < own).sum(axis=1) + ((scores == own).sum(axis=1) - 1) / 2
+        return np.where(is_known, below / max(len(ascending) - 1, 1), 0.0)
+
+    @cached_property
+    def _vectors(self) -> npt.NDArray[np.float32]:
+        """[items, width], in index order."""
+        return self.version.index.vectors(np.arange(len(self.version.item_keys)))
+
+    @cached_property
+    def _order(self) -> tuple[Keys, npt.NDArray[np.int64]]:
+        order = np.argsort(self.version.item_keys)
+        return self.version.item_keys[order], order

@@ -1,0 +1,37 @@
+"""How much a request, or a batch of them, may ask for."""
+
+from collections.abc import Sequence
+
+from serving.request import RecommendRequest
+from twintide.errors import Refused
+
+MOST_EXPLAINED = 100
+"""Items of one answer."""
+
+MAX_TOGETHER = 10
+"""Times `max_k`: the items of all requests of a batch, whose answer is in memory as a whole."""
+
+
+def check_request(request: RecommendRequest, *, max_k: int) -> None:
+    """Raises Refused where it asks for too many items."""
+    if request.wanted > max_k:
+        raise Refused(
+            f"k is {request.wanted}; this server gives at most {max_k}",
+            hint="ask for fewer, or raise serving.max_k in the configuration",
+        )
+    if request.explain and request.wanted > MOST_EXPLAINED:
+        raise Refused(
+            f"k is {request.wanted}; at most {MOST_EXPLAINED} items are explained",
+            hint=f"k: {MOST_EXPLAINED}, or leave `explain` out",
+        )
+
+
+def check_together(requests: Sequence[RecommendRequest], *, max_k: int) -> None:
+    """Raises Refused where those that are answered at once ask for too many items in all."""
+    asked = [each.wanted for each in requests if each.wanted <= max_k]
+    if sum(asked) > MAX_TOGETHER * max_k:
+        raise Refused(
+            f"the batch asks for {sum(asked):,} items; this server gives at most "
+            f"{MAX_TOGETHER * max_k:,} at once",
+            hint="ask for fewer by `k`, or in several batches",
+        )
