@@ -3,13 +3,15 @@
 What stays is decided by a pure plan: what is live or pinned, what one could go back to, the newest
 of those that were never live or were left for good, what training stands on, and the newest of each
 kind.
-Removing hides a folder first, so that what was begun is finished by the next run. What cannot be
-read or removed keeps nothing else from going.
+Folders lose their names while the state is locked, and go from the disk when it is free again: a
+rollback waits for no deletion, and what was begun is finished by the next run. What cannot be read
+or removed keeps nothing else from going.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
@@ -19,11 +21,18 @@ from twintide.checkpoints import CheckpointManifest, list_checkpoints
 from twintide.clock import SystemClock
 from twintide.config import Deployment
 from twintide.errors import Retryable, TwintideError
-from twintide.files import exclusive_lock, make_folder, remove_folder, sweep_temporaries
+from twintide.files import (
+    exclusive_lock,
+    hide_folder,
+    make_folder,
+    remove_hidden,
+    sweep_temporaries,
+)
 from twintide.listings import listing_names
 from twintide.telemetry import get_log
 from twintide.vectorstore import store_names
 from twintide.versions import (
+    STATE,
     ServingState,
     VersionManifest,
     read_state,
@@ -153,14 +162,13 @@ def run(deployment: Deployment, *, dry_run: bool = False) -> Plan:
 def _run(deployment: Deployment, *, dry_run: bool) -> Plan:
     root = deployment.versions_dir
     make_folder(root)
-    # The state is locked too: nobody may roll back to a version while it goes.
-    with (
-        exclusive_lock(root / registry.PUBLISHER_LOCK, who="gc"),
-        exclusive_lock(root / registry.LOCK, who="gc", wait_seconds=30.0),
-    ):
-        going = _planned(deployment)
+    with exclusive_lock(root / registry.PUBLISHER_LOCK, who="gc"):
+        # The state is locked too: nobody may roll back to a version while it goes.
+        with exclusive_lock(root / registry.LOCK, who="gc", wait_seconds=30.0):
+            going = _planned(deployment)
+            hidden = _Hidden() if dry_run else _hidden(deployment, going)
         if not dry_run:
-            _remove(deployment, going)
+            _remove(deployment, going, hidden)
     return going
 
 
@@ -251,17 +259,46 @@ def _needed(checkpoints: Sequence[CheckpointManifest], keep: Keep) -> set[str]:
     return {one.name for one in kept} | {one.base for one in kept if one.base is not None}
 
 
-def _remove(deployment: Deployment, going: Plan) -> None:
-    root, checkpoints = deployment.versions_dir, deployment.checkpoints_dir
+@dataclass
+class _Hidden:
+    """Folders without a name, and what the disk refused."""
+
+    folders: list[Path] = field(default_factory=list)
+    refused: list[OSError] = field(default_factory=list)
+
+
+def _hidden(deployment: Deployment, going: Plan) -> _Hidden:
+    """Take all folders from their names; one that is gone already is no error."""
+    found = _Hidden()
+    for root, names in (
+        (deployment.versions_dir, going.versions),
+        (deployment.checkpoints_dir, going.checkpoints),
+        (deployment.vectors_dir, going.vectors),
+        (deployment.items_dir, going.listings),
+        (deployment.slices_dir, [each for each in going.slices if not _is_slice(each)]),
+    ):
+        for name in names:
+            try:
+                found.folders.append(hide_folder(root / name))
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                found.refused.append(error)
+                continue
+            log.info("removed", name=name)
+    return found
+
+
+def _remove(deployment: Deployment, going: Plan, hidden: _Hidden) -> None:
+    """Take from the disk what has no name any more, and slices, which the state says nothing of."""
+    slices = [deployment.slices_dir / each for each in going.slices if _is_slice(each)]
     refused = [
-        *(error for name in going.versions if (error := _gone(root / name))),
-        *(error for name in going.checkpoints if (error := _gone(checkpoints / name))),
-        *(error for name in going.vectors if (error := _gone(deployment.vectors_dir / name))),
-        *(error for name in going.listings if (error := _gone(deployment.items_dir / name))),
+        *hidden.refused,
+        *(error for each in hidden.folders if (error := _gone(partial(remove_hidden, each)))),
+        *(error for each in slices if (error := _gone(partial(_remove_slice, each)))),
     ]
-    refused += [error for name in going.slices if (error := _gone(deployment.slices_dir / name))]
-    sweep_temporaries(root, older_than_seconds=0)
-    sweep_temporaries(checkpoints)
+    sweep(deployment.versions_dir)
+    sweep_temporaries(deployment.checkpoints_dir)
     if refused:
         raise Retryable(
             f"the disk does not let {len(refused)} files or folders go, the first: {refused[0]}",
@@ -269,18 +306,31 @@ def _remove(deployment: Deployment, going: Plan) -> None:
         )
 
 
-def _gone(path: Path) -> OSError | None:
-    """Take a folder or a slice away, or say why not. One that is gone already is no error."""
+def sweep(root: Path) -> int:
+    """Remove what killed writers left among versions; the caller holds the publisher's lock. Only
+    the pointer's leftovers may be those of somebody at work.
+    """
+    with exclusive_lock(root / registry.LOCK, who="sweep", wait_seconds=30.0):
+        swept = sweep_temporaries(root, older_than_seconds=0, name=STATE)
+    return swept + sweep_temporaries(root, older_than_seconds=0, name="v*")
+
+
+def _is_slice(path: str) -> bool:
+    return path.endswith(".parquet")
+
+
+def _remove_slice(path: Path) -> None:
+    with suppress(FileNotFoundError):
+        path.unlink()
+        log.info("removed", name=path.name)
+    with suppress(OSError):  # where other slices of that day stay
+        path.parent.rmdir()
+
+
+def _gone(remove: Callable[[], None]) -> OSError | None:
+    """Why it could not be removed."""
     try:
-        if path.suffix == ".parquet":
-            path.unlink()
-            with suppress(OSError):  # where other slices of that day stay
-                path.parent.rmdir()
-        else:
-            remove_folder(path)
-    except FileNotFoundError:
-        return None
+        remove()
     except OSError as error:
         return error
-    log.info("removed", name=path.name)
     return None

@@ -12,6 +12,7 @@ from pathlib import Path
 from publisher import registry
 from publisher.build import draft_of, next_name, publish_version
 from publisher.encoding import Since
+from publisher.gc import sweep
 from publisher.index.backends import BACKENDS
 from publisher.judging import judged, not_judged
 from publisher.reader import load_version
@@ -20,7 +21,7 @@ from twintide.checkpoints import list_checkpoints, read_manifest
 from twintide.clock import Clock
 from twintide.config import Deployment
 from twintide.errors import Corrupt, Refused
-from twintide.files import exclusive_lock, make_folder, sweep_temporaries
+from twintide.files import exclusive_lock, make_folder
 from twintide.listed import Listing
 from twintide.telemetry import get_log
 from twintide.verified import Verified
@@ -114,12 +115,6 @@ def _the_only_publisher(root: Path) -> Iterator[None]:
     make_folder(root)
     with exclusive_lock(root / registry.PUBLISHER_LOCK, who="publish"):
         yield
-
-
-def sweep(root: Path) -> int:
-    """Remove what killed writers left; the caller holds the publisher's lock."""
-    with exclusive_lock(root / registry.LOCK, who="sweep", wait_seconds=30.0):
-        return sweep_temporaries(root, older_than_seconds=0)
 
 
 def _head(deployment: Deployment) -> str:

@@ -121,10 +121,21 @@ def remove_file(path: Path) -> None:
 
 def remove_folder(path: Path) -> None:
     """Take a folder away: gone from its name in one step, then from the disk. Safe to repeat."""
+    remove_hidden(hide_folder(path))
+
+
+def hide_folder(path: Path) -> Path:
+    """Take a folder's name from it, in one step; returns what is to be removed."""
     gone = _temporary_beside(path)
     os.rename(path, gone)  # crash after: a hidden folder, swept at start
     fsync_dir(path.parent)
-    shutil.rmtree(gone)
+    return gone
+
+
+def remove_hidden(gone: Path) -> None:
+    """Take what `hide_folder` hid from the disk, however long that takes."""
+    with suppress(FileNotFoundError):  # somebody swept it
+        shutil.rmtree(gone)
 
 
 def sweep_temporaries(root: Path, *, older_than_seconds: float = 3600.0, name: str = "*") -> int:

@@ -1,4 +1,5 @@
 import random
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import date
@@ -234,6 +235,25 @@ def test_gc_finishes_what_a_killed_gc_began(four_versions: Deployment) -> None:
     gc.run(four_versions)
 
     assert not list(root.glob(".*.tmp"))
+
+
+@pytest.mark.promise("P8")
+def test_a_rollback_waits_for_no_deletion(four_versions: Deployment) -> None:
+    """While folders go from the disk, also what a killed run left, the state is free."""
+    root = four_versions.versions_dir
+    (root / "v000001").rename(root / ".v000001.0123456789ab.tmp")
+    free = []
+
+    def watch(event: str, arguments: tuple[object, ...]) -> None:
+        if event == "shutil.rmtree" and str(arguments[0]).startswith(str(root)):
+            with exclusive_lock(root / registry.LOCK, who="a rollback"):
+                free.append(Path(str(arguments[0])).name.split(".")[1])
+
+    sys.addaudithook(watch)
+    keep_one = {"publishing": {"keep_versions": 1}}
+    gone = gc.run(fill_in(four_versions, keep_one))
+
+    assert free == [*gone.versions, "v000001"]
 
 
 def test_gc_does_not_run_beside_a_publish(four_versions: Deployment) -> None:
