@@ -333,7 +333,7 @@ def _check_reason(reason: str) -> None:
 def _check_target(root: Path, name: str, verified: Verified) -> None:
     try:
         check_servable(root, name, verified=verified)
-    except TwintideError as error:
+    except (Refused, Corrupt) as error:
         raise Refused(
             f"cannot go back to {name}: {error.message}",
             hint="`twintide versions -c FILE` lists them; `rollback --to VERSION` names another",

@@ -13,11 +13,13 @@ from publisher.publish import publish
 from publisher.reader import load_version
 from tests.publisher import checkpoint_fixture as made
 from tests.publisher.checkpoint_fixture import NOON
+from tests.twintide.test_verified import without_a_free_descriptor
 from twintide.arrays import fits
 from twintide.clock import HeldClock
 from twintide.config import Deployment
 from twintide.errors import Corrupt, Refused, Retryable
 from twintide.files import exclusive_lock
+from twintide.verified import Verified
 from twintide.versions import STATE, ServingState, read_state, version_names, was_rolled_back_from
 
 RIVAL = Path(__file__).with_name("registry_rival.py")
@@ -183,6 +185,14 @@ def test_rollback_to_an_unknown_or_damaged_version_changes_nothing(
 
     assert "--to" in error.value.hint
     assert (three_versions / STATE).read_bytes() == before
+
+
+def test_a_target_that_could_not_be_looked_at_is_not_called_a_bad_one(
+    three_versions: Path,
+) -> None:
+    """Where the process has no descriptor left, trying again helps, and naming another does not."""
+    with without_a_free_descriptor(), pytest.raises(Retryable):
+        registry._check_target(three_versions, "v000002", Verified())
 
 
 @pytest.mark.promise("P4")
