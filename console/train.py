@@ -24,6 +24,7 @@ from twintide.clock import Clock, SystemClock, from_unix_ms
 from twintide.errors import Refused, TwintideError
 from twintide.output import Update, instant, number, progress, say
 from twintide.probeoptions import MetricsHost, MetricsPort
+from twintide.verified import Verified
 
 if TYPE_CHECKING:
     from publisher.publish import Published
@@ -168,11 +169,11 @@ def schedule(
     deployment = daemon_of(config)
     from trainer.schedule import run
 
-    clock = SystemClock()
+    clock, verified = SystemClock(), Verified()
     run(
         deployment,
         clock=clock,
-        publish=lambda: publish_and_tidy(deployment, clock=clock),
+        publish=lambda: publish_and_tidy(deployment, clock=clock, verified=verified),
         read_items=lambda: read_items(deployment, clock),
         metrics_port=metrics_port,
         metrics_host=metrics_host,
@@ -258,13 +259,17 @@ def _history_of(
         return take_history(deployment, files, until=until, clock=clock, on_progress=update)
 
 
-def publish_and_tidy(deployment: "Deployment", *, clock: Clock) -> "Published":
-    """Publish the newest checkpoint, then remove what nothing needs any more."""
+def publish_and_tidy(
+    deployment: "Deployment", *, clock: Clock, verified: Verified | None = None
+) -> "Published":
+    """Publish the newest checkpoint, then remove what nothing needs any more. Files that are among
+    `verified` are not hashed again.
+    """
     from publisher import gc
     from publisher.publish import publish
 
     try:
-        published = publish(deployment, clock=clock)
+        published = publish(deployment, clock=clock, verified=verified)
     except (TwintideError, OSError):
         gc.run(deployment)  # a disk that is full would stay so
         raise
