@@ -97,7 +97,7 @@ def _of_answers(
     if len(unlearnt) >= config.min_events:
         trial = tried(draft, rivals, unlearnt, k=config.k, on=UNLEARNT)
         yield from _looked_at(trial, draft, rivals, evidence, config)
-        decided = _decided(trial, evidence, config)
+        decided = _decided(trial, rivals, evidence, config)
     else:
         decided = _unjudged(len(unlearnt), evidence, config)
     yield decided
@@ -127,10 +127,12 @@ def _of_learnt(
             yield Finding(each.reasons)
 
 
-def _decided(trial: Trial, evidence: Evidence, config: GateConfig) -> Finding:
-    """Whether the clicks of a trial are enough to see a fall below the live version."""
+def _decided(trial: Trial, rivals: Rivals, evidence: Evidence, config: GateConfig) -> Finding:
+    """Whether the clicks of a trial are enough to see a fall below the live version. One that
+    cannot be asked leaves that open, whatever the floors say.
+    """
     if trial.live is None:
-        return Finding(figures={"decided": True})
+        return Finding(figures={"decided": rivals.live is None})
     beside, fall = trial.against(trial.live), power.fall_to_see(config.max_recall_drop_ratio)
     needed = power.clicks_needed(
         beside.other,

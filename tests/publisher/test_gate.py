@@ -342,6 +342,7 @@ def test_a_version_is_judged_where_the_live_one_reads_other_features(
     assert (report.events, report.recall, report.live_recall) == (400, 1.0, None)
     assert report.floor_recall is not None
     assert "recall was not compared: v000001 reads other features" in report.notes
+    assert not report.decided
 
 
 @pytest.mark.parametrize(("width", "later"), [(1, 1), (16, 8)], ids=["one number", "other width"])
