@@ -82,13 +82,15 @@ def evaluate(
 
     Each click is scored by what was live at its moment, which has never learnt it, against the full
     catalogue. A source of items tells what each is, and takes none away. Without --policy, all but
-    `never` and the cadences run side by side.
+    `never` and the cadences run side by side. What was stopped goes on where the same is asked
+    again with the same --out.
     """
     deployment = deployment_of(config)
     from evaluation.facts import data_facts
     from evaluation.lanes import Scoring
     from evaluation.policies import DEFAULT_NAMES, beside_each_other, parse_policy
     from evaluation.progressive import progressive
+    from evaluation.question import question
     from evaluation.span import span_of
     from evaluation.watch import Watch, ticking
     from evaluation.workfolder import work_folder, write_all
@@ -102,7 +104,8 @@ def evaluate(
         span = span_of(events, deployment, score_from=score_from, score_until=score_until)
         first = deployment.training.seed
         scoring = Scoring(span, history, sample, tuple(range(first, first + seeds)))
-        own = write_all(deployment, events, folder)
+        asked = question(deployment, policies, scoring, data)
+        own = write_all(deployment, events, folder, asked=asked)
         watch = Watch(scoring)
         on_tick = ticking(update, watch)
         try:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 import numpy as np
 
@@ -59,6 +60,13 @@ class BaselineRunner:
         found = np.zeros((len(clicked.rows), DEPTH), np.uint64)
         found[:, : len(self._popular)] = self._popular
         return found
+
+    def standing(self) -> dict[str, Any]:
+        return {"versions": self.versions, "seconds": self.costs.seconds}
+
+    def go_on(self, standing: dict[str, Any]) -> None:
+        self.versions = standing["versions"]
+        self.costs.seconds.update(standing["seconds"])
 
     def answering(self, clicked: Clicked) -> Answering:
         del clicked  # a list has no score for an item that is not in it

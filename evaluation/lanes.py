@@ -6,6 +6,7 @@ from datetime import date, datetime
 from pathlib import Path
 
 from evaluation.baseline import BaselineRunner
+from evaluation.kept import Kept
 from evaluation.model import History, ModelRunner
 from evaluation.policies import Policy
 from evaluation.runner import Runner
@@ -42,6 +43,7 @@ class Lane:
     ticks: list[datetime]
     runners: list[Runner]
     seen: Seen
+    kept: Kept
     clicks: list[Clicks] = field(default_factory=list)
     """That were scored, in order."""
 
@@ -64,8 +66,8 @@ def lanes_of(
 def _lane(
     shared: Deployment, policies: Sequence[Policy], scoring: Scoring, *, folder: Path
 ) -> Lane:
-    seen = Seen()
-    lane = Lane(shared, _ticks(shared, scoring.span), [], seen)
+    kept = Kept(shared.slices_dir.with_name(f"scored-{shared.slices_dir.name}"))
+    lane = Lane(shared, _ticks(shared, scoring.span), [], Seen(), kept)
     for policy in policies:
         lane.runners += _runners(policy, lane, scoring, folder=folder)
     return lane

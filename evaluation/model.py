@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from publisher.publish import publish
 from publisher.reader import LoadedVersion, load_version
 from trainer.hourly import hourly
 from trainer.nightly import nightly
+from twintide.checkpoints import list_checkpoints
 from twintide.clock import HeldClock, to_unix_ms
 from twintide.config import Deployment
 from twintide.days import Calendar
@@ -50,6 +51,8 @@ class ModelRunner:
     """The newest day that nightlies were asked to learn up to."""
 
     _has_nightly: bool = False
+    _was_stopped: bool = False
+    """Perhaps between a run and its publish."""
 
     def tick(self, now: datetime) -> None:
         if self.policy.stops_before_scoring and now > self.span.score_from:
@@ -57,7 +60,8 @@ class ModelRunner:
         clock = HeldClock(now, end=self.span.last_at)
         with self.costs.of("training"):
             trained = self._night(clock) | self._pass(clock)
-        if trained:
+        if trained or self._was_stopped:
+            self._was_stopped = False
             with self.costs.of("publishing"):
                 self._publish(clock)
 
@@ -85,13 +89,32 @@ class ModelRunner:
         return hourly(self.deployment, clock=clock).checkpoint is not None
 
     def _publish(self, clock: HeldClock) -> None:
-        publish(self.deployment, clock=clock, judge=False)
-        self.versions += 1
+        if list_checkpoints(self.deployment.checkpoints_dir):
+            publish(self.deployment, clock=clock, judge=False)
         current = read_state(self.deployment.versions_dir).current
         if current and (self.live is None or self.live.version.name != current):
-            version = load_version(self.deployment.versions_dir, current)
-            self.live = Live(version, to_unix_ms(clock.now()))
+            self._go_live(current, to_unix_ms(clock.now()))
         gc.run(self.deployment)
+
+    def _go_live(self, name: str, refreshed_ms: int) -> None:
+        self.live = Live(load_version(self.deployment.versions_dir, name), refreshed_ms)
+        self.versions = int(name[1:])
+
+    def standing(self) -> dict[str, Any]:
+        return {
+            "seconds": self.costs.seconds,
+            "asked": str(self._asked) if self._asked else None,
+            "has_nightly": self._has_nightly,
+            "live": [self.live.version.name, self.live.refreshed_ms] if self.live else None,
+        }
+
+    def go_on(self, standing: dict[str, Any]) -> None:
+        self.costs.seconds.update(standing["seconds"])
+        self._asked = date.fromisoformat(standing["asked"]) if standing["asked"] else None
+        self._has_nightly = standing["has_nightly"]
+        if standing["live"]:
+            self._go_live(*standing["live"])
+        self._was_stopped = True
 
     def lists(self, clicked: Clicked) -> Keys:
         found = np.zeros((len(clicked.rows), DEPTH), np.uint64)

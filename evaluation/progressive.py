@@ -12,7 +12,6 @@ from pathlib import Path
 
 from evaluation.clicked import Clicked, clicked_of, history_of
 from evaluation.lanes import Lane, Scoring, lanes_of
-from evaluation.model import ModelRunner
 from evaluation.policies import Policy
 from evaluation.runner import Runner
 from evaluation.scored import Clicks, Marks
@@ -27,6 +26,9 @@ class Tick:
     """How far an evaluation has come."""
 
     done: int
+    done_here: int
+    """Without those that were done before it was stopped."""
+
     ticks: int
     at: datetime
     """All clicks before this are scored and learnt."""
@@ -48,19 +50,20 @@ def progressive(
     """Run the policies over the shards of a deployment; each gets its own folder below `folder`.
 
     Policies of one cadence share their slices and are driven together, since slices do not depend
-    on who learns them.
+    on who learns them. What lies in `folder` of an evaluation that was stopped is gone on with.
     """
     lanes = lanes_of(deployment, policies, scoring, folder=folder)
     runners = sorted(
         (each for lane in lanes for each in lane.runners),
         key=lambda runner: policies.index(runner.policy),
     )
-    total, done = sum(len(lane.ticks) for lane in lanes), 0
+    total = sum(len(lane.ticks) for lane in lanes)
+    done, before = 0, sum(lane.kept.ticks() for lane in lanes)
     for lane in lanes:
         for at in _drive(lane, scoring):
             done += 1
             if on_tick:
-                on_tick(Tick(done, total, at, runners))
+                on_tick(Tick(done, max(done - before, 0), total, at, runners))
     return runners
 
 
@@ -71,29 +74,35 @@ def _drive(lane: Lane, scoring: Scoring) -> Iterator[datetime]:
     holdback = timedelta(minutes=shared.training.hourly.holdback_minutes)
     step = timedelta(minutes=shared.training.hourly.every_minutes)
     window = timedelta(minutes=shared.shards.minutes)
-    for now in lane.ticks:
+    done = lane.kept.restore(lane.clicks, lane.runners)
+    for number, now in enumerate(lane.ticks):
+        is_open, before = number >= done, len(lane.clicks)
         seen.tick(now)
-        for runner in lane.runners:
+        for runner in lane.runners if is_open else ():
             runner.tick(now)  # 1. learn what lies before now, and go live with it
         until = now + step if now < lane.ticks[-1] else now + step + window  # all that is left
         began = monotonic_seconds()
-        slices = [*slicer.extend(now + step - holdback), *slicer.extend(until)]
-        _spent_on_slices(lane, monotonic_seconds() - began)
+        ends = (now + step - holdback, until)
+        slices = [taken.slice_ for end in ends for taken in slicer.in_order(end)]
+        if is_open:
+            _spent_on_slices(lane, monotonic_seconds() - began)
         for each in slices:
             clicked = clicked_of(each, shared)
             if not len(clicked.rows):
                 continue
             scored = clicked.between(span.score_from, span.score_until).of_sample(scoring.sample)
-            if len(scored.rows):
+            if len(scored.rows) and is_open:
                 _score(lane, scored, now)  # 2. score the clicks after now
             seen.learn(clicked, history_of(clicked, shared))  # 3. only then may counts have them
+        if is_open:
+            lane.kept.add(lane.clicks[before:], lane.runners)
         yield now + step
 
 
 def _spent_on_slices(lane: Lane, seconds: float) -> None:
     """Each model policy would have to make them, were it alone."""
     for runner in lane.runners:
-        if isinstance(runner, ModelRunner):
+        if runner.policy.kind == "model":
             runner.costs.seconds["slicing"] += seconds
 
 

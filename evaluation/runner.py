@@ -1,7 +1,7 @@
 """What every policy at work can do, whatever it is."""
 
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol
 
 from evaluation.clicked import Clicked
 from evaluation.costs import Costs
@@ -24,6 +24,12 @@ class Runner(Protocol):
 
     def lists(self, clicked: Clicked) -> Keys:
         """uint64 [B, DEPTH]: the list of each click, best first, 0 where there is nothing more."""
+
+    def standing(self) -> dict[str, Any]:
+        """How far it has come, for `go_on`, in words of JSON."""
+
+    def go_on(self, standing: dict[str, Any]) -> None:
+        """Take up where an evaluation was stopped."""
 
     def answering(self, clicked: Clicked) -> Answering:
         """How old what answers is, and how well it tells clicked items from others."""

@@ -31,9 +31,9 @@ class Watch:
     def left(self) -> str:
         """How long it takes from here, by what it took to here."""
         tick = self.tick
-        if tick is None or not tick.done:
+        if tick is None or not tick.done_here:
             return ""
-        seconds = (monotonic_seconds() - self.began) * (tick.ticks - tick.done) / tick.done
+        seconds = (monotonic_seconds() - self.began) * (tick.ticks - tick.done) / tick.done_here
         return f" ({said_seconds(seconds)} left)"
 
 

@@ -1,52 +1,65 @@
-"""Where an evaluation works: a folder of its own for shards and all that is made of them."""
+"""Where an evaluation works: a folder of its own for shards and all that is made of them.
 
+One that was stopped stays, and the same evaluation goes on in it.
+"""
+
+import json
 import shutil
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
 from streaming.offline import write_shards
 from twintide.config import Deployment, fill_in
-from twintide.errors import Retryable
-from twintide.files import exclusive_lock
+from twintide.files import exclusive_lock, publish_file
 
-_PASSING = ".work-"
-_LOCK = ".lock"
+WORK = "work"
+_ASKED, _LOCK = "asked.json", ".lock"
 
 
 @contextmanager
 def work_folder(out: Path, *, keep: bool) -> Iterator[Path]:
-    """A folder of its own below `out` for shards and all that is made of them.
-
-    However the block ends, it goes; those that killed evaluations left behind go first.
+    """A folder below `out`; when the block has come to its end, it goes. Raises Retryable while
+    another evaluation is at work in it.
     """
     is_new = not out.exists()
-    out.mkdir(parents=True, exist_ok=True)
-    _sweep(out)
-    folder = Path(tempfile.mkdtemp(prefix="work-" if keep else _PASSING, dir=out)).resolve()
-    try:
-        with exclusive_lock(folder / _LOCK, who="this evaluation"):
+    folder = (out / WORK).resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    with exclusive_lock(folder / _LOCK, who="an evaluation"):
+        try:
             yield folder
-    finally:
-        if not keep:
-            shutil.rmtree(folder, ignore_errors=True)
-        if is_new and not any(out.iterdir()):
-            out.rmdir()
+        finally:
+            if not (folder / _ASKED).exists():
+                _remove(folder, out if is_new else None)  # nothing was done yet
+    if not keep:
+        _remove(folder, None)
 
 
-def _sweep(out: Path) -> None:
-    for left in out.glob(f"{_PASSING}*"):
-        with suppress(Retryable), exclusive_lock(left / _LOCK, who="sweeping"):
-            shutil.rmtree(left, ignore_errors=True)
+def _remove(folder: Path, out: Path | None) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    if out is not None and not any(out.iterdir()):
+        out.rmdir()
 
 
-def write_all(deployment: Deployment, events: pa.Table, folder: Path) -> Deployment:
-    """The events as shards below `folder`; the deployment that has them."""
+def write_all(
+    deployment: Deployment, events: pa.Table, folder: Path, *, asked: dict[str, Any]
+) -> Deployment:
+    """The events as shards below `folder`; the deployment that has them. What lies there of another
+    question than `asked` goes first.
+    """
     own = fill_in(deployment, {"data_dir": str(folder), "folders": _NO_FOLDERS})
+    text = json.dumps(asked, indent=1, sort_keys=True)
+    mark = folder / _ASKED
+    if mark.exists() and mark.read_text(encoding="utf-8") == text:
+        return own
+    for left in folder.iterdir():
+        if left.name != _LOCK:
+            shutil.rmtree(left) if left.is_dir() else left.unlink()
     write_shards(own, events)
+    publish_file(mark, text.encode())
     return own
 
 

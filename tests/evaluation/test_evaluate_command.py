@@ -66,6 +66,7 @@ def test_the_report_has_what_scripts_rely_on(twintide: Twintide, data: Path) -> 
         "items": len(set(events["item_id"].to_pylist())),
         "first_at": f"{events['event_at'][0].as_py():%Y-%m-%dT%H:%M:%SZ}",
         "last_at": f"{events['event_at'][-1].as_py():%Y-%m-%dT%H:%M:%SZ}",
+        "hours": 32,
         "gaps": [],
         "null_columns": [],
     }
@@ -189,17 +190,18 @@ def test_one_click_is_refused_and_no_event_too(twintide: Twintide, data: Path) -
 
 
 @pytest.mark.long
-def test_an_interrupted_evaluation_reports_what_it_has_and_leaves_nothing_else(data: Path) -> None:
-    """SIGTERM, as Ctrl-C: the report says how far it came, the work folder goes, and so does one
-    that a killed evaluation left.
+def test_an_interrupted_evaluation_reports_what_it_has_and_goes_on_when_asked_again(
+    data: Path,
+) -> None:
+    """SIGTERM, as Ctrl-C: the report says how far it came, and what was done stays until the same
+    is asked again.
     """
-    left = data.parent / "twintide-evaluation" / ".work-dead" / "shards"
-    left.mkdir(parents=True)
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "console", "evaluate", "clicks.parquet", "--policy", "hourly"]
     with subprocess.Popen(
         command,
         cwd=data.parent,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env=env,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -216,5 +218,12 @@ def test_an_interrupted_evaluation_reports_what_it_has_and_leaves_nothing_else(d
     assert "note: interrupted at 2026-03-01T" in out
     report = json.loads((data.parent / "twintide-evaluation" / "report.json").read_text())
     assert 0.05 < report["partial"]["done_ratio"] < 1
-    names = sorted(path.name for path in (data.parent / "twintide-evaluation").iterdir())
-    assert names == ["report.html", "report.json"]
+    folder = data.parent / "twintide-evaluation"
+    assert sorted(path.name for path in folder.iterdir()) == ["report.html", "report.json", "work"]
+
+    done = subprocess.run(
+        command, cwd=data.parent, env=env, capture_output=True, text=True, check=True
+    )
+
+    assert "note: interrupted" not in done.stdout
+    assert sorted(path.name for path in folder.iterdir()) == ["report.html", "report.json"]

@@ -73,7 +73,7 @@ def evaluates_to_the_end(deployment: Deployment, folder: Path, *, seed: int) -> 
         return
     day_after = START + timedelta(hours=24)  # where few events have gaps, none would be scored
     span = span_of(sorted_by_time, deployment, score_from=day_after, score_until=None)
-    own = write_all(deployment, sorted_by_time, folder)
+    own = write_all(deployment, sorted_by_time, folder, asked={})
     policies = [parse_policy(name) for name in ("nightly+hourly", "hourly", "popular-1h")]
     progressive(own, policies, Scoring(span), folder=folder)
 

@@ -1,0 +1,45 @@
+"""A small stream through the whole evaluation."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+
+from evaluation.lanes import Scoring
+from evaluation.policies import beside_each_other, parse_policy
+from evaluation.progressive import OnTick, progressive
+from evaluation.runner import Runner
+from evaluation.scored import Clicks
+from evaluation.span import Span
+from evaluation.workfolder import write_all
+from tests.console.conftest import deployment_in, hour
+
+HOURS = 30
+SPAN = Span(hour(0), hour(HOURS), hour(24), hour(HOURS))
+Click = tuple[int, int, int]
+"""When, who, what."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One that can be asked for again in the same folder."""
+
+    folder: Path
+    events: pa.Table
+    names: Sequence[str]
+
+    def run(self, *, on_tick: OnTick | None = None) -> list[Runner]:
+        """All of it, or what is left of it."""
+        self.folder.mkdir(exist_ok=True)
+        deployment = deployment_in(self.folder)
+        own = write_all(deployment, self.events, self.folder, asked={"names": list(self.names)})
+        policies = beside_each_other([parse_policy(name) for name in self.names])
+        return progressive(own, policies, Scoring(SPAN), folder=self.folder, on_tick=on_tick)
+
+
+def places(runner: Runner) -> dict[Click, int]:
+    """Where the item of each click stood in its list; 255 for nowhere."""
+    clicks = Clicks.all_of(runner.board.clicks)
+    found = zip(clicks.at_ms.tolist(), clicks.users.tolist(), clicks.items.tolist(), strict=True)
+    return dict(zip(found, runner.board.positions().tolist(), strict=True))
