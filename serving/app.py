@@ -137,7 +137,7 @@ def create_app(
             status=200 if ready else 503,
         )
 
-    @app.get("/metrics")
+    @app.get("/metrics", response_class=Response, responses={"200": _METRICS})
     async def prometheus() -> Response:
         return Response(metrics.page(), media_type=CONTENT_TYPE_LATEST)
 
@@ -501,6 +501,10 @@ _ERRORS: dict[str, Any] = {
         "500": "The server made a mistake; its log has the reason.",
         "503": "No version is live yet, or the server is full or ends: try again.",
     }.items()
+}
+_METRICS = {
+    "description": "For Prometheus.",
+    "content": {CONTENT_TYPE_LATEST: {"schema": {"type": "string"}}},
 }
 _RECOMMEND = _described(
     request_schema(),

@@ -4,9 +4,11 @@ import json
 import random
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from publisher.publish import publish
 from serving.request import parse_request
 from serving.retriever import Retriever
 from tests.mutations import changed, damaged
@@ -14,26 +16,46 @@ from tests.publisher import checkpoint_fixture as made
 from tests.serving.conftest import Client, follower_of, serving
 from twintide.errors import Refused
 
-SOUND = {
-    "user_id": 4,
-    "k": 5,
-    "features": {"region": "region 2", "age": 33.0, "tags": ["news", "culture"]},
-    "recent": [5001, {"item_id": 5002, "at": 1772323200000}],
-    "exclude": [5003, 5004],
-}
+FILTERS = {"publishing": {"filters": ["category"]}}
+SOUND: list[dict[str, Any]] = [
+    {
+        "user_id": 4,
+        "k": 5,
+        "features": {"region": "region 2", "age": 33.0, "tags": ["news", "culture"]},
+        "recent": [1001, {"item_id": 1002, "at": 1772323200000}],
+        "exclude": [1003, 1004],
+    },
+    {"user_id": None, "k": 5, "filters": {"category": [3, 7]}, "seen": False, "explain": True},
+    {"user_id": 5, "k": 300, "exact": True, "objectives": {"click": 1.0}, "recent": [1001]},
+]
+KEYS = [*SOUND[0], *SOUND[1], *SOUND[2], "histories", "category"]
 
 
 def bodies(count: int, *, seed: int) -> Iterator[bytes]:
     rng = random.Random(seed)
     for _ in range(count):
-        body = json.dumps(changed(SOUND, rng, keys=[*SOUND, "objectives", "category"])).encode()
+        body = json.dumps(changed(rng.choice(SOUND), rng, keys=KEYS)).encode()
         yield damaged(body, rng) if rng.random() < 0.4 else body
 
 
+def batches(count: int, *, seed: int) -> Iterator[bytes]:
+    """Of sound requests and others, and of what is no request; changed as a whole at times."""
+    rng = random.Random(seed)
+    for _ in range(count):
+        requests = [changed(rng.choice(SOUND), rng, keys=KEYS) for _ in range(rng.randrange(4))]
+        batch: Any = {"requests": [*requests, SOUND[1]]}
+        batch = changed(batch, rng, keys=["requests"]) if rng.random() < 0.2 else batch
+        body = json.dumps(batch).encode()
+        yield damaged(body, rng) if rng.random() < 0.3 else body
+
+
 @pytest.fixture(scope="module")
-def data(data_once: Path) -> Path:
-    """Two versions that no test changes."""
-    return data_once
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A version that no test changes."""
+    deployment = made.deployment_at(tmp_path_factory.mktemp("fuzz") / "data", **FILTERS)
+    made.add_checkpoint(deployment, 1)
+    publish(deployment, clock=made.held_clock())
+    return deployment.data_dir
 
 
 @pytest.mark.promise("X5")
@@ -81,8 +103,21 @@ def test_any_body_over_http_ends_in_json_on_a_connection_that_goes_on(
             status, answer = client.ask("POST", "/v1/recommend", body)
             assert status in {200, 422}, body
             said = json.loads(answer)
-            assert set(said) == (
-                {"version", "known_user", "answered_from", "items"}
-                if status == 200
-                else {"message", "hint"}
-            )
+            keys = set(said) - {"remembered"}  # which only an answer that explains has
+            assert keys == (ANSWERED if status == 200 else REFUSED)
+        for body in batches(count // 5, seed=count):
+            status, answer = client.ask("POST", "/v1/recommend/batch", body)
+            assert status in {200, 422}, body
+            said = json.loads(answer)
+            assert set(said) == ({"answers"} if status == 200 else REFUSED)
+            assert all(set(each["error"]) == REFUSED for each in mistaken(said)), body
+            assert all(each["error"] != MISTAKE for each in mistaken(said)), body
+
+
+ANSWERED, REFUSED = {"version", "known_user", "answered_from", "items"}, {"message", "hint"}
+MISTAKE = {"message": "the server made a mistake", "hint": "the server's log has the reason"}
+
+
+def mistaken(batch: dict[str, Any]) -> list[dict[str, Any]]:
+    """The answers that are none."""
+    return [each for each in batch.get("answers", []) if "error" in each]
