@@ -234,13 +234,13 @@ def way_back(state: ServingState, bad: str) -> str:
     if state.current != bad or not moves or moves[-1].action != "promote":
         raise Refused(
             f"version {bad} is not live by a promotion, so no program goes back from it",
-            hint="`twintide rollback -c FILE --reason TEXT` does",
+            hint="a person may",
         )
     target = rollback_target(state)
     if target is None:
         raise Refused(
             f"version {bad} fails, and no version was live before it",
-            hint="`twintide publish -c FILE` makes another one live",
+            hint="publish another one",
         )
     return target
 

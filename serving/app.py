@@ -21,8 +21,10 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from serving.access_log import AccessLog
 from serving.answer import Answer, answer_schema, batch_answer, batch_answer_schema
 from serving.follower import Follower
+from serving.hosts import OwnNames
 from serving.log import BoundedLog
 from serving.metrics import Metrics
 from serving.page import access
@@ -73,8 +75,11 @@ def create_app(
     log: BoundedLog,
     metrics_need_token: bool = True,
     pages: Pages | None = None,
+    log_ratio: float = 0.0,
 ) -> ASGIApp:
-    """The application; the follower is run by whoever runs this."""
+    """The application; the follower is run by whoever runs this. `log_ratio` of the requests have
+    a line in the log.
+    """
     app = FastAPI(
         title="Twintide",
         version=__version__,
@@ -145,7 +150,8 @@ def create_app(
         pages.add_to(app)
     direct = Direct(app, "/v1/recommend", recommend)
     open_paths = OPEN_PATHS if metrics_need_token else OPEN_PATHS | {"/metrics"}
-    return AsGet(direct if token is None else TokenGuard(direct, token, open_paths))
+    guarded = OwnNames(direct) if token is None else TokenGuard(direct, token, open_paths)
+    return AsGet(AccessLog(guarded, follower, ratio=log_ratio) if log_ratio else guarded)
 
 
 class AsGet:
@@ -496,6 +502,7 @@ _ERRORS: dict[str, Any] = {
         "408": "The request came too slowly.",
         "413": "The request is too large.",
         "415": "The body is compressed.",
+        "421": "Without a token: the server is called by a name that is not its own.",
         "422": "The request does not fit: the message names the key.",
         "431": "The head of the request is too large.",
         "500": "The server made a mistake; its log has the reason.",

@@ -137,6 +137,7 @@ def answer_at(
         token=token,
         log=bounded,
         metrics_need_token=config.metrics == "token",
+        log_ratio=config.access_log_ratio,
         pages=Pages(looker.look, lambda: follower.standing, clock=clock),
     )
     before(follower)

@@ -13,12 +13,15 @@ import numpy as np
 from pydantic import Field
 
 from twintide.clock import Clock
-from twintide.errors import Refused
+from twintide.errors import Corrupt, Refused
 from twintide.files import exclusive_lock, make_folder, publish_file
 from twintide.keys import Keys, key_of
 from twintide.records import Instant, Record, Sealed
 
 BLOCKED = "blocked.json"
+_LOCK = ".blocked.lock"
+"""It stays, and says that there was a list once."""
+
 MOST_BLOCKED = 100_000
 """What is this long should not be listed among the items at all."""
 
@@ -45,7 +48,18 @@ class Blocklist(Sealed):
 
 
 def read_blocklist(root: Path) -> Blocklist:
-    """What is blocked of the versions in this folder. Raises Corrupt where that cannot be told."""
+    """What is blocked of the versions in this folder. Raises Corrupt where that cannot be told, as
+    where there was a list once and is none any more.
+    """
+    if not (root / BLOCKED).exists() and (root / _LOCK).exists():
+        raise Corrupt(
+            f"{root / BLOCKED} has gone, and something may have been blocked",
+            hint="bring it back; or block an item anew, which begins a list",
+        )
+    return _blocklist_or_none(root)
+
+
+def _blocklist_or_none(root: Path) -> Blocklist:
     path = root / BLOCKED
     try:
         return Blocklist.from_json(path.read_bytes(), name=str(path))
@@ -88,8 +102,11 @@ def unblock(root: Path, items: Sequence[ItemId]) -> Blocklist:
 
 def _change(root: Path, step: Callable[[Blocklist], Blocklist]) -> Blocklist:
     make_folder(root)
-    with exclusive_lock(root / ".blocked.lock", who="block", wait_seconds=10.0):
-        before = read_blocklist(root)
+    is_first = not (root / _LOCK).exists()
+    with exclusive_lock(root / _LOCK, who="block", wait_seconds=10.0):
+        before = _blocklist_or_none(root)
+        if is_first:  # so that where there is a lock, there is a list
+            publish_file(root / BLOCKED, before.to_json())
         after = step(before)
         if after != before:
             publish_file(root / BLOCKED, after.to_json())

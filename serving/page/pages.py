@@ -4,7 +4,9 @@ Templates escape whatever they are given. The headers let a browser load nothing
 the icon of this server, run no script, and show the page in no frame.
 """
 
+import asyncio
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +46,10 @@ class Pages:
     ) -> None:
         self._looks = Looks(look, clock=clock)
         self._standing = standing
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="page")
+        self._kept: tuple[tuple[Snapshot, Standing, int | None], str] | None = None
+        """The page that was written last, and of what."""
+
         self._templates = Environment(
             loader=FileSystemLoader(HERE / "templates"),
             autoescape=True,
@@ -70,11 +76,25 @@ class Pages:
             return self._page("failed.html", status=503, error=error)
         every = request.query_params.get("refresh", "")
         refresh = int(every) if every in map(str, REFRESH_SECONDS) else None
-        view = view_of(snapshot, self._standing())
-        answer = self._page("overview.html", view=view, refresh=refresh, choices=REFRESH_SECONDS)
+        text = await self._written(snapshot, refresh)
+        answer = _html(text)
         if refresh:
             answer.headers["Refresh"] = str(refresh)
         return answer
+
+    async def _written(self, snapshot: Snapshot, refresh: int | None) -> str:
+        """The page of a look, once for all who ask for it; in a thread, as it takes as long as
+        twenty answers.
+        """
+        said = (snapshot, self._standing(), refresh)
+        if self._kept is None or any(a is not b for a, b in zip(self._kept[0], said, strict=True)):
+            loop = asyncio.get_running_loop()
+            self._kept = said, await loop.run_in_executor(self._thread, self._write, *said)
+        return self._kept[1]
+
+    def _write(self, snapshot: Snapshot, standing: Standing, refresh: int | None) -> str:
+        view = view_of(snapshot, standing)
+        return self._text("overview.html", view=view, refresh=refresh, choices=REFRESH_SECONDS)
 
     async def version(self, name: str) -> Response:
         """What is known of one version."""
@@ -95,9 +115,15 @@ class Pages:
         return Response((HERE / name).read_bytes(), media_type=STATIC[name], headers=headers)
 
     def _page(self, template: str, *, status: int = 200, **said: Any) -> Response:
-        text = self._templates.get_template(template).render(said)
-        headers = SAFE | {"Cache-Control": "no-store"}
-        return Response(text, status, media_type="text/html; charset=utf-8", headers=headers)
+        return _html(self._text(template, **said), status=status)
+
+    def _text(self, template: str, **said: Any) -> str:
+        return self._templates.get_template(template).render(said)
+
+
+def _html(text: str, *, status: int = 200) -> Response:
+    headers = SAFE | {"Cache-Control": "no-store"}
+    return Response(text, status, media_type="text/html; charset=utf-8", headers=headers)
 
 
 def _of_version(snapshot: Snapshot, row: VersionRow) -> dict[str, Any]:

@@ -104,6 +104,7 @@ def serving(
     metrics_need_token: bool = True,
     limits: Limits = PLENTY,
     pages: Pages | None = None,
+    log_ratio: float = 0.0,
 ) -> Iterator[int]:
     """Serve over real HTTP from a thread of the test; gives the port. The test looks itself."""
     log = BoundedLog()
@@ -114,6 +115,7 @@ def serving(
         log=log,
         metrics_need_token=metrics_need_token,
         pages=pages,
+        log_ratio=log_ratio,
     )
     listener = listen(ServingConfig(port=0))
     server = HttpServer(app, limits, log)

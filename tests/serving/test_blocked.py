@@ -187,9 +187,33 @@ def test_a_list_that_has_gone_still_counts(two_versions: Deployment, clock: Held
 
     assert "has gone" in str(follower.problem)
     assert 5007 not in answered(follower, k=1000)
+    anew = follower_of(two_versions, clock)
+    anew.look()
+    assert not anew.is_ready
+    assert "has gone" in str(anew.problem)
     elsewhere.rename(root / BLOCKED)
     follower.look()
-    assert follower.problem is None
+    anew.look()
+    assert follower.problem is anew.problem is None
+    assert 5007 not in answered(anew, k=1000)
+
+
+def test_a_list_that_has_gone_is_begun_anew_by_who_blocks_again(
+    two_versions: Deployment, clock: HeldClock
+) -> None:
+    """Servers that were started meanwhile answer from then on; a refusal leaves a list too."""
+    root = two_versions.versions_dir
+    with pytest.raises(Refused, match="not blocked"):
+        unblock(root, [5007])
+    assert not read_blocklist(root).items
+    (root / BLOCKED).unlink()
+    with pytest.raises(Corrupt, match="has gone"):
+        read_blocklist(root)
+    block(root, [5008], reason="withdrawn", clock=clock)
+
+    follower = follower_of(two_versions, clock)
+    follower.look()
+    assert 5008 not in answered(follower, k=1000)
 
 
 class HeldUp(HeldClock):

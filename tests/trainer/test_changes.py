@@ -490,6 +490,7 @@ OTHERWISE: dict[str, Change] = {
     "serving.token_env": to("serving.token_env", "TOKEN"),
     "serving.metrics": to("serving.metrics", "open"),
     "serving.rollback_when_errors_above": to("serving.rollback_when_errors_above", 0.5),
+    "serving.access_log_ratio": to("serving.access_log_ratio", 0.5),
     "serving.before_first_version": to("serving.before_first_version", "popularity"),
     "data_file.columns": to("data_file.columns", {"user": "who"}),
     "data_file.times": to("data_file.times", "s"),

@@ -38,6 +38,11 @@ class ServingConfig(Config):
     scraper without a token needs it. Metrics name versions and count answers, no user and no item.
     """
 
+    access_log_ratio: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Share of the requests that have a line in the log: route, status, milliseconds, version,
+    worker; no user and no item. 1: each.
+    """
+
     max_k: PositiveInt = 1000
     """The most items that one request may ask for."""
 
