@@ -1,6 +1,6 @@
 """How an item fares in the stream."""
 
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -8,8 +8,11 @@ import numpy.typing as npt
 from twintide.features.kind import DerivedFrom, Side
 from twintide.features.refreshed import Refreshed, Windows
 
-LOG_SHARE_SCALE = 3.0
+LOG_SHARE_SCALE = 4.0
 """What log shares are divided by, to bring them to about 0..2."""
+
+CLICKS_OF_SHARES = 100_000.0
+"""A share is told as log(1 + clicks in so many): fine enough for the tail of a large catalogue."""
 
 
 class ItemStatistics(Refreshed):
@@ -32,9 +35,16 @@ class ItemStatistics(Refreshed):
         """A share for each window, trend, age, and whether the item is new."""
         return len(self.windows_minutes) + 3
 
-    def popularity(self) -> tuple[int, float]:
-        """Its log share of clicks in the longest window."""
-        return self.windows_minutes.index(max(self.windows_minutes)), LOG_SHARE_SCALE
+    def identity(self) -> dict[str, Any]:
+        """With how shares are told: what was learnt of them told otherwise begins anew."""
+        return super().identity() | {"clicks_of_shares": CLICKS_OF_SHARES}
+
+    def popularity(self) -> tuple[range, float]:
+        """Its log shares of clicks: each window counts the same, until it is learnt what each is
+        worth.
+        """
+        windows = len(self.windows_minutes)
+        return range(windows), LOG_SHARE_SCALE / windows
 
     def unclicked(self, age_hours: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
         """float32 [N, count]: of items that nobody has clicked."""
