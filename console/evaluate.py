@@ -37,7 +37,8 @@ def evaluate(
         list[str] | None,
         typer.Option(
             metavar="NAME",
-            help="Repeatable: never, nightly, hourly, nightly+hourly, 10min; the lists "
+            help="Repeatable: never, nightly, hourly, nightly+hourly, 10min, "
+            "nightly+hourly+statistics-10min (of items, between passes); the lists "
             "popular-all-time, -24h, -3h, -1h, -10min and -decayed, co-visitation, item-knn, "
             "which are made anew as often as the quickest of these.",
         ),

@@ -1,4 +1,4 @@
-"""A version that answers in an evaluation, and since when its statistics are as they are."""
+"""What answers in an evaluation: a version, perhaps with statistics that are newer than it."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -6,6 +6,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
+from publisher.index.searched import ItemIndex, Positions
 from publisher.reader import LoadedVersion
 from twintide.keys import Keys
 from twintide.ragged import Encoded
@@ -16,8 +17,21 @@ class Live:
     """What answers."""
 
     version: LoadedVersion
+    item_keys: Keys
+    """In index order."""
+
+    index: ItemIndex
     refreshed_ms: int
-    """When it was published: its statistics are as of then."""
+    """Its statistics are as of then."""
+
+    @classmethod
+    def of(cls, version: LoadedVersion, refreshed_ms: int) -> "Live":
+        """A version as it was published."""
+        return cls(version, version.item_keys, version.index, refreshed_ms)
+
+    def search(self, query: Encoded, k: int) -> Positions:
+        """The positions of the k best items for each encoded query: [B, k], best first."""
+        return self.index.search(self.version.model.query_vectors(query), k)[1]
 
     def shares_below(self, query: Encoded, targets: Keys) -> npt.NDArray[np.float64]:
         """[B]: the share of all items that score below each one's target; of equals half of them,
@@ -35,9 +49,9 @@ class Live:
     @cached_property
     def _vectors(self) -> npt.NDArray[np.float32]:
         """[items, width], in index order."""
-        return self.version.index.vectors(np.arange(len(self.version.item_keys)))
+        return self.index.vectors(np.arange(len(self.item_keys)))
 
     @cached_property
     def _order(self) -> tuple[Keys, npt.NDArray[np.int64]]:
-        order = np.argsort(self.version.item_keys)
-        return self.version.item_keys[order], order
+        order = np.argsort(self.item_keys)
+        return self.item_keys[order], order

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from datetime import date, datetime
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -13,15 +14,17 @@ from evaluation.metrics import DEPTH
 from evaluation.policies import Policy
 from evaluation.scored import Answering, Scoreboard
 from evaluation.span import Span
+from evaluation.statistics import Statistics
 from publisher import gc
 from publisher.publish import publish
 from publisher.reader import LoadedVersion, load_version
 from trainer.hourly import hourly
 from trainer.nightly import nightly
 from twintide.checkpoints import list_checkpoints
-from twintide.clock import HeldClock, to_unix_ms
+from twintide.clock import HeldClock, floor_to_minutes, to_unix_ms
 from twintide.config import Deployment
 from twintide.days import Calendar
+from twintide.derived.state import DerivedState
 from twintide.due import due_day
 from twintide.keys import Keys
 from twintide.ragged import Encoded
@@ -54,7 +57,11 @@ class ModelRunner:
     _was_stopped: bool = False
     """Perhaps between a run and its publish."""
 
-    def tick(self, now: datetime) -> None:
+    @cached_property
+    def _statistics(self) -> Statistics:
+        return Statistics(self.deployment)
+
+    def tick(self, now: datetime, state: DerivedState) -> None:
         if self.policy.stops_before_scoring and now > self.span.score_from:
             return
         clock = HeldClock(now, end=self.span.last_at)
@@ -64,6 +71,13 @@ class ModelRunner:
             self._was_stopped = False
             with self.costs.of("publishing"):
                 self._publish(clock)
+        if self.live and not trained and self._refreshes():
+            with self.costs.of("statistics"):
+                self.live = self._statistics.refreshed(self.live, state, now)
+
+    def _refreshes(self) -> bool:
+        """Between passes."""
+        return self.policy.learns_every_minutes is not None
 
     def _night(self, clock: HeldClock) -> bool:
         calendar = Calendar.of(self.deployment.training)
@@ -84,7 +98,9 @@ class ModelRunner:
 
     def _pass(self, clock: HeldClock) -> bool:
         begun = self.policy.learns_everything or self._has_nightly
-        if not (self.policy.passes and begun):
+        every, now = self.policy.learns_every_minutes, clock.now()
+        is_due = every is None or floor_to_minutes(now, every) == now
+        if not (self.policy.passes and begun and is_due):
             return False
         return hourly(self.deployment, clock=clock).checkpoint is not None
 
@@ -97,7 +113,8 @@ class ModelRunner:
         gc.run(self.deployment)
 
     def _go_live(self, name: str, refreshed_ms: int) -> None:
-        self.live = Live(load_version(self.deployment.versions_dir, name), refreshed_ms)
+        version = load_version(self.deployment.versions_dir, name)
+        self.live = Live.of(version, refreshed_ms)
         self.versions = int(name[1:])
 
     def standing(self) -> dict[str, Any]:
@@ -120,9 +137,8 @@ class ModelRunner:
         found = np.zeros((len(clicked.rows), DEPTH), np.uint64)
         if self.live is None:
             return found
-        version = self.live.version
-        _, positions = version.search(self._query(version, clicked), DEPTH)
-        keys = np.append(version.item_keys, np.uint64(0))
+        positions = self.live.search(self._query(self.live.version, clicked), DEPTH)
+        keys = np.append(self.live.item_keys, np.uint64(0))
         found[:, : positions.shape[1]] = keys[positions]  # position -1 is the 0 at the end
         return found
 

@@ -34,7 +34,7 @@ DEFAULT_NAMES = (
     "item-knn",
 )
 DAY_MINUTES = 1440
-_CADENCE = re.compile(r"^([1-9][0-9]?)min$")
+_CADENCE = re.compile(r"^(nightly\+hourly\+statistics-)?([1-9][0-9]?)min$")
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,9 @@ class Policy:
 
     cadence_minutes: int = 60
     """How often it may change what is live."""
+
+    learns_every_minutes: int | None = None
+    """How often it runs a pass; between, statistics of items alone are made anew. None: always."""
 
     refresh_minutes: int = 60
     """How old the item statistics of what is live may become, and of what it trains on."""
@@ -87,18 +90,20 @@ def parse_policy(name: str) -> Policy:
         return Policy(name, "model", passes=True, learns_everything=True)
     if name == "nightly+hourly":
         return Policy(name, "model", nightly=True, passes=True)
-    if (match := _CADENCE.match(name)) and 60 % int(match[1]) == 0:
-        minutes = int(match[1])
+    if (match := _CADENCE.match(name)) and 60 % int(match[2]) == 0:
+        minutes = int(match[2])
         return Policy(
             name,
             "model",
             nightly=True,
             passes=True,
+            learns_every_minutes=60 if match[1] else None,
             cadence_minutes=minutes,
             refresh_minutes=minutes,
         )
     names = ", ".join((*MODEL_NAMES, *BASELINE_NAMES))
     raise Refused(
         f"there is no policy {name!r}",
-        hint=f"there are {names}, and cadences that divide an hour, such as 10min",
+        hint=f"there are {names}, and cadences that divide an hour, such as 10min, "
+        "and nightly+hourly+statistics-10min",
     )

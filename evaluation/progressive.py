@@ -79,7 +79,7 @@ def _drive(lane: Lane, scoring: Scoring) -> Iterator[datetime]:
         is_open, before = number >= done, len(lane.clicks)
         seen.tick(now)
         for runner in lane.runners if is_open else ():
-            runner.tick(now)  # 1. learn what lies before now, and go live with it
+            runner.tick(now, slicer.state)  # 1. learn what lies before now, and go live with it
         until = now + step if now < lane.ticks[-1] else now + step + window  # all that is left
         began = monotonic_seconds()
         ends = (now + step - holdback, until)

@@ -7,6 +7,7 @@ from evaluation.clicked import Clicked
 from evaluation.costs import Costs
 from evaluation.policies import Policy
 from evaluation.scored import Answering, Scoreboard
+from twintide.derived.state import DerivedState
 from twintide.keys import Keys
 
 
@@ -19,8 +20,10 @@ class Runner(Protocol):
     costs: Costs
     versions: int
 
-    def tick(self, now: datetime) -> None:
-        """Do what is due at `now`, with nothing but the clicks before it."""
+    def tick(self, now: datetime, state: DerivedState) -> None:
+        """Do what is due at `now`, with nothing but the clicks before it; `state` has taken in just
+        these.
+        """
 
     def lists(self, clicked: Clicked) -> Keys:
         """uint64 [B, DEPTH]: the list of each click, best first, 0 where there is nothing more."""

@@ -199,11 +199,27 @@ def _cost(beside: Beside) -> Iterator[str]:
     )
 
 
+def _statistics(beside: Beside) -> Iterator[str]:
+    """What statistics alone give of what a quicker cadence gives."""
+    start = "nightly+hourly+statistics-"
+    for name in beside.policies:
+        quick = name.removeprefix(start)
+        if not name.startswith(start) or "nightly+hourly" not in beside.policies:
+            continue
+        gain = beside.less(name, "nightly+hourly")
+        words = f"statistics every {quick.removesuffix('min')} minutes between hourly passes"
+        of_all = ""
+        if quick in beside.policies:
+            of_all = f"; passes as often give {_signed(beside.less(quick, 'nightly+hourly'))}"
+        yield f"{words} give {_signed(gain)}{of_all}"
+
+
 _PARTS: tuple[Callable[[Beside], Iterator[str]], ...] = (
     _winner,
     _worth("nightly+hourly", "nightly", "hourly updates"),
     _worth("nightly+hourly", "hourly", "nightly retrains"),
     _cadence,
+    _statistics,
     _groups,
     _cost,
 )

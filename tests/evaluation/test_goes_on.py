@@ -55,7 +55,7 @@ def test_lists_in_pieces_have_the_figures_of_the_whole(tmp_path: Path) -> None:
 
 def test_models_in_pieces_have_the_figures_of_the_whole(tmp_path: Path) -> None:
     """Checkpoints and versions are taken up, half a tick too."""
-    check_pieces(tmp_path, ["nightly+hourly", "popular-1h"])
+    check_pieces(tmp_path, ["nightly+hourly+statistics-20min", "popular-1h"])
 
 
 def test_another_question_begins_anew(tmp_path: Path) -> None:

@@ -91,7 +91,13 @@ def test_a_click_moved_over_a_boundary_moves_in_no_list_that_was_made_before(
 
 def test_no_policy_shows_another_list_before_the_boundary(tmp_path: Path) -> None:
     """Neither models, quick or slow, nor any of the lists; after it, what counts clicks may."""
-    names = ["nightly+hourly", "nightly", "popular-all-time", "co-visitation", "item-knn"]
+    names = [
+        "nightly+hourly+statistics-20min",
+        "nightly",
+        "popular-all-time",
+        "co-visitation",
+        "item-knn",
+    ]
     for before, on in zip(*both(tmp_path, names), strict=True):
         changed = changed_hours(before, on)
         assert all(each >= 26 for each in changed), before.policy.name
