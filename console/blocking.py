@@ -33,12 +33,12 @@ def block(
     deployment = deployment_of(config)
     ids = _ids(items, deployment)
     found = block_items(deployment.versions_dir, ids, reason=reason, clock=SystemClock())
-    say(
-        found.model_dump(mode="json", exclude={"seal"}),
-        f"blocked: {', '.join(items)}; {len(found.items):,} in all; "
-        f"servers leave them out within {deployment.serving.poll_seconds:g} s",
-        as_json=as_json,
-    )
+    strange = _not_in_live(ids, deployment)
+    within = f"servers leave them out within {deployment.serving.poll_seconds:g} s"
+    lines = [f"blocked: {', '.join(items)}; {len(found.items):,} in all; {within}"]
+    if strange:
+        lines.append(f"not in the live version, so perhaps mistyped: {', '.join(strange)[:500]}")
+    say(found.model_dump(mode="json", exclude={"seal"}), lines, as_json=as_json)
 
 
 @app.command(rich_help_panel=_PANEL, epilog="Example: twintide unblock 4711")
@@ -69,6 +69,20 @@ def _listing(found: "Blocklist") -> Listing | str:
         return "nothing is blocked"
     rows = [(str(each.item), instant(each.since), each.reason) for each in found.items]
     return table("", ("item", "since (UTC)", "reason"), rows)
+
+
+def _not_in_live(ids: "list[ItemId]", deployment: "Deployment") -> list[str]:
+    """Which of them the live version lacks; none where nothing is live, or it cannot be read."""
+    from publisher.itemids import item_ids_of
+    from twintide.errors import TwintideError
+    from twintide.versions import read_state
+
+    try:
+        live = read_state(deployment.versions_dir).current
+        known = set(item_ids_of(deployment.versions_dir, live).to_pylist()) if live else set(ids)
+    except (TwintideError, OSError):
+        return []
+    return [str(each) for each in ids if each not in known]
 
 
 def _ids(texts: list[str], deployment: "Deployment") -> "list[ItemId]":

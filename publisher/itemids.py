@@ -16,6 +16,15 @@ from twintide.versions import ITEM_IDS, ITEM_IDS_NEWER, read_version_manifest
 ITEM_COLUMN = "item_id"
 
 
+def item_ids_of(root: Path, name: str) -> pa.Array:
+    """Of a version, and nothing else of it. Raises Refused where there is no such version, Corrupt
+    where it is damaged.
+    """
+    listed = read_version_manifest(root, name).files
+    own = {each: listed[each] for each in (ITEM_IDS, ITEM_IDS_NEWER) if each in listed}
+    return item_ids_in(read_verified(root / name, own))
+
+
 def item_ids_in(contents: Contents) -> pa.Array:
     """The id of each item, in index order. Raises Corrupt."""
     parts = [_ids(contents, name) for name in (ITEM_IDS, ITEM_IDS_NEWER) if name in contents]

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -12,9 +13,13 @@ from prometheus_client.registry import Collector
 
 from serving.follower import Follower
 from twintide.clock import Clock, monotonic_seconds
+from twintide.files import remove_folder
 
 Given = TypeVar("Given")
 Made = TypeVar("Made")
+
+COUNTED = "twintide-metrics-"
+"""How the folder is called that workers count in, before the process id of their master."""
 
 STAGES = ("parse", "encode", "search", "write")
 """Of an answer, in their order."""
@@ -30,6 +35,25 @@ def count_across_processes(folder: Path) -> None:
     """
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)  # where the library looks
     values.ValueClass = values.MultiProcessValue()  # type: ignore[no-untyped-call]
+
+
+def sweep_counted(folder: Path) -> None:
+    """Remove what masters that were killed have left: folders that name a process which is gone."""
+    for path in folder.glob(f"{COUNTED}*-*"):
+        process = path.name.removeprefix(COUNTED).partition("-")[0]
+        if process.isdecimal() and not _is_running(int(process)):
+            with suppress(OSError):  # of another user, who sweeps it
+                remove_folder(path)
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # of another user
+        return True
+    return True
 
 
 class Metrics:

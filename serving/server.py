@@ -6,6 +6,7 @@ Ctrl-C let running requests finish.
 
 import gc
 import json
+import os
 import signal
 import socket
 import sys
@@ -25,7 +26,7 @@ from serving.app import create_app
 from serving.connections import Connection, Limits, Lobby, limits_of
 from serving.follower import Follower
 from serving.log import BoundedLog, take_over_library_logs
-from serving.metrics import count_across_processes
+from serving.metrics import COUNTED, count_across_processes, sweep_counted
 from serving.page.pages import Pages
 from serving.page.snapshot import Looker
 from serving.popular import RecentClicks
@@ -100,10 +101,11 @@ def serve(deployment: Deployment, config_file: Path, *, clock: Clock) -> None:
     if config.workers == 1:
         first()
     else:
-        with tempfile.TemporaryDirectory(prefix="twintide-metrics-") as counted:
+        sweep_counted(Path(tempfile.gettempdir()))
+        with tempfile.TemporaryDirectory(prefix=f"{COUNTED}{os.getpid()}-") as counted:
             count_across_processes(Path(counted))
             later = partial(work, before=Follower.look)  # meanwhile the others answer
-            Workers(config.workers, first, later=later).run()
+            Workers(config.workers, first, later=later, ending=listener.close).run()
     log.info("server_ended")
 
 

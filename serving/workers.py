@@ -32,8 +32,16 @@ log = get_log("serving")
 class Workers:
     """So many processes that run `first` until SIGTERM; one that replaces another runs `later`."""
 
-    def __init__(self, count: int, first: Callable[[], None], *, later: Callable[[], None]) -> None:
-        self._count, self._first, self._later = count, first, later
+    def __init__(
+        self,
+        count: int,
+        first: Callable[[], None],
+        *,
+        later: Callable[[], None],
+        ending: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`ending` is what this process does when it is told to end, before it waits for them."""
+        self._count, self._first, self._later, self._ending = count, first, later, ending
         self._running: set[int] = set()
         self._until_closed, self._held_open = os.pipe()
 
@@ -47,6 +55,7 @@ class Workers:
             self._replace_until_told()
         finally:
             os.close(self._held_open)
+            self._ending()  # a connection that nobody will take must be refused, and not wait
         while self._running:
             self._running.discard(os.waitpid(-1, 0)[0])
 

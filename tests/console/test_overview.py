@@ -2,6 +2,7 @@
 
 import os
 import sys
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from twintide.config import Deployment
 from twintide.overview.known import Known
 from twintide.overview.remembered import Remembered
 from twintide.overview.seen import LogEnds, gather
-from twintide.overview.status import Status
+from twintide.overview.status import Partition, Status
 from twintide.overview.wrong import problems
 
 NOW = hour(HOURS)
@@ -62,6 +63,37 @@ def test_who_looks_again_reads_what_is_new(published: Path) -> None:
 
     assert look(deployment, known) == first
     assert not any("manifest.json" in path for path in opened)
+
+
+@pytest.mark.parametrize(
+    ("lags", "said"),
+    [
+        ([30.0], "nothing was heard of partition 0 for 30 min, and 5 messages wait"),
+        ([30.0, 1.0], "nothing was heard of partition 0 for 30 min, and 5 messages wait"),
+        (
+            [90.0, 30.0, 40.0],
+            "nothing was heard of 3 partitions (0, 1, 2) for 30 min or more, and 15 messages wait",
+        ),
+        (
+            [30.0] * 20,
+            (
+                "nothing was heard of 20 partitions (0, 1, 2, 3, 4, 5, 6, 7, …) for 30 min or "
+                "more, and 100 messages wait"
+            ),
+        ),
+    ],
+)
+def test_partitions_of_which_nothing_was_heard_have_one_line(
+    sharded: Path, lags: list[float], said: str
+) -> None:
+    """However many they are."""
+    seen = look(deployment_in(sharded.parent / "data"))
+    partitions = [Partition(n, 1, 5, NOW, NOW, lag) for n, lag in enumerate(lags)]
+
+    found = [each.what for each in problems(replace(seen, partitions=partitions))]
+
+    quiet = [each for each in found if "nothing was heard" in each]
+    assert quiet == [f"{said}: is the ingest daemon running?"]
 
 
 def test_a_folder_that_cannot_be_read_is_said_and_hides_nothing_else(sharded: Path) -> None:

@@ -1,11 +1,15 @@
 """Workers end when they are told to and with their master, and only they are replaced."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+from serving.metrics import COUNTED, sweep_counted
 
 SCRIPT = """
 import os, signal, sys, tempfile, threading
@@ -105,3 +109,37 @@ def test_only_a_worker_is_replaced_however_it_ended() -> None:
     assert ended == ("worker_ended", worker)
     assert first == last == "worker_started"
     assert output == "master ended"
+
+
+def test_a_master_that_is_told_to_end_takes_no_connection_any_more() -> None:
+    """What comes while workers finish is refused, and does not wait for nobody."""
+    script = (
+        'workers.Workers(2, ready, later=ready, ending=lambda: os.write(1, b"ending ")).run()\n'
+        'os.write(1, b"ended")'
+    )
+    process = started(script)
+    assert process.stdout is not None
+    assert process.stdout.read(len("ready ready ")) == "ready ready "
+
+    process.send_signal(signal.SIGTERM)
+    said, _ = process.communicate(timeout=20)
+
+    assert said == "ending ended"
+
+
+def test_what_killed_masters_have_counted_is_swept(tmp_path: Path) -> None:
+    """A folder of a process that runs stays, and so does what is called otherwise."""
+    ended = subprocess.run(
+        [sys.executable, "-c", "import os; print(os.getpid())"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.strip()
+    for name in (f"{COUNTED}{ended}-x", f"{COUNTED}{os.getpid()}-x", f"{COUNTED}x-y", "other"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "counter.db").write_bytes(b"x")
+
+    sweep_counted(tmp_path)
+
+    left = {f"{COUNTED}{os.getpid()}-x", f"{COUNTED}x-y", "other"}
+    assert {path.name for path in tmp_path.iterdir()} == left

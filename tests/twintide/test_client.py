@@ -352,3 +352,11 @@ def test_an_application_loads_no_model_code() -> None:
     )
 
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("client", [Client, AsyncClient])
+def test_a_token_that_no_header_can_hold_is_refused_at_once(client: Any) -> None:
+    """Before anything is asked, and without the token in the words."""
+    with pytest.raises(ValueError, match="printable ASCII") as refused:
+        client("http://localhost:1", token="geheim-ü")
+    assert "geheim" not in str(refused.value)

@@ -188,4 +188,6 @@ def _answers(said: Mapping[str, Any]) -> list[Answer | Rejected]:
 
 
 def _headers(token: str | None) -> dict[str, str]:
+    if token and not (token.isascii() and token.isprintable()):
+        raise ValueError("the token holds what no header can: it is printable ASCII")
     return {"Authorization": f"Bearer {token}"} if token else {}

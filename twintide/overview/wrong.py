@@ -4,7 +4,7 @@ Pure: judged from what was seen. Whatever stops a click on its way to an answer 
 only worth knowing is a note.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -12,6 +12,9 @@ from twintide.overview.status import Partition, Status, TroubleRow
 
 QUIET_MINUTES = 10
 """A partition of which nothing was heard for longer has probably lost its daemon."""
+
+MOST_NAMED = 8
+"""Partitions in one line."""
 
 LATE_CADENCES = 2
 """Hourly runs that may be missing before somebody should look."""
@@ -76,13 +79,12 @@ def _wrong_in_stream(seen: Status) -> Wrong:
     if missing > 0:
         yield f"{missing} of {seen.partitions_of_topic} partitions were never read", "ingest"
     for each in seen.partitions:
-        if each.partition in named:
-            continue
-        if each.complete_until is None:
+        if each.complete_until is None and each.partition not in named:
             waits = f"{each.waiting:,} messages of partition {each.partition} wait"
             yield f"{waits}, and none was ever read: does the ingest daemon read it?", "ingest"
-        elif is_quiet(each):
-            yield f"{_quiet(each)}: is the ingest daemon running?", "ingest"
+    quiet = [each for each in seen.partitions if is_quiet(each) and each.partition not in named]
+    if quiet:
+        yield f"{_quiet(quiet)}: is the ingest daemon running?", "ingest"
 
 
 def is_quiet(partition: Partition) -> bool:
@@ -104,9 +106,17 @@ def _in_trouble(trouble: TroubleRow, at: datetime) -> str:
     return words
 
 
-def _quiet(each: Partition) -> str:
-    waits = f", and {each.waiting:,} messages wait" if each.waiting else ""
-    return f"nothing was heard of partition {each.partition} for {long(each.lag_minutes)}{waits}"
+def _quiet(partitions: Sequence[Partition]) -> str:
+    """One line, however many; of those that were heard of last."""
+    waiting = sum(each.waiting or 0 for each in partitions)
+    waits = f", and {waiting:,} messages wait" if waiting else ""
+    numbers = [str(each.partition) for each in partitions]
+    shown = ", ".join(numbers[:MOST_NAMED]) + (", …" if len(numbers) > MOST_NAMED else "")
+    several = "partition" if len(numbers) == 1 else f"{len(numbers)} partitions"
+    shortest = min(each.lag_minutes or 0.0 for each in partitions)
+    heard = f"for {long(shortest)}" if len(numbers) == 1 else f"for {long(shortest)} or more"
+    which = f" {shown}" if len(numbers) == 1 else f" ({shown})"
+    return f"nothing was heard of {several}{which} {heard}{waits}"
 
 
 def _wrong_in_events(seen: Status) -> Wrong:
