@@ -1,6 +1,6 @@
-"""How much a request, or a batch of them, may ask for."""
+"""How much a request, or a batch of them, may ask for, and which names it may use."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from serving.request import RecommendRequest
 from twintide.errors import Refused
@@ -23,6 +23,16 @@ def check_request(request: RecommendRequest, *, max_k: int) -> None:
         raise Refused(
             f"k is {request.wanted}; at most {MOST_EXPLAINED} items are explained",
             hint=f"k: {MOST_EXPLAINED}, or leave `explain` out",
+        )
+
+
+def check_names(names: Iterable[str], known: Iterable[str], *, says: str, there: str) -> None:
+    """Raises Refused where a name is not known: `says` who does not, `there` which there are."""
+    unknown = sorted(set(names) - set(known))
+    if unknown:
+        raise Refused(
+            f"{says} {', '.join(map(repr, unknown))[:200]}",
+            hint=f"{there}: {', '.join(known) or 'none'}",
         )
 
 

@@ -15,6 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from publisher.reader import LoadedVersion
+from serving.bounds import check_names
 from serving.request import (
     Id,
     RecentItem,
@@ -184,14 +185,12 @@ class Encoding:
         """Each list names events that the version looks back on, and no two the same."""
         if not request.histories:
             return
-        unknown = sorted(set(request.histories) - set(self._memory_of))
-        if unknown:
-            looks = ", ".join(self._memory_of) or "none"
-            raise Refused(
-                f"histories: version {self._version.name} has no "
-                f"{', '.join(map(repr, unknown))[:200]}",
-                hint=f"the histories that it looks back on: {looks}",
-            )
+        check_names(
+            request.histories,
+            self._memory_of,
+            says=f"histories: version {self._version.name} has no",
+            there="the histories that it looks back on",
+        )
         said = [self._memory_of[each] for each in request.histories]
         said += [CLICKS] if request.recent is not None else []
         if len(set(said)) < len(said):
@@ -201,14 +200,12 @@ class Encoding:
             )
 
     def _check_features(self, request: RecommendRequest) -> None:
-        unknown = sorted(set(request.features) - set(self._columns))
-        if unknown:
-            reads = ", ".join(self._columns) or "none"
-            raise Refused(
-                f"features: version {self._version.name} reads no "
-                f"{', '.join(map(repr, unknown))[:200]}",
-                hint=f"the columns that it reads: {reads}",
-            )
+        check_names(
+            request.features,
+            self._columns,
+            says=f"features: version {self._version.name} reads no",
+            there="the columns that it reads",
+        )
 
 
 def _given(

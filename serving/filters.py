@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from publisher.reader import Attributes
+from serving.bounds import check_names
 from twintide.errors import Refused
 from twintide.events import EventSchema
 from twintide.keys import Keys, key_of
@@ -24,13 +25,12 @@ def having(
 
     Raises Refused where there is no such column, or a value is of another type.
     """
-    unknown = sorted(set(filters) - set(attributes))
-    if unknown:
-        there = ", ".join(attributes) or "none"
-        raise Refused(
-            f"filters: {of} cannot be filtered by {', '.join(map(repr, unknown))[:200]}",
-            hint=f"the columns that it can: {there}; publishing.filters declares them",
-        )
+    check_names(
+        filters,
+        attributes,
+        says=f"filters: {of} cannot be filtered by",
+        there="publishing.filters declares the columns that it can",
+    )
     return {name: _keys(name, given, events) for name, given in filters.items()}
 
 

@@ -18,7 +18,7 @@ import pyarrow as pa
 from publisher.index.selection import NONE, Mask, Selection
 from publisher.reader import LoadedVersion
 from serving.answer import Answer
-from serving.bounds import check_request, check_together
+from serving.bounds import check_names, check_request, check_together
 from serving.encoding import Encoding, Left
 from serving.explain import explanations
 from serving.filters import allowed, having
@@ -174,14 +174,13 @@ class Retriever:
         """What each objective counts; None for what the version declares."""
         if given is None:
             return None
-        unknown = sorted(set(given) - set(self._objectives))
+        check_names(
+            given,
+            self._objectives,
+            says=f"objectives: version {self.name} has learnt no",
+            there="the objectives that it has",
+        )
         there = ", ".join(self._objectives)
-        if unknown:
-            raise Refused(
-                f"objectives: version {self.name} has learnt no "
-                f"{', '.join(map(repr, unknown))[:200]}",
-                hint=f"the objectives that it has: {there}",
-            )
         if not all(map(math.isfinite, given.values())) or not any(given.values()):
             raise Refused(
                 "objectives: each weight must be a finite number, and one of them above 0",
