@@ -4,7 +4,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -123,6 +123,9 @@ def _judged(config: Path, sample: Path) -> "Sample":
     return judge(deployment, read_data(deployment, sample), now=SystemClock().now())
 
 
+Preset = Literal["news", "shop", "video"]
+
+
 @config_app.command(epilog="Example: twintide config new clicks.csv > twintide.yaml")
 def new(
     events: Annotated[
@@ -140,12 +143,19 @@ def new(
     item: Annotated[str | None, typer.Option(metavar="COLUMN", help="What: its column.")] = None,
     time: Annotated[str | None, typer.Option(metavar="COLUMN", help="When: its column.")] = None,
     rows: Annotated[int, typer.Option(min=10, help="How many events to look at.")] = 20_000,
+    preset: Annotated[
+        Preset | None, typer.Option(help="One that comes with Twintide, in place of a guess.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Write a configuration for your events: types, roles, features and quiet hour are guessed.
 
-    It says what was guessed and why, as comments. Read it, and change what is wrong.
+    It says what was guessed and why, as comments. Read it, and change what is wrong. A preset has
+    columns of its own: put yours in.
     """
+    if preset is not None:
+        _say_preset(preset, alone=events is None and topic is None, as_json=as_json)
+        return
     from console.starter import text_of
     from twintide import yaml12
     from twintide.config import parse
@@ -166,6 +176,20 @@ def new(
     values = yaml12.parse(text, name="the new configuration")
     parse(values, name="the new configuration")
     say(values, text.rstrip("\n"), as_json=as_json)
+
+
+def _say_preset(preset: str, *, alone: bool, as_json: bool) -> None:
+    from configs import shipped
+    from twintide import yaml12
+    from twintide.errors import Refused
+
+    if not alone:
+        raise Refused(
+            "a preset looks at no events",
+            hint=f"`twintide config new --preset {preset}` prints it",
+        )
+    text = shipped(preset)
+    say(yaml12.parse(text, name=preset), text.rstrip("\n"), as_json=as_json)
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from twintide.datafile import first_rows
 from twintide.guess import guess
 
 REFUSED = 2
+CONFIGS = Path(__file__).parents[2] / "configs"
 NOON_S = 1_772_366_400
 
 
@@ -291,3 +292,17 @@ def test_where_events_are_is_said_once(twintide: Twintide, arguments: list[str])
     assert refused.code == REFUSED
     assert "Traceback" not in refused.err
     assert "topic" in refused.err
+
+
+@pytest.mark.parametrize("preset", ["news", "shop", "video"])
+def test_a_preset_is_a_configuration_as_it_ships(
+    twintide: Twintide, tmp_path: Path, preset: str
+) -> None:
+    """To copy into a file and to check there; it looks at no events, so none may be named."""
+    made = twintide("config", "new", "--preset", preset)
+    (tmp_path / "twintide.yaml").write_text(made.out)
+    named = twintide("config", "new", "clicks.csv", "--preset", preset)
+
+    shipped = load(CONFIGS / f"{preset}.yaml")
+    assert load(tmp_path / "twintide.yaml").learning_hash() == shipped.learning_hash()
+    assert (named.code, "looks at no events" in named.err) == (REFUSED, True)

@@ -278,6 +278,12 @@ FOLLOWED = {
         clicks_csv,
         shows="user: user_id",
     ),
+    "a preset of events": Hint(
+        "`twintide config new --preset {}` prints it",
+        "bare",
+        "config new clicks.csv --preset news",
+        shows="what was written this morning",
+    ),
     "no topic": Hint(
         "`twintide replay` makes it",
         "kafka",
