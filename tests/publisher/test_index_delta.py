@@ -87,6 +87,17 @@ def test_a_vector_that_moved_little_stays_as_it_was_indexed() -> None:
     assert np.array_equal(found.vectors[:9], now[:9])
 
 
+def test_where_few_have_moved_the_index_has_all_of_them() -> None:
+    """However little: near neighbours are told apart by less than what is spared elsewhere."""
+    now = vectors(500)
+    now[:50] *= np.float32(1.02)
+
+    found = gone_on(base_of(keys(1, 500), vectors(500)), wanted(keys(1, 500), now))
+
+    assert found is not None
+    assert found.delta.positions.tolist() == list(range(50))
+
+
 def test_where_too_many_have_moved_nothing_goes_on() -> None:
     """Half of the items."""
     before = vectors(500)

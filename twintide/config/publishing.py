@@ -71,7 +71,7 @@ class PublishingConfig(Config):
 
     moved_beyond: Share = 0.05
     """By how much of its length the vector of an item must have moved since the night, before an
-    hour's index has the new one. 0: by anything.
+    hour's index has the new one, where more than a tenth of them moved at all. 0: by anything.
     """
 
     most_moved_ratio: Share = 0.5

@@ -39,6 +39,9 @@ from twintide.versions import (
 MOST_RECALL_LOST = 0.01
 """Of a whole index that one goes on from, before another whole one is built."""
 
+FEW = 0.1
+"""Share of the items that may have moved by anything, and the index has all of them as they are."""
+
 _HALF_PRECISION = 1e-3
 """By so much of its length a vector differs from what an index keeps of it."""
 
@@ -126,8 +129,10 @@ def _newer(
     moved = np.arange(len(wanted.keys)) if wanted.moved is None else wanted.moved
     at = moved[place_in_base[moved] != GONE]
     now, before = wanted.vectors[at], base.vectors()[place_in_base[at]]
-    limit = (wanted.config.moved_beyond + _HALF_PRECISION) * np.linalg.norm(now, axis=1)
-    stays = np.linalg.norm(now - before, axis=1) <= limit
+    by, length = np.linalg.norm(now - before, axis=1), np.linalg.norm(now, axis=1)
+    stays = by <= _HALF_PRECISION * length
+    if np.count_nonzero(~stays) > FEW * len(wanted.keys):
+        stays = by <= (wanted.config.moved_beyond + _HALF_PRECISION) * length
     is_newer = place_in_base == GONE
     is_newer[at[~stays]] = True
     return np.flatnonzero(is_newer), at[stays], before[stays]
