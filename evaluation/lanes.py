@@ -19,6 +19,7 @@ from twintide.clock import HeldClock
 from twintide.config import Deployment, fill_in
 from twintide.days import Calendar
 from twintide.features.item_statistics import ItemStatistics
+from twintide.holdback import minutes_held_back
 from twintide.shards import Ledger
 
 
@@ -76,7 +77,8 @@ def _lane(
 def _ticks(shared: Deployment, span: Span) -> list[datetime]:
     """When a policy of that cadence has to act: cost follows the clicks, not the calendar."""
     hourly = shared.training.hourly
-    pace = Pace(hourly.every_minutes, hourly.holdback_minutes, Calendar.of(shared.training))
+    held_back = minutes_held_back(hourly, shared.shards, None)  # no gate says how much it takes
+    pace = Pace(hourly.every_minutes, held_back, Calendar.of(shared.training))
     ledger = Ledger(shared.shards_dir, shared.kafka.topic)
     busy = {name.hour_at for name in ledger.names()}
     return due_ticks(busy, pace, begin=span.first_at, end=min(span.last_at, span.score_until))

@@ -19,6 +19,7 @@ from trainer.slicing import Slicer
 from twintide.clock import HeldClock, monotonic_seconds, to_unix_ms
 from twintide.config import Deployment
 from twintide.derived.state import DerivedState
+from twintide.holdback import minutes_held_back
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,8 @@ def _drive(lane: Lane, scoring: Scoring) -> Iterator[datetime]:
     """Go from tick to tick; yields the end of each."""
     shared, span, seen = lane.shared, scoring.span, lane.seen
     slicer = Slicer(shared, DerivedState.empty(shared), {}, clock=HeldClock(span.last_at))
-    holdback = timedelta(minutes=shared.training.hourly.holdback_minutes)
+    held_back = minutes_held_back(shared.training.hourly, shared.shards, None)
+    holdback = timedelta(minutes=held_back)
     step = timedelta(minutes=shared.training.hourly.every_minutes)
     window = timedelta(minutes=shared.shards.minutes)
     done = lane.kept.restore(lane.clicks, lane.runners)

@@ -21,6 +21,7 @@ from twintide.clock import Clock, floor_to_minutes, iso
 from twintide.config import Deployment
 from twintide.days import check_history
 from twintide.errors import Refused
+from twintide.holdback import minutes_held_back, said_by_the_gate
 from twintide.shards import Ledger
 
 
@@ -57,7 +58,9 @@ def hourly(deployment: Deployment, *, clock: Clock, on_step: OnStep | None = Non
         )
         slicer = slicer_of(deployment, begun, clock=clock)
         sealed = floor_to_minutes(slicer.sealed_until(clock.now()), 1)
-        learn_until = sealed - timedelta(minutes=hourly_config.holdback_minutes)
+        said = said_by_the_gate(deployment.versions_dir)
+        held_back = minutes_held_back(hourly_config, deployment.shards, said)
+        learn_until = sealed - timedelta(minutes=held_back)
         losses = learn_in_order(
             deployment,
             begun,

@@ -360,7 +360,7 @@ def _items(events: EventSchema, items: ItemsConfig) -> Problems:
 
 def _holdback(shards: "ShardsConfig", training: "TrainingConfig") -> Problems:
     holdback = training.hourly.holdback_minutes
-    if 0 < holdback < shards.minutes:
+    if holdback != "auto" and 0 < holdback < shards.minutes:
         yield Problem(
             "training.hourly.holdback_minutes",
             f"{holdback} is shorter than a shard of {shards.minutes} minutes, "

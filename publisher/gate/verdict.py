@@ -141,15 +141,16 @@ def _decided(trial: Trial, rivals: Rivals, evidence: Evidence, config: GateConfi
         fall=fall,
         allowed=config.max_recall_drop_ratio,
     )
-    figures = {"events_needed": needed, "decided": beside.clicks >= needed}
-    if figures["decided"]:
-        return Finding(figures=figures)
     minutes = _minutes_for(needed, beside.clicks, evidence)
+    is_decided = beside.clicks >= needed
+    figures = {"events_needed": needed, "decided": is_decided, "holdback_minutes": minutes}
+    if is_decided:
+        return Finding(figures=figures)
     note = (
         f"undecided: a fall of {fall:.0%} is seen on {needed:,} clicks, there are "
         f"{beside.clicks:,}{_advice(minutes)}"
     )
-    return Finding(notes=[note], figures=figures | {"holdback_minutes": minutes})
+    return Finding(notes=[note], figures=figures)
 
 
 def _unjudged(clicks: int, evidence: Evidence, config: GateConfig) -> Finding:
@@ -169,7 +170,7 @@ def _minutes_for(needed: int, clicks: int, evidence: Evidence) -> int | None:
 def _advice(minutes: int | None) -> str:
     if minutes is None:
         return ""
-    return f"; training.hourly.holdback_minutes: {minutes} would hold back enough"
+    return f"; training.hourly.holdback_minutes: {minutes} would hold back enough (auto finds it)"
 
 
 def _to_be_had(draft: Draft, clicks: pa.Table) -> tuple[pa.Table, int]:

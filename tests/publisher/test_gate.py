@@ -429,6 +429,9 @@ def test_recall_is_that_of_a_plain_loop(
     assert report.live_recall > 0.7
 
 
+ADVICE = "training.hourly.holdback_minutes: 11 would hold back enough (auto finds it)"
+
+
 @pytest.mark.parametrize("count", [0, 199])
 def test_too_few_clicks_are_said_and_not_judged(
     drafted: Drafted, live: LoadedVersion, clicks: pa.Table, count: int
@@ -442,7 +445,11 @@ def test_too_few_clicks_are_said_and_not_judged(
     assert report.holdback_minutes == (11 if count else None)
     assert report.notes == (
         f"recall was not judged: {count} clicks that neither has learnt, of 200 needed"
-        + ("; training.hourly.holdback_minutes: 11 would hold back enough" if count else ""),
+        + (
+            "; training.hourly.holdback_minutes: 11 would hold back enough (auto finds it)"
+            if count
+            else ""
+        ),
     )
 
 

@@ -537,3 +537,17 @@ def test_a_nightly_run_beside_an_hourly_one_finds_its_day_due(line: Line) -> Non
 
     assert [why.startswith("learnt ") for why in nights if why] == [True]
     assert nightly_due(line.deployment, clock=HeldClock(at(2, 0, 5))).day is None
+
+
+def test_an_hourly_pass_holds_back_what_auto_says(make_line: MakeLine) -> None:
+    """Without a version a whole shard, which is 20 minutes here: as if that were declared."""
+    auto, declared = (
+        make_line({"training": {"hourly": {"holdback_minutes": each}}}) for each in ("auto", 20)
+    )
+    for line in (auto, declared):
+        line.night(0)
+
+    found, expected = (line.hour(1, 6).manifest for line in (auto, declared))
+
+    assert found.position == expected.position
+    assert found.files == expected.files

@@ -84,8 +84,11 @@ class HourlyConfig(Config):
     again counts as nothing new, and slices of so many hours are kept for it.
     """
 
-    holdback_minutes: Annotated[int, Field(ge=0, le=MINUTES_OF_A_WEEK)] = 2
-    """The newest minutes, left to the next run to learn: the gate judges a version on them."""
+    holdback_minutes: Annotated[int, Field(ge=0, le=MINUTES_OF_A_WEEK)] | Literal["auto"] = 2
+    """The newest minutes, left to the next run to learn: the gate judges a version on them. `auto`:
+    as many as the last version that was judged says it takes to see a fall of recall, at least 2
+    and at most half of `every_minutes`, in whole shards.
+    """
 
 
 class NightlyConfig(Config):
