@@ -9,13 +9,14 @@ import pytest
 
 from publisher.index.backend import Wanted
 from publisher.index.faiss import index as item_index
-from publisher.index.faiss.backend import least_recall
+from publisher.index.faiss.backend import is_as_good, least_recall
 from publisher.index.faiss.base import IndexBase, gone_on
 from publisher.index.faiss.delta import Delta, laid_over, vectors_in
 from publisher.index.faiss.layout import inverted_file
 from publisher.itemids import item_ids_in, write_ids_behind
 from publisher.publish import publish
 from publisher.reader import load_version
+from publisher.tuning import Best
 from tests.publisher import checkpoint_fixture as made
 from tests.publisher import hours
 from twintide.arrays import read_verified
@@ -128,6 +129,23 @@ def test_an_index_that_finds_less_than_is_declared_is_not_gone_on_from() -> None
     assert least_recall(base, auto) == 0.9
     base.whole.look_into(10**6)
     assert least_recall(base, auto) == 0.6
+
+
+def test_hard_queries_are_not_held_against_an_index_that_goes_on() -> None:
+    """What it finds is compared with what the other one finds of its own vectors for the same ones,
+    unless that had not reached what is declared.
+    """
+    before = vectors(500)
+    base, asked = replace(base_of(keys(1, 500), before), recall=0.995), vectors(64, seed=8)
+    now = Wanted(keys(1, 500), before, asked, CONFIG)
+    base.whole.look_into(1)
+    found = Best.of(before, asked).found_by(base.whole)
+    assert found < 0.97
+
+    assert is_as_good(found - 0.005, base, now)
+    assert not is_as_good(found - 0.02, base, now)
+    declared = CONFIG.model_copy(update={"nprobe": "auto", "index_recall": 0.999})
+    assert not is_as_good(found, base, replace(now, config=declared))
 
 
 def test_the_vectors_of_an_index_are_those_that_it_was_built_of() -> None:

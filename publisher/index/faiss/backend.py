@@ -8,7 +8,7 @@ from publisher.index.backend import Indexed, Wanted
 from publisher.index.faiss.base import MOST_RECALL_LOST, IndexBase, base_of, gone_on
 from publisher.index.faiss.index import FaissIndex, build, list_count, parse
 from publisher.index.faiss.kept import whole_index, write_delta, write_whole
-from publisher.tuning import tune
+from publisher.tuning import Best, tune
 from twintide.arrays import Contents
 from twintide.config import PublishingConfig
 from twintide.versions import VersionManifest
@@ -26,7 +26,7 @@ def index(wanted: Wanted, base: IndexBase | None) -> Indexed:
     made = gone_on(base, wanted) if base and kind != "flat" else None
     if base and made:
         recall = wanted.best.found_by(made.index)
-        if recall >= least_recall(base, config) - MOST_RECALL_LOST:
+        if is_as_good(recall, base, wanted):
             write = partial(write_delta, base.path, base.files, made.delta)
             return Indexed(made.index, made.vectors, recall, write, base.version)
     whole = _with_centres_of(base, wanted) if base and kind != "flat" else None
@@ -51,6 +51,20 @@ def _with_centres_of(base: IndexBase, wanted: Wanted) -> FaissIndex | None:
     made = whole.refilled(wanted.vectors)
     _tuned(made, wanted)
     return made if made.probes <= whole.probes else None
+
+
+def is_as_good(recall: float, base: IndexBase, wanted: Wanted) -> bool:
+    """Whether an index that goes on from another finds enough: as much as is declared, or as the
+    other one finds of its own vectors for the same queries, which may be harder than those of its
+    night.
+    """
+    least = least_recall(base, wanted.config)
+    if recall >= least - MOST_RECALL_LOST:
+        return True
+    if base.recall is None or base.recall < least:
+        return False
+    same = Best.of(base.vectors(), wanted.asked).found_by(base.whole)
+    return recall >= same - MOST_RECALL_LOST
 
 
 def least_recall(base: IndexBase, config: PublishingConfig) -> float:
