@@ -175,7 +175,7 @@ def test_whoever_asks_by_a_wrong_method_is_told_the_right_one(
 @pytest.mark.promise("X5")
 def test_nobody_is_sent_to_a_host_that_the_request_named(port: int) -> None:
     """A slash too many is a path that is not there; it was a redirect to the Host header."""
-    said = answer_to(port, b"GET /livez/ HTTP/1.1\r\nHost: evil.example\r\n\r\n")
+    said = answer_to(port, b"GET /livez/ HTTP/1.1\r\nHost: evil\r\n\r\n")
 
     assert refusal(said)[0] == 404
     assert b"evil" not in said
