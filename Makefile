@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+MILVUS := build/milvus/.installed
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test long lint faults bench bench-peers constraints
@@ -34,7 +35,13 @@ lint: setup ## ruff, mypy, import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-long: setup ## What is too long for the quick suite: demo, kills, loads, a soak of two minutes
+$(MILVUS): constraints.txt $(STAMP)
+	@echo "a Milvus for tests, into $(dir $@): in the environment itself its pandas would slow every start"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade \
+		--target $(dir $@) -c constraints.txt pymilvus milvus-lite pandas cachetools orjson
+	@touch $@
+
+long: setup $(MILVUS) ## What is too long for the quick suite: demo, kills, loads, a soak of two minutes
 	$(BIN)/pytest -n 2 --dist loadfile -m 'long and not faults'
 
 faults: setup ## The long fault sweeps: kills, full disks, damaged files
@@ -53,6 +60,6 @@ bench-peers: setup ## The learner beside TorchRec and TensorFlow Recommenders (s
 
 constraints: ## Pin the newest versions that fit in constraints.txt
 	@rm -rf build/venv && $(PYTHON) -m venv build/venv
-	@build/venv/bin/python -m pip install --quiet --disable-pip-version-check '.[dev]'
+	@build/venv/bin/python -m pip install --quiet --disable-pip-version-check '.[dev,milvus]' milvus-lite
 	@{ head -1 constraints.txt; build/venv/bin/python -m pip freeze | grep -v '^twintide'; } > build/constraints.txt
 	@mv build/constraints.txt constraints.txt && rm -rf build/venv

@@ -26,6 +26,7 @@ from rich.console import Console
 from rich.table import Table
 
 from publisher.index.faiss import index as item_index
+from publisher.index.lists import list_count
 
 Vectors = npt.NDArray[np.float32]
 Search = Callable[[Vectors], npt.NDArray[np.int64]]
@@ -184,7 +185,7 @@ def _voyager(library: Any, vectors: Vectors) -> Callable[[int], Search]:
 
 
 def _scann(library: Any, vectors: Vectors) -> Callable[[int], Search]:
-    leaves = item_index.list_count(len(vectors))
+    leaves = list_count(len(vectors))
     builder = library.scann_ops_pybind.builder(vectors, K, "dot_product")
     index = (
         builder.tree(num_leaves=leaves, num_leaves_to_search=64, training_sample_size=250_000)

@@ -181,6 +181,7 @@ def gc(
 
     gone = run(deployment, dry_run=dry_run)
     names = [*gone.versions, *gone.checkpoints, *gone.vectors, *gone.listings, *_slices(gone)]
+    names += gone.collections
     verb = "would go" if dry_run else "went"
     say(gone, f"{verb}: {', '.join(names)}" if names else f"nothing {verb}", as_json=as_json)
 

@@ -10,17 +10,18 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import torch
 
 from publisher import samples
 from publisher.activity import UserNumbers, in_checkpoint
-from publisher.attributes import ATTRIBUTES, attribute_table
+from publisher.attributes import ATTRIBUTES, Attributes, attribute_table, attributes_in
 from publisher.catalogue import Items, items_of
 from publisher.encoding import Bools, Since, encoded_anew, moved_since
 from publisher.histories import Memories, memories_in, memory_arrays
 from publisher.index.backend import Base, Indexed, Wanted
-from publisher.index.backends import BACKENDS
+from publisher.index.backends import backend_called
 from publisher.index.searched import ItemIndex, Positions, Scores, Vectors
 from publisher.itemids import write_ids, write_ids_behind
 from publisher.reader import HISTORY_PREFIX
@@ -158,15 +159,25 @@ def _indexed(
 ) -> Indexed:
     """What `moved` [items] since the base is encoded, or all: where nothing says what moved, and
     where no index goes on from the base, as what one is built of should not have been rounded.
+    Vectors that are not finite the gate refuses; a version of them is kept for a look, in a file.
     """
-    backend = BACKENDS["faiss"]
+    backend, told = backend_called(config.backend), _attributes(model, items, config)
     if base is not None and moved is not None:
         anew = encoded_anew(model, items, base, moved)
-        found = backend.index(Wanted(items.keys, anew.vectors, asked, config, anew.positions), base)
-        if found.index_of is not None:
+        some = Wanted(items.keys, anew.vectors, asked, config, anew.positions, told)
+        if found := backend.go_on(some, base):
             return found
-    vectors = model.candidate_vectors(items.encoded)
-    return backend.index(Wanted(items.keys, vectors, asked, config), base)
+    wanted = Wanted(items.keys, model.candidate_vectors(items.encoded), asked, config, None, told)
+    if not np.isfinite(wanted.vectors).all():
+        return backend_called("faiss").index(wanted, None)
+    return (backend.go_on(wanted, base) if base else None) or backend.index(wanted, base)
+
+
+def _attributes(model: TwoTower, items: Items, config: PublishingConfig) -> Attributes:
+    if not config.filters:
+        return {}
+    told = attribute_table(items.encoded, model.spec, config.filters)
+    return attributes_in(told, model.spec, items=len(items.keys))
 
 
 def _as_of(checkpoint: OpenCheckpoint) -> tuple[pa.Table, Arrays]:
@@ -210,6 +221,7 @@ def publish_version(root: Path, name: str, draft: Draft, *, gate: GateReport) ->
             index=draft.index.kind,
             index_of=draft.indexed.index_of,
             index_recall=draft.indexed.recall,
+            index_at=draft.indexed.at,
             events=checkpoint.events,
             model=checkpoint.model,
             learning_hash=checkpoint.learning_hash,

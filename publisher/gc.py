@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
-from publisher import registry
+from publisher import elsewhere, registry
 from publisher.prune import unneeded
 from twintide.checkpoints import CheckpointManifest, list_checkpoints
 from twintide.clock import SystemClock
@@ -86,6 +86,9 @@ class Plan:
 
     slices: tuple[str, ...] = ()
     """The first of the chain, and chains of other declarations; paths below `slices/`."""
+
+    collections: tuple[str, ...] = ()
+    """Of a Milvus: those of versions that go, and what a publish left that was killed."""
 
 
 def plan(
@@ -166,10 +169,27 @@ def _run(deployment: Deployment, *, dry_run: bool) -> Plan:
         # The state is locked too: nobody may roll back to a version while it goes.
         with exclusive_lock(root / registry.LOCK, who="gc", wait_seconds=30.0):
             going = _planned(deployment)
+            lost = _unneeded(deployment, going)
             hidden = _Hidden() if dry_run else _hidden(deployment, going)
         if not dry_run:
-            _remove(deployment, going, hidden)
-    return going
+            _remove(deployment, going, hidden)  # before what they name: none must find it gone
+            elsewhere.drop(lost)
+    return replace(going, collections=tuple(name for names in lost.values() for name in names))
+
+
+def _unneeded(deployment: Deployment, going: Plan) -> elsewhere.Unneeded:
+    """Nothing where a version cannot be read, which may name any, or its Milvus is away: the next
+    gc does it.
+    """
+    root, names = deployment.versions_dir, version_names(deployment.versions_dir)
+    staying = [name for name in names if name not in going.versions]
+    try:
+        versions = [read_version_manifest(root, name) for name in names]
+        elsewhere.name_live(registry.live_manifest(root, read_state(root)))
+        return elsewhere.unneeded_by(versions, staying, declared=deployment.publishing.milvus)
+    except TwintideError as error:
+        log.warning("collections_kept", reason=error.message)
+        return {}
 
 
 def _planned(deployment: Deployment) -> Plan:

@@ -9,17 +9,17 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from publisher import registry
+from publisher import elsewhere, registry
 from publisher.build import draft_of, next_name, publish_version
 from publisher.encoding import Since
 from publisher.gc import sweep
-from publisher.index.backends import BACKENDS
+from publisher.index.backends import backend_called
 from publisher.judging import judged, not_judged
 from publisher.reader import load_version
 from twintide import listings
 from twintide.checkpoints import list_checkpoints, read_manifest
 from twintide.clock import Clock
-from twintide.config import Deployment
+from twintide.config import Deployment, PublishingConfig
 from twintide.errors import Corrupt, Refused
 from twintide.files import exclusive_lock, make_folder
 from twintide.listed import Listing
@@ -73,6 +73,7 @@ def publish(
         _the_only_publisher(root),
     ):
         sweep(root)  # 1. hidden leftovers of a publish that was killed
+        _sweep_elsewhere(root, deployment.publishing)
         chosen = _Chosen(checkpoint or _head(deployment), _listing(deployment, clock))
         state = read_state(root)
         manifest = _built_before(root, chosen, judge=judge, verified=verified)
@@ -115,6 +116,19 @@ def _the_only_publisher(root: Path) -> Iterator[None]:
     make_folder(root)
     with exclusive_lock(root / registry.PUBLISHER_LOCK, who="publish"):
         yield
+
+
+def _sweep_elsewhere(root: Path, config: PublishingConfig) -> None:
+    """The same of indexes that are no files. Where a version cannot be read, nothing goes: it may
+    name any.
+    """
+    if config.milvus is None:
+        return
+    names = version_names(root)
+    with suppress(Corrupt):
+        versions = [read_version_manifest(root, name) for name in names]
+        elsewhere.name_live(registry.live_manifest(root, read_state(root)))
+        elsewhere.drop(elsewhere.unneeded_by(versions, names, declared=config.milvus))
 
 
 def _head(deployment: Deployment) -> str:
@@ -170,7 +184,9 @@ def _build(
     """A version with what the gate says of it; the one `before`, where it says the same of that."""
     root = deployment.versions_dir
     made_of = read_manifest(deployment.checkpoints_dir, chosen.checkpoint)
-    base = BACKENDS["faiss"].base_of(root, made_of, deployment.publishing, verified=verified)
+    base = backend_called(deployment.publishing.backend).base_of(
+        root, made_of, deployment.publishing, verified=verified
+    )
     draft = draft_of(
         deployment.checkpoints_dir / chosen.checkpoint,
         deployment.publishing,

@@ -17,7 +17,7 @@ from publisher import samples
 from publisher.activity import UserNumbers, in_version
 from publisher.attributes import ATTRIBUTES, Attributes, attributes_in, attributes_said
 from publisher.histories import Memories, encoded, memories_in
-from publisher.index.backends import BACKENDS
+from publisher.index.backends import backend_called
 from publisher.index.faiss.index import search_in_one_thread
 from publisher.index.searched import ItemIndex, Positions, Scores
 from publisher.itemids import item_ids_in
@@ -136,7 +136,7 @@ def _parsed(
     return LoadedVersion(
         manifest=manifest,
         model=QueryTower(manifest.model, arrays, vectors, stores=parts.stores),
-        index=BACKENDS["faiss"].open(manifest, contents, items=len(item_ids)),
+        index=backend_called(manifest.backend).open(manifest, contents, items=len(item_ids)),
         item_ids=item_ids,
         item_keys=keys_of(item_ids),
         memories=memories_in(

@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 
+from publisher.elsewhere import name_live
 from twintide.clock import Clock
 from twintide.errors import Corrupt, Refused, Retryable, TwintideError, Unknown
 from twintide.files import exclusive_lock, publish_file
@@ -59,7 +60,7 @@ def promote(
         check_servable(root, name, verified=known)
         return after
 
-    return change(root, step, who="promote")
+    return _named(root, change(root, step, who="promote"))
 
 
 def _look_ahead(root: Path, name: str | None, verified: Verified) -> None:
@@ -89,7 +90,19 @@ def rollback(root: Path, *, to: str | None = None, reason: str, clock: Clock) ->
         _check_target(root, after.current or "", known)
         return after
 
-    return change(root, step, who="rollback")
+    return _named(root, change(root, step, who="rollback"))
+
+
+def live_manifest(root: Path, state: ServingState) -> VersionManifest | None:
+    """Of what is live; None where nothing is, or it cannot be read."""
+    with suppress(Corrupt, Refused):
+        return read_version_manifest(root, state.current) if state.current else None
+    return None
+
+
+def _named(root: Path, state: ServingState) -> ServingState:
+    name_live(live_manifest(root, state))
+    return state
 
 
 def roll_back_from(root: Path, bad: str, *, reason: str, clock: Clock) -> ServingState:

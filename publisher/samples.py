@@ -98,7 +98,7 @@ def queries(model: Model, events: EventSchema, memories: Memories) -> Encoded:
 def answer(model: Model, index: ItemIndex, item_keys: Keys, encoded: Encoded) -> Answers:
     """What this tower and this index answer."""
     vectors = model.query_vectors(encoded)
-    scores, positions = index.search(vectors, min(K, len(item_keys)))
+    scores, positions = index.search_again(vectors, min(K, len(item_keys)))
     return Answers(vectors=vectors, scores=scores, items=keys_at(item_keys, positions))
 
 

@@ -287,6 +287,11 @@ TABLE = _rules(
     ),
     (
         _GOES_ON,
+        "the next publish makes a whole index there; versions that are there stay where they are",
+        "publishing.milvus",
+    ),
+    (
+        _GOES_ON,
         "the server reads it at its next start",
         """
         serving.host serving.port serving.token_env serving.metrics serving.max_k

@@ -14,6 +14,7 @@ from pydantic import Field
 
 from twintide import __version__
 from twintide.arrays import MANIFEST, Files
+from twintide.config import MilvusConfig
 from twintide.errors import Corrupt, Refused, unreadable
 from twintide.events import EventSchema
 from twintide.listed import ListingRef
@@ -108,6 +109,29 @@ class GateReport(Record):
     """Whether an operator left the gate out."""
 
 
+class IndexAt(Record):
+    """Where an index lies that is no file of the version."""
+
+    kind: Literal["milvus"]
+    service: MilvusConfig
+    collection: str
+    epoch: Annotated[int, Field(ge=0, lt=2**62)]
+    """A row is of this version where `since <= epoch < until`."""
+
+    rows: Annotated[int, Field(ge=0, lt=2**62)]
+    """That the collection has had: the next one has this number."""
+
+    lists: Annotated[int, Field(ge=1, le=65_536)]
+    probes: Annotated[int, Field(ge=1, le=65_536)]
+    columns: tuple[str, ...] = ()
+    """By which it can be filtered: `attribute_<number>` of a row has the keys of each."""
+
+    @property
+    def alias(self) -> str:
+        """What stands for the collection of the live version."""
+        return f"{self.service.prefix}_live"
+
+
 class VersionManifest(Sealed):
     """manifest.json of a version; with its lineage."""
 
@@ -134,6 +158,11 @@ class VersionManifest(Sealed):
     index_recall: float | None = None
     """Recall@100 of the index against an exact search for its sample queries."""
 
+    index_at: IndexAt | None = None
+    """Where the index lies, if it is no file of the version. The version has its vectors all the
+    same, so that the next one can go on from it.
+    """
+
     events: EventSchema
     model: ModelSpec
     learning_hash: str
@@ -151,6 +180,11 @@ class VersionManifest(Sealed):
     """Items that its checkpoint knows, whether they are in the index or not; None in older
     versions, whose index holds them all.
     """
+
+    @property
+    def backend(self) -> str:
+        """What holds and searches its index."""
+        return self.index_at.kind if self.index_at else "faiss"
 
     stores: dict[str, StoreEntry] = {}  # noqa: RUF012  pydantic gives each record its own
     """Rows that it shares with its checkpoint, as that has them; format 1 has none."""

@@ -2,20 +2,21 @@
 opens what a version kept.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Protocol, TypeVar
 
+from publisher.attributes import Attributes
 from publisher.index.searched import ItemIndex, Positions, Vectors
 from publisher.tuning import Best
 from twintide.arrays import Contents, Files
 from twintide.checkpoints import CheckpointManifest
-from twintide.config import PublishingConfig
+from twintide.config import MilvusConfig, PublishingConfig
 from twintide.keys import Keys
 from twintide.verified import Verified
-from twintide.versions import VersionManifest
+from twintide.versions import IndexAt, VersionManifest
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,9 @@ class Wanted:
     """Ascending: of which items the vectors may differ from those that the base keeps; None: of any
     of them.
     """
+
+    attributes: Attributes = field(default_factory=dict)
+    """By which it will be filtered."""
 
     @cached_property
     def best(self) -> Best:
@@ -58,6 +62,9 @@ class Base(Protocol):
         """float32 [items, O · (D + 1)], as the index keeps them."""
 
 
+Write = Callable[[Path], Files]
+
+
 @dataclass(frozen=True)
 class Indexed:
     """An index that no version has yet."""
@@ -69,11 +76,14 @@ class Indexed:
     recall: float | None
     """Against the vectors of now; None of an exact one."""
 
-    write: Callable[[Path], Files]
+    write: Write
     """Puts into the folder of a version what the version keeps of it."""
 
     index_of: str | None = None
     """The version whose index it goes on from."""
+
+    at: IndexAt | None = None
+    """Where it lies, if that is no file of the version."""
 
 
 OwnBase = TypeVar("OwnBase", bound=Base)
@@ -94,8 +104,24 @@ class Backend(Protocol[OwnBase]):
         there is none.
         """
 
+    def go_on(self, wanted: Wanted, base: OwnBase) -> Indexed | None:
+        """An index of what is wanted that goes on from the base; None where it should not."""
+
     def index(self, wanted: Wanted, base: OwnBase | None) -> Indexed:
-        """An index of what is wanted, which goes on from the base where that is good enough."""
+        """A whole index of what is wanted. What the base has learnt may be used again."""
 
     def open(self, manifest: VersionManifest, contents: Contents, *, items: int) -> ItemIndex:
         """What a version kept, of so many items. Raises Corrupt where it does not fit."""
+
+    def made_live(self, at: IndexAt) -> None:
+        """A version whose index lies there is live now."""
+
+    def unneeded(
+        self, config: MilvusConfig, *, known: Collection[str], needed: Collection[str]
+    ) -> list[str]:
+        """What lies there of this installation, whose versions name those that are known, but for
+        those that are needed.
+        """
+
+    def drop(self, config: MilvusConfig, names: Sequence[str]) -> None:
+        """Remove what is not needed."""

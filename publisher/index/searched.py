@@ -50,6 +50,9 @@ class ItemIndex(Protocol):
         Where fewer than k are found, the rest has position -1 and score -inf.
         """
 
+    def search_again(self, query_vectors: Vectors, k: int) -> tuple[Scores, Positions]:
+        """As `search`, by whatever finds the same whenever this version is asked."""
+
     def best(
         self, query: Vectors, k: int, selection: "Selection" = ..., *, is_exact: bool = False
     ) -> tuple[Scores, Positions]:

@@ -215,7 +215,7 @@ def test_gc_names_what_would_go_and_what_went(twintide: Twintide, published: Pat
     """A dry run removes nothing; nothing in use goes."""
     assert twintide("gc", "--dry-run").out == "nothing would go\n"
 
-    kinds = ("versions", "checkpoints", "vectors", "listings", "slices")
+    kinds = ("versions", "checkpoints", "vectors", "listings", "slices", "collections")
     assert twintide("gc", "--json").json == {kind: [] for kind in kinds}
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from publisher.build import Draft, draft_of
 from publisher.encoding import Since, encoded_anew, moved_since
-from publisher.index.backends import BACKENDS
+from publisher.index.backends import backend_called
 from publisher.publish import publish
 from tests.publisher import checkpoint_fixture as made
 from tests.publisher import hours
@@ -48,7 +48,7 @@ def moved(deployment: Deployment, now: CheckpointManifest, since: Since) -> Any:
 
 def drafted(deployment: Deployment, now: CheckpointManifest, since: Since | None) -> Draft:
     root = deployment.versions_dir
-    base = BACKENDS["faiss"].base_of(root, now, deployment.publishing, verified=Verified())
+    base = backend_called("faiss").base_of(root, now, deployment.publishing, verified=Verified())
     return draft_of(
         deployment.checkpoints_dir / now.name,
         deployment.publishing,
@@ -97,7 +97,7 @@ def test_what_an_hour_encodes_is_what_was_touched_since_the_night(
     assert moved(line, third, since_of(line)) == [*clicked, 5000, 5001, 5002]
     draft = drafted(line, third, None)
     root, none = line.versions_dir, np.zeros(len(draft.item_keys), np.bool_)
-    base = BACKENDS["faiss"].base_of(root, third, line.publishing, verified=Verified())
+    base = backend_called("faiss").base_of(root, third, line.publishing, verified=Verified())
 
     assert base is not None
     anew = encoded_anew(draft.model, draft.items, base, none)

@@ -5,6 +5,7 @@ import numpy.typing as npt
 import pytest
 
 from publisher.index.faiss import index as item_index
+from publisher.index.lists import list_count
 from publisher.tuning import Best, tune
 from twintide.errors import Corrupt
 
@@ -78,7 +79,7 @@ def test_vectors_come_back_as_the_index_keeps_them(kind: str) -> None:
 )
 def test_the_number_of_lists_is_about_twice_the_root(items: int, lists: int) -> None:
     """A power of two near 2·√items, with at least 39 items for each list."""
-    assert item_index.list_count(items) == lists
+    assert list_count(items) == lists
 
 
 def test_bytes_that_are_no_index_are_corrupt() -> None:

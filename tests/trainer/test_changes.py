@@ -482,6 +482,9 @@ OTHERWISE: dict[str, Change] = {
     "training.day_starts_at": to("training.day_starts_at", "00:30"),
     "training.hourly.learns": to("training.hourly.learns", "everything"),
     "publishing.index": to("publishing.index", "flat"),
+    "publishing.milvus": to(
+        "publishing.milvus", {"uri": "http://127.0.0.1:19530", "prefix": "news"}
+    ),
     "publishing.nprobe": to("publishing.nprobe", 7),
     "publishing.filters": to("publishing.filters", ["item"]),
     "publishing.keep_bytes": to("publishing.keep_bytes", 10**9),

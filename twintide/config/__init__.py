@@ -10,7 +10,7 @@ from twintide.config.deployment import Deployment
 from twintide.config.folders import FoldersConfig
 from twintide.config.kafka import KafkaConfig
 from twintide.config.loading import KEYS, examine, fill_in, load, parse, values_in
-from twintide.config.publishing import GateConfig, PublishingConfig
+from twintide.config.publishing import GateConfig, MilvusConfig, PublishingConfig
 from twintide.config.serving import ServingConfig
 from twintide.config.shards import ShardsConfig
 from twintide.config.training import HourlyConfig, NightlyConfig, ReplayConfig, TrainingConfig
@@ -23,6 +23,7 @@ __all__ = [
     "GateConfig",
     "HourlyConfig",
     "KafkaConfig",
+    "MilvusConfig",
     "NightlyConfig",
     "PublishingConfig",
     "ReplayConfig",

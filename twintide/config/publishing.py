@@ -1,10 +1,31 @@
 """`publishing:`, versions and the gate."""
 
-from typing import Literal
+import os
+import re
+from typing import Annotated, Literal
 
-from pydantic import NonNegativeInt, PositiveInt
+from pydantic import AfterValidator, Field, NonNegativeInt, PositiveInt
 
-from twintide.config.section import Config, Share
+from twintide.config.section import Config, Share, Variable
+from twintide.errors import Refused
+
+_ADDRESS = re.compile(r"https?://[^\s/@]+(:[0-9]{1,5})?")
+_PREFIX = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,62}")
+
+
+def _address(uri: str) -> str:
+    if not _ADDRESS.fullmatch(uri):
+        raise ValueError(
+            "is no address such as http://127.0.0.1:19530; a file of milvus-lite serves one "
+            "process only: `milvus-lite server --data-dir DIR --port 19530` gives it an address"
+        )
+    return uri
+
+
+def _prefix(name: str) -> str:
+    if not _PREFIX.fullmatch(name):
+        raise ValueError("must begin with a letter and hold letters, digits and _ only")
+    return name
 
 
 class GateConfig(Config):
@@ -54,11 +75,46 @@ class GateConfig(Config):
     """
 
 
+class MilvusConfig(Config):
+    """A Milvus that holds the item index. It needs `pip install "twintide[milvus]"`."""
+
+    uri: Annotated[str, AfterValidator(_address)]
+    """Its address, such as http://127.0.0.1:19530. Versions name it, so it should be one that
+    stays.
+    """
+
+    prefix: Annotated[str, AfterValidator(_prefix)]
+    """What its collections and the alias of the live one begin with. Of deployments that share one
+    Milvus each has its own: what begins so and no version needs is dropped.
+    """
+
+    token_env: Variable | None = None
+    """Name of the environment variable that holds `user:password` or an API key."""
+
+    timeout_seconds: Annotated[float, Field(gt=0, le=600)] = 10.0
+    """How long an answer may take before the Milvus counts as away."""
+
+    def token(self) -> str | None:
+        """The token out of the environment. Raises Refused where the variable is not set."""
+        if self.token_env is None:
+            return None
+        token = os.environ.get(self.token_env)
+        if not token:
+            raise Refused(
+                f"the environment variable {self.token_env} is not set",
+                hint="publishing.milvus.token_env names the variable that holds the token",
+            )
+        return token
+
+
 class PublishingConfig(Config):
     """Versions and the item index."""
 
     index: Literal["auto", "flat", "ivf"] = "auto"
     """`auto`: exact (flat) up to 50,000 items, an inverted file above."""
+
+    milvus: MilvusConfig | None = None
+    """Where the item index lies, instead of in a file of each version that servers map."""
 
     nprobe: PositiveInt | Literal["auto"] = "auto"
     """Lists that an inverted file looks into. `auto`: as few as find `index_recall`, measured on
@@ -96,3 +152,8 @@ class PublishingConfig(Config):
     """
 
     gate: GateConfig = GateConfig()
+
+    @property
+    def backend(self) -> str:
+        """What holds and searches the item index."""
+        return "faiss" if self.milvus is None else "milvus"

@@ -1,37 +1,47 @@
 """The backend of Faiss: whole indexes, and those of hours that go on from their night's."""
 
+from collections.abc import Collection, Sequence
 from functools import partial
+from typing import Literal
 
 import numpy as np
 
 from publisher.index.backend import Indexed, Wanted
 from publisher.index.faiss.base import MOST_RECALL_LOST, IndexBase, base_of, gone_on
-from publisher.index.faiss.index import FaissIndex, build, list_count, parse
+from publisher.index.faiss.index import FaissIndex, build, parse
 from publisher.index.faiss.kept import whole_index, write_delta, write_whole
+from publisher.index.lists import list_count
 from publisher.tuning import Best, tune
 from twintide.arrays import Contents
-from twintide.config import PublishingConfig
-from twintide.versions import VersionManifest
+from twintide.config import MilvusConfig, PublishingConfig
+from twintide.versions import IndexAt, VersionManifest
 
-__all__ = ["base_of", "index", "open"]
+__all__ = ["base_of", "drop", "go_on", "index", "made_live", "open", "unneeded"]
+
+
+def go_on(wanted: Wanted, base: IndexBase) -> Indexed | None:
+    """None where too many have moved, or it finds too few of what an exact search would."""
+    made = gone_on(base, wanted) if _kind(wanted) != "flat" else None
+    if made is None:
+        return None
+    recall = wanted.best.found_by(made.index)
+    if not is_as_good(recall, base, wanted):
+        return None
+    write = partial(write_delta, base.path, base.files, made.delta)
+    return Indexed(made.index, made.vectors, recall, write, base.version)
 
 
 def index(wanted: Wanted, base: IndexBase | None) -> Indexed:
-    """It goes on from the base unless too many have moved, or it finds too few of what an exact
-    search would.
-    """
-    vectors, config = wanted.vectors, wanted.config
-    # k-means stops at NaN. The gate refuses such a version; a flat one can be kept for a look.
-    kind = config.index if np.isfinite(vectors).all() else "flat"
-    made = gone_on(base, wanted) if base and kind != "flat" else None
-    if base and made:
-        recall = wanted.best.found_by(made.index)
-        if is_as_good(recall, base, wanted):
-            write = partial(write_delta, base.path, base.files, made.delta)
-            return Indexed(made.index, made.vectors, recall, write, base.version)
+    """A whole one, of the centres of the base where these are as good as others."""
+    kind = _kind(wanted)
     whole = _with_centres_of(base, wanted) if base and kind != "flat" else None
-    whole = whole or build(vectors, kind=kind)
-    return Indexed(whole, vectors, _tuned(whole, wanted), partial(write_whole, whole))
+    whole = whole or build(wanted.vectors, kind=kind)
+    return Indexed(whole, wanted.vectors, _tuned(whole, wanted), partial(write_whole, whole))
+
+
+def _kind(wanted: Wanted) -> Literal["auto", "flat", "ivf"]:
+    """k-means stops at NaN. The gate refuses such a version; a flat one can be kept for a look."""
+    return wanted.config.index if np.isfinite(wanted.vectors).all() else "flat"
 
 
 def open(  # noqa: A001  of a backend
@@ -39,6 +49,22 @@ def open(  # noqa: A001  of a backend
 ) -> FaissIndex:
     """The index whose bytes a version has, or gives by laying its delta over the other."""
     return parse(whole_index(contents, items=items), dimension=manifest.dimension)
+
+
+def made_live(at: IndexAt) -> None:
+    """Nothing: an index is a file of its version."""
+    del at
+
+
+def unneeded(config: MilvusConfig, *, known: Collection[str], needed: Collection[str]) -> list[str]:
+    """Nothing lies outside of versions."""
+    del config, known, needed
+    return []
+
+
+def drop(config: MilvusConfig, names: Sequence[str]) -> None:
+    """Nothing: it goes with the folder of its version."""
+    del config, names
 
 
 def _with_centres_of(base: IndexBase, wanted: Wanted) -> FaissIndex | None:

@@ -20,6 +20,7 @@ from publisher.index.faiss.delta import Delta, laid_over, vectors_in
 from publisher.index.faiss.index import FaissIndex, parse
 from publisher.index.faiss.kept import delta_in
 from publisher.index.faiss.layout import inverted_file
+from publisher.index.moved import stay
 from publisher.index.searched import Positions, Vectors
 from publisher.itemids import item_ids_in
 from twintide.arrays import Files
@@ -38,12 +39,6 @@ from twintide.versions import (
 
 MOST_RECALL_LOST = 0.01
 """Of a whole index that one goes on from, before another whole one is built."""
-
-FEW = 0.1
-"""Share of the items that may have moved by anything, and the index has all of them as they are."""
-
-_HALF_PRECISION = 1e-3
-"""By so much of its length a vector differs from what an index keeps of it."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +99,7 @@ def gone_on(base: IndexBase, wanted: Wanted) -> GoneOn | None:
     """The index of what is wanted; None where too many have moved or are new."""
     keys, vectors, config = wanted.keys, wanted.vectors, wanted.config
     places = standing(base.keys, keys)
-    positions, stay, before = _newer(base, places, wanted)
+    positions, stays, before = _newer(base, places, wanted)
     gone = int(np.count_nonzero(places == GONE))
     if len(positions) + gone > config.most_moved_ratio * len(keys) or len(keys) < base.whole.lists:
         return None
@@ -112,7 +107,7 @@ def gone_on(base: IndexBase, wanted: Wanted) -> GoneOn | None:
     newer = inverted_file(base.data).with_lists(numbers, [(each,) for each in codes])
     delta = Delta(places, newer, positions)
     kept = vectors.copy()
-    kept[stay] = before
+    kept[stays] = before
     whole = laid_over(base.data, delta, items=len(keys))
     return GoneOn(base, delta, parse(whole, dimension=vectors.shape[1]), kept)
 
@@ -129,10 +124,7 @@ def _newer(
     moved = np.arange(len(wanted.keys)) if wanted.moved is None else wanted.moved
     at = moved[place_in_base[moved] != GONE]
     now, before = wanted.vectors[at], base.vectors()[place_in_base[at]]
-    by, length = np.linalg.norm(now - before, axis=1), np.linalg.norm(now, axis=1)
-    stays = by <= _HALF_PRECISION * length
-    if np.count_nonzero(~stays) > FEW * len(wanted.keys):
-        stays = by <= (wanted.config.moved_beyond + _HALF_PRECISION) * length
+    stays = stay(before, now, moved_beyond=wanted.config.moved_beyond, items=len(wanted.keys))
     is_newer = place_in_base == GONE
     is_newer[at[~stays]] = True
     return np.flatnonzero(is_newer), at[stays], before[stays]

@@ -4,7 +4,6 @@ Exact (flat) where the catalogue is small, an inverted file of half-precision ve
 large. The same vectors give the same bytes, and only bytes whose hash was checked are parsed.
 """
 
-import math
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -13,13 +12,10 @@ import numpy as np
 
 from publisher.index.best import Ask, best
 from publisher.index.faiss.layout import Codes, check_layout
+from publisher.index.lists import lists_for
 from publisher.index.searched import Positions, Scores, Vectors
 from publisher.index.selection import EVERYTHING, Mask, Selection
 from twintide.errors import Corrupt, words_of
-
-FLAT_UP_TO_ITEMS = 50_000
-_MIN_ITEMS_PER_LIST = 39
-"""Below this k-means has too little to learn a list's centre from (Faiss warns)."""
 
 _LANES = 16
 """Inverted files hold vectors filled up with zeros to a multiple of this: Faiss compares
@@ -59,6 +55,10 @@ class FaissIndex:
         if positions[:, -1].min(initial=0) < 0:
             scores[positions < 0] = -np.inf
         return scores, positions
+
+    def search_again(self, query_vectors: Vectors, k: int) -> tuple[Scores, Positions]:
+        """A search: nothing of an index in a file changes."""
+        return self.search(query_vectors, k)
 
     def best(
         self, query: Vectors, k: int, selection: Selection = EVERYTHING, *, is_exact: bool = False
@@ -156,11 +156,9 @@ def build(vectors: Vectors, *, kind: Literal["auto", "flat", "ivf"], nprobe: int
     """Index item vectors [U, O · (D + 1)] for inner products; an inverted file looks into `nprobe`
     lists until it is told otherwise.
     """
-    lists = list_count(len(vectors))
-    exact = kind == "flat" or (kind == "auto" and len(vectors) <= FLAT_UP_TO_ITEMS)
-    width = vectors.shape[1]
+    lists, width = lists_for(len(vectors), kind), vectors.shape[1]
     index: faiss.Index
-    if exact or lists < 2:  # noqa: PLR2004  one list is a flat index with extra steps
+    if lists == 1:
         index = faiss.IndexFlatIP(width)
     else:
         inner_product = faiss.METRIC_INNER_PRODUCT
@@ -177,14 +175,6 @@ def search_in_one_thread() -> None:
     each other: on a busy machine twice as long (50,000 items, flat, measured).
     """
     faiss.omp_set_num_threads(1)
-
-
-def list_count(items: int) -> int:
-    """About 2·√items, a power of two, and enough items for each list."""
-    wanted = 1 << round(math.log2(max(2.0 * math.sqrt(items), 1.0)))
-    while wanted > 1 and wanted * _MIN_ITEMS_PER_LIST > items:
-        wanted //= 2
-    return wanted
 
 
 def parse(data: bytes | memoryview, *, dimension: int) -> FaissIndex:

@@ -1,0 +1,1 @@
+"""An index in a Milvus, which lies elsewhere and is asked over the network."""

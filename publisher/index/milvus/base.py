@@ -1,0 +1,99 @@
+"""Which index in Milvus the next version's goes on from."""
+
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from publisher.attributes import ATTRIBUTES, Attributes, attributes_in
+from publisher.index.milvus.halves import BASE, WHOLE, Halves, halves_in
+from publisher.index.searched import Vectors
+from publisher.itemids import item_ids_in
+from twintide.arrays import FileEntry, parse_table
+from twintide.checkpoints import CheckpointManifest
+from twintide.config import PublishingConfig
+from twintide.errors import Corrupt, Refused
+from twintide.keys import Keys, keys_of
+from twintide.verified import Verified
+from twintide.versions import (
+    IndexAt,
+    VersionManifest,
+    read_version_manifest,
+    version_names,
+)
+
+
+@dataclass(frozen=True)
+class MilvusBase:
+    """The newest version that its collection holds."""
+
+    version: str
+    """Whose index it was first."""
+
+    at: IndexAt
+    keys: Keys
+    halves: Halves
+    attributes: Attributes
+    night: Path
+    """The file of the vectors of a whole index, and its entry."""
+
+    entry: FileEntry
+
+    def vectors(self) -> Vectors:
+        """float32 [items, O · (D + 1)], as Milvus keeps them."""
+        return self.halves.at(np.arange(len(self.keys)))
+
+
+def base_of(
+    root: Path, checkpoint: CheckpointManifest, config: PublishingConfig, *, verified: Verified
+) -> MilvusBase | None:
+    """The index of the newest version of the same night, declaration and Milvus. None for a night,
+    where there is none, and where something newer in its collection may be needed.
+    """
+    if checkpoint.kind == "nightly":
+        return None
+    with suppress(Corrupt, Refused):
+        named = [each for each in _newest_first(root) if each.index_at]
+        for manifest in named:
+            at = manifest.index_at
+            if (manifest.base, manifest.model) != (checkpoint.base, checkpoint.model):
+                continue
+            if at is None or at.service != config.milvus or _newest(at.collection, named) != at:
+                return None
+            return _in_version(root / manifest.name, manifest, at, verified)
+    return None
+
+
+def _newest_first(root: Path) -> Iterator[VersionManifest]:
+    """Raises Corrupt where one cannot be read: it may name any collection."""
+    for name in reversed(version_names(root)):
+        yield read_version_manifest(root, name)
+
+
+def _newest(collection: str, named: list[VersionManifest]) -> IndexAt:
+    own = [each.index_at for each in named if each.index_at]
+    return max((at for at in own if at.collection == collection), key=lambda at: at.epoch)
+
+
+def _in_version(
+    folder: Path, manifest: VersionManifest, at: IndexAt, verified: Verified
+) -> MilvusBase:
+    name = f"{WHOLE if manifest.index_of is None else BASE}.npy"
+    of_index = ("index.", "items.", ATTRIBUTES)
+    own = {each: entry for each, entry in manifest.files.items() if each.startswith(of_index)}
+    contents = verified.contents(folder, own)
+    attributes: Attributes = {}
+    if ATTRIBUTES in contents:
+        told = parse_table(contents, ATTRIBUTES)
+        attributes = attributes_in(told, manifest.model, items=manifest.items)
+    return MilvusBase(
+        version=manifest.index_of or manifest.name,
+        at=at,
+        keys=keys_of(item_ids_in(contents)),
+        halves=halves_in(contents, width=manifest.dimension, items=manifest.items),
+        attributes=attributes,
+        night=folder / name,
+        entry=manifest.files[name],
+    )
