@@ -49,6 +49,9 @@ SMALL_BODY_BYTES = 8_192
 """Larger requests take turns in a thread of their own, so that small ones need not wait for them.
 """
 
+WAITING = 32
+"""Requests at most that wait for an index on another machine at once."""
+
 MAX_BODY_BYTES_IN_ALL = 64_000_000
 """Of all requests that are being received or answered."""
 
@@ -273,6 +276,7 @@ class Turns:
     def __init__(self) -> None:
         self._turn = asyncio.Lock()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="large-requests")
+        self._beside = ThreadPoolExecutor(WAITING, thread_name_prefix="waiting-requests")
 
     async def take(self, request: Request, answer: Callable[[], Response]) -> Response:
         """An answer in its turn; none is made for a client that has hung up meanwhile."""
@@ -280,6 +284,10 @@ class Turns:
             if await request.is_disconnected():
                 raise ClientDisconnect
             return await asyncio.get_running_loop().run_in_executor(self._thread, answer)
+
+    async def beside(self, answer: Callable[[], Response]) -> Response:
+        """An answer that waits for another machine, while others are made."""
+        return await asyncio.get_running_loop().run_in_executor(self._beside, answer)
 
 
 async def _recommend(
@@ -294,7 +302,8 @@ async def _recommend(
             return Refusal(422, error.message, hint=error.hint).answer
         if parsed.takes_long:
             return await turns.take(request, partial(_answer_to, parsed, follower, metrics))
-        return _answer_to(parsed, follower, metrics)
+        answer = partial(_answer_to, parsed, follower, metrics)
+        return await turns.beside(answer) if follower.waits else answer()
 
     return await _received(request, bodies, answered)
 

@@ -96,6 +96,12 @@ class Follower:
         """Whether there is something to answer with."""
         return self.standing.retriever is not None or self.popular is not None
 
+    @property
+    def waits(self) -> bool:
+        """Whether an answer waits for another machine: then others must not wait for it."""
+        retriever = self.standing.retriever
+        return retriever is not None and retriever.version.index.is_elsewhere
+
     def retriever(self) -> Retriever:
         """Of the version that is served. Raises Retryable before the first one."""
         retriever = self.standing.retriever

@@ -34,6 +34,10 @@ class ItemIndex(Protocol):
         """`flat`, or `ivf` with its number of lists and how many a search looks into."""
 
     @property
+    def is_elsewhere(self) -> bool:
+        """Whether a search waits for another machine."""
+
+    @property
     def lists(self) -> int:
         """Of an inverted file; 1 of a flat index."""
 

@@ -64,6 +64,7 @@ class Milvus:
 
     def stop(self) -> None:
         assert self.process is not None
+        self.process.send_signal(signal.SIGCONT)  # a test may have stopped it
         self.process.send_signal(signal.SIGTERM)
         self.process.wait(60)
 

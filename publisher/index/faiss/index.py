@@ -66,6 +66,9 @@ class FaissIndex:
         """As ItemIndex.best."""
         return best(self, query, k, selection, is_exact=is_exact)
 
+    is_elsewhere = False
+    """A search is this process's own work."""
+
     @property
     def lists(self) -> int:
         """Of an inverted file; 1 of a flat index."""

@@ -54,6 +54,9 @@ class MilvusIndex:
         """What kind of index Milvus has of it."""
         return "milvus flat" if self.lists == 1 else f"milvus ivf{self.lists},nprobe{self.probes}"
 
+    is_elsewhere = True
+    """A search waits for the network."""
+
     @property
     def lists(self) -> int:
         """As it was declared to Milvus, which divides each of its segments so."""
