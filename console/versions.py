@@ -333,6 +333,7 @@ def _facts(found: "VersionManifest") -> Listing:
         "newest click (UTC)": instant(found.newest_event_at),
         "position": ", ".join(f"{p}: {next_:,}" for p, next_ in sorted(found.position.items())),
         "items": f"{found.items:,} in a {found.index} index of width {found.dimension}",
+        "idle items left out": f"{found.idle_items:,}",
         "source of items": _listing(found),
         "gate": gate_line(found.gate).removeprefix("gate: "),
         "files": f"{len(found.files)}, {size_bytes:,} bytes",

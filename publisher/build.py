@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import torch
 
@@ -114,7 +115,7 @@ def draft_of(
     checkpoint = open_checkpoint(folder.parent, folder.name)
     manifest, spec, parts = checkpoint.manifest, checkpoint.manifest.model, checkpoint.parts
     catalogue, of_users = _as_of(checkpoint)
-    items = items_of(manifest, catalogue, listing)
+    items = items_of(manifest, catalogue, listing, _active(checkpoint, config))
     fixed = open_read(vectors_dir, spec, manifest.vectors, who=manifest.name)
     model = TwoTower.from_arrays(
         spec,
@@ -147,6 +148,14 @@ def draft_of(
         filters=config.filters,
         listing=listing,
     )
+
+
+def _active(checkpoint: OpenCheckpoint, config: PublishingConfig) -> npt.NDArray[np.bool_] | None:
+    """[items]: which are in use, where that is declared; None where no day was counted."""
+    days = config.active_within_days
+    if days is None or checkpoint.catalogue is not None:
+        return None
+    return checkpoint.state(checkpoint.manifest.model).catalogue.active(within_days=days)
 
 
 def _indexed(
@@ -229,6 +238,7 @@ def publish_version(root: Path, name: str, draft: Draft, *, gate: GateReport) ->
             vectors=checkpoint.vectors,
             listing=draft.listing.ref if draft.listing else None,
             catalogue_items=draft.catalogue_items,
+            idle_items=len(draft.items.idle),
             stores=dict(shared.stores),
             files=files,
         )

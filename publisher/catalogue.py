@@ -7,6 +7,7 @@ beside; without those that are not to be had any more.
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from publisher.itemids import ITEM_COLUMN
@@ -17,6 +18,8 @@ from twintide.features.columns import from_columns
 from twintide.keys import Keys, keys_of
 from twintide.listed import Listing
 from twintide.ragged import Encoded, joined, take
+
+Bools = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -29,10 +32,21 @@ class Items:
     clicked: int
     """How many of them were ever clicked."""
 
+    idle: Keys
+    """uint64 [n]: those that are left out, as no event was about them lately."""
 
-def items_of(checkpoint: CheckpointManifest, catalogue: pa.Table, listing: Listing | None) -> Items:
-    """Of what a checkpoint knows of items, one row each. Raises Refused where there is none."""
-    clicked = _clicked(checkpoint, catalogue)
+
+def items_of(
+    checkpoint: CheckpointManifest,
+    catalogue: pa.Table,
+    listing: Listing | None,
+    is_active: Bools | None = None,
+) -> Items:
+    """Of what a checkpoint knows of items, one row each, but for those that are not active. Raises
+    Refused where there is none.
+    """
+    known = _clicked(checkpoint, catalogue)
+    clicked = known if is_active is None else _only(known, is_active)
     found = clicked if listing is None else _as_listed(checkpoint, clicked, listing)
     if not len(found.keys) and not clicked.clicked:
         raise Refused(
@@ -51,7 +65,18 @@ def items_of(checkpoint: CheckpointManifest, catalogue: pa.Table, listing: Listi
 def _clicked(checkpoint: CheckpointManifest, catalogue: pa.Table) -> Items:
     ids = catalogue[ITEM_COLUMN].combine_chunks()
     encoded = from_columns(catalogue, checkpoint.model.candidate, "candidate")
-    return Items(ids, keys_of(ids), encoded, len(ids))
+    return Items(ids, keys_of(ids), encoded, len(ids), np.zeros(0, np.uint64))
+
+
+def _only(known: Items, is_active: Bools) -> Items:
+    stay = np.flatnonzero(is_active)
+    return Items(
+        ids=known.ids.take(pa.array(stay)),
+        keys=known.keys[stay],
+        encoded=take(known.encoded, stay),
+        clicked=len(stay),
+        idle=known.keys[~is_active],
+    )
 
 
 def _as_listed(manifest: CheckpointManifest, clicked: Items, listing: Listing) -> Items:
@@ -64,10 +89,11 @@ def _as_listed(manifest: CheckpointManifest, clicked: Items, listing: Listing) -
         clicked.encoded, features, clicked.keys, at_ms=moments, refreshed_ms=moments
     )
     stay = np.flatnonzero(seen.may_be_answered(clicked.keys))
-    beside = seen.unclicked(clicked.keys)
+    beside = seen.unclicked(np.concatenate((clicked.keys, clicked.idle)))
     return Items(
         ids=pa.concat_arrays([clicked.ids.take(pa.array(stay)), seen.ids_of(beside)]),
         keys=np.concatenate((clicked.keys[stay], seen.keys[beside])),
         encoded=joined(take(told, stay), seen.encoded(features, beside, at_ms=at_ms)),
         clicked=len(stay),
+        idle=clicked.idle[seen.may_be_answered(clicked.idle)],
     )

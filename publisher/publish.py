@@ -208,6 +208,7 @@ def _build(
         checkpoint=chosen.checkpoint,
         listing=_listing_name(manifest),
         items=manifest.items,
+        idle_items=manifest.idle_items,
     )
     return manifest
 

@@ -282,7 +282,7 @@ TABLE = _rules(
         publishing.gate.max_events publishing.gate.k publishing.gate.max_recall_drop_ratio
         publishing.gate.min_items_ratio publishing.gate.best_of publishing.gate.min_list_ratio
         publishing.gate.min_index_recall publishing.gate.max_top_share
-        publishing.gate.min_coverage_ratio publishing.filters
+        publishing.gate.min_coverage_ratio publishing.filters publishing.active_within_days
         """,
     ),
     (

@@ -412,6 +412,19 @@ def _filters(model: ModelSpec, publishing: "PublishingConfig") -> Problems:
             )
 
 
+def _active(model: ModelSpec, publishing: "PublishingConfig") -> Problems:
+    days, known = publishing.active_within_days, model.state.forget_items_after_days
+    if days is not None and (known is None or days >= known):
+        yield Problem(
+            "publishing.active_within_days",
+            "on which day an item was seen last is not counted"
+            if known is None
+            else f"{days} days leave nothing out: an item is forgotten after {known}",
+            hint="model.state.forget_items_after_days counts the days; give it more than this",
+            reads=("model.state.forget_items_after_days",),
+        )
+
+
 def _doors(serving: "ServingConfig") -> Problems:
     if not _is_loopback(serving.host) and serving.token_env is None:
         yield Problem(
@@ -479,6 +492,7 @@ _RULES: tuple[tuple[tuple[str, ...], Callable[..., Problems]], ...] = (
     (("events", "model", "training"), _rates_of_tables),
     (("publishing",), _gate),
     (("model", "publishing"), _filters),
+    (("model", "publishing"), _active),
     (("serving",), _doors),
 )
 """The sections that a rule looks at, and the rule."""

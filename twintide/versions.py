@@ -181,6 +181,9 @@ class VersionManifest(Sealed):
     versions, whose index holds them all.
     """
 
+    idle_items: int = 0
+    """Items that are left out, as no event was about them for `publishing.active_within_days`."""
+
     @property
     def backend(self) -> str:
         """What holds and searches its index."""

@@ -28,13 +28,16 @@ def knows_fewer(
 
 
 def leaves_fewer(draft: Draft, live: VersionManifest, config: GateConfig) -> list[str]:
-    """Whether the source of items lets far fewer be answered, where both know what it says."""
-    least = math.ceil(config.min_items_ratio * live.items)
-    if not draft.listing or not live.listing or draft.index.items >= least:
+    """Whether the source of items lets far fewer be answered, where both know what it says. What
+    is idle it lets be answered.
+    """
+    least = math.ceil(config.min_items_ratio * (live.items + live.idle_items))
+    left = draft.index.items + len(draft.items.idle)
+    if not draft.listing or not live.listing or left >= least:
         return []
     found = (
-        f"the source of items leaves {draft.index.items} items, the live version has "
-        f"{live.items}; {least} is the least allowed: is "
+        f"the source of items leaves {left} items, the live version has "
+        f"{live.items + live.idle_items}; {least} is the least allowed: is "
         f"{draft.listing.ref.name} whole? `twintide publish --no-gate` says that it is"
     )
     return [found]

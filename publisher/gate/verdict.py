@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterator
 from datetime import datetime
 
+import numpy as np
 import pyarrow as pa
 
 from publisher import samples
@@ -174,12 +175,15 @@ def _advice(minutes: int | None) -> str:
 
 
 def _to_be_had(draft: Draft, clicks: pa.Table) -> tuple[pa.Table, int]:
-    """Without clicks on items that are not to be had any more, which say nothing of a version
-    without these; and how many such there are.
+    """Without clicks on items that are not to be had any more or were idle for longer than is
+    declared, which say nothing of a version without these; and how many such there are.
     """
-    if draft.listing is None or not len(clicks):
+    if not len(clicks):
         return clicks, 0
-    to_be_had = draft.listing.may_be_answered(clicks[ITEM_KEY].to_numpy())
+    items = clicks[ITEM_KEY].to_numpy()
+    to_be_had = ~np.isin(items, draft.items.idle)
+    if draft.listing is not None:
+        to_be_had &= draft.listing.may_be_answered(items)
     return clicks.filter(pa.array(to_be_had)), len(clicks) - int(to_be_had.sum())
 
 

@@ -92,6 +92,7 @@ def _click(
     said["category"] = one_id_each(keys_of(pa.array(items % made.CATEGORIES)))
     features = stateless(deployment.model.candidate)
     events = Events(keys_of(pa.array(users)), keys, unit_ms + np.arange(len(items)) % 1000, unit_ms)
+    state.begin(events, None)
     state.add(
         events,
         np.ones(len(items), np.bool_),

@@ -140,6 +140,12 @@ class PublishingConfig(Config):
     others (refused, held, rolled back from) it keeps the newest three.
     """
 
+    active_within_days: Annotated[int, Field(ge=1, le=3660)] | None = None
+    """Items that no event was about for more days than this are not in the index, until one is. It
+    needs `model.state.forget_items_after_days`, by which the days are counted, and is less. Without
+    it all that are remembered and available are in it.
+    """
+
     filters: tuple[str, ...] = ()
     """Event columns by which a request may filter items, such as [category]. Each is read by a
     `sparse` or `varlen` feature of the candidate: a filter and the model mean the same by it.

@@ -134,6 +134,12 @@ class Catalogue:
         found: Ints = np.flatnonzero(self._items.has_key()[1:])
         return found
 
+    def active(self, *, within_days: int) -> Bools:
+        """[items], as `rows` has them: which of them an event was about within so many days of the
+        newest.
+        """
+        return idle.active(self._items, within_days=within_days)[1:][self.rows()]
+
     def in_order(self) -> Order | None:
         """Items in the order in which they were known; None where their rows stand in it."""
         if self._days is None:

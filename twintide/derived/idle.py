@@ -7,6 +7,7 @@ log, and so does who has which row, however much of a day is taken in at once.
 """
 
 import numpy as np
+import numpy.typing as npt
 
 from twintide.errors import Corrupt
 from twintide.keyedrows import FREE, KEYS, KeyedRows
@@ -47,6 +48,15 @@ def see(rows: KeyedRows, numbers: RowNumbers) -> None:
     day = _newest_day(rows)
     earlier = numbers[rows.store.at(numbers)[SEEN][numbers] != day]
     rows.store.touch(earlier)[SEEN][earlier] = day
+
+
+def active(rows: KeyedRows, *, within_days: int) -> npt.NDArray[np.bool_]:
+    """[rows]: whose owner was seen within so many days of the newest; all where none is counted."""
+    found = rows.store.columns()
+    if SEEN not in found:
+        return np.ones(len(rows), np.bool_)
+    is_active: npt.NDArray[np.bool_] = found[SEEN] >= _newest_day(rows) - within_days
+    return is_active
 
 
 def stores(rows: KeyedRows, name: str, *, days: int | None) -> Stores:

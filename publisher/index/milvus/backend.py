@@ -39,6 +39,8 @@ that no newer version sees are looked at by every search all the same.
 
 def go_on(wanted: Wanted, base: MilvusBase) -> Indexed | None:
     """None where too many have moved, or the collection of the base is gone."""
+    if not np.isfinite(wanted.vectors).all():
+        return None
     return _gone_on(Service(_config(wanted)), wanted, base)
 
 
