@@ -53,10 +53,13 @@ Attributes = Mapping[str, Attribute]
 
 
 def features_of(model: ModelSpec, columns: Sequence[str]) -> dict[str, Kind]:
-    """By column, the feature of the candidate that says it: of ids, and reads nothing else."""
+    """By column, the feature of the candidate that says it: of ids, and reads nothing else; one
+    that is told all of its values, where there are several.
+    """
+    by_worth = sorted(model.lookups("candidate")[::-1], key=lambda each: each.reads_all)
     saying = {
         each.reads()[0]: each
-        for each in reversed(model.lookups("candidate"))
+        for each in by_worth
         if each.derived_from is None and len(each.reads()) == 1 and each.is_filterable
     }
     return {name: saying[name] for name in columns if name in saying}

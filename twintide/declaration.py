@@ -400,7 +400,9 @@ def _gate(publishing: "PublishingConfig") -> Problems:
 
 
 def _filters(model: ModelSpec, publishing: "PublishingConfig") -> Problems:
-    told = {name for each in model.candidate if each.is_filterable for name in each.reads()}
+    filterable = [each for each in model.candidate if each.is_filterable]
+    told = {name for each in filterable for name in each.reads()}
+    whole = {name for each in filterable if each.reads_all for name in each.reads()}
     for place, column in enumerate(publishing.filters):
         if column not in told:
             yield Problem(
@@ -408,6 +410,14 @@ def _filters(model: ModelSpec, publishing: "PublishingConfig") -> Problems:
                 f"no sparse or varlen feature of the candidate reads {column!r}, so that it is "
                 "not known of an item",
                 hint=f"they read {', '.join(sorted(told))}",
+                reads=("model.candidate",),
+            )
+        elif column not in whole:
+            yield Problem(
+                f"publishing.filters.{place}",
+                f"of {column!r} the candidate is told the first values only, by max_length; a "
+                "filter by another value would not find the item",
+                hint="leave max_length out of the feature, or the column out of the filters",
                 reads=("model.candidate",),
             )
 

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from publisher.attributes import ATTRIBUTES, attribute_table, attributes_in
+from publisher.attributes import ATTRIBUTES, attribute_table, attributes_in, features_of
 from publisher.publish import publish
 from publisher.reader import load_version
 from serving.request import RecommendRequest, parse_request
@@ -157,3 +157,22 @@ CANDIDATES = [
     towers.MODEL["candidate"][0],
     {"kind": "varlen", "name": "tags", "column": "tags", "table": "tag"},
 ]
+
+
+def test_a_filter_by_a_list_of_which_the_model_is_told_a_part_is_refused() -> None:
+    """It would not find an item by a later value. Where another feature is told all of it, that one
+    says what an item is.
+    """
+    values = made.configuration(Path("nowhere"), publishing={"filters": ["tags"]})
+    short = {"kind": "varlen", "name": "tags", "column": "tags", "table": "tag", "max_length": 2}
+    values["model"]["candidate"].append(short)
+    with pytest.raises(Misconfigured, match=r"publishing.filters.0.*max_length"):
+        parse(values, name="the test's configuration")
+
+    values["model"]["candidate"].append(short | {"name": "all_tags", "max_length": 10_000})
+    model = parse(values, name="the test's configuration").model
+
+    assert features_of(model, ["tags"])["tags"].name == "all_tags"
+    values["model"]["candidate"].reverse()
+    model = parse(values, name="the test's configuration").model
+    assert features_of(model, ["tags"])["tags"].name == "all_tags"

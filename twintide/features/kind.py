@@ -176,6 +176,11 @@ class Kind(BaseModel, ABC):
         """Whether its ids are the values of its one column, so that a request may filter by it."""
         return False
 
+    @property
+    def reads_all(self) -> bool:
+        """Whether it is told every value of its one column, however many these are."""
+        return True
+
     @abstractmethod
     def width(self, width_of: WidthOf) -> int:
         """Numbers that it gives to its tower."""

@@ -12,6 +12,10 @@ from twintide.features.shapes import ManyIds
 from twintide.ragged import Ids, cut_to, lists_of_ids
 
 
+_ALL = 10_000
+"""Ids of one list: an event has no more."""
+
+
 class Varlen(ManyIds):
     """A list of ids, pooled; an empty list is the zero vector."""
 
@@ -26,7 +30,7 @@ class Varlen(ManyIds):
     pooling: Literal["mean", "sum"] = "mean"
     """What becomes of several rows."""
 
-    max_length: Annotated[int, Field(ge=1, le=10_000)] = 10_000
+    max_length: Annotated[int, Field(ge=1, le=_ALL)] = _ALL
     """Ids of one list that count: its first ones."""
 
     def reads(self) -> tuple[str, ...]:
@@ -35,6 +39,10 @@ class Varlen(ManyIds):
     @property
     def is_filterable(self) -> bool:
         return True
+
+    @property
+    def reads_all(self) -> bool:
+        return self.max_length == _ALL
 
     def pools(self) -> Literal["mean", "sum"]:
         return self.pooling
