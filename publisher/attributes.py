@@ -56,12 +56,10 @@ def features_of(model: ModelSpec, columns: Sequence[str]) -> dict[str, Kind]:
     """By column, the feature of the candidate that says it: of ids, and reads nothing else; one
     that is told all of its values, where there are several.
     """
-    by_worth = sorted(model.lookups("candidate")[::-1], key=lambda each: each.reads_all)
-    saying = {
-        each.reads()[0]: each
-        for each in by_worth
-        if each.derived_from is None and len(each.reads()) == 1 and each.is_filterable
-    }
+    saying: dict[str, Kind] = {}
+    for each in sorted(model.lookups("candidate"), key=lambda each: not each.reads_all):
+        if each.derived_from is None and len(each.reads()) == 1 and each.is_filterable:
+            saying.setdefault(each.reads()[0], each)
     return {name: saying[name] for name in columns if name in saying}
 
 

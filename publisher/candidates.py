@@ -11,7 +11,7 @@ import torch
 
 from publisher.catalogue import Items, items_of
 from publisher.index.backend import Wanted
-from publisher.index.backends import BACKENDS
+from publisher.index.backends import backend_called
 from publisher.index.searched import ItemIndex, Vectors
 from twintide.checkpoints import CheckpointManifest, open_checkpoint
 from twintide.config import PublishingConfig
@@ -52,6 +52,5 @@ class Candidates:
         """The items of a catalogue, and their index; recall is measured on `asked`."""
         items = items_of(self.manifest, catalogue, listing)
         vectors = self.model.candidate_vectors(items.encoded)
-        return items, BACKENDS["faiss"].index(
-            Wanted(items.keys, vectors, asked, config), None
-        ).index
+        wanted = Wanted(items.keys, vectors, asked, config)
+        return items, backend_called("faiss").index(wanted, None).index

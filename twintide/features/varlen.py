@@ -11,7 +11,6 @@ from twintide.features.kind import Doubt, Known, a_few_each
 from twintide.features.shapes import ManyIds
 from twintide.ragged import Ids, cut_to, lists_of_ids
 
-
 _ALL = 10_000
 """Ids of one list: an event has no more."""
 
