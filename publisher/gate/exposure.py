@@ -25,6 +25,10 @@ LEAST_USERS = 50
 RAISED = 4.0
 """The odds of a place may rise so many times above what they were."""
 
+ALIKE = 0.05
+"""So much more than before is not told from what was: where all lists are alike, odds mean little.
+"""
+
 FLOOD = {1: 0.2, PLACES: 0.5}
 """Share of all clicks on so many items from which on they may be a flood."""
 
@@ -107,5 +111,5 @@ def _share_of_most(count: int, clicked: Keys) -> float:
 
 
 def _raised(share: float) -> float:
-    """The share whose odds are `RAISED` times those of `share`."""
-    return RAISED * share / (1 + (RAISED - 1) * share)
+    """The share whose odds are `RAISED` times those of `share`, or that is `ALIKE` above it."""
+    return max(share + ALIKE, RAISED * share / (1 + (RAISED - 1) * share))

@@ -185,8 +185,13 @@ HARDLY, LIKED, FLOODED = (
         ([1] * 40 + list(range(2, 62)), [0.05], FLOODED, 0),
         ([1] * 40 + list(range(2, 62)), [0.2], HARDLY, 0),
         ([1] * 60 + list(range(2, 42)), [0.05, 0.1, 0.2, 0.4], FLOODED, 1),
+        ([1] * 100, [0.98], FLOODED, 0),
+        ([1] * 100, [0.9], FLOODED, 1),
     ],
-    ids=["few click", "liked", "flood", "usual", "half", "half flood", "half usual", "grows"],
+    ids=[
+        *("few click", "liked", "flood", "usual", "half", "half flood", "half usual", "grows"),
+        *("alike before", "not so alike"),
+    ],
 )
 def test_an_item_first_for_everybody_must_be_what_many_click(
     first: list[int], usual: list[float], clicked: list[int], reasons: int
