@@ -24,15 +24,6 @@ def begun_at(name: str) -> str:
     return f"{PREFIX}begun.{name}"
 
 
-QUICK = ("bias.",)
-"""Parameters that move by `QUICKER` times the learning rate."""
-
-QUICKER = 10.0
-"""A few numbers by which an item stands in a window of clicks: at 1e-3 a step, a night of a small
-stream would leave them where they began, whatever the stream is like.
-"""
-
-
 class DenseOptimizer:
     """Adam over all parameters of a module, which it lays one after the other into one tensor."""
 
@@ -72,7 +63,7 @@ class DenseOptimizer:
         self._taken.clear()
         self._take()
         total = self._gradients.whole.new_zeros(())
-        for run, *_ in self._runs():
+        for run, _ in self._runs():
             total += self._gradients.whole[run].square().sum()
         return total
 
@@ -82,9 +73,9 @@ class DenseOptimizer:
         self._take()
         self._steps += 1
         mean_share, square_share = (1 - beta for beta in BETAS)
-        for run, begun, quicker in self._runs():
+        for run, begun in self._runs():
             steps = self._steps - begun
-            rate = quicker * learning_rate / (1 - BETAS[0] ** steps)
+            rate = learning_rate / (1 - BETAS[0] ** steps)
             correction = (1 - BETAS[1] ** steps) ** 0.5
             gradient = self._gradients.whole[run]
             mean, square = self._mean.whole[run], self._square.whole[run]
@@ -102,18 +93,15 @@ class DenseOptimizer:
                 self._taken.append(name)
                 parameter.grad = None
 
-    def _runs(self) -> list[tuple[slice, int, float]]:
-        """Parts of the one tensor that are moved by one step each, when they had begun, and how
-        much more quickly than others they move.
-        """
-        runs: list[tuple[slice, int, float]] = []
+    def _runs(self) -> list[tuple[slice, int]]:
+        """Parts of the one tensor that are moved by one step each, and when they had begun."""
+        runs: list[tuple[slice, int]] = []
         for name in self._taken:
             place, begun = self._weights.places[name], self._begun.get(name, 0)
-            quicker = QUICKER if name.startswith(QUICK) else 1.0
-            if runs and (runs[-1][0].stop, *runs[-1][1:]) == (place.start, begun, quicker):
-                runs[-1] = slice(runs[-1][0].start, place.stop), begun, quicker
+            if runs and (runs[-1][0].stop, runs[-1][1]) == (place.start, begun):
+                runs[-1] = slice(runs[-1][0].start, place.stop), begun
             else:
-                runs.append((place, begun, quicker))
+                runs.append((place, begun))
         return runs
 
     def arrays(self) -> Arrays:

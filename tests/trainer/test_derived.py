@@ -176,7 +176,7 @@ def test_statistics_equal_a_plain_count() -> None:
         for window in (1 * HOUR_MS, 24 * HOUR_MS):
             inside = (at_ms >= now_ms - window) & (at_ms < now_ms)
             share = (inside & (items == item)).sum() / inside.sum()
-            shares.append(np.log1p(100_000 * share) / 4)
+            shares.append(np.log1p(1000 * share) / 3)
         age = np.log1p((now_ms - first_seen[item]) / HOUR_MS) / 4
         np.testing.assert_allclose(found[item], [*shares, shares[0] - shares[1], age, 0], rtol=1e-5)
 

@@ -47,22 +47,6 @@ def test_adam_is_a_plain_loop() -> None:
             np.testing.assert_allclose(parameter.detach().numpy(), plain[name], atol=2e-6)
 
 
-def test_a_popularity_bias_moves_ten_times_as_far() -> None:
-    """It is a few numbers that a night has to find, by which all items stand."""
-    layers = nn.ModuleDict({"bias": nn.Linear(3, 1), "query": nn.Linear(3, 1)})
-    optimizer = DenseOptimizer(layers, {})
-    before = {name: each.detach().clone() for name, each in named(layers)}
-    for _, parameter in named(layers):
-        parameter.grad = torch.ones_like(parameter)
-
-    optimizer.step(learning_rate=0.01)
-
-    moved = {name: float((before[name] - each.detach()).mean()) for name, each in named(layers)}
-    assert moved == pytest.approx(
-        {"bias.weight": 0.1, "bias.bias": 0.1, "query.weight": 0.01, "query.bias": 0.01}, rel=1e-4
-    )
-
-
 def test_adam_leaves_alone_what_has_no_gradient() -> None:
     """A frozen layer keeps its weights and moments."""
     model = towers(1)

@@ -16,12 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from twintide.arrays import Arrays
-from twintide.features.item_statistics import (
-    CLICKS_OF_SHARES,
-    LOG_SHARE_SCALE,
-    ItemStatistics,
-    ages,
-)
+from twintide.features.item_statistics import LOG_SHARE_SCALE, ItemStatistics, ages
 from twintide.features.refreshed import Refreshed
 from twintide.keys import Keys, places_of
 
@@ -292,8 +287,8 @@ def counted_statistics(
 
 
 def _log_share(counts: Ints, of_all: Ints) -> npt.NDArray[np.float64]:
-    """log(1 + clicks in a hundred thousand), so that it does not depend on the traffic."""
+    """log(1 + clicks per thousand), so that it does not depend on the traffic."""
     share: npt.NDArray[np.float64] = (
-        np.log1p(CLICKS_OF_SHARES * counts / np.maximum(of_all, 1)) / LOG_SHARE_SCALE
+        np.log1p(1000.0 * counts / np.maximum(of_all, 1)) / LOG_SHARE_SCALE
     )
     return share

@@ -1,6 +1,6 @@
 """How an item fares in the stream."""
 
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -8,11 +8,8 @@ import numpy.typing as npt
 from twintide.features.kind import DerivedFrom, Side
 from twintide.features.refreshed import Refreshed, Windows
 
-LOG_SHARE_SCALE = 4.0
+LOG_SHARE_SCALE = 3.0
 """What log shares are divided by, to bring them to about 0..2."""
-
-CLICKS_OF_SHARES = 100_000.0
-"""A share is told as log(1 + clicks in so many): fine enough for the tail of a large catalogue."""
 
 
 class ItemStatistics(Refreshed):
@@ -34,10 +31,6 @@ class ItemStatistics(Refreshed):
     def count(self) -> int:
         """A share for each window, trend, age, and whether the item is new."""
         return len(self.windows_minutes) + 3
-
-    def identity(self) -> dict[str, Any]:
-        """With how shares are told: what was learnt of them told otherwise begins anew."""
-        return super().identity() | {"clicks_of_shares": CLICKS_OF_SHARES}
 
     def popularity(self) -> tuple[range, float]:
         """Its log shares of clicks: each window counts the same, until it is learnt what each is
