@@ -24,7 +24,6 @@ from twintide.clock import Clock, SystemClock, from_unix_ms
 from twintide.errors import Refused, TwintideError
 from twintide.output import Update, instant, number, progress, say
 from twintide.probeoptions import MetricsHost, MetricsPort
-from twintide.verified import Verified
 
 if TYPE_CHECKING:
     from publisher.publish import Published
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
     from twintide.checkpoints import CheckpointManifest
     from twintide.config import Deployment
     from twintide.leftout import LeftOut
+    from twintide.verified import Verified
 
 app = typer.Typer()
 train = typer.Typer(no_args_is_help=True)
@@ -168,6 +168,7 @@ def schedule(
     """
     deployment = daemon_of(config)
     from trainer.schedule import run
+    from twintide.verified import Verified
 
     clock, verified = SystemClock(), Verified()
     run(
@@ -260,7 +261,7 @@ def _history_of(
 
 
 def publish_and_tidy(
-    deployment: "Deployment", *, clock: Clock, verified: Verified | None = None
+    deployment: "Deployment", *, clock: Clock, verified: "Verified | None" = None
 ) -> "Published":
     """Publish the newest checkpoint, then remove what nothing needs any more. Files that are among
     `verified` are not hashed again.

@@ -26,8 +26,8 @@ def work_folder(out: Path, *, keep: bool) -> Iterator[Path]:
     another evaluation is at work in it.
     """
     is_new = not out.exists()
+    (out / WORK).mkdir(parents=True, exist_ok=True)
     folder = (out / WORK).resolve()
-    folder.mkdir(parents=True, exist_ok=True)
     with exclusive_lock(folder / _LOCK, who="an evaluation"):
         try:
             yield folder

@@ -143,7 +143,7 @@ class RecentClicks:
 
     def look(self) -> Popular | None:
         """What is popular by now, where that is known better than before. A shard that cannot be
-        read counts nothing; `twintide verify --shards` says why.
+        read counts nothing; `twintide verify` says why.
         """
         names = self._window()
         gone = self._read.keys() - {each.path for each in names}

@@ -246,14 +246,13 @@ def test_status_of_a_line_that_is_well(twintide: Twintide, published: Path) -> N
 def test_status_names_what_is_wrong_with_the_command_that_mends_it(
     twintide: Twintide, published: Path
 ) -> None:
-    """A silent partition, a due night, unlearnt hours, a hold: each with what to type."""
+    """Silent partitions, a due night, unlearnt hours, a hold: each with what to type."""
     twintide("hold", "--reason", "audit")
 
     seen = twintide("status", "--now", "2026-03-03T02:30Z")
     wrong = twintide("status", "--now", "2026-03-03T02:30Z", "--json").json["problems"]
 
     assert [each["command"] for each in wrong] == [
-        "twintide ingest -c twintide.yaml",
         "twintide ingest -c twintide.yaml",
         "twintide train nightly -c twintide.yaml",
         "twintide train hourly -c twintide.yaml",
