@@ -78,8 +78,8 @@ def test_hard_negatives_find_new_items_where_they_count_little(world: World, lea
 
 
 def test_weights_of_a_request_move_retrieval_from_clicked_to_liked_items(tmp_path: Path) -> None:
-    """In a world of clickbait one version finds what is truly clicked, or what is truly liked, as a
-    request asks; what lies between them lies between.
+    """In a world of clickbait one version finds more of what is truly clicked, or more of what is
+    truly liked for one that is, as a request asks; what lies between them lies between.
     """
     world = World.of(replace(SMALL, bait_strength=1.0))
     users = some_users(world, 100)
@@ -94,6 +94,9 @@ def test_weights_of_a_request_move_retrieval_from_clicked_to_liked_items(tmp_pat
         shown = [learnt.answers(user, objectives=weights) for user in users.tolist()]
         return float((world.truth.items.bait(np.concatenate(shown)) > 0).mean())
 
+    def liked_for_one_clicked(**weights: float) -> float:
+        return found(liked=True, **weights) / found(liked=False, **weights)
+
     assert found(liked=False, click=1) > 1.1 * found(liked=False, like=1)
-    assert found(liked=True, like=1) > 1.1 * found(liked=True, click=1)
+    assert liked_for_one_clicked(like=1) > 1.1 * liked_for_one_clicked(click=1)
     assert bait(click=1) > 0.8 > bait(click=1, like=3) > bait(like=1)
