@@ -482,7 +482,9 @@ OTHERWISE: dict[str, Change] = {
     "training.day_starts_at": to("training.day_starts_at", "00:30"),
     "training.hourly.learns": to("training.hourly.learns", "everything"),
     "publishing.index": to("publishing.index", "flat"),
-    "publishing.active_within_days": to("publishing.active_within_days", 3),
+    "publishing.active_within_days": to(
+        "publishing.active_within_days", 3, ("model.state.forget_items_after_days", 30)
+    ),
     "publishing.milvus": to(
         "publishing.milvus", {"uri": "http://127.0.0.1:19530", "prefix": "news"}
     ),

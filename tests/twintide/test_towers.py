@@ -20,7 +20,6 @@ from torch import nn
 from twintide import config
 from twintide.config import Deployment, fill_in
 from twintide.errors import Refused
-from twintide.features.item_statistics import LOG_SHARE_SCALE
 from twintide.keys import Keys
 from twintide.model.towers import Towers
 from twintide.model.towers.layers import BatchNorm
@@ -395,18 +394,6 @@ def in_training_form(model: TwoTower) -> list[npt.NDArray[np.float32]]:
         (log_scale.exp() * (queried @ vectors.T) + bias).detach().numpy()
         for queried, (vectors, bias), log_scale in heads
     ]
-
-
-def test_before_anything_is_learnt_items_stand_by_what_all_windows_say() -> None:
-    """The bias is the mean of the log shares of the windows, whichever of them a stream is like."""
-    towers = TwoTower.untrained(spec_of({}), seed=4, device=torch.device("cpu")).towers
-    place = spec_of({}).shape("candidate").places["statistics"]
-
-    assert towers.bias is not None
-    weights = towers.bias.weight[0].detach().numpy()
-
-    np.testing.assert_allclose(weights[place.begin : place.begin + 4], LOG_SHARE_SCALE / 4)
-    assert np.count_nonzero(weights) == 4
 
 
 @pytest.mark.parametrize("changes", ONE_OF_EACH.values(), ids=ONE_OF_EACH.keys())

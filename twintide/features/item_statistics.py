@@ -32,12 +32,9 @@ class ItemStatistics(Refreshed):
         """A share for each window, trend, age, and whether the item is new."""
         return len(self.windows_minutes) + 3
 
-    def popularity(self) -> tuple[range, float]:
-        """Its log shares of clicks: each window counts the same, until it is learnt what each is
-        worth.
-        """
-        windows = len(self.windows_minutes)
-        return range(windows), LOG_SHARE_SCALE / windows
+    def popularity(self) -> tuple[int, float]:
+        """Its log share of clicks in the longest window."""
+        return self.windows_minutes.index(max(self.windows_minutes)), LOG_SHARE_SCALE
 
     def unclicked(self, age_hours: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
         """float32 [N, count]: of items that nobody has clicked."""

@@ -185,9 +185,9 @@ class Kind(BaseModel, ABC):
     def width(self, width_of: WidthOf) -> int:
         """Numbers that it gives to its tower."""
 
-    def popularity(self) -> tuple[range, float] | None:
-        """Which of its numbers say how popular an item is, and what brings their sum to the scale
-        of a log probability; None where none does.
+    def popularity(self) -> tuple[int, float] | None:
+        """Which of its numbers says best how popular an item is, and what brings it to the scale of
+        a log probability; None where none does.
         """
         return None
 

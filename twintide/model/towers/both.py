@@ -100,8 +100,8 @@ def _one_each(values: list[float]) -> Tensor:
 
 
 def _begin_with_popularity(bias: nn.Linear, spec: ModelSpec) -> None:
-    """Before anything is learnt, items stand by their log shares of clicks; but not where a score
-    is a number.
+    """Before anything is learnt, items stand by their log share of clicks in the longest window;
+    but not where a score is a number.
     """
     nn.init.zeros_(bias.weight)
     nn.init.zeros_(bias.bias)
@@ -110,7 +110,6 @@ def _begin_with_popularity(bias: nn.Linear, spec: ModelSpec) -> None:
         for feature in spec.candidate:
             popularity = feature.popularity()
             if popularity is not None and objective.loss.target_column() is None:
-                numbers, scale = popularity
-                first = places[feature.name].begin
+                place, scale = popularity
                 with torch.no_grad():
-                    bias.weight[head, first + numbers.start : first + numbers.stop] = scale
+                    bias.weight[head, places[feature.name].begin + place] = scale
