@@ -30,6 +30,11 @@ def share_of_day(hour: int) -> float:
     return float(_BUSYNESS[hour] / _BUSYNESS.sum())
 
 
+def rate_at(mean_per_hour: float, at_ms: int) -> float:
+    """What comes in the hour of a moment, of what comes so often in the mean hour of a day."""
+    return mean_per_hour * 24 * share_of_day(at_ms // HOUR_MS % 24)
+
+
 def part_weights(times: Times) -> Floats:
     """[n, 3]: how far each moment is morning, noon and evening; each row sums to 1."""
     hours = (times % DAY_MS) / HOUR_MS

@@ -13,12 +13,12 @@ import pyarrow as pa
 
 from clickworld.catalogue import Items, newborn
 from clickworld.config import WorldConfig
-from clickworld.daytime import HOUR_MS, Floats, share_of_day
+from clickworld.course import Course
+from clickworld.daytime import HOUR_MS, Floats, rate_at
 from clickworld.funnel import Logits, Requests, Shelf, candidates, click_logits, rank
 from clickworld.population import Ids, make_population, make_topics
 from clickworld.tables import SCHEMA, chance, disappointments, event_table, liking
-from twintide.clock import floor_to_minutes, to_unix_ms
-from twintide.errors import Refused
+from twintide.clock import to_unix_ms
 
 BLOCK_MINUTES = 10
 """How often the shelf is filled anew: an item is shown within that time of its birth."""
@@ -40,7 +40,7 @@ class ClickWorld:
         self.topics = make_topics(config, rng)
         self.population = make_population(config, self.topics, rng)
         self.items = self._evergreens()
-        self._next_hour_at: datetime | None = None
+        self._course = Course(lead_hours=_LEAD_HOURS, world="ClickWorld")
         self._events = 0
 
     def hours(self, start_at: datetime, hours: int) -> Iterator[pa.Table]:
@@ -48,7 +48,8 @@ class ClickWorld:
 
         Raises Refused where `start_at` is no full hour, or not the one the world has come to.
         """
-        self._move_to(start_at)
+        for lead_ms in self._course.go_on(start_at):
+            self._give_birth(lead_ms)
         for hour in range(hours):
             yield self._hour(start_at + timedelta(hours=hour))
 
@@ -86,19 +87,6 @@ class ClickWorld:
     def _is_alive(self, items: Ids, at: datetime) -> npt.NDArray[np.bool_]:
         return self.items.is_living(items, np.full(len(items), to_unix_ms(at)))
 
-    def _move_to(self, start_at: datetime) -> None:
-        if start_at.tzinfo is None or start_at != floor_to_minutes(start_at, 60):
-            raise Refused(f"{start_at} is not the start of an hour in UTC", hint="give a full hour")
-        if self._next_hour_at is None:
-            for hour in range(_LEAD_HOURS, 0, -1):
-                self._give_birth(to_unix_ms(start_at) - hour * HOUR_MS)
-        elif start_at != self._next_hour_at:
-            raise Refused(
-                f"the world has come to {self._next_hour_at}, so it cannot go on at {start_at}",
-                hint="make a new ClickWorld",
-            )
-        self._next_hour_at = start_at
-
     def _hour(self, hour_at: datetime) -> pa.Table:
         begin_ms = to_unix_ms(hour_at)
         self._give_birth(begin_ms)
@@ -106,7 +94,7 @@ class ClickWorld:
         blocks = [
             self._block(at_ms, rng) for at_ms in range(begin_ms, begin_ms + HOUR_MS, _BLOCK_MS)
         ]
-        self._next_hour_at = hour_at + timedelta(hours=1)
+        self._course.passed(hour_at)
         return pa.concat_tables([SCHEMA.empty_table(), *blocks]).combine_chunks()
 
     def _block(self, at_ms: int, rng: np.random.Generator) -> pa.Table:
@@ -129,7 +117,7 @@ class ClickWorld:
         return table
 
     def _requests(self, at_ms: int, rng: np.random.Generator) -> Requests:
-        expected = self._rate(self.config.impressions_per_hour, at_ms) / self.config.shown
+        expected = rate_at(self.config.impressions_per_hour, at_ms) / self.config.shown
         count = rng.poisson(expected * _BLOCK_MS / HOUR_MS)
         times = np.sort(rng.integers(at_ms, at_ms + _BLOCK_MS, size=count))
         return Requests(self.population.visitors(count, rng), times)
@@ -137,7 +125,7 @@ class ClickWorld:
     def _give_birth(self, begin_ms: int) -> None:
         """Add the items of one hour."""
         rng = self._rng(_BIRTHS, begin_ms // HOUR_MS)
-        count = rng.poisson(self._rate(self.config.items_per_hour, begin_ms))
+        count = rng.poisson(rate_at(self.config.items_per_hour, begin_ms))
         born_at = np.sort(rng.integers(begin_ms, begin_ms + HOUR_MS, size=count))
         is_evergreen = rng.random(count) < self.config.evergreen_births_ratio
         self.items = self.items.joined(
@@ -153,10 +141,6 @@ class ClickWorld:
             is_evergreen=np.ones(count, np.bool_),
             rng=self._rng(_EVERGREENS),
         )
-
-    @staticmethod
-    def _rate(mean_per_hour: float, at_ms: int) -> float:
-        return mean_per_hour * 24 * share_of_day(at_ms // HOUR_MS % 24)
 
     def _rng(self, *purpose: int) -> np.random.Generator:
         return np.random.default_rng([self.config.seed, *purpose])

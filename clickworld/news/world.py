@@ -9,7 +9,8 @@ from datetime import datetime, timedelta
 import numpy as np
 import pyarrow as pa
 
-from clickworld.daytime import HOUR_MS, share_of_day
+from clickworld.course import Course
+from clickworld.daytime import HOUR_MS, rate_at
 from clickworld.news.articles import (
     NO_TOPIC,
     evergreens,
@@ -21,8 +22,7 @@ from clickworld.news.config import NewsConfig
 from clickworld.news.readers import Readers, regions_of
 from clickworld.news.sessions import Clicks, FrontPage, Portal
 from clickworld.population import Ids
-from twintide.clock import floor_to_minutes, to_unix_ms
-from twintide.errors import Refused
+from twintide.clock import to_unix_ms
 
 SCHEMA = pa.schema(
     [
@@ -58,7 +58,7 @@ class NewsWorld:
         self._portal = Portal(config, self.topics)
         self._readers = Readers(config)
         self._hours_gone = 0
-        self._next_hour_at: datetime | None = None
+        self._course = Course(lead_hours=_LEAD_HOURS, world="NewsWorld")
         self._later = Clicks.none()
         self._events = 0
 
@@ -67,22 +67,10 @@ class NewsWorld:
 
         Raises Refused where `start_at` is no full hour, or not the one the world has come to.
         """
-        self._move_to(start_at)
+        for lead_ms in self._course.go_on(start_at):
+            self._give_birth(lead_ms)
         for hour in range(hours):
             yield self._hour(start_at + timedelta(hours=hour))
-
-    def _move_to(self, start_at: datetime) -> None:
-        if start_at.tzinfo is None or start_at != floor_to_minutes(start_at, 60):
-            raise Refused(f"{start_at} is not the start of an hour in UTC", hint="give a full hour")
-        if self._next_hour_at is None:
-            for hour in range(_LEAD_HOURS, 0, -1):
-                self._give_birth(to_unix_ms(start_at) - hour * HOUR_MS)
-        elif start_at != self._next_hour_at:
-            raise Refused(
-                f"the world has come to {self._next_hour_at}, so it cannot go on at {start_at}",
-                hint="make a new NewsWorld",
-            )
-        self._next_hour_at = start_at
 
     def _hour(self, hour_at: datetime) -> pa.Table:
         begin_ms = to_unix_ms(hour_at)
@@ -92,7 +80,7 @@ class NewsWorld:
         clicks = self._later
         for at_ms in range(begin_ms, begin_ms + HOUR_MS, _BLOCK_MS):
             clicks = clicks.joined(self._block(at_ms, living, rng))
-        self._next_hour_at = hour_at + timedelta(hours=1)
+        self._course.passed(hour_at)
         is_later = clicks.times >= begin_ms + HOUR_MS
         self._later = clicks.take(np.flatnonzero(is_later))
         return self._recorded(clicks.take(np.flatnonzero(~is_later)))
@@ -104,7 +92,7 @@ class NewsWorld:
         )
         draws = draws * of_the_day(self.topics, at_ms)[about[:, 0]]
         page = FrontPage(living, draws, about, topics=config.topics)
-        mean = _rate(config.clicks_per_hour, at_ms) / 6 / config.clicks_per_session
+        mean = rate_at(config.clicks_per_hour, at_ms) / 6 / config.clicks_per_session
         begin = at_ms + rng.integers(_BLOCK_MS, size=rng.poisson(mean))
         who = self._readers.visitors(len(begin), rng)
         return self._portal.sessions(
@@ -139,7 +127,7 @@ class NewsWorld:
 
     def _give_birth(self, begin_ms: int) -> None:
         rng = self._rng(_BIRTHS, begin_ms // HOUR_MS)
-        count = rng.poisson(_rate(self.config.articles_per_hour, begin_ms))
+        count = rng.poisson(rate_at(self.config.articles_per_hour, begin_ms))
         born_at = np.sort(rng.integers(begin_ms, begin_ms + HOUR_MS, size=count))
         self.articles = self.articles.joined(
             newborn(self.config, self.topics, born_at=born_at, rng=rng)
@@ -147,7 +135,3 @@ class NewsWorld:
 
     def _rng(self, *purpose: int) -> np.random.Generator:
         return np.random.default_rng([self.config.seed, *purpose])
-
-
-def _rate(mean_per_hour: float, at_ms: int) -> float:
-    return mean_per_hour * 24 * share_of_day(at_ms // HOUR_MS % 24)
