@@ -1,13 +1,11 @@
 """`kafka:`, where the click stream is."""
 
-import os
 import re
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from twintide.config.section import Config, Text, Variable
-from twintide.errors import Refused
+from twintide.config.section import Config, Text, Variable, secret_in
 from twintide.places import Place
 from twintide.topicname import TopicName
 
@@ -66,12 +64,4 @@ class KafkaConfig(Config):
 
     def sasl_password(self) -> str | None:
         """The password out of the environment. Raises Refused where the variable is not set."""
-        if self.sasl_password_env is None:
-            return None
-        password = os.environ.get(self.sasl_password_env)
-        if not password:
-            raise Refused(
-                f"the environment variable {self.sasl_password_env} is not set",
-                hint="kafka.sasl_password_env names the variable that holds the password",
-            )
-        return password
+        return secret_in(self.sasl_password_env, key="kafka.sasl_password_env", what="password")

@@ -1,13 +1,11 @@
 """`publishing:`, versions and the gate."""
 
-import os
 import re
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, NonNegativeInt, PositiveInt
 
-from twintide.config.section import Config, Share, Variable
-from twintide.errors import Refused
+from twintide.config.section import Config, Share, Variable, secret_in
 
 _ADDRESS = re.compile(r"https?://[^\s/@]+(:[0-9]{1,5})?")
 _PREFIX = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,62}")
@@ -96,15 +94,7 @@ class MilvusConfig(Config):
 
     def token(self) -> str | None:
         """The token out of the environment. Raises Refused where the variable is not set."""
-        if self.token_env is None:
-            return None
-        token = os.environ.get(self.token_env)
-        if not token:
-            raise Refused(
-                f"the environment variable {self.token_env} is not set",
-                hint="publishing.milvus.token_env names the variable that holds the token",
-            )
-        return token
+        return secret_in(self.token_env, key="publishing.milvus.token_env", what="token")
 
 
 class PublishingConfig(Config):

@@ -1,12 +1,11 @@
 """`serving:`, the HTTP server."""
 
-import os
 import re
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, PositiveInt
 
-from twintide.config.section import Config, Variable
+from twintide.config.section import Config, Variable, secret_in
 from twintide.errors import Refused
 
 MIN_TOKEN_CHARACTERS = 16
@@ -72,14 +71,9 @@ class ServingConfig(Config):
 
     def token(self) -> str | None:
         """The token out of the environment. Raises Refused where the variable is not set."""
-        if self.token_env is None:
+        token = secret_in(self.token_env, key="serving.token_env", what="bearer token")
+        if token is None:
             return None
-        token = os.environ.get(self.token_env)
-        if not token:
-            raise Refused(
-                f"the environment variable {self.token_env} is not set",
-                hint="serving.token_env names the variable that holds the bearer token",
-            )
         if len(token) < MIN_TOKEN_CHARACTERS or not (token.isascii() and token.isprintable()):
             raise Refused(
                 f"the token in {self.token_env} can be guessed or not be sent: it must be at least "
