@@ -36,7 +36,6 @@ from serving.request import (
     parse_request,
     request_schema,
 )
-from serving.watch import Watch
 from twintide import __version__
 from twintide.clock import Clock, iso
 from twintide.errors import Refused, Retryable, TwintideError
@@ -348,19 +347,15 @@ def _answer(body: bytes, follower: Follower, metrics: Metrics) -> Response:
 
 
 def _answer_to(parsed: RecommendRequest, follower: Follower, metrics: Metrics) -> Response:
-    watch = follower.watch
+    found = partial(_found, follower=follower, metrics=metrics)
     try:
         with metrics.seconds.time():
-            answer = _found(parsed, follower, metrics)
+            answer = follower.watch.over(found, parsed)
         body = metrics.timed("write", Answer.to_json, answer)
     except Refused as error:
         return Refusal(422, error.message, hint=error.hint).answer
     except Retryable as error:
         return Refusal(503, error.message, hint=error.hint).answer
-    except Exception:
-        watch.failed(parsed)
-        raise
-    watch.well()
     metrics.users.labels(_user(parsed, answer)).inc()
     if answer.answered_from == "popularity":
         metrics.popular.inc()
@@ -392,26 +387,12 @@ def _batch(body: bytes, follower: Follower, log: BoundedLog) -> Response:
         return Refusal(422, error.message, hint=error.hint).answer
     except Retryable as error:
         return Refusal(503, error.message, hint=error.hint).answer
-    answer = partial(_watched, retriever.answer, watch)
+    answer = partial(watch.over, retriever.answer)
     answers = [
         each if isinstance(each, TwintideError) else _in_its_place(answer, each, log)
         for each in requests
     ]
     return Response(batch_answer(answers), media_type="application/json")
-
-
-def _watched(
-    answer: Callable[[RecommendRequest], Answer], watch: Watch, request: RecommendRequest
-) -> Answer:
-    try:
-        made = answer(request)
-    except (Refused, Retryable):
-        raise
-    except Exception:
-        watch.failed(request)
-        raise
-    watch.well()
-    return made
 
 
 def _in_its_place(

@@ -3,11 +3,12 @@ those who ask.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
+from serving.answer import Answer
 from serving.request import RecommendRequest
 from serving.retriever import Retriever
-from twintide.errors import Corrupt, Refused
+from twintide.errors import Corrupt, Refused, Retryable
 
 FEWEST = 100
 """Answers, before which nothing is said of a version."""
@@ -37,6 +38,22 @@ class Watch:
         self._asked = 0.0
         self._failed = 0.0
         self.examples: list[RecommendRequest] = []
+
+    def over(
+        self, answer: Callable[[RecommendRequest], Answer], request: RecommendRequest
+    ) -> Answer:
+        """What `answer` makes of a request. Who asks for what cannot be is not counted, nor is who
+        comes too early; whatever else is raised has failed.
+        """
+        try:
+            made = answer(request)
+        except (Refused, Retryable):
+            raise
+        except Exception:
+            self.failed(request)
+            raise
+        self.well()
+        return made
 
     def well(self) -> None:
         """An answer was made, or refused for what was asked."""
