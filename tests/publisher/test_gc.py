@@ -178,6 +178,7 @@ def test_gc_removes_folders_and_a_dry_run_only_says_which(
     assert gc.run(four_versions) == gc.Plan((), ())
 
 
+@pytest.mark.long
 @pytest.mark.promise("P8")
 def test_what_cannot_be_served_pushes_out_nothing_that_can(
     with_versions: Callable[[int], Deployment], clock: HeldClock

@@ -119,6 +119,7 @@ def test_a_publish_killed_at_random_moments_ends_as_if_it_had_not_been(
         case.check(tmp_path / str(number), die_after_seconds=rng.uniform(0.005, 0.2))
 
 
+@pytest.mark.long
 def test_the_kills_would_notice_a_version_that_is_written_in_place(
     case: Case, tmp_path: Path
 ) -> None:

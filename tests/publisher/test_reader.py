@@ -59,6 +59,7 @@ def damages(data: bytes, *, seed: int) -> Iterator[bytes]:
     yield data + b"\0"
 
 
+@pytest.mark.long
 @pytest.mark.promise("P1")
 def test_any_changed_byte_of_any_file_is_refused_before_anything_is_parsed(
     version: Path, monkeypatch: pytest.MonkeyPatch

@@ -133,6 +133,7 @@ def test_metrics_are_read_from_where_they_are_asked_to_be() -> None:
         pass
 
 
+@pytest.mark.long
 @pytest.mark.promise("S7")
 def test_a_member_without_a_partition_stands_by_and_is_ready(
     line: Callable[..., Line], tmp_path: Path
@@ -202,6 +203,7 @@ def test_a_mistake_gets_a_message_and_a_hint_and_no_traceback(tmp_path: Path) ->
     assert "Traceback" not in errors
 
 
+@pytest.mark.long
 def test_ingest_starts_without_what_it_does_not_need() -> None:
     """No torch, no index, no scheduler in the daemon; no Kafka client in the offline path."""
     check = "import sys, {}; print([m for m in {} if m in sys.modules])"

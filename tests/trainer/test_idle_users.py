@@ -161,6 +161,7 @@ def once(day: int, users: int) -> Told:
     return Told(events, np.ones(users, np.bool_), ids, attributes)
 
 
+@pytest.mark.long
 @pytest.mark.promise("T12")
 def test_a_season_of_users_and_items_that_come_once_takes_no_more_than_the_days_that_are_remembered(
     tmp_path: Path,

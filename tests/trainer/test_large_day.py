@@ -118,6 +118,7 @@ def test_batches_of_a_large_day_stay_within_a_window_and_come_from_all_over_the_
     assert all(np.ptp(each.rows.unit_ms) > 6 * 3_600_000 for each in found if len(each.order) > 3)
 
 
+@pytest.mark.long
 def test_every_order_of_a_large_day_is_as_probable_as_every_other() -> None:
     """Four rows, two in memory: all 24 orders come equally often, within chance."""
     shelves = Shelves.of({0: 4}, at_least=1, most_rows=2)

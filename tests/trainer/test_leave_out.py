@@ -129,6 +129,7 @@ def test_what_is_learnt_already_cannot_be_left_out(line: Line, learnt: LeftOut) 
     assert line.hour(1, 2).manifest.parent == "nightly-000001"
 
 
+@pytest.mark.long
 def test_the_gate_lets_an_operator_go_back_and_judges_by_nothing_that_is_left_out(
     make_line: MakeLine,
 ) -> None:

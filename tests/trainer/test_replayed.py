@@ -79,6 +79,7 @@ def counted(arrays: Arrays) -> dict[str, Any]:
     }
 
 
+@pytest.mark.long
 def test_rows_are_drawn_from_the_hours_before_each_once(sliced: Line) -> None:
     """So many that they have their share of a batch; none twice, none of the slice itself, none
     that is older; over many seeds each as often as the others.

@@ -248,6 +248,7 @@ def test_what_failed_is_said_and_made_up_although_nothing_was_learnt(
     assert told == ["published"]
 
 
+@pytest.mark.long
 def test_a_day_without_clicks_is_not_looked_into_again(tmp_path: Path) -> None:
     """Its slices say that it holds none, so by the files it is not due."""
     deployment = deployment_in(tmp_path)

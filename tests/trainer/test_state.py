@@ -381,6 +381,7 @@ def test_a_fold_takes_memory_for_its_clicks_and_not_for_the_users_there_are(
     assert peaks[1] < 8 * 100_000
 
 
+@pytest.mark.long
 @pytest.mark.promise("T12")
 def test_a_run_reads_each_slice_once_and_those_that_it_makes_never(
     line: Line, monkeypatch: pytest.MonkeyPatch

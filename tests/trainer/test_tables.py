@@ -49,6 +49,7 @@ def test_an_hourly_pass_changes_the_tables_that_are_said_to_be_hourly(make_line:
     assert changed(make_line(with_tables(said))) == {"region", "item"}
 
 
+@pytest.mark.long
 def test_tables_may_have_widths_of_their_own(make_line: MakeLine) -> None:
     """Each row is as wide as said, both lines learn on, and a version of it answers."""
     line = make_line(with_tables({"item": {"width": 12}, "hour": {"width": 2}}))
@@ -65,6 +66,7 @@ def test_tables_may_have_widths_of_their_own(make_line: MakeLine) -> None:
     assert outcome.promoted
 
 
+@pytest.mark.long
 def test_new_items_of_a_nightly_item_table_wait_for_their_rows_and_not_for_their_version(
     make_line: MakeLine,
 ) -> None:

@@ -327,6 +327,7 @@ def test_no_click_is_told_of_clicks_that_the_log_did_not_hold_yet(at_once: pa.Ta
         assert rows["query.history"][number].as_py() == [item for _, _, item in before]
 
 
+@pytest.mark.long
 @pytest.mark.promise("T11")
 def test_slices_that_were_removed_are_made_anew_as_they_were(make_ingest: MakeIngest) -> None:
     """All, or the last ones, as the error about a damaged one advises; though a checkpoint has

@@ -127,6 +127,7 @@ def test_vectors_reach_both_towers_as_a_plain_loop_over_the_file_says(line: Line
         assert np.allclose(seen[row, -WIDTH:], naive(topics, row, mean=False), atol=1e-5)
 
 
+@pytest.mark.long
 @pytest.mark.promise("T3")
 def test_no_line_changes_vectors_and_no_checkpoint_or_version_copies_them(line: Line) -> None:
     """They are no part of what is learnt: a night and an hour have the same store, by its name."""
@@ -195,6 +196,7 @@ def test_another_file_is_taken_up_by_the_next_night_and_shown_in_its_lineage(
     assert nights[0].manifest.learning_hash == nights[1].manifest.learning_hash
 
 
+@pytest.mark.long
 def test_vectors_of_another_width_are_learnt_anew_by_the_night(line: Line, file: Path) -> None:
     """All else keeps what it has learnt; the hours go on with the vectors that they have."""
     line.night(0)
@@ -296,6 +298,7 @@ def test_a_model_may_know_its_items_by_their_vectors_alone(make_line: MakeLine, 
     }
 
 
+@pytest.mark.long
 def test_gc_keeps_the_vectors_that_a_checkpoint_or_a_version_names(line: Line, file: Path) -> None:
     """And those that a run took up lately, which it will name at its end."""
     old = line.night(0).manifest.vectors["title"].name
