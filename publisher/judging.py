@@ -22,12 +22,12 @@ def judged(
     deployment: Deployment, draft: Draft, state: ServingState, *, clock: Clock, verified: Verified
 ) -> GateReport:
     """What the gate says of a draft beside what was live up to `state`, on the clicks of now."""
-    rivals, note = rivals_of(deployment, draft, state, verified=verified)
+    rivals, note = rivals_of(deployment, draft.checkpoint, state, verified=verified)
     live = rivals.live.manifest if rivals.live else None
     report = gate.judge(
         draft,
         rivals,
-        evidence_on(deployment, draft, rivals),
+        evidence_on(deployment, draft.checkpoint, rivals),
         deployment.publishing.gate,
         latest=clock.latest(),
         rewound_to=_rewound_to(deployment, draft.checkpoint, live) if live else None,
@@ -42,9 +42,10 @@ def not_judged() -> GateReport:
     )
 
 
-def evidence_on(deployment: Deployment, draft: Draft, rivals: gate.Rivals) -> Evidence:
-    """The newest clicks that none of those asked has learnt, and those that the draft alone has."""
-    own = draft.checkpoint
+def evidence_on(deployment: Deployment, own: CheckpointManifest, rivals: gate.Rivals) -> Evidence:
+    """The newest clicks that none of those asked has learnt, and those that a draft of this
+    checkpoint alone has.
+    """
     both = [each.manifest for each in (rivals.live, rivals.best) if each]
     others = [each for each in both if gate.can_be_asked(each.model, own.model)]
     return newest_clicks(
@@ -58,14 +59,14 @@ def evidence_on(deployment: Deployment, draft: Draft, rivals: gate.Rivals) -> Ev
 
 
 def rivals_of(
-    deployment: Deployment, draft: Draft, state: ServingState, *, verified: Verified
+    deployment: Deployment, own: CheckpointManifest, state: ServingState, *, verified: Verified
 ) -> tuple[gate.Rivals, tuple[str, ...]]:
     """What is live and what was, and why there may be nothing."""
     root, among = deployment.versions_dir, deployment.publishing.gate.best_of
     live, note = _live_version(root, state, verified)
     were_live = _were_live(root, state) if live else []
     before = best_first(were_live, among=among)
-    best = _first_to_be_asked(root, before, draft.checkpoint.model, verified)
+    best = _first_to_be_asked(root, before, own.model, verified)
     reports = tuple(each.gate for each in were_live[-max(1, among) :])
     return gate.Rivals(live, best, reports), note
 

@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from publisher import elsewhere, registry
-from publisher.build import draft_of, next_name, publish_version
-from publisher.encoding import Since
+from publisher.build import next_name, publish_version
+from publisher.drafting import drafted
 from publisher.gc import sweep
-from publisher.index.backends import backend_called
 from publisher.judging import judged, not_judged
 from publisher.reader import load_version
+from publisher.second_look import look_again
 from twintide import listings
-from twintide.checkpoints import list_checkpoints, read_manifest
+from twintide.checkpoints import list_checkpoints
 from twintide.clock import Clock
 from twintide.config import Deployment, PublishingConfig
 from twintide.errors import Corrupt, Refused
@@ -76,6 +76,8 @@ def publish(
         _sweep_elsewhere(root, deployment.publishing)
         chosen = _Chosen(checkpoint or _head(deployment), _listing(deployment, clock))
         state = read_state(root)
+        if judge:  # what went live on too few clicks, before anything is held against it
+            state = look_again(deployment, state, clock=clock, verified=verified)
         manifest = _built_before(root, chosen, judge=judge, verified=verified)
         if manifest is None or (judge and _judged_otherwise(manifest, state)):
             manifest = _build(  # 2. a version, not live yet
@@ -183,18 +185,7 @@ def _build(
 ) -> VersionManifest:
     """A version with what the gate says of it; the one `before`, where it says the same of that."""
     root = deployment.versions_dir
-    made_of = read_manifest(deployment.checkpoints_dir, chosen.checkpoint)
-    base = backend_called(deployment.publishing.backend).base_of(
-        root, made_of, deployment.publishing, verified=verified
-    )
-    draft = draft_of(
-        deployment.checkpoints_dir / chosen.checkpoint,
-        deployment.publishing,
-        base=base,
-        since=_made_since(deployment, base.version) if base else None,
-        vectors_dir=deployment.vectors_dir,
-        listing=chosen.listing,
-    )
+    draft = drafted(deployment, chosen.checkpoint, chosen.listing, verified=verified)
     report = (
         judged(deployment, draft, state, clock=clock, verified=verified) if judge else not_judged()
     )
@@ -211,15 +202,6 @@ def _build(
         idle_items=manifest.idle_items,
     )
     return manifest
-
-
-def _made_since(deployment: Deployment, version: str) -> Since | None:
-    """What a version was made of, where that is still there."""
-    with suppress(Refused, Corrupt):
-        made = read_version_manifest(deployment.versions_dir, version)
-        manifest = read_manifest(deployment.checkpoints_dir, made.checkpoint)
-        return Since(deployment.checkpoints_dir / made.checkpoint, manifest, made.listing)
-    return None
 
 
 def _promote(

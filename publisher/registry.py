@@ -20,6 +20,7 @@ from twintide.versions import (
     Change,
     Hold,
     Pin,
+    SecondLook,
     ServingState,
     VersionManifest,
     open_vectors,
@@ -120,6 +121,11 @@ def roll_back_from(root: Path, bad: str, *, reason: str, clock: Clock) -> Servin
         return after
 
     return change(root, step, who="rollback")
+
+
+def looked_again(root: Path, found: SecondLook) -> ServingState:
+    """Note what a second look at the live version found."""
+    return change(root, lambda state: with_second_look(state, found), who="judge")
 
 
 def hold(root: Path, *, reason: str, clock: Clock) -> ServingState:
@@ -229,6 +235,17 @@ def unpinned(state: ServingState, name: str, *, at: datetime, reason: str = "") 
     return _recorded(freed, "unpin", at=at, reason=reason, version=name)
 
 
+def with_second_look(state: ServingState, found: SecondLook) -> ServingState:
+    """Raises Refused where it is not live any more."""
+    if state.current != found.version:
+        raise Refused(
+            f"version {found.version} is not live any more, so nothing was noted",
+            hint="`twintide versions` lists them all",
+        )
+    noted = state.model_copy(update={"second_look": found})
+    return _recorded(noted, "judge", at=found.at, reason=found.words, version=found.version)
+
+
 def rollback_target(state: ServingState) -> str | None:
     """What a rollback without `--to` goes back to; None where nothing was live before.
 
@@ -243,8 +260,7 @@ def way_back(state: ServingState, bad: str) -> str:
     """What a program goes back to from a version that fails. It takes one step and no more, and
     none against an operator: what is live by a rollback stays. Raises Refused where there is none.
     """
-    moves = [made for made in state.history if made.action in _MOVES]
-    if state.current != bad or not moves or moves[-1].action != "promote":
+    if state.current != bad or not was_promoted_last(state):
         raise Refused(
             f"version {bad} is not live by a promotion, so no program goes back from it",
             hint="a person may",
@@ -256,6 +272,20 @@ def way_back(state: ServingState, bad: str) -> str:
             hint="publish another one",
         )
     return target
+
+
+def was_promoted_last(state: ServingState) -> bool:
+    """Whether what is live is so by a promotion, and not by a rollback."""
+    moves = [made for made in state.history if made.action in _MOVES]
+    return bool(moves) and moves[-1].action == "promote"
+
+
+def before_the_last(state: ServingState) -> ServingState:
+    """As if the live version, which was promoted last, had not been: what it is held against."""
+    last = max(place for place, made in enumerate(state.history) if made.action == "promote")
+    return state.model_copy(
+        update={"current": rollback_target(state), "history": state.history[:last]}
+    )
 
 
 def live_pile(state: ServingState) -> list[str]:
@@ -330,6 +360,11 @@ def check_files(root: Path, name: str, *, verified: Verified | None = None) -> V
     (verified or Verified()).check(root / name, manifest.files)
     open_vectors(root, manifest)
     return manifest
+
+
+def one_line(words: str) -> str:
+    """As a reason may be: what does not fit is cut off."""
+    return " ".join(words.split())[:MAX_REASON_CHARACTERS]
 
 
 def _check_reason(reason: str) -> None:

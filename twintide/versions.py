@@ -212,18 +212,28 @@ class Pin(Record):
     since: Instant
 
 
+class SecondLook(Record):
+    """A version that went live undecided was judged again, on clicks that came since."""
+
+    version: VersionName
+    at: Instant
+    passed: bool
+    words: str
+    """What was found."""
+
+
 class Change(Record):
     """One change of the serving state, for the history."""
 
     generation: int
     at: Instant
-    action: Literal["promote", "rollback", "hold", "release", "pin", "unpin"]
+    action: Literal["promote", "rollback", "hold", "release", "pin", "unpin", "judge"]
     current: str | None
     """What was live after the change."""
 
     reason: str = ""
     version: VersionName | None = None
-    """What was pinned or unpinned."""
+    """What was pinned, unpinned or judged again."""
 
 
 class ServingState(Record):
@@ -235,6 +245,9 @@ class ServingState(Record):
     previous: VersionName | None = None
     hold: Hold | None = None
     pins: dict[VersionName, Pin] = {}  # noqa: RUF012  pydantic gives each record its own
+    second_look: SecondLook | None = None
+    """The newest."""
+
     history: tuple[Change, ...] = ()
     """Oldest first."""
 

@@ -185,7 +185,7 @@ class World:
     def rivals(self, draft: Draft) -> Rivals:
         """What it is held against."""
         state = read_state(self.deployment.versions_dir)
-        return rivals_of(self.deployment, draft, state, verified=Verified())[0]
+        return rivals_of(self.deployment, draft.checkpoint, state, verified=Verified())[0]
 
     def judged_first(self, draft: Draft) -> GateReport:
         """What it would say, had nothing ever been live."""

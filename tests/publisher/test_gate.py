@@ -336,7 +336,7 @@ def test_a_version_is_judged_where_the_live_one_reads_other_features(
     made.add_slice(changed, 1, made.click_table(changed, encoded, clicked[:, 0]), first=500)
     rivals = gate.Rivals(live, live)
 
-    report = gate.judge(draft, rivals, evidence_on(changed, draft, rivals), CONFIG)
+    report = gate.judge(draft, rivals, evidence_on(changed, draft.checkpoint, rivals), CONFIG)
 
     assert report.passed, report.reasons
     assert (report.events, report.recall, report.live_recall) == (400, 1.0, None)

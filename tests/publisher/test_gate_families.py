@@ -335,7 +335,7 @@ def test_good_candidates_pass(noon: Noon) -> None:
         drawn = replace(noon, seed=number)
         draft = world.draft(with_arrays(checkpoint, table__item__weights=noisy(drawn, size)))
         rivals = world.rivals(draft)
-        evidence = evidence_on(world.deployment, draft, rivals)
+        evidence = evidence_on(world.deployment, draft.checkpoint, rivals)
         some = replace(evidence, unlearnt=resampled(evidence.unlearnt, drawn.rng))
         report = gate.judge(draft, rivals, some, config)
         refused += [report] if not report.passed else []

@@ -41,7 +41,7 @@ from twintide.overview.versions import list_versions
 from twintide.shards import Ledger, ShardFooter, shard_path
 from twintide.slices import chain_dir, columns_read, read_tail
 from twintide.vectorstore import widths_of
-from twintide.versions import read_state
+from twintide.versions import ServingState, read_state
 
 
 @dataclass(frozen=True)
@@ -249,8 +249,15 @@ def _versions(deployment: Deployment, known: Known) -> dict[str, Any]:
         "versions": rows,
         "live": state.current,
         "hold": state.hold.reason if state.hold else None,
+        "doubt": _doubt(state),
         "live_at": live[0] if live else None,
     }
+
+
+def _doubt(state: ServingState) -> str | None:
+    looked = state.second_look
+    is_doubted = looked and looked.version == state.current and not looked.passed
+    return looked.words if looked and is_doubted else None
 
 
 def _fits(deployment: Deployment, known: Known) -> dict[str, Any]:

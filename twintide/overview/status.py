@@ -139,6 +139,9 @@ class Status:
     versions: list[VersionRow] = field(default_factory=list)
     live: str | None = None
     hold: str | None = None
+    doubt: str | None = None
+    """What is live was judged again and refused, and nothing was live before it: what was found."""
+
     head: str | None = None
     """The newest checkpoint: what the next publish makes live."""
 

@@ -157,6 +157,8 @@ def _wrong_in_versions(seen: Status) -> Wrong:
     for each in seen.versions:
         if each.state == "damaged":
             yield f"version {each.name} is damaged", f"verify {each.name}"
+    if seen.doubt is not None:
+        yield f"the live version, {seen.live}, should not be: {seen.doubt}", f"show {seen.live}"
     if seen.hold is not None:
         yield f"promotion is on hold: {seen.hold}", "release"
     if seen.versions and seen.versions[-1].state == "refused":
