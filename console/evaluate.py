@@ -74,6 +74,18 @@ def evaluate(
             metavar="N", min=1, max=100, help="Train each model policy so many times, side by side."
         ),
     ] = 1,
+    ablate: Annotated[
+        bool,
+        typer.Option(
+            "--ablate",
+            help="What is each ingredient of the model worth? The one model policy that is named "
+            "(nightly+hourly) also runs without each, and with each that it has not.",
+        ),
+    ] = False,
+    ingredient: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Repeatable, with --ablate: these ingredients alone."),
+    ] = None,
     keep: Annotated[
         bool, typer.Option("--keep", help="Keep shards, slices, checkpoints and versions.")
     ] = False,
@@ -87,18 +99,24 @@ def evaluate(
     again with the same --out.
     """
     deployment = deployment_of(config)
+    from evaluation.ablation import ablation_of
     from evaluation.facts import data_facts
     from evaluation.lanes import Scoring
-    from evaluation.policies import DEFAULT_NAMES, beside_each_other, parse_policy
+    from evaluation.policies import ABLATED_NAMES, DEFAULT_NAMES, beside_each_other, parse_policy
     from evaluation.progressive import progressive
     from evaluation.question import question
+    from evaluation.setup import Setup
     from evaluation.span import span_of
     from evaluation.watch import Watch, ticking
     from evaluation.workfolder import work_folder, write_all
     from twintide.datafile import read_data
 
-    named = [parse_policy(name) for name in dict.fromkeys(policy or DEFAULT_NAMES)]
-    policies = beside_each_other(named)
+    default = ABLATED_NAMES if ablate else DEFAULT_NAMES
+    named = [parse_policy(name) for name in dict.fromkeys(policy or default)]
+    policies, left_out = beside_each_other(named), tuple[tuple[str, str], ...]()
+    if ablate or ingredient:
+        found = ablation_of(Setup(deployment, history), policies, only=ingredient or ())
+        policies, left_out = [*policies, *found.policies], found.left_out
     with work_folder(out, keep=keep) as folder, progress("evaluating") as update:
         events = read_data(deployment, data)
         facts = data_facts(deployment, events, path=data)
@@ -107,7 +125,7 @@ def evaluate(
         scoring = Scoring(span, history, sample, tuple(range(first, first + seeds)))
         asked = question(deployment, policies, scoring, data)
         own = write_all(deployment, events, folder, asked=asked)
-        watch = Watch(scoring)
+        watch = Watch(scoring, left_out)
         on_tick = ticking(update, watch)
         try:
             progressive(own, policies, scoring, folder=folder, on_tick=on_tick)

@@ -32,6 +32,32 @@ def policies_table(report: dict[str, Any]) -> Listing:
     )
 
 
+def ablation_table(report: dict[str, Any]) -> Listing:
+    """Each ingredient, what the model finds without it, or with it, and how much that differs."""
+    ablation = report["ablation"]
+    return table(
+        f"{ablation['policy']} without each ingredient, or with it where it has not got it",
+        ["variation", "#@10", "#less whole", "#±", "#@100", "#less whole", "#±"],
+        [
+            (
+                each["name"],
+                *(cell for k in (10, 100) for cell in _beside(each, k)),
+            )
+            for each in ablation["ingredients"]
+        ],
+    )
+
+
+def _beside(each: dict[str, Any], k: int) -> tuple[str | None, ...]:
+    difference = each["difference"]
+    less = difference.get(f"recall@{k}")
+    return (
+        number(each[f"recall@{k}"]),
+        None if less is None else f"{less:+.3f}",
+        number(_half(difference.get(f"interval@{k}"))),
+    )
+
+
 def _half(interval: list[float] | None) -> float | None:
     return (interval[1] - interval[0]) / 2 if interval else None
 
@@ -52,6 +78,10 @@ def story(report: dict[str, Any]) -> Iterator[str | Listing]:
         partial = report["partial"]
         yield f"note: interrupted at {partial['at']}, {partial['done_ratio']:.0%} of the way"
     yield policies_table(report)
+    if "ablation" in report:
+        yield ablation_table(report)
+        for each in report["ablation"]["left_out"]:
+            yield f"note: {each['ingredient']} was not tried: {each['why']}"
     yield from (f"- {said}" for said in report["verdict"])
 
 

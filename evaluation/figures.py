@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from evaluation.intervals import Hits, difference, share
 from evaluation.metrics import DEPTH, KS, ratio
+from evaluation.policies import Policy
 from evaluation.runner import Runner
 from evaluation.scored import Clicks, Scoreboard
 from twintide.clock import from_unix_ms, iso
@@ -53,6 +54,16 @@ class Figures:
         positions = np.stack([each[order] for each in found])
         return cls(runners, clicks, users, positions, order)
 
+    @property
+    def policy(self) -> Policy:
+        """Whose they are."""
+        return self.runners[0].policy
+
+    @property
+    def everything(self) -> Ints:
+        """The numbers of all clicks."""
+        return np.arange(len(self.users))
+
     @cached_property
     def hits(self) -> dict[int, Hits]:
         """[S, N] for each k: whether the item was among the first k."""
@@ -60,13 +71,13 @@ class Figures:
 
     def report(self, *, items: int, stream_hours: int) -> dict[str, Any]:
         """The policy's part of report.json. `items` is the number of items in the data."""
-        policy, boards = self.runners[0].policy, [each.board for each in self.runners]
+        policy, boards = self.policy, [each.board for each in self.runners]
         marks = [each for board in boards for each in board.marks]
         shown = [len(np.unique(np.concatenate(_shown(each)))) for each in boards]
         return {
             "name": policy.name,
             "kind": policy.kind,
-            **self.summary(np.arange(len(self.users))),
+            **self.summary(self.everything),
             "coverage@10": ratio(sum(shown) / len(boards), items),
             "intra_list_distance@10": ratio(
                 sum(each.distance_sum for each in marks), sum(each.distances for each in marks)
@@ -87,8 +98,8 @@ class Figures:
                 "model": list(self._ages("learnt_ms")),
                 "statistics": list(self._ages("refreshed_ms")),
             },
-            **self._seeds(),
-            **self._costs(stream_hours),
+            **self.seeds(),
+            **self.costs(stream_hours),
         }
 
     def summary(self, at: Ints) -> dict[str, Any]:
@@ -135,7 +146,8 @@ class Figures:
                     **self._recall(at, (10, 100)),
                 }
 
-    def _seeds(self) -> dict[str, Any]:
+    def seeds(self) -> dict[str, Any]:
+        """Recall by seed, where there are several."""
         if len(self.runners) == 1:
             return {}
         return {
@@ -144,7 +156,7 @@ class Figures:
             ]
         }
 
-    def _costs(self, stream_hours: int) -> dict[str, Any]:
+    def costs(self, stream_hours: int) -> dict[str, Any]:
         """In the mean of the seeds."""
         many = len(self.runners)
         training = sum(each.costs.seconds["training"] for each in self.runners) / many
@@ -172,13 +184,14 @@ def differences(found: Sequence[Figures]) -> Iterator[dict[str, Any]]:
             if not len(one.users) or len(one.users) != len(other.users):
                 continue
             yield {
-                "one": one.runners[0].policy.name,
-                "other": other.runners[0].policy.name,
-                **_between(one, other),
+                "one": one.policy.name,
+                "other": other.policy.name,
+                **between(one, other),
             }
 
 
-def _between(one: Figures, other: Figures) -> dict[str, Any]:
+def between(one: Figures, other: Figures) -> dict[str, Any]:
+    """The one less the other, of the same clicks."""
     shares = {k: difference(one.hits[k], other.hits[k], one.users) for k in KS}
     return {f"recall@{k}": round(s.value, 6) for k, s in shares.items() if s} | {
         f"interval@{k}": s.rounded() for k, s in shares.items() if s

@@ -35,6 +35,11 @@ class Share:
         return [round(self.low, 6), round(self.high, 6)]
 
 
+def signed(share: Share) -> str:
+    """+0.012 [0.004, 0.020]."""
+    return f"{share.value:+.3f} [{share.low:.3f}, {share.high:.3f}]"
+
+
 def share(hits: Hits, users: Ints) -> Share | None:
     """Of clicks that were found: `hits` [S, N] is 0 or 1 by seed, `users` [N] numbers their users.
 

@@ -1,17 +1,18 @@
-"""The lanes of an evaluation: policies of one pace, that share slices and are driven together."""
+"""The lanes of an evaluation: policies of one pace and one form of slices are driven together."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from pathlib import Path
 
 from evaluation.baseline import BaselineRunner
 from evaluation.kept import Kept
-from evaluation.model import History, ModelRunner
+from evaluation.model import ModelRunner
 from evaluation.policies import Policy
 from evaluation.runner import Runner
 from evaluation.scored import Clicks, Scoreboard
 from evaluation.seen import Seen
+from evaluation.setup import History, Setup
 from evaluation.span import Span
 from evaluation.ticks import Pace, due_ticks
 from streaming.items import read_items
@@ -21,6 +22,7 @@ from twintide.days import Calendar
 from twintide.features.item_statistics import ItemStatistics
 from twintide.holdback import minutes_held_back
 from twintide.shards import Ledger
+from twintide.slices import fingerprint_of
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ class Scoring:
 
 @dataclass
 class Lane:
-    """Policies of one pace, at work."""
+    """Policies of one pace that share slices, at work."""
 
     shared: Deployment
     ticks: list[datetime]
@@ -52,25 +54,33 @@ class Lane:
 def lanes_of(
     deployment: Deployment, policies: Sequence[Policy], scoring: Scoring, *, folder: Path
 ) -> list[Lane]:
-    """One lane for each pace; each policy has its own folder below `folder`."""
-    return [
-        _lane(
-            _with_pace(deployment, *pace, folder=folder),
-            [p for p in policies if (p.cadence_minutes, p.refresh_minutes) == pace],
-            scoring,
-            folder=folder,
-        )
-        for pace in sorted({(p.cadence_minutes, p.refresh_minutes) for p in policies})
-    ]
-
-
-def _lane(
-    shared: Deployment, policies: Sequence[Policy], scoring: Scoring, *, folder: Path
-) -> Lane:
-    kept = Kept(shared.slices_dir.with_name(f"scored-{shared.slices_dir.name}"))
-    lane = Lane(shared, _ticks(shared, scoring.span), [], Seen(), kept)
+    """One lane for each pace and each form of slices; each policy has its own folder below
+    `folder`.
+    """
+    sharing: dict[tuple[int, int, str], list[tuple[Policy, Setup]]] = {}
     for policy in policies:
-        lane.runners += _runners(policy, lane, scoring, folder=folder)
+        setup = _setup(policy, Setup(deployment, scoring.history), folder=folder)
+        own = setup.deployment
+        form = fingerprint_of(own.events, own.model)
+        pace = (policy.cadence_minutes, policy.refresh_minutes)
+        sharing.setdefault((*pace, form), []).append((policy, setup))
+    return [_lane(members, scoring, folder=folder) for _, members in sorted(sharing.items())]
+
+
+def _setup(policy: Policy, given: Setup, *, folder: Path) -> Setup:
+    """What the policy works with: what it has declared otherwise, at its pace."""
+    changed = policy.change(given) if policy.change else given
+    pace = (policy.cadence_minutes, policy.refresh_minutes)
+    return replace(changed, deployment=_with_pace(changed.deployment, *pace, folder=folder))
+
+
+def _lane(members: list[tuple[Policy, Setup]], scoring: Scoring, *, folder: Path) -> Lane:
+    shared = members[0][1].deployment
+    form = fingerprint_of(shared.events, shared.model)
+    kept = Kept(shared.slices_dir.with_name(f"scored-{shared.slices_dir.name}-{form}"))
+    lane = Lane(shared, _ticks(shared, scoring.span), [], Seen(), kept)
+    for policy, setup in members:
+        lane.runners += _runners(policy, setup, lane, scoring, folder=folder)
     return lane
 
 
@@ -84,7 +94,9 @@ def _ticks(shared: Deployment, span: Span) -> list[datetime]:
     return due_ticks(busy, pace, begin=span.first_at, end=min(span.last_at, span.score_until))
 
 
-def _runners(policy: Policy, lane: Lane, scoring: Scoring, *, folder: Path) -> Iterator[Runner]:
+def _runners(
+    policy: Policy, setup: Setup, lane: Lane, scoring: Scoring, *, folder: Path
+) -> Iterator[Runner]:
     """A list is the same with every seed."""
     if policy.kind == "baseline":
         feature = lane.shared.model.longest_history()
@@ -92,10 +104,10 @@ def _runners(policy: Policy, lane: Lane, scoring: Scoring, *, folder: Path) -> I
         yield BaselineRunner(policy, lane.seen.counts, name, board=Scoreboard(lane.clicks))
         return
     for seed in scoring.seeds:
-        own = _own(policy, lane.shared, folder=folder / f"{policy.name}-{seed}", seed=seed)
+        own = _own(policy, setup.deployment, folder=folder / f"{policy.name}-{seed}", seed=seed)
         read_items(own, HeldClock(scoring.span.first_at))
         yield ModelRunner(
-            policy, own, scoring.span, scoring.history, seed, board=Scoreboard(lane.clicks)
+            policy, own, scoring.span, setup.history, seed, board=Scoreboard(lane.clicks)
         )
 
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from evaluation.live import Live
 from evaluation.metrics import DEPTH
 from evaluation.policies import Policy
 from evaluation.scored import Answering, Scoreboard
+from evaluation.setup import History
 from evaluation.span import Span
 from evaluation.statistics import Statistics
 from publisher import gc
@@ -30,7 +31,6 @@ from twintide.keys import Keys
 from twintide.ragged import Encoded
 from twintide.versions import read_state
 
-History = Literal["as-requested", "as-of-version"]
 AUC_CLICKS = 32
 """Of each slice: AUC is a hint, and asks for the score of every item."""
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from evaluation.setup import Change
 from twintide.errors import Refused
 
 MODEL_NAMES = ("never", "nightly", "hourly", "nightly+hourly")
@@ -33,6 +34,9 @@ DEFAULT_NAMES = (
     "co-visitation",
     "item-knn",
 )
+ABLATED_NAMES = ("nightly+hourly", *(each for each in DEFAULT_NAMES if each in BASELINE_NAMES))
+"""What runs beside its variations."""
+
 DAY_MINUTES = 1440
 _CADENCE = re.compile(r"^(nightly\+hourly\+statistics-)?([1-9][0-9]?)min$")
 
@@ -61,6 +65,12 @@ class Policy:
 
     refresh_minutes: int = 60
     """How old the item statistics of what is live may become, and of what it trains on."""
+
+    ingredient: str | None = None
+    """What was taken out of the declaration, or put in, to see what it is worth."""
+
+    change: Change | None = None
+    """What it has declared otherwise than the file."""
 
 
 def beside_each_other(policies: Sequence[Policy]) -> list[Policy]:

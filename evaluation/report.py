@@ -6,6 +6,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from evaluation import ablation
 from evaluation.figures import Figures, differences
 from evaluation.page.page import page_of
 from evaluation.runner import Runner
@@ -15,11 +16,20 @@ REPORT = "report.json"
 PAGE = "report.html"
 
 
-def report(runners: Sequence[Runner], *, data: dict[str, Any]) -> dict[str, Any]:
-    """report.json. Runners of one policy, which differ by their seeds, stand beside each other."""
+def report(
+    runners: Sequence[Runner],
+    *,
+    data: dict[str, Any],
+    left_out: Sequence[tuple[str, str]] = (),
+) -> dict[str, Any]:
+    """report.json. Runners of one policy, which differ by their seeds, stand beside each other.
+    `left_out` are ingredients that an ablation could not try.
+    """
     of_policy = groupby(runners, key=lambda each: each.policy.name)
-    found = [Figures.of(list(each)) for _, each in of_policy]
-    made = {
+    every = [Figures.of(list(each)) for _, each in of_policy]
+    found = [each for each in every if each.policy.ingredient is None]
+    varied = [each for each in every if each.policy.ingredient is not None]
+    made: dict[str, Any] = {
         "format": 1,
         "data": data,
         "policies": [
@@ -27,7 +37,12 @@ def report(runners: Sequence[Runner], *, data: dict[str, Any]) -> dict[str, Any]
         ],
         "differences": list(differences(found)),
     }
-    return made | {"verdict": verdict(made)}
+    said = list[str]()
+    if varied:
+        (whole,) = (each for each in found if each.policy.kind == "model")
+        made["ablation"] = ablation.effects(whole, varied, left_out, stream_hours=data["hours"])
+        said = list(ablation.verdict(made["ablation"]))
+    return made | {"verdict": verdict(made) + said}
 
 
 def write_report(report: dict[str, Any], out: Path, *, zone: str) -> list[Path]:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from evaluation.intervals import Share
+from evaluation.intervals import Share, signed
 
 KEY = "recall@10"
 """What policies are ranked by: the share of clicks whose item was in the first ten."""
@@ -74,17 +74,17 @@ def _winner(beside: Beside) -> Iterator[str]:
         return
     lead = beside.less(model["name"], plain["name"])
     if lead.low > 0:
-        yield f"the model wins: {_said(model)}; the best list, {_said(plain)}: {_signed(lead)}"
+        yield f"the model wins: {_said(model)}; the best list, {_said(plain)}: {signed(lead)}"
     elif lead.high < 0:
         yield (
             f"a plain list beats every model: {_said(plain)}; the best model, {_said(model)}: "
-            f"{_signed(lead)}. As it is configured, the model is not worth its cost for the first "
+            f"{signed(lead)}. As it is configured, the model is not worth its cost for the first "
             "ten"
         )
     else:
         yield (
             f"the model and the best list are too close to tell: {_said(model)}; {_said(plain)}: "
-            f"{_signed(lead)}"
+            f"{signed(lead)}"
         )
     yield from _further_down(beside, lead)
 
@@ -101,7 +101,7 @@ def _further_down(beside: Beside, lead: Share) -> Iterator[str]:
     words = better if deep.is_sure else "it is too close to tell"
     yield (
         f"among the first hundred {words}: {_said(model, 'recall@100')}; "
-        f"{_said(plain, 'recall@100')}: {_signed(deep)}"
+        f"{_said(plain, 'recall@100')}: {signed(deep)}"
     )
 
 
@@ -115,11 +115,11 @@ def _worth(one: str, other: str, what: str) -> Callable[[Beside], Iterator[str]]
         before = beside.policies[other][KEY]
         if gain.low > 0:
             times = f", {before + gain.value:.3f} for {before:.3f}" if before else ""
-            yield f"{what} pay here: {_signed(gain)}{times} ({one} against {other})"
+            yield f"{what} pay here: {signed(gain)}{times} ({one} against {other})"
         elif gain.high < 0:
-            yield f"{what} do harm here: {_signed(gain)} ({one} against {other})"
+            yield f"{what} do harm here: {signed(gain)} ({one} against {other})"
         else:
-            yield f"{what} make no difference that can be told: {_signed(gain)}"
+            yield f"{what} make no difference that can be told: {signed(gain)}"
 
     return said
 
@@ -137,7 +137,7 @@ def _cadence(beside: Beside) -> Iterator[str]:
         if not lost.is_sure or lost.value < ENOUGH_RATIO * beside.policies[best][KEY]:
             words = "every 24 hours" if minutes == _DAY else f"every {minutes} minutes"
             yield f"an update {words} is enough ({name})" + (
-                "" if name == best else f": {best}, the best of all, has {_signed(lost)}"
+                "" if name == best else f": {best}, the best of all, has {signed(lost)}"
             )
             return
 
@@ -210,8 +210,8 @@ def _statistics(beside: Beside) -> Iterator[str]:
         words = f"statistics every {quick.removesuffix('min')} minutes between hourly passes"
         of_all = ""
         if quick in beside.policies:
-            of_all = f"; passes as often give {_signed(beside.less(quick, 'nightly+hourly'))}"
-        yield f"{words} give {_signed(gain)}{of_all}"
+            of_all = f"; passes as often give {signed(beside.less(quick, 'nightly+hourly'))}"
+        yield f"{words} give {signed(gain)}{of_all}"
 
 
 _PARTS: tuple[Callable[[Beside], Iterator[str]], ...] = (
@@ -227,8 +227,3 @@ _PARTS: tuple[Callable[[Beside], Iterator[str]], ...] = (
 
 def _said(policy: Policy, key: str = KEY) -> str:
     return f"{policy['name']} with {key} {policy[key]:.3f}"
-
-
-def _signed(share: Share) -> str:
-    """+0.012 [0.004, 0.020]."""
-    return f"{share.value:+.3f} [{share.low:.3f}, {share.high:.3f}]"

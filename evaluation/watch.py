@@ -1,5 +1,6 @@
 """How far an evaluation has come: what is shown on the way, and reported where it ends early."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,13 +16,16 @@ class Watch:
     """How far an evaluation has come: what is reported where it is interrupted."""
 
     scoring: Scoring
+    left_out: Sequence[tuple[str, str]] = ()
+    """Ingredients that are not tried, and why."""
+
     tick: Tick | None = None
     began: float = field(default_factory=monotonic_seconds)
 
     def report(self, facts: dict[str, Any]) -> dict[str, Any]:
         """report.json; where the way is not gone to its end, it says how far."""
         tick = self.tick
-        found = report(tick.runners if tick else [], data=facts)
+        found = report(tick.runners if tick else [], data=facts, left_out=self.left_out)
         if tick is not None and tick.done < tick.ticks:
             ratio = round(tick.done / tick.ticks, 3)
             found["partial"] = {"at": iso(tick.at), "done_ratio": ratio}
@@ -49,7 +53,8 @@ def ticking(update: Update, watch: Watch) -> OnTick:
 
     def on_tick(tick: Tick) -> None:
         watch.tick = tick
-        models = [each for each in tick.runners if each.policy.kind == "model"] or tick.runners
+        whole = [each for each in tick.runners if each.policy.ingredient is None]
+        models = [each for each in whole if each.policy.kind == "model"] or whole
         found = [(each.policy.name, each.board.overall.recall()["recall@10"]) for each in models]
         words = ", ".join(f"{name} {recall:.3f}" for name, recall in found if recall is not None)
         words = f"recall@10: {words}" if words else "not scored yet"

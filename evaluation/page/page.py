@@ -45,6 +45,8 @@ def page_of(report: dict[str, Any], *, zone: str) -> str:
         hourly=[(k, drawing.by_hour(policies, k=k, zone=zone)) for k in KS],
         aged=[(of, drawing.by_age(policies, of, k=KS[0])) for of in ("model", "statistics")],
         smoothed=drawing.window(max((len(each["hours"]) for each in policies), default=0)),
+        ks=KS,
+        effect_reach=_reach(report.get("ablation", {}).get("ingredients", [])),
         zone=zone,
         parts=PARTS,
         box=drawing,
@@ -60,6 +62,17 @@ def _groups(policies: Sequence[dict[str, Any]]) -> Iterator[tuple[str, int, list
         recalls = [each.get("recall@10") for each in own]
         clicks = max(each.get("positives", 0) for each in own)
         yield name, clicks, recalls, max((each or 0.0 for each in recalls), default=0.0)
+
+
+def _reach(ingredients: Sequence[dict[str, Any]]) -> float:
+    """How far from none the largest difference of an ingredient may be."""
+    ends = [
+        abs(end)
+        for each in ingredients
+        for k in KS
+        for end in each["difference"].get(f"interval@{k}", ())
+    ]
+    return max(ends, default=0.0) or 1.0
 
 
 def _style() -> Markup:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from console.policies_table import policies_table
+from console.policies_table import ablation_table, policies_table
 
 
 @pytest.mark.parametrize("columns", [40, 80, 120])
@@ -43,3 +43,22 @@ def row(name: str, recall: float) -> dict[str, Any]:
             "cost_seconds_per_hour": 1.5,
         }
     )
+
+
+@pytest.mark.parametrize("columns", [40, 80, 120])
+def test_every_ingredient_is_beside_the_whole(columns: int) -> None:
+    """What it finds, how much less or more, and how sure that is; nothing is cut off."""
+    difference = {f"recall@{k}": -0.012 for k in (10, 100)} | {
+        f"interval@{k}": [-0.02, -0.004] for k in (10, 100)
+    }
+    each = {"name": "without last click", "recall@10": 0.4, "recall@100": 0.7}
+    rows = [each | {"difference": difference}, each | {"name": "with pool", "difference": {}}]
+    terminal = Console(width=columns, file=StringIO(), record=True)
+
+    terminal.print(ablation_table({"ablation": {"policy": "nightly+hourly", "ingredients": rows}}))
+
+    said = terminal.export_text()
+    for word in ("without last click", "with pool", "0.400", "-0.012", "0.008", "0.700"):
+        assert word in said
+    assert "…" not in said
+    assert max(len(line.rstrip()) for line in said.splitlines()) <= columns

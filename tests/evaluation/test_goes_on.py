@@ -1,5 +1,6 @@
 """A stopped evaluation goes on, and its figures are those of one that was not."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ LISTS = ["popular-1h", "co-visitation", "popular-decayed"]
 def figures(runners: list[Runner]) -> dict[str, Any]:
     """All but what it took."""
     found = report(runners, data=made.data([]))
-    for each in found["policies"]:
+    for each in (*found["policies"], *found.get("ablation", {}).get("ingredients", [])):
         for name in ("train_seconds", "cost_seconds", "cost_seconds_per_hour"):
             del each[name]
     return found | {"verdict": [each for each in found["verdict"] if " costs " not in each]}
@@ -35,11 +36,11 @@ def stopped_after(ticks: int) -> Any:
     return on_tick
 
 
-def check_pieces(tmp_path: Path, names: list[str]) -> None:
+def check_pieces(tmp_path: Path, names: list[str], ingredients: Sequence[str] = ()) -> None:
     """In one piece, and in three, the second of which was killed before it kept its last tick."""
     events = stream(deployment_in(tmp_path), hours=HOURS)
-    whole = Evaluation(tmp_path / "whole", events, names).run()
-    pieces = Evaluation(tmp_path / "pieces", events, names)
+    whole = Evaluation(tmp_path / "whole", events, names, ingredients).run()
+    pieces = Evaluation(tmp_path / "pieces", events, names, ingredients)
     for ticks in (25, 3):
         with pytest.raises(Interrupted):
             pieces.run(on_tick=stopped_after(ticks))
@@ -56,6 +57,11 @@ def test_lists_in_pieces_have_the_figures_of_the_whole(tmp_path: Path) -> None:
 def test_models_in_pieces_have_the_figures_of_the_whole(tmp_path: Path) -> None:
     """Checkpoints and versions are taken up, half a tick too."""
     check_pieces(tmp_path, ["nightly+hourly+statistics-20min", "popular-1h"])
+
+
+def test_an_ablation_in_pieces_has_the_figures_of_the_whole(tmp_path: Path) -> None:
+    """A variation that shares slices with the whole, and one that has its own."""
+    check_pieces(tmp_path, ["nightly+hourly"], ["small batches", "histories"])
 
 
 def test_another_question_begins_anew(tmp_path: Path) -> None:

@@ -37,6 +37,26 @@ SKILLS = {
 GAP = {"after": "2026-03-02T03:00:00Z", "until": "2026-03-02T06:00:00Z", "hours": 3.0}
 
 
+VARIATION = {
+    "ingredient": "last click",
+    "name": "without last click",
+    "recall@10": 0.3,
+    "recall@100": 0.5,
+    "cost_seconds_per_hour": 0.5,
+}
+LESS = {
+    "recall@10": -0.02,
+    "interval@10": [-0.03, -0.01],
+    "recall@100": 0.0,
+    "interval@100": [-0.01, 0.01],
+}
+ABLATION = {
+    "policy": "nightly+hourly",
+    "ingredients": [VARIATION | {"difference": LESS}, VARIATION | {"difference": {}}],
+    "left_out": [{"ingredient": "residual", "why": "rows are too narrow"}],
+}
+
+
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The page of six policies over 60 hours, with an outage."""
@@ -45,7 +65,8 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     found = report(runners, data=made.data(clicks, gaps=[GAP], null_columns=["region"]))
     partial = {"at": "2026-03-04T00:00:00Z", "done_ratio": 0.7}
     folder = tmp_path_factory.mktemp("report")
-    return write_report(found | {"partial": partial}, folder, zone="Europe/Berlin")[1]
+    found |= {"partial": partial, "ablation": ABLATION}
+    return write_report(found, folder, zone="Europe/Berlin")[1]
 
 
 class Parts(HTMLParser):
@@ -72,19 +93,30 @@ def test_the_page_is_one_file_that_loads_nothing(page: Path) -> None:
     assert "url(" not in text
     assert "@import" not in text
     assert "&lt;b&gt;clicks&lt;/b&gt;.parquet" in text
-    assert parts.tags.count("svg") == 4 + len(SKILLS)
+    assert parts.tags.count("svg") == 4 + len(SKILLS) + len(LESS) // 2
     assert not re.search(r"\bnan\b|None", text)
 
 
 def test_the_page_says_what_is_to_be_known(page: Path) -> None:
-    """The verdict, every policy, the outage, how far it came, each group, and what it costs."""
+    """The verdict, every policy, the outage, how far it came, each group and ingredient, and what
+    it costs.
+    """
     text = page.read_text(encoding="utf-8")
 
     assert re.search(r"<li>(The model wins|The model and the best list|A plain list)", text)
     assert "No event for 3.0 hours, from 2026-03-02T03:00:00Z" in text
     assert "70 % of the way" in text
     assert "No event has a value of region" in text
-    for words in (*SKILLS, "long histories", "middle", "s an hour", "recall@100", "distance in"):
+    assert "Residual was not tried: rows are too narrow." in text
+    for words in (
+        *SKILLS,
+        "long histories",
+        "middle",
+        "s an hour",
+        "recall@100",
+        "distance in",
+        "-0.020",
+    ):
         assert words in text
 
 

@@ -6,11 +6,13 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from evaluation.ablation import ablation_of
 from evaluation.lanes import Scoring
 from evaluation.policies import beside_each_other, parse_policy
 from evaluation.progressive import OnTick, progressive
 from evaluation.runner import Runner
 from evaluation.scored import Clicks
+from evaluation.setup import Setup
 from evaluation.span import Span
 from evaluation.workfolder import write_all
 from tests.console.conftest import deployment_in, hour
@@ -28,6 +30,8 @@ class Evaluation:
     folder: Path
     events: pa.Table
     names: Sequence[str]
+    ingredients: Sequence[str] = ()
+    """That are taken out, or put in."""
 
     def run(self, *, on_tick: OnTick | None = None) -> list[Runner]:
         """All of it, or what is left of it."""
@@ -35,6 +39,8 @@ class Evaluation:
         deployment = deployment_in(self.folder)
         own = write_all(deployment, self.events, self.folder, asked={"names": list(self.names)})
         policies = beside_each_other([parse_policy(name) for name in self.names])
+        if self.ingredients:
+            policies += ablation_of(Setup(own), policies, only=self.ingredients).policies
         return progressive(own, policies, Scoring(SPAN), folder=self.folder, on_tick=on_tick)
 
 
