@@ -57,7 +57,26 @@ class Answer:
 
     def to_json(self) -> bytes:
         """The body of the HTTP answer."""
-        return _ENCODER.encode(self.to_dict())
+        if self.explained is not None or self.remembered is not None:
+            return _ENCODER.encode(self.to_dict())
+        items = list(map(_Item, self.item_ids, self.scores))
+        return _ENCODER.encode(_Body(self.version, self.known_user, self.answered_from, items))
+
+
+class _Item(msgspec.Struct, gc=False):
+    """An item of an answer without reasons: made and encoded in a third of a dict's time."""
+
+    item_id: Id
+    score: float
+
+
+class _Body(msgspec.Struct):
+    """What `Answer.to_dict` gives of such an answer."""
+
+    version: str | None
+    known_user: bool
+    answered_from: str
+    items: list[_Item]
 
 
 _ENCODER = msgspec.json.Encoder()

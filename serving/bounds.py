@@ -28,6 +28,8 @@ def check_request(request: RecommendRequest, *, max_k: int) -> None:
 
 def check_names(names: Iterable[str], known: Iterable[str], *, says: str, there: str) -> None:
     """Raises Refused where a name is not known: `says` who does not, `there` which there are."""
+    if not names:
+        return
     unknown = sorted(set(names) - set(known))
     if unknown:
         raise Refused(

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from publisher.index.selection import NONE, Mask, Selection
+from publisher.index.selection import Mask, Selection
 from publisher.reader import LoadedVersion
 from serving.answer import Answer
 from serving.bounds import check_names, check_request, check_together
@@ -62,9 +62,8 @@ class Retriever:
         ]
         self._objectives = tuple(spec.every_objective())
         self._ids_at = _ids_at(version.item_ids)
-        self._blocked: Positions = NONE
-        self._free: Mask | None = None
-        """All but what is blocked, where anything is."""
+        self._anything = Selection()
+        """What a request without limits may be answered with: all but what is blocked."""
 
     @property
     def name(self) -> str:
@@ -77,8 +76,8 @@ class Retriever:
         blocked = self.version.positions_of(items)
         # Of the copy, before anybody has it. What is blocked is no better than the rest, so no
         # search looks further for it; and one mask serves all requests.
-        other._blocked = blocked  # noqa: SLF001
-        other._free = Mask.all(self.version.index.items).without(blocked) if len(blocked) else None  # noqa: SLF001
+        free = Mask.all(self.version.index.items).without(blocked) if len(blocked) else None
+        other._anything = Selection(among=free, blocked=blocked)  # noqa: SLF001
         return other
 
     def answer(self, request: RecommendRequest) -> Answer:
@@ -144,14 +143,16 @@ class Retriever:
 
     def _selection(self, request: RecommendRequest, user: Keys) -> Selection:
         """Not what is blocked, nor what the request excludes; of what it filters by."""
-        version = self.version
+        if request.seen and not request.filters and not request.exclude:
+            return self._anything
+        version, free = self.version, self._anything.among
         attributes, events = version.attributes, version.manifest.events
         wanted = having(request.filters, attributes, events, of=f"version {self.name}")
         having_them = allowed(wanted, attributes)
         among = None if having_them is None else Mask.of(having_them)
-        if self._free is not None:
-            among = self._free if among is None else among & self._free
-        return Selection(self._without(request, user), among, wanted, self._blocked)
+        if free is not None:
+            among = free if among is None else among & free
+        return Selection(self._without(request, user), among, wanted, self._anything.blocked)
 
     def _without(self, request: RecommendRequest, user: Keys) -> Positions:
         """What the request excludes, and what the user has seen if it says so."""

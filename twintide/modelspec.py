@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
@@ -48,12 +49,12 @@ class Memory:
     features: tuple[Feature, ...]
     """Those that look back on them."""
 
-    @property
+    @cached_property
     def length(self) -> int:
         """Items of each user that the feature which goes back farthest asks for."""
         return max(feature.reach() for feature in self.features)
 
-    @property
+    @cached_property
     def has_times(self) -> bool:
         """Whether it matters how long ago an item was."""
         return any(feature.reads_ages() for feature in self.features)

@@ -138,7 +138,13 @@ def places_between(
 
 def one_id_each(keys: Keys) -> Ids:
     """A feature whose row i holds exactly keys[i]."""
-    return Ids(keys, np.arange(len(keys) + 1))
+    return Ids(keys, _ONE if len(keys) == 1 else np.arange(len(keys) + 1))
+
+
+_ONE = np.arange(2)
+"""The offsets of one row of one id, which nearly every feature of a request has."""
+
+_ONE.flags.writeable = False
 
 
 def lists_of_ids(lists: pa.ChunkedArray) -> Ids:
@@ -177,7 +183,7 @@ def cut_to(ids: Ids, length: int) -> Ids:
 
 def newest(ids: Ids, length: int) -> Ids:
     """The last `length` keys of each row."""
-    if not (np.diff(ids.offsets) > length).any():
+    if len(ids.keys) <= length or not (np.diff(ids.offsets) > length).any():
         return ids
     place = np.repeat(ids.offsets[1:], np.diff(ids.offsets)) - np.arange(len(ids.keys))
     return ids.only(place <= length)

@@ -89,6 +89,14 @@ class RowLists:
         cells = self.cells.at(places)
         return {name: cells[name][places] for name in self.cells.names}, offsets
 
+    def newest_of(self, row: int, count: int) -> Entries:
+        """The last `count` entries of one list, or all of it: views, for a request that asks for
+        one user.
+        """
+        begin, used, _ = self.blocks.one(BLOCK, row)
+        cells = slice(begin + max(used - count, 0), begin + used)
+        return {name: column[cells] for name, column in self.cells.at(cells).items()}
+
     def last(self, rows: RowNumbers, name: str) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
         """The last entry of each of these lists, and whether there is one; any where not."""
         own = self.blocks.at(rows)[BLOCK][rows]

@@ -65,7 +65,8 @@ def searched(
     asked = min(wanted + 1, left)  # one more, to see whether the last has an equal
     while True:
         scores, positions = ask(asked, probes)
-        found = int((positions >= 0).sum())
+        is_full = len(positions) == asked and positions[-1] >= 0
+        found = asked if is_full else int((positions >= 0).sum())
         if found < asked and probes < index.lists:
             probes = min(2 * probes, index.lists)
         elif found == asked < left and scores[wanted - 1] == scores[-1]:

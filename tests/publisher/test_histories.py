@@ -1,8 +1,13 @@
 import numpy as np
 import pytest
 
-from publisher.histories import VersionHistories
+from publisher.histories import StoredHistories, VersionHistories
+from twintide.derived.histories import CLICKS
+from twintide.derived.state import history_store
 from twintide.errors import Corrupt
+from twintide.model.vocabulary import Vocabulary
+from twintide.rowlists import RowLists
+from twintide.rowstore import INDEX, Parts
 
 
 def some_histories() -> VersionHistories:
@@ -21,6 +26,30 @@ def test_each_user_has_the_newest_items_oldest_first() -> None:
         found.keys[a:b].tolist() for a, b in zip(found.offsets, found.offsets[1:], strict=False)
     ]
     assert rows == [[22, 23], [], [11, 12], [], [22, 23], []]
+
+
+@pytest.mark.parametrize("has_times", [False, True])
+def test_one_user_has_what_they_have_among_others(has_times: bool) -> None:  # noqa: FBT001
+    """Where a checkpoint has the histories: the same items and ages, and none of a stranger."""
+    items = np.array([11, 12, 21, 22, 23], np.uint64)
+    entries = {"items": items, "at_ms": np.arange(5) * 3_600_000}
+    lists = RowLists.of(entries, np.array([0, 0, 2, 2, 5]))
+    name, users = history_store(""), np.array([0, 3, 8, 20], np.uint64)
+    stores = {name + INDEX: Vocabulary.of(users).store}
+    parts = Parts(stores, {}, {name + CLICKS: RowLists(lists.blocks, lists.cells)})
+    stored = StoredHistories.of_parts(parts, "", has_times=has_times, newest_ms=0)
+
+    asked = np.array([20, 1, 3, 8], np.uint64)
+    together = stored.of(asked, length=2, at_ms=np.full(4, 36_000_000))
+
+    for row, user in enumerate(asked):
+        alone = stored.of(np.array([user]), length=2, at_ms=np.array([36_000_000]))
+        expected = together.take(np.array([row]))
+        assert alone.keys.tolist() == expected.keys.tolist()
+        assert alone.offsets.tolist() == expected.offsets.tolist()
+        ages = [None if each.ages is None else each.ages.tolist() for each in (alone, expected)]
+        assert ages[0] == ages[1]
+        assert (ages[0] is not None) == has_times
 
 
 def test_nobody_has_a_history_in_an_empty_one() -> None:

@@ -2,6 +2,7 @@ import json
 from datetime import timedelta
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -90,6 +91,13 @@ def test_the_answer_is_the_best_of_the_whole_catalogue(retriever: Retriever) -> 
     assert answer.item_ids == (best + 1000).tolist()
     assert answer.scores == pytest.approx(products[best].tolist(), abs=1e-5)
     assert answer.version == "v000001"
+
+
+def test_an_answer_is_written_as_what_it_says(retriever: Retriever) -> None:
+    """The bytes are those of its dictionary, with reasons and without."""
+    for request in ({}, {"explain": True}):
+        answer = retriever.answer(request_of(user_id=4, k=5, **request))
+        assert answer.to_json() == msgspec.json.encode(answer.to_dict())
 
 
 def test_stored_history_is_used_unless_the_request_brings_its_own(retriever: Retriever) -> None:

@@ -55,6 +55,8 @@ def test_lists_in_place_are_a_list_of_lists(
     again = RowLists.of(entries, offsets, longest=longest)
     assert as_lists(again) == plain
     assert not len(again.touched())
+    newest = [again.newest_of(row, 3)["item"].tolist() for row in range(len(plain))]
+    assert newest == [one[-3:] for one in plain]
     last, is_any = again.last(np.arange(len(plain)), "item")
     assert is_any.tolist() == [bool(one) for one in plain]
     assert last[is_any].tolist() == [one[-1] for one in plain if one]

@@ -70,18 +70,33 @@ class Vocabulary:
 
     def rows_of(self, keys: Keys) -> RowNumbers:
         """int64 [n]: the row of each key, 0 for a key that it does not know."""
+        if len(keys) == 1:
+            return np.array([self.row_of(int(keys[0]))], np.int64)
         if len(keys) <= _FEW and (rows := self._rows_of_few(keys)) is not None:
             return rows
         parts = range(0, len(keys), _AT_ONCE)
         found = [self._found(keys[begin : begin + _AT_ONCE])[1] for begin in parts]
         return found[0] if len(found) == 1 else np.concatenate([np.zeros(0, np.int64), *found])
 
+    def row_of(self, key: int) -> int:
+        """The same of one key, as requests ask, in a third of the time."""
+        if key == NO_KEY:
+            return DEFAULT_ROW
+        last = len(self._slots) - 2
+        slot = key & last
+        for _ in range(last + 1):
+            there, row = self._slots.one(PAIRS, slot)
+            if there == key or row == DEFAULT_ROW:
+                return int(row)
+            slot = (slot + 1) & last
+        raise _without_end()
+
     def _rows_of_few(self, keys: Keys) -> RowNumbers | None:
         """The same of a few keys, in half the time, where each is in its own slot or not there;
         None where one is not.
         """
         slots = self._first_slots(keys)
-        pairs = self._slots.at(slots)[PAIRS].take(slots, axis=0).tolist()
+        pairs = self._slots.take(PAIRS, slots).tolist()
         rows = []
         for (there, row), key in zip(pairs, keys.tolist(), strict=True):
             if there != key and row != DEFAULT_ROW:
@@ -92,7 +107,7 @@ class Vocabulary:
     def _found(self, keys: Keys) -> tuple[RowNumbers, RowNumbers]:
         """The slot where the search for each key ended, and its row."""
         slots = self._first_slots(keys)
-        pairs = self._slots.at(slots)[PAIRS].take(slots, axis=0)
+        pairs = self._slots.take(PAIRS, slots)
         rows = pairs[:, 1].astype(np.int64)
         pending = np.flatnonzero((pairs[:, 0] != keys) & (rows != DEFAULT_ROW))
         wanted, slots_there = keys[pending], slots[pending]
@@ -101,13 +116,13 @@ class Vocabulary:
                 rows[keys == NO_KEY] = DEFAULT_ROW
                 return slots, rows
             slots_there = self._next(slots_there)
-            pairs = self._slots.at(slots_there)[PAIRS].take(slots_there, axis=0)
+            pairs = self._slots.take(PAIRS, slots_there)
             there = pairs[:, 1].astype(np.int64)
             rows[pending], slots[pending] = there, slots_there
             goes_on = (pairs[:, 0] != wanted) & (there != DEFAULT_ROW)
             pending, wanted = pending[goes_on], wanted[goes_on]
             slots_there = slots_there[goes_on]
-        raise Corrupt("no slot of a vocabulary is free, so that a search has no end")
+        raise _without_end()
 
     def some(self) -> Keys:
         """Keys that it knows: those in the first slots, or all where there are none."""
@@ -161,7 +176,7 @@ class Vocabulary:
     def _put_at_once(self, pairs: npt.NDArray[np.uint64], slots: RowNumbers) -> None:
         while len(pairs):
             rows = pairs[:, 1]
-            before = self._slots.at(slots)[PAIRS].take(slots, axis=0)
+            before = self._slots.take(PAIRS, slots)
             is_open = (before[:, 1] == DEFAULT_ROW) | (before[:, 1] > rows)
             # Of several that are written to one slot the last one stays: the lowest.
             by_row = np.flatnonzero(is_open)
@@ -198,6 +213,10 @@ class Vocabulary:
     def _count(self, taken: int) -> None:
         last = np.array([len(self._slots) - 1])
         self._slots.touch(last)[PAIRS][last[0]] = (taken, taken)
+
+
+def _without_end() -> Corrupt:
+    return Corrupt("no slot of a vocabulary is free, so that a search has no end")
 
 
 def _no_slots(count: int) -> RowStore:

@@ -5,6 +5,7 @@ large. The same vectors give the same bytes, and only bytes whose hash was check
 """
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 
 import faiss
@@ -34,7 +35,7 @@ class FaissIndex:
     _memory: object = field(default=None, repr=False)
     """What an index lies in that has none of its own."""
 
-    @property
+    @cached_property
     def items(self) -> int:
         """How many items it holds."""
         return int(self._faiss.ntotal)
@@ -69,7 +70,7 @@ class FaissIndex:
     is_elsewhere = False
     """A search is this process's own work."""
 
-    @property
+    @cached_property
     def lists(self) -> int:
         """Of an inverted file; 1 of a flat index."""
         return int(self._faiss.nlist) if isinstance(self._faiss, faiss.IndexIVF) else 1
@@ -86,7 +87,7 @@ class FaissIndex:
     @property
     def probes(self) -> int:
         """Lists that a search looks into."""
-        return int(self._faiss.nprobe) if isinstance(self._faiss, faiss.IndexIVF) else 1
+        return int(self._faiss.nprobe) if self.lists > 1 else 1
 
     def asking(self, query: Vectors, selection: Selection, mask: Mask | None) -> Ask:
         """As Searchable.asking: the mask says all."""

@@ -94,9 +94,10 @@ def pooled(
     """
     if counts is not None:
         rows, pooling = rows * counts[:, None], "sum"
-    if len(offsets) == _OF_ONE and len(rows):
+    if len(offsets) == _OF_ONE:
         total = rows.sum(axis=0, keepdims=True)
-        pooled_row: Floats = total / np.float32(len(rows)) if pooling == "mean" else total
+        is_mean = pooling == "mean" and len(rows) > 1
+        pooled_row: Floats = total / np.float32(len(rows)) if is_mean else total
         return pooled_row
     lengths = offsets[1:] - offsets[:-1]
     found = np.zeros((len(lengths), rows.shape[1]), np.float32)
@@ -122,8 +123,7 @@ class StoredRows:
 
     def take(self, rows: RowNumbers) -> Floats:
         """float32 [n, width]: the rows of these numbers."""
-        found: Floats = self._store.at(rows)["weights"].take(rows, axis=0)
-        return found
+        return self._store.take("weights", rows)
 
 
 def stored_rows(stores: Mapping[str, RowStore], table: str, *, width: int) -> StoredRows:
