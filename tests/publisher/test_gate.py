@@ -345,6 +345,39 @@ def test_a_version_is_judged_where_the_live_one_reads_other_features(
     assert not report.decided
 
 
+@pytest.mark.promise("P7")
+@pytest.mark.parametrize("position", [500, 900], ids=["unlearnt clicks", "its own clicks alone"])
+def test_an_untrained_version_is_refused_though_the_live_one_reads_a_feature_more(
+    tmp_path: Path, live: LoadedVersion, position: int
+) -> None:
+    """Nothing can be compared then, and there may be no click that it has not learnt itself."""
+    plain = made.configuration(tmp_path)["model"]
+    changed = made.deployment_at(tmp_path, model=plain | {"query": plain["query"][:3]})
+    trained, untrained = (
+        draft_of(
+            changed.checkpoints_dir
+            / made.add_checkpoint(changed, number, position=learnt, seed=seed).name,
+            changed.publishing,
+            vectors_dir=changed.vectors_dir,
+        )
+        for number, learnt, seed in ((2, 500, 1), (3, position, 9))
+    )
+    encoded = made.queries_of(changed, 400)
+    clicked = lists(trained, made.click_table(changed, encoded, np.ones(400, np.uint64)), k=1)
+    made.add_slice(changed, 1, made.click_table(changed, encoded, clicked[:, 0]), first=500)
+    rivals = gate.Rivals(live, live)
+
+    report, of_trained = (
+        gate.judge(each, rivals, evidence_on(changed, each.checkpoint, rivals), CONFIG)
+        for each in (untrained, trained)
+    )
+
+    assert of_trained.passed, of_trained.reasons
+    assert not report.passed
+    assert not report.decided
+    assert report.live_recall is None
+
+
 @pytest.mark.parametrize(("width", "later"), [(1, 1), (16, 8)], ids=["one number", "other width"])
 def test_rows_that_cannot_be_told_apart_are_not_held_against_a_version(
     tmp_path: Path, width: int, later: int
