@@ -32,12 +32,12 @@ class CountingOs:
         return self._counted(name) if name in STEPS else getattr(os, name)
 
     def _counted(self, name: str) -> Callable[..., Any]:
-        def step(*arguments: Any) -> Any:
+        def step(*arguments: Any, **named: Any) -> Any:
             self._steps += 1
             if self._steps == self._die_before:
                 os.kill(os.getpid(), signal.SIGKILL)
             os.write(self._report, f"{name}\n".encode())
-            return getattr(os, name)(*arguments)
+            return getattr(os, name)(*arguments, **named)
 
         return step
 
