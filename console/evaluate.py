@@ -40,7 +40,8 @@ def evaluate(
             help="Repeatable: never, nightly, hourly, nightly+hourly, 10min, "
             "nightly+hourly+statistics-10min (of items, between passes); the lists "
             "popular-all-time, -24h, -3h, -1h, -10min and -decayed, co-visitation, item-knn, "
-            "which are made anew as often as the quickest of these.",
+            "which are made anew as often as the quickest of these. Behind what learns by the hour "
+            "+shuffled or +ordered, +everything or +id_tables: how its passes go.",
         ),
     ] = None,
     score_from: Annotated[
@@ -84,8 +85,12 @@ def evaluate(
     ] = False,
     ingredient: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME", help="Repeatable, with --ablate: these ingredients alone."),
+        typer.Option(metavar="NAME", help="Repeatable, an ablation of these ingredients alone."),
     ] = None,
+    exact: Annotated[
+        bool,
+        typer.Option("--exact", help="Search exactly too: how much recall does the index cost?"),
+    ] = False,
     keep: Annotated[
         bool, typer.Option("--keep", help="Keep shards, slices, checkpoints and versions.")
     ] = False,
@@ -99,7 +104,8 @@ def evaluate(
     again with the same --out.
     """
     deployment = deployment_of(config)
-    from evaluation.ablation import ablation_of
+    from evaluation.ablation import Ablation, ablation_of
+    from evaluation.exact import beside_exact
     from evaluation.facts import data_facts
     from evaluation.lanes import Scoring
     from evaluation.policies import ABLATED_NAMES, DEFAULT_NAMES, beside_each_other, parse_policy
@@ -111,12 +117,13 @@ def evaluate(
     from evaluation.workfolder import work_folder, write_all
     from twintide.datafile import read_data
 
-    default = ABLATED_NAMES if ablate else DEFAULT_NAMES
+    is_ablated = ablate or ingredient is not None
+    default = ABLATED_NAMES if is_ablated else DEFAULT_NAMES
     named = [parse_policy(name) for name in dict.fromkeys(policy or default)]
-    policies, left_out = beside_each_other(named), tuple[tuple[str, str], ...]()
-    if ablate or ingredient:
-        found = ablation_of(Setup(deployment, history), policies, only=ingredient or ())
-        policies, left_out = [*policies, *found.policies], found.left_out
+    paced = beside_each_other(named)
+    setup = Setup(deployment, history)
+    tried = ablation_of(setup, paced, only=ingredient or ()) if is_ablated else Ablation()
+    policies = [*(beside_exact(paced) if exact else paced), *tried.policies]
     with work_folder(out, keep=keep) as folder, progress("evaluating") as update:
         events = read_data(deployment, data)
         facts = data_facts(deployment, events, path=data)
@@ -125,7 +132,7 @@ def evaluate(
         scoring = Scoring(span, history, sample, tuple(range(first, first + seeds)))
         asked = question(deployment, policies, scoring, data)
         own = write_all(deployment, events, folder, asked=asked)
-        watch = Watch(scoring, left_out)
+        watch = Watch(scoring, tried.left_out)
         on_tick = ticking(update, watch)
         try:
             progressive(own, policies, scoring, folder=folder, on_tick=on_tick)

@@ -21,8 +21,8 @@ from twintide.problems import Misconfigured
 class Ablation:
     """What there is to compare, and what cannot be."""
 
-    policies: tuple[Policy, ...]
-    left_out: tuple[tuple[str, str], ...]
+    policies: tuple[Policy, ...] = ()
+    left_out: tuple[tuple[str, str], ...] = ()
     """Ingredients that do not fit the declaration, and why."""
 
 
@@ -30,7 +30,7 @@ def ablation_of(setup: Setup, policies: Sequence[Policy], *, only: Sequence[str]
     """Of the one model policy among these; of the ingredients in `only`, or of all. Raises Refused
     where there is no such one.
     """
-    models = [each for each in policies if each.kind == "model"]
+    models = [each for each in policies if each.kind == "model" and each.is_told_of]
     if len(models) != 1:
         raise Refused(
             f"an ablation is of one model policy, and these are {len(models)}",

@@ -4,8 +4,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from pathlib import Path
+from typing import cast
 
 from evaluation.baseline import BaselineRunner
+from evaluation.exact import ExactRunner
 from evaluation.kept import Kept
 from evaluation.model import ModelRunner
 from evaluation.policies import Policy
@@ -103,6 +105,11 @@ def _runners(
         name = feature.name if feature else None
         yield BaselineRunner(policy, lane.seen.counts, name, board=Scoreboard(lane.clicks))
         return
+    if policy.exact_of is not None:
+        models = [each for each in lane.runners if each.policy.name == policy.exact_of]
+        for model in models:
+            yield ExactRunner(policy, cast("ModelRunner", model), board=Scoreboard(lane.clicks))
+        return
     for seed in scoring.seeds:
         own = _own(policy, setup.deployment, folder=folder / f"{policy.name}-{seed}", seed=seed)
         read_items(own, HeldClock(scoring.span.first_at))
@@ -143,9 +150,9 @@ def _with_pace(
 
 def _own(policy: Policy, shared: Deployment, *, folder: Path, seed: int) -> Deployment:
     """Checkpoints and versions of a policy's own."""
-    learns = "everything" if policy.learns_everything else shared.training.hourly.learns
+    hourly = {key: way for key in ("learns", "order") if (way := getattr(policy, key)) is not None}
     folders = {"checkpoints": str(folder / "checkpoints"), "versions": str(folder / "versions")}
-    training = {"hourly": {"learns": learns}, "keep_hourly": 2, "keep_nightly": 2, "seed": seed}
+    training = {"hourly": hourly, "keep_hourly": 2, "keep_nightly": 2, "seed": seed}
     own = fill_in(
         shared,
         {"folders": folders, "training": training, "publishing": {"keep_versions": 3}},

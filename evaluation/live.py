@@ -11,6 +11,9 @@ from publisher.reader import LoadedVersion
 from twintide.keys import Keys
 from twintide.ragged import Encoded
 
+AT_ONCE = 256
+"""Queries whose scores of all items are in memory together."""
+
 
 @dataclass(frozen=True)
 class Live:
@@ -32,6 +35,15 @@ class Live:
     def search(self, query: Encoded, k: int) -> Positions:
         """The positions of the k best items for each encoded query: [B, k], best first."""
         return self.index.search(self.version.model.query_vectors(query), k)[1]
+
+    def search_all(self, query: Encoded, k: int) -> Positions:
+        """The same, by the score of every item."""
+        asked = self.version.model.query_vectors(query)
+        found = [
+            _best(each @ self._vectors[:, : asked.shape[1]].T, k)
+            for each in np.array_split(asked, -(-len(asked) // AT_ONCE))
+        ]
+        return np.concatenate(found)
 
     def shares_below(self, query: Encoded, targets: Keys) -> npt.NDArray[np.float64]:
         """[B]: the share of all items that score below each one's target; of equals half of them,
@@ -55,3 +67,11 @@ class Live:
     def _order(self) -> tuple[Keys, npt.NDArray[np.int64]]:
         order = np.argsort(self.item_keys)
         return self.item_keys[order], order
+
+
+def _best(scores: npt.NDArray[np.float32], k: int) -> Positions:
+    """The columns of the k highest of each row, the highest first."""
+    many = min(k, scores.shape[1])
+    top = np.argpartition(-scores, many - 1, axis=1)[:, :many]
+    order = np.argsort(-np.take_along_axis(scores, top, axis=1), axis=1, kind="stable")
+    return np.take_along_axis(top, order, axis=1)

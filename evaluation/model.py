@@ -1,5 +1,6 @@
 """A model policy at work: it trains and publishes through the real stages, in virtual time."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from functools import cached_property
@@ -17,6 +18,7 @@ from evaluation.setup import History
 from evaluation.span import Span
 from evaluation.statistics import Statistics
 from publisher import gc
+from publisher.index.searched import Positions
 from publisher.publish import publish
 from publisher.reader import LoadedVersion, load_version
 from trainer.hourly import hourly
@@ -97,7 +99,7 @@ class ModelRunner:
         return trained
 
     def _pass(self, clock: HeldClock) -> bool:
-        begun = self.policy.learns_everything or self._has_nightly
+        begun = not self.policy.nightly or self._has_nightly
         every, now = self.policy.learns_every_minutes, clock.now()
         is_due = every is None or floor_to_minutes(now, every) == now
         if not (self.policy.passes and begun and is_due):
@@ -134,10 +136,17 @@ class ModelRunner:
         self._was_stopped = True
 
     def lists(self, clicked: Clicked) -> Keys:
+        return self._lists(clicked, Live.search)
+
+    def exact_lists(self, clicked: Clicked) -> Keys:
+        """The same, were there no index."""
+        return self._lists(clicked, Live.search_all)
+
+    def _lists(self, clicked: Clicked, search: Callable[[Live, Encoded, int], Positions]) -> Keys:
         found = np.zeros((len(clicked.rows), DEPTH), np.uint64)
         if self.live is None:
             return found
-        positions = self.live.search(self._query(self.live.version, clicked), DEPTH)
+        positions = search(self.live, self._query(self.live.version, clicked), DEPTH)
         keys = np.append(self.live.item_keys, np.uint64(0))
         found[:, : positions.shape[1]] = keys[positions]  # position -1 is the 0 at the end
         return found

@@ -7,7 +7,7 @@ click is scored by what it had live at that moment, which has never learnt that 
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 from evaluation.setup import Change
 from twintide.errors import Refused
@@ -38,7 +38,15 @@ ABLATED_NAMES = ("nightly+hourly", *(each for each in DEFAULT_NAMES if each in B
 """What runs beside its variations."""
 
 DAY_MINUTES = 1440
+_WAYS = {"ordered": "order", "shuffled": "order", "everything": "learns", "id_tables": "learns"}
+"""What may be said of a policy's passes, and what of them it says."""
+
+_WAY = re.compile(rf"\+(?={'|'.join(_WAYS)})")
 _CADENCE = re.compile(r"^(nightly\+hourly\+statistics-)?([1-9][0-9]?)min$")
+
+
+Learns = Literal["everything", "id_tables"]
+Order = Literal["ordered", "shuffled"]
 
 
 @dataclass(frozen=True)
@@ -54,8 +62,13 @@ class Policy:
     passes: bool = False
     """Run an hourly pass at every tick."""
 
-    learns_everything: bool = False
-    """Passes train dense weights too: without a nightly nobody else would."""
+    learns: Learns | None = None
+    """What passes train; None: as the configuration says. Without a nightly it is everything, since
+    nobody else would train dense weights.
+    """
+
+    order: Order | None = None
+    """How a pass goes over its clicks; None: as the configuration says."""
 
     cadence_minutes: int = 60
     """How often it may change what is live."""
@@ -66,11 +79,19 @@ class Policy:
     refresh_minutes: int = 60
     """How old the item statistics of what is live may become, and of what it trains on."""
 
+    exact_of: str | None = None
+    """The policy whose lists these are, were there no index."""
+
     ingredient: str | None = None
     """What was taken out of the declaration, or put in, to see what it is worth."""
 
     change: Change | None = None
     """What it has declared otherwise than the file."""
+
+    @property
+    def is_told_of(self) -> bool:
+        """Whether it stands in a report for itself, and not to compare another one with."""
+        return self.exact_of is None and self.ingredient is None
 
 
 def beside_each_other(policies: Sequence[Policy]) -> list[Policy]:
@@ -88,18 +109,32 @@ def beside_each_other(policies: Sequence[Policy]) -> list[Policy]:
 
 def parse_policy(name: str) -> Policy:
     """The policy of that name. Raises Refused with the names that there are."""
+    base, *ways = _WAY.split(name)
+    policy = _plain(base)
+    said: dict[str, Any] = {_WAYS[way]: way for way in ways}
+    is_twice = len(said) < len(ways)
+    if policy is None or is_twice or not _has_passes(policy, said):
+        names = ", ".join((*MODEL_NAMES, *BASELINE_NAMES))
+        raise Refused(
+            f"there is no policy {name!r}",
+            hint=f"there are {names}, cadences that divide an hour, such as 10min, and "
+            "nightly+hourly+statistics-10min; behind those that learn by the hour or oftener "
+            f"{', '.join(f'+{way}' for way in _WAYS)}",
+        )
+    return replace(policy, name=name, **said)
+
+
+def _has_passes(policy: Policy, said: dict[str, Any]) -> bool:
+    """Whether there are passes of which this can be said."""
+    return not said or (policy.passes and not (policy.learns and "learns" in said))
+
+
+def _plain(name: str) -> Policy | None:
+    """The one whose passes are as the configuration says."""
     if name in BASELINE_NAMES:
         return Policy(name, "baseline")
-    if name == "never":
-        return Policy(
-            name, "model", nightly=True, stops_before_scoring=True, refresh_minutes=DAY_MINUTES
-        )
-    if name == "nightly":
-        return Policy(name, "model", nightly=True, refresh_minutes=DAY_MINUTES)
-    if name == "hourly":
-        return Policy(name, "model", passes=True, learns_everything=True)
-    if name == "nightly+hourly":
-        return Policy(name, "model", nightly=True, passes=True)
+    if name in _MODELS:
+        return replace(_MODELS[name], name=name)
     if (match := _CADENCE.match(name)) and 60 % int(match[2]) == 0:
         minutes = int(match[2])
         return Policy(
@@ -111,9 +146,13 @@ def parse_policy(name: str) -> Policy:
             cadence_minutes=minutes,
             refresh_minutes=minutes,
         )
-    names = ", ".join((*MODEL_NAMES, *BASELINE_NAMES))
-    raise Refused(
-        f"there is no policy {name!r}",
-        hint=f"there are {names}, and cadences that divide an hour, such as 10min, "
-        "and nightly+hourly+statistics-10min",
-    )
+    return None
+
+
+_NIGHTLY = Policy("", "model", nightly=True, refresh_minutes=DAY_MINUTES)
+_MODELS = {
+    "never": replace(_NIGHTLY, stops_before_scoring=True),
+    "nightly": _NIGHTLY,
+    "hourly": Policy("", "model", passes=True, learns="everything"),
+    "nightly+hourly": Policy("", "model", nightly=True, passes=True),
+}

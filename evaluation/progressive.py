@@ -104,7 +104,7 @@ def _drive(lane: Lane, scoring: Scoring) -> Iterator[datetime]:
 def _spent_on_slices(lane: Lane, seconds: float) -> None:
     """Each model policy would have to make them, were it alone."""
     for runner in lane.runners:
-        if runner.policy.kind == "model":
+        if runner.policy.kind == "model" and runner.policy.exact_of is None:
             runner.costs.seconds["slicing"] += seconds
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from evaluation import ablation
+from evaluation.exact import index_of
 from evaluation.figures import Figures, differences
 from evaluation.page.page import page_of
 from evaluation.runner import Runner
@@ -27,13 +28,16 @@ def report(
     """
     of_policy = groupby(runners, key=lambda each: each.policy.name)
     every = [Figures.of(list(each)) for _, each in of_policy]
-    found = [each for each in every if each.policy.ingredient is None]
+    found = [each for each in every if each.policy.is_told_of]
+    exact = {each.policy.exact_of: each for each in every}
     varied = [each for each in every if each.policy.ingredient is not None]
     made: dict[str, Any] = {
         "format": 1,
         "data": data,
         "policies": [
-            each.report(items=data["items"], stream_hours=data["hours"]) for each in found
+            each.report(items=data["items"], stream_hours=data["hours"])
+            | index_of(each, exact.get(each.policy.name))
+            for each in found
         ],
         "differences": list(differences(found)),
     }

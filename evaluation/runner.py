@@ -15,10 +15,16 @@ class Runner(Protocol):
     """One policy at work, with one seed."""
 
     policy: Policy
-    seed: int
     board: Scoreboard
     costs: Costs
-    versions: int
+
+    @property
+    def seed(self) -> int:
+        """With which it was trained."""
+
+    @property
+    def versions(self) -> int:
+        """How many it has made so far."""
 
     def tick(self, now: datetime, state: DerivedState) -> None:
         """Do what is due at `now`, with nothing but the clicks before it; `state` has taken in just

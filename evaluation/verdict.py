@@ -214,12 +214,42 @@ def _statistics(beside: Beside) -> Iterator[str]:
         yield f"{words} give {signed(gain)}{of_all}"
 
 
+def _ways(beside: Beside) -> Iterator[str]:
+    """What another way to learn by the hour is worth, beside its opposite or what is configured."""
+    for name in beside.policies:
+        base, _, way = name.rpartition("+")
+        words, opposite = _WAYS.get(way, ("", ""))
+        others = [each for each in (f"{base}+{opposite}", base) if each in beside.policies]
+        for other in others[:1] if words else ():
+            yield from _worth(name, other, words)(beside)
+
+
+_WAYS = {
+    "shuffled": ("passes whose clicks are shuffled", "ordered"),
+    "everything": ("dense weights that learn by the hour", "id_tables"),
+}
+
+
+def _index(beside: Beside) -> Iterator[str]:
+    """What an exact search would have found."""
+    for name, policy in beside.policies.items():
+        found = policy.get("index", {}).get("difference")
+        if found:
+            parts = (
+                f"{signed(Share(found[f'recall@{k}'], *found[f'interval@{k}']))} among {k}"
+                for k in (10, 100)
+            )
+            yield f"the index costs {name}, beside an exact search: {', '.join(parts)}"
+
+
 _PARTS: tuple[Callable[[Beside], Iterator[str]], ...] = (
     _winner,
     _worth("nightly+hourly", "nightly", "hourly updates"),
     _worth("nightly+hourly", "hourly", "nightly retrains"),
     _cadence,
     _statistics,
+    _ways,
+    _index,
     _groups,
     _cost,
 )

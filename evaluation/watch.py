@@ -53,7 +53,7 @@ def ticking(update: Update, watch: Watch) -> OnTick:
 
     def on_tick(tick: Tick) -> None:
         watch.tick = tick
-        whole = [each for each in tick.runners if each.policy.ingredient is None]
+        whole = [each for each in tick.runners if each.policy.is_told_of]
         models = [each for each in whole if each.policy.kind == "model"] or whole
         found = [(each.policy.name, each.board.overall.recall()["recall@10"]) for each in models]
         words = ", ".join(f"{name} {recall:.3f}" for name, recall in found if recall is not None)

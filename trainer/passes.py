@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from trainer import largeday
-from trainer.epoch import Rows, beside, home_first, in_order, windows_of
+from trainer.epoch import Ints, Rows, beside, home_first, in_order, shuffled, windows_of
 from trainer.gathered import Gathered
 from trainer.learner import Learner
 from trainer.negatives.stock import Stock
@@ -174,21 +174,30 @@ def rows_in_order(
     stock: Stock | None = None,
     on_step: OnRows,
 ) -> list[float]:
-    """First click to last; the summed loss of each batch. A model that draws negatives from the
+    """First click to last, or as `training.hourly.order` says; the summed loss of each batch. A
+    model that draws negatives from the
     catalogue needs `stock`.
     """
     seed, rates = deployment.training.seed, hourly_rates(deployment)
-    windows, replay = windows_of(rows, deployment.model), deployment.training.hourly.replay
-    if rows.replayed is None or replay is None:
-        batches = in_order(len(rows), batch_rows=rates.batch_rows)
-    else:
-        batches = beside(rows.replayed, batch_rows=rates.batch_rows, share=replay.share)
-    order = [home_first(windows, batch) for batch in batches]
+    order = _batches(deployment, rows, batch_rows=rates.batch_rows)
     union = learner.union_for(rows, order, stock, seed=seed)
     learner.begin()
     learner.grow(rows, rates)
     steps = _steps(learner, Prepared(rows, order, union), rates, seed=seed)
     return _told(steps, on_step, new=(len(rows.new_among(numbers)) for numbers in order))
+
+
+def _batches(deployment: Deployment, rows: Rows, *, batch_rows: int) -> list[Ints]:
+    """Those of an hourly pass over these rows."""
+    hourly, windows = deployment.training.hourly, windows_of(rows, deployment.model)
+    if hourly.order == "shuffled" and len(rows):
+        seed = (deployment.training.seed, int(rows.at_ms.max()))
+        return shuffled(windows, batch_rows=batch_rows, seed=seed)
+    if rows.replayed is None or hourly.replay is None:
+        batches = in_order(len(rows), batch_rows=batch_rows)
+    else:
+        batches = beside(rows.replayed, batch_rows=batch_rows, share=hourly.replay.share)
+    return [home_first(windows, batch) for batch in batches]
 
 
 def rows_shuffled(

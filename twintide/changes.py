@@ -261,7 +261,7 @@ TABLE = _rules(
         "the next run goes by it",
         """
         training.seed training.threads training.keep_hourly training.keep_nightly
-        training.hourly.every_minutes training.hourly.batch_rows
+        training.hourly.every_minutes training.hourly.batch_rows training.hourly.order
         training.hourly.row_learning_rate training.hourly.learns
         training.hourly.tables training.nightly.tables training.hourly.clip_rows_at
         training.hourly.replay

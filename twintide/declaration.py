@@ -370,6 +370,17 @@ def _holdback(shards: "ShardsConfig", training: "TrainingConfig") -> Problems:
         )
 
 
+def _order(training: "TrainingConfig") -> Problems:
+    """Rows that are learnt again lie beside new ones as these come."""
+    if training.hourly.order == "shuffled" and training.hourly.replay is not None:
+        yield Problem(
+            "training.hourly.order",
+            "is shuffled, and replay puts rows beside those that come in order",
+            hint="leave one of them out",
+            reads=("training.hourly.replay",),
+        )
+
+
 def _rates_of_tables(events: EventSchema, model: ModelSpec, training: "TrainingConfig") -> Problems:
     """Rates are of tables that the line changes."""
     every = training.hourly.learns == "everything"
@@ -499,6 +510,7 @@ _RULES: tuple[tuple[tuple[str, ...], Callable[..., Problems]], ...] = (
     (("events", "items"), _items),
     (("events", "data_file"), columnrules.of_file),
     (("shards", "training"), _holdback),
+    (("training",), _order),
     (("events", "model", "training"), _rates_of_tables),
     (("publishing",), _gate),
     (("model", "publishing"), _filters),

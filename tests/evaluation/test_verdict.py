@@ -132,3 +132,12 @@ def test_nothing_scored_is_said() -> None:
     """As after an interruption in the first day."""
     assert verdict({"policies": [], "differences": []}) == ["nothing was scored"]
     assert not Share(0.1, -0.1, 0.2).is_sure
+
+
+@pytest.mark.parametrize("other", ["10min", "10min+id_tables"])
+def test_what_another_way_to_learn_gives_is_beside_its_opposite(other: str) -> None:
+    """Or beside what is configured, where that is all there is."""
+    said = verdict(report(policy(other, 0.4), policy("10min+everything", 0.42)))
+
+    words = f"+0.020 [0.018, 0.022], 0.420 for 0.400 (10min+everything against {other})"
+    assert f"dense weights that learn by the hour pay here: {words}" in said

@@ -1,12 +1,14 @@
 """A small stream through the whole evaluation."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
 from evaluation.ablation import ablation_of
+from evaluation.exact import beside_exact
 from evaluation.lanes import Scoring
 from evaluation.policies import beside_each_other, parse_policy
 from evaluation.progressive import OnTick, progressive
@@ -16,6 +18,7 @@ from evaluation.setup import Setup
 from evaluation.span import Span
 from evaluation.workfolder import write_all
 from tests.console.conftest import deployment_in, hour
+from twintide.config import fill_in
 
 HOURS = 30
 SPAN = Span(hour(0), hour(HOURS), hour(24), hour(HOURS))
@@ -33,12 +36,20 @@ class Evaluation:
     ingredients: Sequence[str] = ()
     """That are taken out, or put in."""
 
+    is_exact: bool = False
+    """Whether an exact search is beside each index."""
+
+    changes: dict[str, Any] = field(default_factory=dict)
+    """Of the configuration."""
+
     def run(self, *, on_tick: OnTick | None = None) -> list[Runner]:
         """All of it, or what is left of it."""
         self.folder.mkdir(exist_ok=True)
-        deployment = deployment_in(self.folder)
+        deployment = fill_in(deployment_in(self.folder), self.changes)
         own = write_all(deployment, self.events, self.folder, asked={"names": list(self.names)})
         policies = beside_each_other([parse_policy(name) for name in self.names])
+        if self.is_exact:
+            policies = list(beside_exact(policies))
         if self.ingredients:
             policies += ablation_of(Setup(own), policies, only=self.ingredients).policies
         return progressive(own, policies, Scoring(SPAN), folder=self.folder, on_tick=on_tick)

@@ -532,6 +532,7 @@ def other_than(key: str, value: Any) -> Any:
         "column": "age",
         "reward": {"column": "seconds"},
         "replay": {"share": 0.5, "hours": 2},
+        "order": "shuffled",
     }
     if last in by_name:
         return by_name[last]

@@ -425,6 +425,10 @@ WRONG: dict[str, tuple[Change, str]] = {
         section("data_file", columns={"none": "x"}),
         "data_file.columns.none",
     ),
+    "a shuffled pass with a replay": (
+        hourly(order="shuffled", replay={"share": 0.2, "hours": 6}),
+        "training.hourly.order",
+    ),
     "a holdback below a shard": (
         lambda v: (section("shards", minutes=5)(v), hourly(holdback_minutes=2)(v)),
         "training.hourly.holdback_minutes",

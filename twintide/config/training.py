@@ -58,6 +58,12 @@ class HourlyConfig(Config):
     batch_rows: BatchRows = 512
     """Clicks in one step; small batches follow the hour better than large ones."""
 
+    order: Literal["ordered", "shuffled"] = "ordered"
+    """Clicks of a slice as they came, so that the newest has the last word, or shuffled by
+    `training.seed`. What rows that are learnt again were before, `shuffled` does not keep apart,
+    so there is no `replay` with it.
+    """
+
     clip_rows_at: ClipAt = None
     """Root mean square of one row's gradient at a step, from which on it is scaled down to this, so
     that no click of an extreme weight or number stops its rows from learning; null: none is. It is
