@@ -40,6 +40,7 @@ from twintide.model.two_tower import TwoTower, weights_in
 from twintide.ragged import Encoded
 from twintide.storefile import share
 from twintide.vectorstore import open_read
+from twintide.verified import Verified
 from twintide.versions import (
     GateReport,
     ServingState,
@@ -106,13 +107,14 @@ def draft_of(
     listing: Listing | None = None,
     base: Base | None = None,
     since: Since | None = None,
+    verified: Verified | None = None,
 ) -> Draft:
     """Build a version in memory, of the checkpoint in `folder`; its fixed vectors lie in
-    `vectors_dir`, and its index goes on from `base` where it can, which was made of `since`. Raises
-    Refused where there are no items, Corrupt where its parts do not fit or its vectors are not
-    there.
+    `vectors_dir`, and its index goes on from `base` where it can, which was made of `since`. Pages
+    of files that are among `verified` are not checked again. Raises Refused where there are no
+    items, Corrupt where its parts do not fit or its vectors are not there.
     """
-    checkpoint = open_checkpoint(folder.parent, folder.name)
+    checkpoint = open_checkpoint(folder.parent, folder.name, verified=verified)
     manifest, spec, parts = checkpoint.manifest, checkpoint.manifest.model, checkpoint.parts
     catalogue, of_users = _as_of(checkpoint)
     items = items_of(manifest, catalogue, listing, _active(checkpoint, config))
@@ -134,7 +136,8 @@ def draft_of(
     asked = query.query_vectors(samples.queries(query, manifest.events, memories))
     moved = None
     if base is not None and since is not None:
-        moved = moved_since(since, folder, checkpoint, items, listing.ref if listing else None)
+        ref = listing.ref if listing else None
+        moved = moved_since(since, folder, checkpoint, items, ref, verified=verified)
     return Draft(
         checkpoint=manifest,
         folder=folder,

@@ -28,6 +28,7 @@ def drafted(
         since=_made_since(deployment, base.version) if base else None,
         vectors_dir=deployment.vectors_dir,
         listing=listing,
+        verified=verified,
     )
 
 

@@ -26,6 +26,7 @@ from twintide.modelspec import ModelSpec
 from twintide.ragged import Encoded, Ids, take
 from twintide.rowstore import RowStore
 from twintide.storefile import LastSaved, open_store, rows_between
+from twintide.verified import Verified
 
 Bools = npt.NDArray[np.bool_]
 _OF_TOWERS = ("dense.", "scale.")
@@ -63,17 +64,23 @@ def encoded_anew(model: TwoTower, items: Items, base: Base, moved: Bools) -> Ane
     stays[places[known]] = True
     stays &= ~moved
     positions = np.flatnonzero(~stays)
-    vectors = np.empty((len(stays), model.spec.index_width()), np.float32)
     if np.array_equal(places, np.arange(len(places))):
-        vectors[: len(places)] = base.vectors()
+        vectors = base.vectors(room=len(stays) - len(places))
     else:
+        vectors = np.empty((len(stays), model.spec.index_width()), np.float32)
         vectors[places[known]] = base.vectors()[known]
     vectors[positions] = model.candidate_vectors(take(items.encoded, positions))
     return Anew(vectors, positions)
 
 
 def moved_since(
-    since: Since, folder: Path, checkpoint: OpenCheckpoint, items: Items, listing: ListingRef | None
+    since: Since,
+    folder: Path,
+    checkpoint: OpenCheckpoint,
+    items: Items,
+    listing: ListingRef | None,
+    *,
+    verified: Verified | None = None,
 ) -> Bools | None:
     """[items]: of which the tower of the checkpoint in `folder` is told something else than then,
     or may be; None where it may be of any. An item that was not there then may be among the others.
@@ -84,7 +91,7 @@ def moved_since(
     now = LastSaved(folder, own.stores, own.files)
     said = _said_anew(since.saved(), now, checkpoint)
     changed = {
-        name: _changed(f"table.{name}", since.saved(), now, checkpoint)
+        name: _changed(f"table.{name}", since.saved(), now, checkpoint, verified)
         for name in own.model.learning_tables(("candidate",))
     }
     if said is None or any(keys is None for keys in changed.values()):
@@ -129,14 +136,20 @@ def _said_anew(then: LastSaved, now: LastSaved, checkpoint: OpenCheckpoint) -> K
     return np.unique(np.concatenate(found))
 
 
-def _changed(name: str, then: LastSaved, now: LastSaved, checkpoint: OpenCheckpoint) -> Keys | None:
+def _changed(
+    name: str,
+    then: LastSaved,
+    now: LastSaved,
+    checkpoint: OpenCheckpoint,
+    verified: Verified | None,
+) -> Keys | None:
     """Ascending keys whose row in a table is another one, or was; None where the row of all that
     have none has changed.
     """
     rows = rows_between(name, then, now)
     if rows is None:
         return None
-    before = open_store(then.folder, name, then.stores[name], then.files)
+    before = open_store(then.folder, name, then.stores[name], then.files, verified=verified)
     after = checkpoint.parts.stores[name]
     old, new = (store.contents(rows[rows < len(before)]) for store in (before, after))
     differs = (old[KEYS] != new[KEYS]) | (old["weights"] != new["weights"]).any(axis=1)

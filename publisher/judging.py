@@ -17,12 +17,13 @@ from twintide.slices import chain_dir
 from twintide.verified import Verified
 from twintide.versions import GateReport, ServingState, VersionManifest, read_version_manifest
 
+Beside = tuple[gate.Rivals, tuple[str, ...]]
+"""What a draft is held against, and why there may be nothing."""
 
-def judged(
-    deployment: Deployment, draft: Draft, state: ServingState, *, clock: Clock, verified: Verified
-) -> GateReport:
-    """What the gate says of a draft beside what was live up to `state`, on the clicks of now."""
-    rivals, note = rivals_of(deployment, draft.checkpoint, state, verified=verified)
+
+def judged(deployment: Deployment, draft: Draft, beside: Beside, *, clock: Clock) -> GateReport:
+    """What the gate says of a draft beside what was live, on the clicks of now."""
+    rivals, note = beside
     live = rivals.live.manifest if rivals.live else None
     report = gate.judge(
         draft,
@@ -60,8 +61,8 @@ def evidence_on(deployment: Deployment, own: CheckpointManifest, rivals: gate.Ri
 
 def rivals_of(
     deployment: Deployment, own: CheckpointManifest, state: ServingState, *, verified: Verified
-) -> tuple[gate.Rivals, tuple[str, ...]]:
-    """What is live and what was, and why there may be nothing."""
+) -> Beside:
+    """What is live and what was, up to `state`, beside a draft of this checkpoint."""
     root, among = deployment.versions_dir, deployment.publishing.gate.best_of
     live, note = _live_version(root, state, verified)
     were_live = _were_live(root, state) if live else []

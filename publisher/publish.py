@@ -13,11 +13,11 @@ from publisher import elsewhere, registry
 from publisher.build import next_name, publish_version
 from publisher.drafting import drafted
 from publisher.gc import sweep
-from publisher.judging import judged, not_judged
+from publisher.judging import judged, not_judged, rivals_of
 from publisher.reader import load_version
 from publisher.second_look import look_again
 from twintide import listings
-from twintide.checkpoints import list_checkpoints
+from twintide.checkpoints import list_checkpoints, read_manifest
 from twintide.clock import Clock
 from twintide.config import Deployment, PublishingConfig
 from twintide.errors import Corrupt, Refused
@@ -185,10 +185,11 @@ def _build(
 ) -> VersionManifest:
     """A version with what the gate says of it; the one `before`, where it says the same of that."""
     root = deployment.versions_dir
+    # Before the draft: what the live version shares with its checkpoint is hashed then.
+    own = read_manifest(deployment.checkpoints_dir, chosen.checkpoint)
+    beside = rivals_of(deployment, own, state, verified=verified) if judge else None
     draft = drafted(deployment, chosen.checkpoint, chosen.listing, verified=verified)
-    report = (
-        judged(deployment, draft, state, clock=clock, verified=verified) if judge else not_judged()
-    )
+    report = judged(deployment, draft, beside, clock=clock) if beside else not_judged()
     if before is not None and before.gate == report:
         return before
     name = next_name(root, state)

@@ -59,15 +59,15 @@ def _judged_again(
     """Beside what was live before it; None as long as no more clicks have come than are needed."""
     before = registry.before_the_last(state)
     own = read_manifest(deployment.checkpoints_dir, manifest.checkpoint)
-    rivals, _ = rivals_of(deployment, own, before, verified=verified)
-    unlearnt = evidence_on(deployment, own, rivals).unlearnt
+    beside = rivals_of(deployment, own, before, verified=verified)
+    unlearnt = evidence_on(deployment, own, beside[0]).unlearnt
     config = deployment.publishing.gate
     clicks = len(witnesses(unlearnt, limit=config.max_events))
     if clicks < max(config.min_events, manifest.gate.events_needed or 0):
         return None
     listing = open_listing(deployment.items_dir, manifest.listing, own.events)
     draft = drafted(deployment, own.name, listing, verified=verified)
-    return judged(deployment, draft, before, clock=clock, verified=verified)
+    return judged(deployment, draft, beside, clock=clock)
 
 
 def _found(manifest: VersionManifest, report: GateReport, clock: Clock) -> SecondLook:

@@ -12,8 +12,10 @@ import numpy.typing as npt
 from publisher.index.searched import ItemIndex, Vectors
 
 RECALL_AT = 100
-_QUERIES_AT_ONCE = 8
-"""Queries whose products with all items are in memory."""
+_ITEMS_AT_ONCE = 65_536
+"""Items whose products with all queries are in memory: in the larger product each vector is read
+once, where eight queries at a time read all of them for each eight.
+"""
 
 _NEARLY = 1e-5
 """Of the largest product: of two items this near, either is right."""
@@ -43,11 +45,7 @@ class Best:
     def of(cls, vectors: Vectors, asked: Vectors, *, k: int = RECALL_AT) -> "Best":
         """Every item is looked at."""
         k = min(k, len(vectors))
-        least = [
-            _least(asked[first : first + _QUERIES_AT_ONCE] @ vectors.T, k)
-            for first in range(0, len(asked), _QUERIES_AT_ONCE)
-        ]
-        return cls(vectors, asked, k, np.concatenate(least))
+        return cls(vectors, asked, k, _least(vectors, asked, k))
 
     def found_by(self, index: ItemIndex) -> float:
         """Share of the best that an index finds for the same queries."""
@@ -56,17 +54,30 @@ class Best:
         return float(((reached >= self.least[:, None]) & (places >= 0)).mean())
 
 
-def _least(products: Vectors, k: int) -> Vectors:
-    """[Q] of products [Q, items]: of each row the k-th largest, or nearly."""
-    some = products[:, ::_ONE_IN]
-    rows = list(products)
-    if some.shape[1] >= k:
-        bound = np.partition(some, -k, axis=1)[:, -k]
-        rows = [row[row >= least] for row, least in zip(products, bound, strict=True)]
-    found = np.array([np.partition(row, -k)[-k] for row in rows], np.float32)
-    slack = _NEARLY * np.maximum(1.0, np.maximum(products.max(axis=1), -products.min(axis=1)))
-    least: Vectors = (found - slack).astype(np.float32)
-    return least
+def _least(vectors: Vectors, asked: Vectors, k: int) -> Vectors:
+    """[Q]: of each query the k-th largest product, or nearly."""
+    bound = _bound(asked @ vectors[::_ONE_IN].T, k)[:, None]
+    largest = np.zeros(len(asked), np.float32)
+    above, of_query = [], []
+    for first in range(0, len(vectors), _ITEMS_AT_ONCE):
+        products = asked @ vectors[first : first + _ITEMS_AT_ONCE].T
+        largest = np.maximum(largest, np.maximum(products.max(axis=1), -products.min(axis=1)))
+        at = np.flatnonzero(products >= bound)  # of two dimensions it takes ten times as long
+        above.append(products.ravel()[at])
+        of_query.append(at // products.shape[1])
+    counts = sum(np.bincount(each, minlength=len(asked)) for each in of_query)
+    found = np.concatenate(above)[np.argsort(np.concatenate(of_query), kind="stable")]
+    rows = np.split(found, np.cumsum(counts)[:-1])
+    least = np.array([np.partition(row, -k)[-k] for row in rows], np.float32)
+    return (least - _NEARLY * np.maximum(1.0, largest)).astype(np.float32)
+
+
+def _bound(some: Vectors, k: int) -> Vectors:
+    """[Q] of products with some of the items: what the k best of all are not below."""
+    if some.shape[1] < k:
+        return np.full(len(some), -np.inf, np.float32)
+    bound: Vectors = np.partition(some, -k, axis=1)[:, -k] - _NEARLY
+    return bound
 
 
 def tune(index: ItemIndex, best: Best, *, recall: float) -> float:

@@ -44,6 +44,7 @@ from twintide.records import CheckpointName, Day, Instant, Position, Record
 from twintide.rowstore import Parts, Saved
 from twintide.storefile import LastSaved, StoreEntry, open_lists, open_store, share, write_store
 from twintide.vectorstore import VectorsRef
+from twintide.verified import Verified
 
 CATALOGUE = "catalogue.parquet"
 """In checkpoints of older programs, what `Checkpoint.catalogue` is."""
@@ -328,9 +329,10 @@ def load_checkpoint(root: Path, name: str) -> Checkpoint:
     return Checkpoint(found.manifest, arrays, state.catalogue_table(as_of))
 
 
-def open_checkpoint(root: Path, name: str) -> OpenCheckpoint:
+def open_checkpoint(root: Path, name: str, *, verified: Verified | None = None) -> OpenCheckpoint:
     """What learning goes on from. Small files are hashed before they are parsed, of rows each page
-    before it is first used, whoever uses it: that raises Corrupt too. Raises Refused or Corrupt.
+    before it is first used, whoever uses it, but of files that are among `verified`: that raises
+    Corrupt too. Raises Refused or Corrupt.
     """
     manifest = read_manifest(root, name)
     check_carried(manifest.events, manifest.model, by=f"checkpoint {root / name}")
@@ -339,9 +341,17 @@ def open_checkpoint(root: Path, name: str) -> OpenCheckpoint:
     contents = read_verified(folder, {n: e for n, e in files.items() if n not in of_stores})
     entries = manifest.stores.items()
     parts = Parts(
-        {n: open_store(folder, n, e, files) for n, e in entries if e.cells is None},
+        {
+            n: open_store(folder, n, e, files, verified=verified)
+            for n, e in entries
+            if e.cells is None
+        },
         parse_arrays(contents),
-        {n: open_lists(folder, n, e, files) for n, e in entries if e.cells is not None},
+        {
+            n: open_lists(folder, n, e, files, verified=verified)
+            for n, e in entries
+            if e.cells is not None
+        },
     )
     has_table = CATALOGUE in files
     return OpenCheckpoint(manifest, parts, parse_table(contents, CATALOGUE) if has_table else None)

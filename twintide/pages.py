@@ -106,17 +106,26 @@ class PagedArray:
         begin = PAGE + rows[rows < self.rows] * self._row_bytes
         first, last = begin // PAGE, (begin + self._row_bytes - 1) // PAGE
         for further in range(int((last - first).max(initial=-1)) + 1):
-            pages = np.minimum(first + further, last)
+            self._check_pages(self._unsure(np.minimum(first + further, last)))
+
+    def _unsure(self, pages: npt.NDArray[np.int64]) -> list[int]:
+        """Those of these that were not checked yet, ascending, each once."""
+        if len(pages) < len(self._is_sure):
             # A set: numpy's own way takes 0.2 ms for the few of a batch.
-            self._check_pages(sorted(set(pages[~self._is_sure[pages]].tolist())))
+            return sorted(set(pages[~self._is_sure[pages]].tolist()))
+        is_asked = np.zeros(len(self._is_sure), np.bool_)
+        is_asked[pages] = True
+        found: list[int] = np.flatnonzero(is_asked & ~self._is_sure).tolist()
+        return found
 
     def _check_pages(self, pages: list[int]) -> None:
-        view, checksums, size = self._bytes[: self._end].data, self._checksums, self._of_bytes
-        checksum = CHECKSUMS[size]
-        for page in pages:
-            known = checksums[page * size : (page + 1) * size]
-            if checksum(view[page * PAGE : (page + 1) * PAGE]) != known:
-                raise Corrupt(f"{self._path} is not what its manifest says: page {page} differs")
+        view, size = self._bytes[: self._end].data, self._of_bytes
+        found = CHECKSUMS[size](view[page * PAGE : (page + 1) * PAGE] for page in pages)
+        known = np.frombuffer(self._checksums, f"V{size}")[np.asarray(pages, np.int64)].tobytes()
+        if found != known:
+            pairs = zip(pages, range(0, len(found), size), strict=True)
+            differs = [each for each, at in pairs if found[at:][:size] != known[at:][:size]]
+            raise Corrupt(f"{self._path} is not what its manifest says: page {differs[0]} differs")
         self._is_sure[pages] = True
 
 

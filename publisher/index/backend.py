@@ -34,8 +34,8 @@ class Wanted:
 
     config: PublishingConfig
     moved: Positions | None = None
-    """Ascending: of which items the vectors may differ from those that the base keeps; None: of any
-    of them.
+    """Ascending: of which items the vectors may differ from those that the base keeps, and the
+    vectors are the backend's to change; None: of any of them.
     """
 
     attributes: Attributes = field(default_factory=dict)
@@ -58,8 +58,10 @@ class Base(Protocol):
     def keys(self) -> Keys:
         """uint64 [items]: of each vector its item; NO_KEY for one that has left since."""
 
-    def vectors(self) -> Vectors:
-        """float32 [items, O · (D + 1)], as the index keeps them."""
+    def vectors(self, *, room: int = 0) -> Vectors:
+        """float32 [items + room, O · (D + 1)], as the index keeps them, for the caller to change;
+        behind them anything.
+        """
 
 
 Write = Callable[[Path], Files]

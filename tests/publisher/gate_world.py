@@ -179,8 +179,7 @@ class World:
 
     def judged(self, draft: Draft) -> GateReport:
         """What the gate says of it at noon."""
-        state = read_state(self.deployment.versions_dir)
-        return judged(self.deployment, draft, state, clock=NOON, verified=Verified())
+        return self._judged_as_of(draft, read_state(self.deployment.versions_dir))
 
     def rivals(self, draft: Draft) -> Rivals:
         """What it is held against."""
@@ -189,7 +188,11 @@ class World:
 
     def judged_first(self, draft: Draft) -> GateReport:
         """What it would say, had nothing ever been live."""
-        return judged(self.deployment, draft, ServingState(), clock=NOON, verified=Verified())
+        return self._judged_as_of(draft, ServingState())
+
+    def _judged_as_of(self, draft: Draft, state: ServingState) -> GateReport:
+        beside = rivals_of(self.deployment, draft.checkpoint, state, verified=Verified())
+        return judged(self.deployment, draft, beside, clock=NOON)
 
     def promoted(self, draft: Draft) -> GateReport:
         """The same, and live if it passes."""

@@ -28,7 +28,7 @@ def go_on(wanted: Wanted, base: IndexBase) -> Indexed | None:
     if not is_as_good(recall, base, wanted):
         return None
     write = partial(write_delta, base.path, base.files, made.delta)
-    return Indexed(made.index, made.vectors, recall, write, base.version)
+    return Indexed(made.index, made.kept(wanted), recall, write, base.version)
 
 
 def index(wanted: Wanted, base: IndexBase | None) -> Indexed:
@@ -41,7 +41,8 @@ def index(wanted: Wanted, base: IndexBase | None) -> Indexed:
 
 def _kind(wanted: Wanted) -> Literal["auto", "flat", "ivf"]:
     """k-means stops at NaN. The gate refuses such a version; a flat one can be kept for a look."""
-    return wanted.config.index if np.isfinite(wanted.vectors).all() else "flat"
+    new = wanted.vectors if wanted.moved is None else wanted.vectors[wanted.moved]
+    return wanted.config.index if np.isfinite(new).all() else "flat"
 
 
 def open(  # noqa: A001  of a backend

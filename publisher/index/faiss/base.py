@@ -19,7 +19,7 @@ from publisher.index.backend import Wanted
 from publisher.index.faiss.delta import Delta, laid_over, vectors_in
 from publisher.index.faiss.index import FaissIndex, parse
 from publisher.index.faiss.kept import delta_in
-from publisher.index.faiss.layout import inverted_file
+from publisher.index.faiss.layout import InvertedFile, inverted_file
 from publisher.index.moved import stay
 from publisher.index.searched import Positions, Vectors
 from publisher.itemids import item_ids_in
@@ -59,13 +59,14 @@ class IndexBase:
 
     recall: float | None
 
-    def vectors(self) -> Vectors:
-        """float32 [items, O · (D + 1)], as the index keeps them."""
-        return self._vectors
-
     @cached_property
-    def _vectors(self) -> Vectors:
-        return vectors_in(self.data)[:, : self.whole.dimension]
+    def file(self) -> InvertedFile:
+        """Where its parts lie."""
+        return inverted_file(self.data)
+
+    def vectors(self, *, room: int = 0) -> Vectors:
+        """As Base.vectors."""
+        return vectors_in(self.file, room=room)[:, : self.whole.dimension]
 
 
 @dataclass(frozen=True)
@@ -75,8 +76,14 @@ class GoneOn:
     base: IndexBase
     delta: Delta
     index: FaissIndex
-    vectors: Vectors
-    """float32 [items, O · (D + 1)]: as the index has them."""
+    _stays: Positions
+    _before: Vectors
+
+    def kept(self, wanted: Wanted) -> Vectors:
+        """float32 [items, O · (D + 1)]: as the index has them."""
+        vectors = wanted.vectors.copy() if wanted.moved is None else wanted.vectors
+        vectors[self._stays] = self._before
+        return vectors
 
 
 def base_of(
@@ -104,12 +111,10 @@ def gone_on(base: IndexBase, wanted: Wanted) -> GoneOn | None:
     if len(positions) + gone > config.most_moved_ratio * len(keys) or len(keys) < base.whole.lists:
         return None
     numbers, codes = base.whole.lists_of(vectors[positions])
-    newer = inverted_file(base.data).with_lists(numbers, [(each,) for each in codes])
+    newer = base.file.with_lists(numbers, [(each,) for each in codes])
     delta = Delta(places, newer, positions)
-    kept = vectors.copy()
-    kept[stays] = before
-    whole = laid_over(base.data, delta, items=len(keys))
-    return GoneOn(base, delta, parse(whole, dimension=vectors.shape[1]), kept)
+    whole = laid_over(base.file, delta, items=len(keys))
+    return GoneOn(base, delta, parse(whole, dimension=vectors.shape[1]), stays, before)
 
 
 def _newer(
@@ -123,7 +128,7 @@ def _newer(
     place_in_base[places[known]] = known
     moved = np.arange(len(wanted.keys)) if wanted.moved is None else wanted.moved
     at = moved[place_in_base[moved] != GONE]
-    now, before = wanted.vectors[at], base.vectors()[place_in_base[at]]
+    now, before = wanted.vectors[at], base.whole.vectors(place_in_base[at])
     stays = stay(before, now, moved_beyond=wanted.config.moved_beyond, items=len(wanted.keys))
     is_newer = place_in_base == GONE
     is_newer[at[~stays]] = True

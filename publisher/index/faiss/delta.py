@@ -13,7 +13,7 @@ from typing import NoReturn
 import numpy as np
 import numpy.typing as npt
 
-from publisher.index.faiss.layout import Bytes, inverted_file
+from publisher.index.faiss.layout import Bytes, InvertedFile, inverted_file
 from twintide.errors import Corrupt
 from twintide.keys import GONE
 
@@ -34,9 +34,9 @@ class Delta:
     """int64 [vectors of `newer`]: where each stands in this index."""
 
 
-def laid_over(base: Bytes, delta: Delta, *, items: int) -> memoryview:
+def laid_over(old: InvertedFile, delta: Delta, *, items: int) -> memoryview:
     """The bytes of the whole index of so many items. Raises Corrupt where the two do not fit."""
-    old, new = inverted_file(base), inverted_file(delta.newer, is_delta=True)
+    new = inverted_file(delta.newer, is_delta=True)
     if new.head_without_count() != old.head_without_count():
         _corrupt("the newer vectors have other centres")
     if delta.places.shape != (old.items,) or delta.positions.shape != (new.items,):
@@ -47,23 +47,23 @@ def laid_over(base: Bytes, delta: Delta, *, items: int) -> memoryview:
     is_replaced = np.zeros(items + 1, np.bool_)
     is_replaced[delta.positions] = True
     places[is_replaced[places]] = GONE  # GONE looks at the last of all, which nothing replaces
-    ids = []
+    ids, kept = [], []
     for of_old, of_new in zip(old.lists(), new.lists(), strict=True):
         at = places[of_old.ids]
-        ids.append(np.concatenate((at[at != GONE], delta.positions[of_new.ids])))
+        kept.append(np.flatnonzero(at != GONE))
+        ids.append(np.concatenate((at[kept[-1]], delta.positions[of_new.ids])))
     if sum(map(len, ids)) != items:
         _corrupt("its vectors are more or fewer than its items")
     codes = (
-        (of_old.codes[places[of_old.ids] != GONE], of_new.codes)
-        for of_old, of_new in zip(old.lists(), new.lists(), strict=True)
+        (of_old.codes[stay], of_new.codes)
+        for of_old, stay, of_new in zip(old.lists(), kept, new.lists(), strict=True)
     )
     return old.with_lists(ids, codes)
 
 
-def vectors_in(base: Bytes) -> npt.NDArray[np.float32]:
-    """[items, width]: every vector as the index keeps it, at its position."""
-    file = inverted_file(base)
-    found = np.empty((file.items, file.width), np.float32)
+def vectors_in(file: InvertedFile, *, room: int = 0) -> npt.NDArray[np.float32]:
+    """[items + room, width]: every vector as the index keeps it, at its position."""
+    found = np.empty((file.items + room, file.width), np.float32)
     for centre, each in zip(file.centres(), file.lists(), strict=True):
         found[each.ids] = each.codes.view(np.float16).astype(np.float32) + centre
     return found

@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from publisher.index.faiss.delta import Delta, laid_over
 from publisher.index.faiss.index import FaissIndex
-from publisher.index.faiss.layout import Bytes
+from publisher.index.faiss.layout import Bytes, inverted_file
 from twintide.arrays import (
     Contents,
     Files,
@@ -50,7 +50,7 @@ def whole_index(contents: Contents, *, items: int) -> Bytes:
         return contents[INDEX]
     if INDEX_BASE not in contents:
         raise Corrupt(f"there is no file {INDEX}")
-    return laid_over(contents[INDEX_BASE], delta_in(contents), items=items)
+    return laid_over(inverted_file(contents[INDEX_BASE]), delta_in(contents), items=items)
 
 
 def delta_in(contents: Contents) -> Delta:

@@ -41,9 +41,11 @@ class MilvusBase:
 
     entry: FileEntry
 
-    def vectors(self) -> Vectors:
-        """float32 [items, O · (D + 1)], as Milvus keeps them."""
-        return self.halves.at(np.arange(len(self.keys)))
+    def vectors(self, *, room: int = 0) -> Vectors:
+        """As Base.vectors."""
+        found = np.empty((len(self.keys) + room, self.halves.base.shape[1]), np.float32)
+        found[: len(self.keys)] = self.halves.at(np.arange(len(self.keys)))
+        return found
 
 
 def base_of(
