@@ -112,7 +112,7 @@ def evaluate(
     from evaluation.progressive import progressive
     from evaluation.question import question
     from evaluation.setup import Setup
-    from evaluation.span import span_of
+    from evaluation.span import sorted_ms, span_of
     from evaluation.watch import Watch, ticking
     from evaluation.workfolder import work_folder, write_all
     from twintide.datafile import read_data
@@ -129,7 +129,13 @@ def evaluate(
         facts = data_facts(deployment, events, path=data)
         span = span_of(events, deployment, score_from=score_from, score_until=score_until)
         first = deployment.training.seed
-        scoring = Scoring(span, history, sample, tuple(range(first, first + seeds)))
+        scoring = Scoring(
+            span,
+            history,
+            sample,
+            tuple(range(first, first + seeds)),
+            sorted_ms(events.filter(deployment.events.is_click(events)), deployment),
+        )
         asked = question(deployment, policies, scoring, data)
         own = write_all(deployment, events, folder, asked=asked)
         watch = Watch(scoring, tried.left_out)

@@ -6,6 +6,9 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import cast
 
+import numpy as np
+import numpy.typing as npt
+
 from evaluation.baseline import BaselineRunner
 from evaluation.exact import ExactRunner
 from evaluation.kept import Kept
@@ -17,6 +20,7 @@ from evaluation.seen import Seen
 from evaluation.setup import History, Setup
 from evaluation.span import Span
 from evaluation.ticks import Pace, due_ticks
+from evaluation.work import moments, seconds_of
 from streaming.items import read_items
 from twintide.clock import HeldClock
 from twintide.config import Deployment, fill_in
@@ -39,6 +43,9 @@ class Scoring:
     seeds: tuple[int, ...] = (0,)
     """Each model policy is trained with each of these."""
 
+    clicks_ms: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    """When the clicks were, sorted: by them it is told how long it will take."""
+
 
 @dataclass
 class Lane:
@@ -51,6 +58,9 @@ class Lane:
     kept: Kept
     clicks: list[Clicks] = field(default_factory=list)
     """That were scored, in order."""
+
+    seconds: list[float] = field(default_factory=list)
+    """What each tick takes, on a usual machine."""
 
 
 def lanes_of(
@@ -83,6 +93,9 @@ def _lane(members: list[tuple[Policy, Setup]], scoring: Scoring, *, folder: Path
     lane = Lane(shared, _ticks(shared, scoring.span), [], Seen(), kept)
     for policy, setup in members:
         lane.runners += _runners(policy, setup, lane, scoring, folder=folder)
+    calendar, at_work = Calendar.of(shared.training), [each.policy for each in lane.runners]
+    found = moments(lane.ticks, scoring.clicks_ms, calendar, scoring.span)
+    lane.seconds = [seconds_of(each, at_work, sample=scoring.sample) for each in found]
     return lane
 
 

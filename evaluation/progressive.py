@@ -34,6 +34,12 @@ class Tick:
     at: datetime
     """All clicks before this are scored and learnt."""
 
+    seconds_here: float
+    """What was done here would have taken a usual machine."""
+
+    seconds_left: float
+    """And what is left."""
+
     runners: Sequence[Runner]
 
 
@@ -59,12 +65,16 @@ def progressive(
         key=lambda runner: policies.index(runner.policy),
     )
     total = sum(len(lane.ticks) for lane in lanes)
-    done, before = 0, sum(lane.kept.ticks() for lane in lanes)
-    for lane in lanes:
-        for at in _drive(lane, scoring):
+    firsts = [lane.kept.ticks() for lane in lanes]
+    done, here = 0, 0.0
+    left = sum(sum(lane.seconds[first:]) for lane, first in zip(lanes, firsts, strict=True))
+    for lane, first in zip(lanes, firsts, strict=True):
+        for number, at in enumerate(_drive(lane, scoring)):
             done += 1
+            if number >= first:
+                here, left = here + lane.seconds[number], left - lane.seconds[number]
             if on_tick:
-                on_tick(Tick(done, max(done - before, 0), total, at, runners))
+                on_tick(Tick(done, max(done - sum(firsts), 0), total, at, here, left, runners))
     return runners
 
 

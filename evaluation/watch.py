@@ -7,6 +7,7 @@ from typing import Any
 from evaluation.lanes import Scoring
 from evaluation.progressive import OnTick, Tick
 from evaluation.report import report
+from evaluation.work import seconds_left
 from twintide.clock import iso, monotonic_seconds
 from twintide.output import Update
 
@@ -33,11 +34,15 @@ class Watch:
         return found | {"seconds": round(monotonic_seconds() - self.began, 1)}
 
     def left(self) -> str:
-        """How long it takes from here, by what it took to here."""
+        """How long it takes from here, by what is left to do."""
         tick = self.tick
         if tick is None or not tick.done_here:
             return ""
-        seconds = (monotonic_seconds() - self.began) * (tick.ticks - tick.done) / tick.done_here
+        seconds = seconds_left(
+            elapsed=monotonic_seconds() - self.began,
+            done=tick.seconds_here,
+            left=tick.seconds_left,
+        )
         return f" ({said_seconds(seconds)} left)"
 
 
