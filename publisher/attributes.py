@@ -18,8 +18,10 @@ from twintide.keys import Keys
 from twintide.modelspec import ModelSpec
 from twintide.ragged import Encoded, Ids, as_ids
 
-ATTRIBUTES = "attributes.parquet"
-"""A column for each event column that may be filtered by, in index order."""
+ATTRIBUTES, ATTRIBUTES_NEWER = "attributes.parquet", "attributes.newer.parquet"
+"""A column for each event column that may be filtered by, in index order: of all items, or those of
+an earlier version; and then what differs, by `row`.
+"""
 
 Positions = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]

@@ -17,7 +17,8 @@ import torch
 
 from publisher import samples
 from publisher.activity import UserNumbers, in_checkpoint
-from publisher.attributes import ATTRIBUTES, Attributes, attribute_table, attributes_in
+from publisher.attributefiles import attribute_files
+from publisher.attributes import Attributes, attribute_table, attributes_in
 from publisher.catalogue import Items, items_of
 from publisher.encoding import Bools, Since, encoded_anew, moved_since
 from publisher.histories import Memories, memories_in, memory_arrays
@@ -27,7 +28,7 @@ from publisher.index.searched import ItemIndex, Positions, Scores, Vectors
 from publisher.itemids import write_ids, write_ids_behind
 from publisher.reader import HISTORY_PREFIX
 from publisher.shared import Shared
-from twintide.arrays import MANIFEST, Arrays, Files, write_arrays, write_table
+from twintide.arrays import MANIFEST, Arrays, Files, write_arrays
 from twintide.checkpoints import CheckpointManifest, OpenCheckpoint, open_checkpoint
 from twintide.config import PublishingConfig
 from twintide.derived.state import USERS
@@ -218,7 +219,8 @@ def publish_version(root: Path, name: str, draft: Draft, *, gate: GateReport) ->
         files |= _write_ids(root, folder, draft)
         if draft.filters:
             told = attribute_table(draft.items.encoded, draft.checkpoint.model, draft.filters)
-            files |= write_table(folder, ATTRIBUTES, told)
+            earlier = root / draft.indexed.index_of if draft.indexed.index_of else None
+            files |= attribute_files(folder, told, earlier=earlier)
         files |= draft.indexed.write(folder)
         manifest = VersionManifest(
             name=name,

@@ -15,7 +15,8 @@ import pyarrow as pa
 
 from publisher import samples
 from publisher.activity import UserNumbers, in_version
-from publisher.attributes import ATTRIBUTES, Attributes, attributes_in, attributes_said
+from publisher.attributefiles import attributes_kept
+from publisher.attributes import Attributes, attributes_in, attributes_said
 from publisher.histories import Memories, encoded, memories_in
 from publisher.index.backends import backend_called
 from publisher.index.faiss.index import search_in_one_thread
@@ -23,7 +24,7 @@ from publisher.index.searched import ItemIndex, Positions, Scores
 from publisher.itemids import item_ids_in
 from publisher.shared import Shared
 from publisher.told import Told, told_in
-from twintide.arrays import Arrays, Contents, parse_table, view_arrays
+from twintide.arrays import Arrays, Contents, view_arrays
 from twintide.declaration import check_carried
 from twintide.errors import Corrupt
 from twintide.keys import Keys, keys_of, places_of
@@ -149,10 +150,8 @@ def _parsed(
 
 
 def _attributes(manifest: VersionManifest, contents: Contents) -> Attributes:
-    if ATTRIBUTES not in contents:
-        return {}
-    table = parse_table(contents, ATTRIBUTES)
-    return attributes_in(table, manifest.model, items=manifest.items)
+    told = attributes_kept(contents, items=manifest.items)
+    return {} if told is None else attributes_in(told, manifest.model, items=manifest.items)
 
 
 def _check_counts(version: LoadedVersion) -> None:

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from publisher.attributes import ATTRIBUTES, Attributes, attributes_in
+from publisher.attributefiles import attributes_kept
+from publisher.attributes import Attributes, attributes_in
 from publisher.index.milvus.halves import BASE, WHOLE, Halves, halves_in
 from publisher.index.searched import Vectors
 from publisher.itemids import item_ids_in
-from twintide.arrays import FileEntry, parse_table
+from twintide.arrays import FileEntry
 from twintide.checkpoints import CheckpointManifest
 from twintide.config import PublishingConfig
 from twintide.errors import Corrupt, Refused
@@ -83,12 +84,12 @@ def _in_version(
     folder: Path, manifest: VersionManifest, at: IndexAt, verified: Verified
 ) -> MilvusBase:
     name = f"{WHOLE if manifest.index_of is None else BASE}.npy"
-    of_index = ("index.", "items.", ATTRIBUTES)
+    of_index = ("index.", "items.", "attributes.")
     own = {each: entry for each, entry in manifest.files.items() if each.startswith(of_index)}
     contents = verified.contents(folder, own)
     attributes: Attributes = {}
-    if ATTRIBUTES in contents:
-        told = parse_table(contents, ATTRIBUTES)
+    told = attributes_kept(contents, items=manifest.items)
+    if told is not None:
         attributes = attributes_in(told, manifest.model, items=manifest.items)
     return MilvusBase(
         version=manifest.index_of or manifest.name,
