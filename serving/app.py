@@ -8,9 +8,8 @@ import asyncio
 import hmac
 import json
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
 from functools import partial
 from operator import call
 from typing import Any, TypeVar
@@ -53,6 +52,9 @@ WAITING = 32
 
 MAX_BODY_BYTES_IN_ALL = 64_000_000
 """Of all requests that are being received or answered."""
+
+Answering = Callable[[bytes], Awaitable[Response]]
+"""From the body of a request."""
 
 Given = TypeVar("Given")
 Made = TypeVar("Made")
@@ -99,7 +101,7 @@ def create_app(
     @app.post("/v1/recommend", openapi_extra=_RECOMMEND)
     async def recommend(request: Request) -> Response:
         answer = await _or_mistake(_recommend(request, follower, metrics, bodies, turns), log)
-        metrics.answers.labels(answer.status_code).inc()
+        metrics.answers_of(answer.status_code).inc()
         return answer
 
     @app.post("/v1/recommend/batch", openapi_extra=_BATCH)
@@ -166,9 +168,10 @@ class AsGet:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One ASGI connection."""
-        method = "GET" if scope["method"] == "HEAD" else scope["method"]
-        path = _AUTHORITY.sub("", scope["path"], count=1)
-        await self._app({**scope, "method": method, "path": path}, receive, send)
+        if scope["method"] == "HEAD" or not scope["path"].startswith("/"):
+            method = "GET" if scope["method"] == "HEAD" else scope["method"]
+            scope = {**scope, "method": method, "path": _AUTHORITY.sub("", scope["path"], count=1)}
+        await self._app(scope, receive, send)
 
 
 _AUTHORITY = re.compile(r"^http://[^/]*", re.IGNORECASE)
@@ -236,22 +239,22 @@ class Bodies:
     def __init__(self, limit_bytes: int) -> None:
         self._free_bytes = limit_bytes
 
-    @asynccontextmanager
-    async def of(self, request: Request) -> AsyncIterator[bytes]:
-        """The body of a request, until it is answered. Raises Refusal where it is too large, comes
-        too slowly, or too many others are at work.
+    async def answered(self, request: Request, answer: Answering) -> Response:
+        """What `answer` makes of the body of a request, whose bytes count until then. Raises
+        Refusal where it is too large, comes too slowly, or too many others are at work.
         """
         _check_length(int(request.headers.get("Content-Length", "0")))
-        body, taken = bytearray(), 0
+        body, taken, is_whole = bytearray(), 0, False
         try:
             async with asyncio.timeout(BODY_SECONDS):
-                async for part in request.stream():
+                while not is_whole:
+                    part, is_whole = await _part(request)
                     body += part
-                    _check_length(len(body))
                     if len(body) > SMALL_BODY_BYTES:
+                        _check_length(len(body))
                         self._take(len(body) - taken)
                         taken = len(body)
-            yield bytes(body)
+            return await answer(bytes(body))
         except TimeoutError:
             raise Refusal(
                 408,
@@ -267,6 +270,16 @@ class Bodies:
         if count > self._free_bytes:
             raise Refusal(503, "too many large requests are at work", hint="try again")
         self._free_bytes -= count
+
+
+async def _part(request: Request) -> tuple[bytes, bool]:
+    """What has come of a body, and whether that is all; read without the generators of a framework,
+    which take as long as to parse it.
+    """
+    message = await request.receive()
+    if message["type"] == "http.disconnect":
+        raise ClientDisconnect
+    return message.get("body", b""), not message.get("more_body", False)
 
 
 class Turns:
@@ -307,14 +320,11 @@ async def _recommend(
     return await _received(request, bodies, answered)
 
 
-async def _received(
-    request: Request, bodies: Bodies, answer: Callable[[bytes], Awaitable[Response]]
-) -> Response:
+async def _received(request: Request, bodies: Bodies, answer: Answering) -> Response:
     """The answer to a body, when it has come; or why there is none."""
     try:
         _check_coding(request.headers.get("Content-Encoding", "identity"))
-        async with bodies.of(request) as body:
-            return await answer(body)
+        return await bodies.answered(request, answer)
     except Refusal as refusal:
         return refusal.answer
     except asyncio.CancelledError:  # uvicorn, when it has waited long enough at the end
@@ -356,7 +366,7 @@ def _answer_to(parsed: RecommendRequest, follower: Follower, metrics: Metrics) -
         return Refusal(422, error.message, hint=error.hint).answer
     except Retryable as error:
         return Refusal(503, error.message, hint=error.hint).answer
-    metrics.users.labels(_user(parsed, answer)).inc()
+    metrics.users_of(_user(parsed, answer)).inc()
     if answer.answered_from == "popularity":
         metrics.popular.inc()
     return Response(body, media_type="application/json")

@@ -7,6 +7,7 @@ answered there (DNS rebinding). Such a name has a dot and is no address.
 import ipaddress
 import json
 import re
+from functools import lru_cache
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -40,6 +41,7 @@ class OwnNames:
         await send({"type": "http.response.body", "body": _REFUSAL})
 
 
+@lru_cache(maxsize=256)
 def is_own(host: bytes) -> bool:
     """Whether a Host header can be meant for this machine: an address, or a name that is known
     here alone.

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import TypeVar
 
@@ -67,7 +68,7 @@ class Metrics:
             buckets=LATENCY_BUCKETS_SECONDS,
             registry=self.registry,
         )
-        self.answers = Counter(
+        answers = Counter(
             "twintide_recommend_answers",
             "Answers to /v1/recommend, by HTTP status.",
             ["status"],
@@ -79,7 +80,7 @@ class Metrics:
             ["status"],
             registry=self.registry,
         )
-        self.users = Counter(
+        users = Counter(
             "twintide_recommend_users",
             "Whom answers were for: a user that the version knows, an unknown one, an anonymous.",
             ["user"],
@@ -97,6 +98,9 @@ class Metrics:
             buckets=LATENCY_BUCKETS_SECONDS,
             registry=self.registry,
         )
+        # The library looks a child up in a third of the time that it takes to parse a request.
+        self.answers_of = cache(answers.labels)
+        self.users_of = cache(users.labels)
         self._stages = {stage: stages.labels(stage) for stage in STAGES}
         self._served = _Served(follower, clock)
         self.registry.register(self._served)

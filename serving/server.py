@@ -71,6 +71,7 @@ class HttpServer(uvicorn.Server):
                 ws="none",
                 log_config=None,
                 access_log=False,
+                proxy_headers=False,  # nobody asks who the client is
                 lifespan="off",
                 timeout_keep_alive=KEEP_ALIVE_SECONDS,
                 timeout_graceful_shutdown=GOODBYE_SECONDS,
