@@ -5,8 +5,9 @@
 Real server processes, each on a small deployment that its tree has made. Printed: the
 processor's time for an answer in process (k = 100); how many of 20 new clients are answered by a
 server that may open 256 files while 400 connections have sent half a head, and what it logs; how
-long a small request (k = 10) takes, alone and beside one client that sends large ones without a
-pause. Medians over the rounds [lowest..highest]; ratios are of each round's pair, below 1: better.
+long a small request (k = 10) takes beside each kind of client that misbehaves
+(`benchmarks/strangers.py`), also as a ratio to beside a process that only computes. Medians
+over the rounds [lowest..highest]; ratios are of each round's pair, below 1: better.
 """
 
 import argparse
@@ -18,7 +19,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -27,6 +27,8 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks import strangers
+from benchmarks.strangers import KINDS, small
 from twintide.clock import monotonic_seconds
 
 ROOT = Path(__file__).parents[1]
@@ -35,24 +37,12 @@ OPEN_FILES = 256
 HALF_OPEN = 400
 NEW_CLIENTS = 20
 PATIENCE_SECONDS = 1.0
+SETTLE_SECONDS = 0.7
 TURNS = 60
 """Of a round of answers in process."""
 
 A_TURN = 5
 """Answers."""
-
-SMALL = json.dumps({"user_id": 4, "k": 10}).encode()
-BESIDE = {
-    "nobody": b"",
-    "10,000 exclusions": json.dumps({"user_id": 4, "exclude": list(range(10_000))}).encode(),
-    "10,000 exclusions of a wrong type": json.dumps(
-        {"user_id": 4, "exclude": [str(item) for item in range(10_000)]}
-    ).encode(),
-    "a feature of 900 kB": json.dumps(
-        {"user_id": 4, "features": {"region": "x" * 900_000}}
-    ).encode(),
-    "chunks of a byte": b"1\r\n \r\n",
-}
 
 
 class Tree:
@@ -217,31 +207,36 @@ def new_clients(port: int) -> list[float]:
         began = monotonic_seconds()
         connection = HTTPConnection("127.0.0.1", port, timeout=PATIENCE_SECONDS)
         with suppress(OSError, HTTPException):
-            ask(connection, SMALL)
+            ask(connection, small())
             spent.append((monotonic_seconds() - began) * 1000)
         connection.close()
     return spent
 
 
 def beside(trees: list[Tree], folder: Path, *, rounds: int, seconds: float) -> None:
-    """Of a small request, alone and beside each kind of large one."""
-    print(f"\n{'a small request beside':36}{'':8}{'p50 ms':>22}{'p99 ms':>24}  ratio of p99")
+    """Of a small request, beside each kind of client in turns."""
+    found: dict[tuple[str, str], list[tuple[float, float]]] = {}
     with ExitStack() as stack:
         for tree in trees:
             stack.enter_context(tree.server(folder))
-        for name, body in BESIDE.items():
-            found: dict[str, list[tuple[float, float]]] = {tree.name: [] for tree in trees}
-            for _ in range(rounds):
+        for _ in range(rounds):
+            for name in KINDS:
                 for tree in trees:
-                    with asking_on(tree.port, body):
-                        found[tree.name].append(small_requests(tree.port, seconds))
-            for tree in trees:
-                p50, p99 = zip(*found[tree.name], strict=True)
-                first = [pair[1] for pair in found[trees[0].name]]
-                ratios = [mine / other for mine, other in zip(p99, first, strict=True)]
-                last = ratio(ratios) if tree is not trees[0] else ""
-                print(f"{name:36}{tree.name:8}{spread(p50, 1):>22}{spread(p99, 1):>24}{last}")
-            sys.stdout.flush()
+                    with strangers.beside(name, tree.port):
+                        settle(tree.port)
+                        each = small_requests(tree.port, seconds)
+                    found.setdefault((name, tree.name), []).append(each)
+    print(f"\n{'a small request beside':36}{'':8}{'p50 ms':>22}{'p99 ms':>24}  p99 to nobody")
+    for (name, tree_name), pairs in found.items():
+        p50, p99 = zip(*pairs, strict=True)
+        alone = [pair[1] for pair in found["nobody", tree_name]]
+        ratios = [mine / other for mine, other in zip(p99, alone, strict=True)]
+        print(f"{name:36}{tree_name:8}{spread(p50, 1):>22}{spread(p99, 1):>24}{ratio(ratios)}")
+
+
+def settle(port: int) -> None:
+    """Until whoever misbehaves has begun."""
+    small_requests(port, SETTLE_SECONDS)
 
 
 def small_requests(port: int, seconds: float) -> tuple[float, float]:
@@ -251,46 +246,11 @@ def small_requests(port: int, seconds: float) -> tuple[float, float]:
     ends = monotonic_seconds() + seconds
     while monotonic_seconds() < ends:
         began = monotonic_seconds()
-        ask(connection, SMALL)
+        ask(connection, small())
         spent.append((monotonic_seconds() - began) * 1000)
     connection.close()
     p50, p99 = np.percentile(spent, [50, 99])
     return float(p50), float(p99)
-
-
-@contextmanager
-def asking_on(port: int, body: bytes) -> Iterator[None]:
-    """One large request after the other meanwhile; none where the body is empty."""
-    stopping = threading.Event()
-    sends = send_chunks if body == BESIDE["chunks of a byte"] else ask_again
-
-    def ask_until_stopped() -> None:
-        while body and not stopping.is_set():
-            with suppress(OSError, HTTPException):
-                sends(port, body, stopping)
-
-    other = threading.Thread(target=ask_until_stopped)
-    other.start()
-    try:
-        yield
-    finally:
-        stopping.set()
-        other.join()
-
-
-def ask_again(port: int, body: bytes, stopping: threading.Event) -> None:
-    """On one connection, until it ends."""
-    connection = HTTPConnection("127.0.0.1", port, timeout=60)
-    while not stopping.is_set():
-        ask(connection, body)
-
-
-def send_chunks(port: int, chunk: bytes, stopping: threading.Event) -> None:
-    """A body without end, until the server hangs up."""
-    with socket.create_connection(("127.0.0.1", port), timeout=60) as one:
-        one.sendall(b"POST /v1/recommend HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
-        while not stopping.is_set():
-            one.sendall(chunk * 10_000)
 
 
 def ask(connection: HTTPConnection, body: bytes) -> None:

@@ -35,6 +35,19 @@ MAX_LINES = 100
 PIECES = 256
 """Into so many pieces any body may be cut. One in more has this many bytes a piece, on average."""
 
+PIECES_A_TURN = 32
+"""Are read of one connection, before the others have their turn: less than an answer takes."""
+
+CRUMB_BYTES = 256
+"""What comes in less at once, and is not all of a request, is a crumb."""
+
+FREE_CRUMBS = 4
+"""Of a request, which any client may send so. From then on it is read ever less often, so that more
+comes at once: each read costs as much as to answer half a request.
+"""
+
+LONGEST_GATHERING_SECONDS = 0.05
+
 READ_BYTES = 16_384
 """Of one connection, before the others have their turn."""
 
@@ -143,10 +156,22 @@ class Parser(h11.Connection):
         self.objection = (400, "this is no valid HTTP request")
         """Status and message for what was raised last."""
 
-        self._pieces = self._bytes = 0
+        self._pieces = self._bytes = self._left = 0
+
+    def begin_turn(self) -> None:
+        """So much is read from here on."""
+        self._left = PIECES_A_TURN
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether the turn ended before all was read that has come."""
+        return not self._left
 
     def next_event(self) -> Any:
         """h11's."""
+        if not self._left:
+            return h11.NEED_DATA
+        self._left -= 1
         if self.their_state is h11.IDLE:
             self._count_lines()
         event = super().next_event()
@@ -159,6 +184,12 @@ class Parser(h11.Connection):
         elif isinstance(event, h11.EndOfMessage) and len(event.headers) > MAX_LINES:
             self._object(431, f"at most {MAX_LINES} lines may follow a body")
         return event
+
+    def waits_for_more(self) -> bool:
+        """Whether the client has begun a request, and not sent all of it."""
+        return self.their_state is h11.SEND_BODY or (
+            self.their_state is h11.IDLE and bool(self.trailing_data[0])
+        )
 
     def is_between_requests(self) -> bool:
         """Whether the client has sent all of a request, and nothing of the next one."""
@@ -197,6 +228,7 @@ class Connection(H11Protocol):
 
         self._lobby = lobby
         self._is_asking = False
+        self._crumbs = 0
         self._deadline: asyncio.TimerHandle | None = None
         self._taking: asyncio.TimerHandle | None = None
 
@@ -215,6 +247,21 @@ class Connection(H11Protocol):
             self._within(self._lobby.limits.head_seconds)
         super().data_received(data)
         self._look()
+        self._gather(len(data))
+
+    def handle_events(self) -> None:
+        """uvicorn's; what takes longer than a turn goes on when the others had theirs."""
+        self.conn.begin_turn()
+        super().handle_events()
+        if self.conn.is_cut:
+            self.transport.pause_reading()
+            self.loop.call_soon(self._next_turn)
+
+    def _next_turn(self) -> None:
+        if not self.transport.is_closing():
+            self._read_on()
+            self.handle_events()
+            self._look()
 
     def on_response_complete(self) -> None:
         """uvicorn's, then: wait for the next request."""
@@ -274,6 +321,20 @@ class Connection(H11Protocol):
         self._lobby.leave(self)
         self.transport.abort()
 
+    def _gather(self, count: int) -> None:
+        """Whoever sends crumbs is not read for a while: twice as long for each more."""
+        is_crumb = count < CRUMB_BYTES and self.conn.waits_for_more()
+        self._crumbs = self._crumbs + 1 if is_crumb else 0
+        more = min(self._crumbs - FREE_CRUMBS, _DOUBLINGS)
+        if more > 0:
+            self.transport.pause_reading()
+            seconds = min(0.001 * 2**more, LONGEST_GATHERING_SECONDS)
+            self.loop.call_later(seconds, self._read_on)
+
+    def _read_on(self) -> None:
+        if not self.flow.read_paused:  # else uvicorn reads on, when it has room
+            self.transport.resume_reading()
+
     def _look(self) -> None:
         """A head that is complete makes a request; the rest of one that was refused makes none."""
         cycle: Any = self.cycle  # None before the first one, whatever uvicorn's annotation says
@@ -305,6 +366,7 @@ class Connection(H11Protocol):
         self.hang_up()
 
 
+_DOUBLINGS = 10
 _FINAL = re.compile(rb"HTTP/1.1 [2-5]")
 """How the head of an answer begins that is not followed by another one."""
 

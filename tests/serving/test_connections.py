@@ -238,6 +238,25 @@ def test_small_requests_do_not_wait_for_large_ones(follower: Follower, clock: He
     assert unanswered > 0
 
 
+@pytest.mark.promise("X5")
+def test_who_sends_a_byte_at_a_time_is_read_seldom_and_answered(
+    follower: Follower, clock: HeldClock
+) -> None:
+    """400 bytes in as many packets are far fewer reads, each of which would cost the others: the
+    server waits for several, and so they are not too many pieces either.
+    """
+    body = b'{"user_id": 4, "k": 1}'.ljust(400)
+    with (
+        serving(follower, clock=clock) as port,
+        connected(port, 1, saying=ASK % (len(body), b"")) as (slow,),
+    ):
+        for each in body:
+            slow.sendall(bytes([each]))
+            if select.select([slow], [], [], 0.002)[0]:
+                break
+        assert slow.recv(100).startswith(b"HTTP/1.1 200")
+
+
 def test_a_client_that_says_it_has_no_more_to_say_gets_its_answer(
     follower: Follower, clock: HeldClock
 ) -> None:
