@@ -19,7 +19,7 @@ from twintide.checkpoints import CheckpointManifest, OpenCheckpoint
 from twintide.derived.catalogue import SAID
 from twintide.derived.state import ITEMS, stateless
 from twintide.keyedrows import KEYS
-from twintide.keys import GONE, Keys, places_of, standing
+from twintide.keys import GONE, Keys, distinct, places_of, standing
 from twintide.listed import ListingRef
 from twintide.model.two_tower import TwoTower
 from twintide.modelspec import ModelSpec
@@ -133,7 +133,7 @@ def _said_anew(then: LastSaved, now: LastSaved, checkpoint: OpenCheckpoint) -> K
         if rows is None:
             return None
         found.append(stores[ITEMS].contents(rows + 1)[KEYS])
-    return np.unique(np.concatenate(found))
+    return distinct(np.concatenate(found))
 
 
 def _changed(
@@ -155,7 +155,7 @@ def _changed(
     differs = (old[KEYS] != new[KEYS]) | (old["weights"] != new["weights"]).any(axis=1)
     if differs[rows[: len(differs)] == 0].any():
         return None
-    return np.unique(
+    return distinct(
         np.concatenate((old[KEYS][differs], new[KEYS][differs], _new_keys(after, rows, before)))
     )
 

@@ -78,6 +78,16 @@ def places_of(
     return places, ascending[places] == keys
 
 
+def distinct(keys: Keys) -> Keys:
+    """These keys, ascending, each once; `np.unique` hashes them, which takes ten to fifty times as
+    long.
+    """
+    ascending = np.sort(keys)
+    is_first = np.ones(len(ascending), np.bool_)
+    np.not_equal(ascending[1:], ascending[:-1], out=is_first[1:])
+    return ascending[is_first]
+
+
 GONE = -1
 """In place of where a key stands, of one that does not."""
 

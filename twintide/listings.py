@@ -31,7 +31,7 @@ from twintide.files import (
 )
 from twintide.itemfile import ATTRIBUTE, AVAILABLE, ITEM_ID, LISTED_AT, Aside, ItemRows, read
 from twintide.itemsource import ItemsConfig
-from twintide.keys import keys_of
+from twintide.keys import distinct, keys_of
 from twintide.listed import IS_LISTED, LEFT_AT, LISTING_NAME, Listing, ListingRef
 from twintide.modelspec import ModelSpec
 from twintide.records import Instant, Record
@@ -306,6 +306,6 @@ def _opened(root: Path, ref: ListingRef, events: EventSchema) -> Listing:
     if any(table[name].null_count for name in never_null) or not len(table):
         raise Corrupt(f"{root / ref.name / ITEMS} holds a null where none may be, or nothing")
     keys = keys_of(table[ITEM_ID])
-    if len(np.unique(keys)) != len(keys):
+    if len(distinct(keys)) != len(keys):
         raise Corrupt(f"{root / ref.name / ITEMS} holds an item twice")
     return Listing(ref, table, keys, events)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from twintide.clock import monotonic_seconds
-from twintide.keys import key_of, keys_of, mixed, places_of
+from twintide.keys import distinct, key_of, keys_of, mixed, places_of
 from twintide.model.table import first_values
 
 PINNED: dict[str, tuple[pa.Array, list[int]]] = {
@@ -170,3 +170,10 @@ def test_what_no_column_holds_has_no_key(wrong: int | str) -> None:
     """A number beyond 64 bits, and half a character."""
     with pytest.raises((OverflowError, UnicodeError)):
         key_of(wrong)
+
+
+@settings(max_examples=50)
+@given(st.lists(st.integers(0, 2**64 - 1) | st.integers(0, 3)))
+def test_distinct_keys_ascend(values: list[int]) -> None:
+    """Each once, also of none."""
+    assert distinct(np.array(values, np.uint64)).tolist() == sorted(set(values))
