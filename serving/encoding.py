@@ -51,6 +51,20 @@ Encode = Callable[[RecommendRequest, Keys, int], Ids | Numbers]
 
 
 @dataclass(frozen=True)
+class Inputs:
+    """What the query tower is given for one request, and where it is from."""
+
+    encoded: Encoded
+    """A batch of one."""
+
+    remembered: frozenset[str]
+    """Features that go by what the user last said."""
+
+    now_ms: int
+    """The instant that it is of, in Unix milliseconds."""
+
+
+@dataclass(frozen=True)
 class Left:
     """A request without each item of the user's history in turn."""
 
@@ -81,25 +95,25 @@ class Encoding:
         }
         self._told = {each.name: each.reads() for each in spec.told_by_users()}
 
-    def of(self, request: RecommendRequest, user: Keys, *, now_ms: int) -> Encoded:
-        """The query tower's inputs for one request: a batch of one. Raises Refused where the
-        request does not fit the events.
+    def of(self, request: RecommendRequest, user: Keys, *, now_ms: int) -> Inputs:
+        """The query tower's inputs for one request. Raises Refused where it does not fit the
+        events.
         """
         self._check_features(request)
         self._check_histories(request)
         encoded: Encoded = {
             name: encode(request, user, now_ms) for name, encode in self._features.items()
         }
-        encoded |= self._remembered(request, user)
+        remembered = self._remembered(request, user)
+        encoded |= remembered
         encoded |= self._version.activity_of(user)
         for name, memory in self._memories.items():
             encoded |= memory.encoded(self._before(name, memory, request, user, now_ms=now_ms))
-        return encoded
+        return Inputs(encoded, frozenset(remembered), now_ms)
 
-    def remembered(self, request: RecommendRequest, user: Keys) -> list[str]:
+    def remembered(self, inputs: Inputs) -> list[str]:
         """The columns of which the answer goes by what the user last said."""
-        found = self._remembered(request, user)
-        return sorted({column for name in found for column in self._told[name]})
+        return sorted({column for name in inputs.remembered for column in self._told[name]})
 
     def _remembered(self, request: RecommendRequest, user: Keys) -> Encoded:
         """What the user last said of all that the request does not say itself."""
@@ -113,17 +127,16 @@ class Encoding:
         self,
         request: RecommendRequest,
         user: Keys,
+        whole: Inputs,
         weights: Mapping[str, float] | None,
-        *,
-        now_ms: int,
     ) -> Left | None:
-        """What the request would have been without each of the newest items of what the user
-        clicked; None where the model does not look back on clicks.
+        """What the request, encoded as a whole, would have been without each of the newest items of
+        what the user clicked; None where the model does not look back on clicks.
         """
         memory = self._memories.get(CLICKS)
         if memory is None:
             return None
-        before = self._before(CLICKS, memory, request, user, now_ms=now_ms)
+        before = self._before(CLICKS, memory, request, user, now_ms=whole.now_ms)
         count = len(before.keys)
         tried = np.arange(max(count - MOST_LEFT_OUT, 0), count)
         kept = np.tile(np.arange(count), (len(tried), 1))
@@ -133,8 +146,7 @@ class Encoding:
             np.arange(len(tried) + 1) * max(count - 1, 0),
             ages=None if before.ages is None else before.ages[rest],
         )
-        whole = self.of(request, user, now_ms=now_ms)
-        encoded = take(whole, np.zeros(len(tried), np.int64)) | memory.encoded(histories)
+        encoded = take(whole.encoded, np.zeros(len(tried), np.int64)) | memory.encoded(histories)
         return Left(before.keys[tried], self._version.model.query_vectors(encoded, weights))
 
     def user_key(self, request: RecommendRequest) -> Keys:

@@ -19,7 +19,7 @@ from publisher.index.selection import Mask, Selection
 from publisher.reader import LoadedVersion
 from serving.answer import Answer
 from serving.bounds import check_names, check_request, check_together
-from serving.encoding import Encoding, Left
+from serving.encoding import Encoding, Inputs, Left
 from serving.explain import explanations
 from serving.filters import allowed, having
 from serving.request import RecommendRequest
@@ -40,6 +40,7 @@ class Query:
 
     request: RecommendRequest
     user: Keys
+    inputs: Inputs
     vectors: npt.NDArray[np.float32]
     """[1, O · (D + 1)]"""
 
@@ -98,7 +99,8 @@ class Retriever:
         user = self._encoding.user_key(request)
         selection = self._selection(request, user)
         weights = self._weights(request.objectives)
-        vectors = self.version.model.query_vectors(self._encoded(request, user), weights)
+        inputs = self._inputs(request, user)
+        vectors = self.version.model.query_vectors(inputs.encoded, weights)
         if not np.isfinite(vectors).all():
             if not request.features:
                 raise Corrupt(f"version {self.name} makes no finite vector of a request")
@@ -106,7 +108,7 @@ class Retriever:
                 "the numbers in features are too large for the model to compute with",
                 hint="give numbers of the size that the events have",
             )
-        return Query(request, user, vectors, self._knows(user), selection)
+        return Query(request, user, inputs, vectors, self._knows(user), selection)
 
     def search(self, query: Query) -> Answer:
         """The answer to it."""
@@ -119,7 +121,7 @@ class Retriever:
         explained = remembered = None
         if query.request.explain:
             explained = explanations(self.version, query.vectors, positions, self._left(query))
-            remembered = self._encoding.remembered(query.request, query.user)
+            remembered = self._encoding.remembered(query.inputs)
         return Answer(
             version=self.name,
             known_user=query.known_user,
@@ -131,14 +133,13 @@ class Retriever:
 
     def _left(self, query: Query) -> Left | None:
         weights = self._weights(query.request.objectives)
-        now_ms = to_unix_ms(self._clock.now())
-        return self._encoding.without_each(query.request, query.user, weights, now_ms=now_ms)
+        return self._encoding.without_each(query.request, query.user, query.inputs, weights)
 
     def encode(self, request: RecommendRequest) -> Encoded:
         """The query tower's inputs for one request: a batch of one."""
-        return self._encoded(request, self._encoding.user_key(request))
+        return self._inputs(request, self._encoding.user_key(request)).encoded
 
-    def _encoded(self, request: RecommendRequest, user: Keys) -> Encoded:
+    def _inputs(self, request: RecommendRequest, user: Keys) -> Inputs:
         return self._encoding.of(request, user, now_ms=to_unix_ms(self._clock.now()))
 
     def _selection(self, request: RecommendRequest, user: Keys) -> Selection:

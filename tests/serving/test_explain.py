@@ -1,6 +1,7 @@
 """Why an item is in an answer: parts that add up to its score, and what of the history pulled."""
 
 import json
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from serving.explain import PULLS
 from serving.request import RecommendRequest, parse_request
 from serving.retriever import Retriever
 from tests.publisher import checkpoint_fixture as made
+from twintide.clock import HeldClock
 from twintide.errors import Refused
 from twintide.keys import keys_of
 from twintide.modelspec import CLICKS
@@ -86,6 +88,22 @@ def test_an_item_of_the_history_pulled_what_scores_lower_without_it(
 def scores_of(retriever: Retriever, **request: Any) -> dict[Any, float]:
     answer = retriever.answer(request_of(**request))
     return dict(zip(answer.item_ids, answer.scores, strict=True))
+
+
+class Hasty(HeldClock):
+    """A clock that moves on by an hour whenever somebody has looked."""
+
+    def now(self) -> datetime:
+        at = super().now()
+        self.advance(3600)
+        return at
+
+
+def test_reasons_are_of_the_instant_of_the_answer(retriever: Retriever) -> None:
+    """An hour that begins while an answer is explained changes none of its reasons."""
+    hasty = Retriever(retriever.version, clock=Hasty(made.NOON), max_k=250)
+
+    assert explained(hasty, user_id=4, k=5) == explained(retriever, user_id=4, k=5)
 
 
 def test_an_empty_answer_has_nothing_to_explain(retriever: Retriever) -> None:
