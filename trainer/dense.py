@@ -5,6 +5,7 @@ makes a dozen small steps for each parameter, where here all of them lie in one 
 """
 
 from collections.abc import Mapping
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from twintide.arrays import Arrays
 BETAS = (0.9, 0.999)
 EPSILON = 1e-8
 PREFIX = "optimizer.adam."
+NO_PACES: Mapping[str, float] = MappingProxyType({})
 ALIGNMENT = 16
 """Numbers: each parameter begins where a line of the processor's cache does."""
 
@@ -27,8 +29,17 @@ def begun_at(name: str) -> str:
 class DenseOptimizer:
     """Adam over all parameters of a module, which it lays one after the other into one tensor."""
 
-    def __init__(self, module: nn.Module, arrays: Arrays) -> None:
-        """`arrays`: what `arrays()` gave, or an empty dictionary to begin anew."""
+    def __init__(
+        self,
+        module: nn.Module,
+        arrays: Arrays,
+        *,
+        paces: Mapping[str, float] = NO_PACES,
+    ) -> None:
+        """`arrays`: what `arrays()` gave, or an empty dictionary to begin anew. `paces`: parameters
+        that move so many times as far at a step as others.
+        """
+        self._paces = paces
         self._parameters = dict(module.named_parameters())
         self._steps = int(arrays.get(f"{PREFIX}steps", np.zeros(1))[0])
         self._begun = {
@@ -63,7 +74,7 @@ class DenseOptimizer:
         self._taken.clear()
         self._take()
         total = self._gradients.whole.new_zeros(())
-        for run, _ in self._runs():
+        for run, _, _ in self._runs():
             total += self._gradients.whole[run].square().sum()
         return total
 
@@ -73,9 +84,9 @@ class DenseOptimizer:
         self._take()
         self._steps += 1
         mean_share, square_share = (1 - beta for beta in BETAS)
-        for run, begun in self._runs():
+        for run, begun, pace in self._runs():
             steps = self._steps - begun
-            rate = learning_rate / (1 - BETAS[0] ** steps)
+            rate = pace * learning_rate / (1 - BETAS[0] ** steps)
             correction = (1 - BETAS[1] ** steps) ** 0.5
             gradient = self._gradients.whole[run]
             mean, square = self._mean.whole[run], self._square.whole[run]
@@ -93,15 +104,18 @@ class DenseOptimizer:
                 self._taken.append(name)
                 parameter.grad = None
 
-    def _runs(self) -> list[tuple[slice, int]]:
-        """Parts of the one tensor that are moved by one step each, and when they had begun."""
-        runs: list[tuple[slice, int]] = []
+    def _runs(self) -> list[tuple[slice, int, float]]:
+        """Parts of the one tensor that are moved by one step each, when they had begun, and their
+        pace.
+        """
+        runs: list[tuple[slice, int, float]] = []
         for name in self._taken:
             place, begun = self._weights.places[name], self._begun.get(name, 0)
-            if runs and (runs[-1][0].stop, runs[-1][1]) == (place.start, begun):
-                runs[-1] = slice(runs[-1][0].start, place.stop), begun
+            pace = self._paces.get(name, 1.0)
+            if runs and (runs[-1][0].stop, *runs[-1][1:]) == (place.start, begun, pace):
+                runs[-1] = slice(runs[-1][0].start, place.stop), begun, pace
             else:
-                runs.append((place, begun))
+                runs.append((place, begun, pace))
         return runs
 
     def arrays(self) -> Arrays:

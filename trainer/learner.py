@@ -106,7 +106,7 @@ class Learner:
         return cls(
             model,
             estimator=FrequencyEstimator.fresh(spec.frequency),
-            dense=DenseOptimizer(model.towers, {}),
+            dense=DenseOptimizer(model.towers, {}, paces=model.towers.paces()),
         )
 
     def union_for(
@@ -433,7 +433,7 @@ class Learner:
         return cls(
             model,
             estimator=FrequencyEstimator.from_parts(spec.frequency, parts),
-            dense=DenseOptimizer(model.towers, arrays),
+            dense=DenseOptimizer(model.towers, arrays, paces=model.towers.paces()),
             pool=arrays["negatives.pool"].astype(np.uint64) if spec.pooled_clicks() else NO_POOL,
         )
 

@@ -18,6 +18,7 @@ from trainer.learner import Learner
 from twintide.arrays import Arrays
 from twintide.carried import Carried, carried
 from twintide.features.kind import SIDES, Side
+from twintide.model.towers import popularity
 from twintide.model.towers.axes import Axis, Unit, inputs
 from twintide.model.towers.one import axes_of
 from twintide.modelspec import ModelSpec
@@ -145,6 +146,8 @@ def _axes_of(spec: ModelSpec) -> dict[str, Mapping[int, Axis]]:
         for name, axes in axes_of(spec.tower_of(side), spec.shape(side)).items():
             found[f"{side}.{name}"] = axes
     heads = Axis(tuple(Unit("objective", name) for name in spec.every_objective()))
+    for name, axes in popularity.axes(spec, heads).items():
+        found[f"popularity.{name}"] = axes
     return found | {
         "bias.weight": {0: heads, 1: inputs(spec.shape("candidate"))},
         "bias.bias": {0: heads},

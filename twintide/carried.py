@@ -192,6 +192,8 @@ def _heads_anew(kept: frozenset[str], old: ModelSpec, new: ModelSpec) -> Iterato
                 yield Anew(f"temperature of {name}", why, holds_up_hours=False)
     if new.popularity_bias and not old.popularity_bias:
         yield Anew("popularity bias", "declared now", holds_up_hours=False)
+    elif new.popularity_layer not in {0, old.popularity_layer}:
+        yield Anew("layer of the popularity bias", "declared now", holds_up_hours=False)
     losses = [objective.loss for objective in now.values()]
     if not new.popularity_bias and any(loss.needs_intercept for loss in losses):
         older = [objective.loss for objective in before.values()]

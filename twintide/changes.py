@@ -218,7 +218,7 @@ TABLE = _rules(
     (
         _ANEW,
         "a bias or zero point that is new begins; all else goes on",
-        "model.popularity_bias",
+        "model.popularity_bias model.popularity_layer",
     ),
     (
         _BOTH,

@@ -178,6 +178,26 @@ def fitting_towers(model: ModelSpec) -> Problems:
             yield replace(problem, key=f"{where}.{problem.key}", reads=reads)
 
 
+def _popularity(model: ModelSpec) -> Problems:
+    """A layer of the popularity bias reads statistics of items, and there is a bias."""
+    if not model.popularity_layer:
+        return
+    if not model.popularity_bias:
+        yield Problem(
+            "model.popularity_layer",
+            "is a layer of the popularity bias, and popularity_bias is false",
+            hint="leave one of them out",
+            reads=("model.popularity_bias",),
+        )
+    if model.item_statistics() is None:
+        yield Problem(
+            "model.popularity_layer",
+            "is a layer that reads item_statistics, and the candidate declares none",
+            hint="add {kind: item_statistics, name: statistics}, or leave it out",
+            reads=("model.candidate",),
+        )
+
+
 def _item_id(events: EventSchema, model: ModelSpec) -> Problems:
     if not any(feature.is_id(events.item) for feature in model.candidate):
         yield Problem(
@@ -491,6 +511,7 @@ _RULES: tuple[tuple[tuple[str, ...], Callable[..., Problems]], ...] = (
     (("events",), aims.clicks),
     (("model",), _towers),
     (("model",), fitting_towers),
+    (("model",), _popularity),
     (("events", "model"), aims.positives),
     (("model",), aims.scenarios),
     (("model",), aims.together),

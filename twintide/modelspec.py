@@ -171,7 +171,15 @@ class ModelSpec(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     later_keys: ClassVar[frozenset[str]] = frozenset(
-        {"negatives", "objectives", "scenarios", "positives", "frequency", "state"}
+        {
+            "negatives",
+            "objectives",
+            "scenarios",
+            "positives",
+            "frequency",
+            "state",
+            "popularity_layer",
+        }
     )
     """Keys that came later: where they stand at their default, a declaration is known by the others
     alone, so that what was trained before goes on.
@@ -214,6 +222,12 @@ class ModelSpec(BaseModel):
 
     popularity_bias: bool = True
     """Add a learnt number per item to the score: on news-like streams popularity is signal."""
+
+    popularity_layer: Annotated[int, Field(ge=0, le=256)] = 0
+    """Units of a layer through which `item_statistics` also reach the popularity bias, which learns
+    ten times as fast as towers do: how soon what is new is over, how little one click says. 16 for
+    news; 0: the bias is linear in all that the candidate tower sees, and moves as it does.
+    """
 
     logq: bool = True
     """Subtract log Q, the log probability that an item is in a batch, from its logits: corrects

@@ -464,6 +464,7 @@ OTHERWISE: dict[str, Change] = {
     "tower.dat.augmented": to("tower.dat.augmented", "twin"),
     "tower.dat.category": to("tower.dat.category", "own"),
     "model.output_width": to("model.output_width", 12),
+    "model.popularity_layer": to("model.popularity_layer", 4),
     "model.similarity": to("model.similarity", "dot"),
     "model.loss": to(
         "model.loss", {"kind": "mse", "column": "seconds"}, ("model.negatives", NEGATIVES[:1])

@@ -128,6 +128,28 @@ def test_new_features_change_no_answer_before_they_have_learnt(
     }
 
 
+@pytest.mark.parametrize("before", [0, 8])
+def test_a_layer_of_the_popularity_bias_changes_no_answer_before_it_has_learnt(
+    declared: Any, before: int
+) -> None:
+    """Where there was none; where one of another size was, what that said is gone."""
+    old = spec_of(declared, popularity_layer=before)
+    new = spec_of(declared, popularity_layer=16)
+    arrays = trained(old)
+    without = {
+        name: np.zeros_like(each) if name.endswith("popularity.output.weight") else each
+        for name, each in arrays.items()
+    }
+
+    warm = warm_arrays(old, new, arrays, seed=1, vectors={})
+
+    given = inputs_of(old, "candidate")
+    assert same(outputs(new, warm, given, "candidate"), outputs(old, without, given, "candidate"))
+    assert [str(each) for each in carried(old, new).anew] == [
+        "layer of the popularity bias (declared now)"
+    ]
+
+
 @pytest.mark.parametrize("tower", ["dnn", "dcn", "shared bottom"])
 def test_a_new_objective_leaves_the_others_as_they_were(declared: Any, tower: str) -> None:
     """It comes first by name, and has a vector of its own; what goes takes nothing else along."""

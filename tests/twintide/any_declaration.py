@@ -132,6 +132,7 @@ def _model(rng: random.Random, columns: dict[str, str]) -> dict[str, Any]:
         "output_width": rng.choice([8, 16]),
         "temperature": rng.choice([0.01, 0.05, 1.0, 10.0]),
         "popularity_bias": rng.random() < 0.5,
+        "popularity_layer": rng.choice([0, 0, 0, 4]),
         "logq": rng.random() < 0.5,
         "loss": _loss(rng),
         "frequency": _frequency(rng),

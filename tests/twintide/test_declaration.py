@@ -398,6 +398,18 @@ WRONG: dict[str, tuple[Change, str]] = {
     "an item that is a truth": (section("events", item="liked"), "events.item"),
     "an item nobody has": (section("events", item="none"), "events.item"),
     "an item that is the user": (section("events", item="user_id"), "events.item"),
+    "a layer of a bias that is not": (
+        section("model", popularity_layer=4, popularity_bias=False),
+        "model.popularity_layer",
+    ),
+    "a layer of statistics that are not": (
+        section(
+            "model",
+            popularity_layer=4,
+            candidate=[{"kind": "sparse", "name": "item", "column": "item_id", "table": "item"}],
+        ),
+        "model.popularity_layer",
+    ),
     "a time that is a number": (section("events", time="event_id"), "events.time"),
     "a reserved column": (
         lambda v: v["events"]["columns"].update(kafka_offset="int64"),

@@ -47,6 +47,22 @@ def test_adam_is_a_plain_loop() -> None:
             np.testing.assert_allclose(parameter.detach().numpy(), plain[name], atol=2e-6)
 
 
+def test_what_has_a_pace_moves_so_many_times_as_far() -> None:
+    """Beside what has none, in the same step, and after a checkpoint as before it."""
+    slow, mixed = towers(1), towers(1)
+    start = [each.detach().clone() for _, each in named(slow)]
+    for model, paces in ((slow, {}), (mixed, {"0.bias": 3.0})):
+        begun = DenseOptimizer(model, {}, paces=paces)
+        for optimizer in (begun, DenseOptimizer(model, begun.arrays(), paces=paces)):
+            for _, parameter in named(model):
+                parameter.grad = torch.ones_like(parameter)
+            optimizer.step(learning_rate=0.1)
+
+    for (name, one), (_, other), was in zip(named(slow), named(mixed), start, strict=True):
+        times = 3.0 if name == "0.bias" else 1.0
+        assert torch.allclose(other - was, times * (one - was)), name
+
+
 def test_adam_leaves_alone_what_has_no_gradient() -> None:
     """A frozen layer keeps its weights and moments."""
     model = towers(1)

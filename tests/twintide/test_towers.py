@@ -342,6 +342,7 @@ ONE_OF_EACH: dict[str, dict[str, Any]] = {
     },
     "fixed temperature": {"temperature": 0.2, "temperature_learnt": False},
     "no bias": {"popularity_bias": False},
+    "a layer of the bias": {"popularity_layer": 4},
 }
 
 

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from twintide.features.kind import SIDES, Side
 from twintide.model.sequences import encoded
 from twintide.model.towers.one import auxiliary_of, tower
+from twintide.model.towers.popularity import PACE, Popularity
 from twintide.model.towers.seen import Seen
 from twintide.modelspec import ModelSpec
 
@@ -41,6 +42,7 @@ class Towers(nn.Module):
         self.bias = nn.Linear(shape.input_width, len(losses)) if spec.popularity_bias else None
         if self.bias is not None:
             _begin_with_popularity(self.bias, spec)
+        self.popularity = Popularity(spec) if spec.popularity_layer else None
         self._needs_intercept = [self.bias is None and loss.needs_intercept for loss in losses]
         self.intercept = (
             nn.Parameter(_one_each([0.0] * len(losses))) if any(self._needs_intercept) else None
@@ -68,7 +70,10 @@ class Towers(nn.Module):
 
     def _biases(self, inputs_UX: Tensor) -> list[Tensor]:
         if self.bias is not None:
-            return list(self.bias(inputs_UX).unbind(dim=1))
+            found = self.bias(inputs_UX)
+            if self.popularity is not None:
+                found = found + self.popularity(inputs_UX)
+            return list(found.unbind(dim=1))
         nothing_U = inputs_UX.new_zeros(len(inputs_UX))
         if self.intercept is None:
             return [nothing_U] * len(self._needs_intercept)
@@ -77,6 +82,10 @@ class Towers(nn.Module):
             intercept.expand(len(inputs_UX)) if is_needed else nothing_U
             for intercept, is_needed in zip(learnt, self._needs_intercept, strict=True)
         ]
+
+    def paces(self) -> dict[str, float]:
+        """Parameters that move further at a step than others do: by how many times."""
+        return {name: PACE for name, _ in self.named_parameters() if name.startswith("popularity.")}
 
     @property
     def has_auxiliary(self) -> bool:
