@@ -25,7 +25,7 @@ def drafted(
         deployment.checkpoints_dir / checkpoint,
         deployment.publishing,
         base=base,
-        since=_made_since(deployment, base.version) if base else None,
+        since=_made_since(deployment, base.as_of) if base else None,
         vectors_dir=deployment.vectors_dir,
         listing=listing,
         verified=verified,

@@ -58,6 +58,10 @@ class Base(Protocol):
     def keys(self) -> Keys:
         """uint64 [items]: of each vector its item; NO_KEY for one that has left since."""
 
+    @property
+    def as_of(self) -> str:
+        """The version whose items and vectors these are."""
+
     def vectors(self, *, room: int = 0) -> Vectors:
         """float32 [items + room, O · (D + 1)], as the index keeps them, for the caller to change;
         behind them anything.

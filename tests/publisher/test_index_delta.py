@@ -42,7 +42,7 @@ def keys(first: int, count: int) -> Keys:
 def base_of(of_keys: Keys, of_vectors: Vectors) -> IndexBase:
     data = memoryview(item_index.build(of_vectors, kind="ivf", nprobe=8).to_bytes())
     whole = item_index.parse(data, dimension=9)
-    return IndexBase("v000001", Path("nowhere"), {}, data, whole, of_keys, recall=None)
+    return IndexBase("v000001", "v000001", Path("nowhere"), {}, data, whole, of_keys, recall=None)
 
 
 def wanted(of_keys: Keys, of_vectors: Vectors) -> Wanted:

@@ -27,7 +27,7 @@ def go_on(wanted: Wanted, base: IndexBase) -> Indexed | None:
     recall = wanted.best.found_by(made.index)
     if not is_as_good(recall, base, wanted):
         return None
-    write = partial(write_delta, base.path, base.files, made.delta)
+    write = partial(write_delta, base.path, base.files, made.base.links, made.delta)
     return Indexed(made.index, made.kept(wanted), recall, write, base.version)
 
 
@@ -90,7 +90,7 @@ def is_as_good(recall: float, base: IndexBase, wanted: Wanted) -> bool:
         return True
     if base.recall is None or base.recall < least:
         return False
-    same = Best.of(base.vectors(), wanted.asked).found_by(base.whole)
+    same = Best.of(base.alone.vectors(), wanted.asked).found_by(base.whole)
     return recall >= same - MOST_RECALL_LOST
 
 

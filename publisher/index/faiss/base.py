@@ -8,7 +8,7 @@ index is built at each night, where too many have moved, and where recall has su
 
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -16,9 +16,9 @@ import numpy as np
 import pyarrow as pa
 
 from publisher.index.backend import Wanted
-from publisher.index.faiss.delta import Delta, laid_over, vectors_in
+from publisher.index.faiss.delta import Delta, laid_over, merged, vectors_in
 from publisher.index.faiss.index import FaissIndex, parse
-from publisher.index.faiss.kept import delta_in
+from publisher.index.faiss.kept import MOST_EARLIER, Linked, deltas_in, is_in_place, linked
 from publisher.index.faiss.layout import InvertedFile, inverted_file
 from publisher.index.moved import stay
 from publisher.index.searched import Positions, Vectors
@@ -48,6 +48,7 @@ class IndexBase:
     version: str
     """Whose index it was first."""
 
+    as_of: str
     path: Path
     files: Files
     """Its entry, under the name that it has in what goes on from it."""
@@ -58,6 +59,21 @@ class IndexBase:
     """uint64 [items]: of each vector its item; NO_KEY for one that has left since."""
 
     recall: float | None
+    earlier: Delta | None = None
+    """What earlier versions have laid over it, where no item stands elsewhere for it."""
+
+    links: Linked = field(default_factory=dict)
+    """The files of that."""
+
+    @property
+    def alone(self) -> "IndexBase":
+        """The whole index without what was laid over it."""
+        return replace(self, keys=self.keys[: self.whole.items], earlier=None, links={})
+
+    @property
+    def overlaid(self) -> Positions:
+        """Where vectors were laid over."""
+        return self.earlier.positions if self.earlier else np.zeros(0, np.int64)
 
     @cached_property
     def file(self) -> InvertedFile:
@@ -66,7 +82,28 @@ class IndexBase:
 
     def vectors(self, *, room: int = 0) -> Vectors:
         """As Base.vectors."""
-        return vectors_in(self.file, room=room)[:, : self.whole.dimension]
+        behind = len(self.keys) - self.whole.items
+        found = vectors_in(self.file, room=room + behind)[:, : self.whole.dimension]
+        found[self.overlaid] = self._overlay
+        return found
+
+    def at(self, places: Positions) -> Vectors:
+        """The same at these places only."""
+        newer = np.full(len(self.keys), GONE)
+        newer[self.overlaid] = np.arange(len(self.overlaid))
+        found = np.empty((len(places), self.whole.dimension), np.float32)
+        is_newer = newer[places] != GONE
+        found[is_newer] = self._overlay[newer[places[is_newer]]]
+        found[~is_newer] = self.whole.vectors(places[~is_newer])
+        return found
+
+    @cached_property
+    def _overlay(self) -> Vectors:
+        """[vectors laid over, O · (D + 1)]"""
+        if self.earlier is None:
+            return np.zeros((0, self.whole.dimension), np.float32)
+        file = inverted_file(self.earlier.newer, is_delta=True)
+        return vectors_in(file)[:, : self.whole.dimension]
 
 
 @dataclass(frozen=True)
@@ -104,17 +141,30 @@ def base_of(
 
 def gone_on(base: IndexBase, wanted: Wanted) -> GoneOn | None:
     """The index of what is wanted; None where too many have moved or are new."""
+    places = standing(base.keys, wanted.keys)
+    if base.earlier is not None and not is_in_place(places):
+        wanted = _since_the_night(base, places, wanted)
+        base = base.alone
+        places = standing(base.keys, wanted.keys)
     keys, vectors, config = wanted.keys, wanted.vectors, wanted.config
-    places = standing(base.keys, keys)
     positions, stays, before = _newer(base, places, wanted)
-    gone = int(np.count_nonzero(places == GONE))
-    if len(positions) + gone > config.most_moved_ratio * len(keys) or len(keys) < base.whole.lists:
+    changed = len(np.union1d(base.overlaid, positions)) + int(np.count_nonzero(places == GONE))
+    if changed > config.most_moved_ratio * len(keys) or len(keys) < base.whole.lists:
         return None
     numbers, codes = base.whole.lists_of(vectors[positions])
     newer = base.file.with_lists(numbers, [(each,) for each in codes])
-    delta = Delta(places, newer, positions)
-    whole = laid_over(base.file, delta, items=len(keys))
+    delta = Delta(places[: base.whole.items], newer, positions)
+    all_of_them = merged([*([base.earlier] if base.earlier else []), delta])
+    whole = laid_over(base.file, all_of_them, items=len(keys))
     return GoneOn(base, delta, parse(whole, dimension=vectors.shape[1]), stays, before)
+
+
+def _since_the_night(base: IndexBase, places: Positions, wanted: Wanted) -> Wanted:
+    """What is wanted, where also what was laid over the base may differ from it."""
+    if wanted.moved is None:
+        return wanted
+    overlaid = places[base.overlaid]
+    return replace(wanted, moved=np.union1d(wanted.moved, overlaid[overlaid != GONE]))
 
 
 def _newer(
@@ -128,7 +178,7 @@ def _newer(
     place_in_base[places[known]] = known
     moved = np.arange(len(wanted.keys)) if wanted.moved is None else wanted.moved
     at = moved[place_in_base[moved] != GONE]
-    now, before = wanted.vectors[at], base.whole.vectors(place_in_base[at])
+    now, before = wanted.vectors[at], base.at(place_in_base[at])
     stays = stay(before, now, moved_beyond=wanted.config.moved_beyond, items=len(wanted.keys))
     is_newer = place_in_base == GONE
     is_newer[at[~stays]] = True
@@ -155,19 +205,24 @@ def _in_version(folder: Path, manifest: VersionManifest, verified: Verified) -> 
     own = {each: entry for each, entry in listed.items() if each.startswith(("index.", "items."))}
     contents = verified.contents(folder, own)
     ids: pa.Array = item_ids_in(contents)
-    keys = keys_of(ids)
-    if manifest.index_of is not None:
-        places = delta_in(contents).places
-        keys = np.where(places == GONE, np.uint64(NO_KEY), keys[places])
-    return IndexBase(
+    base = IndexBase(
         version=manifest.index_of or manifest.name,
+        as_of=manifest.name,
         path=folder / name,
         files={INDEX_BASE: listed[name]},
         data=contents[name],
         whole=parse(contents[name], dimension=manifest.dimension),
-        keys=keys,
+        keys=keys_of(ids),
         recall=_recall_when_whole(folder.parent, manifest),
     )
+    if manifest.index_of is None:
+        return base
+    deltas = deltas_in(contents)
+    places = deltas[-1].places
+    if is_in_place(places) and len(deltas) <= MOST_EARLIER:
+        return replace(base, earlier=merged(deltas), links=linked(folder, listed))
+    keys = np.where(places == GONE, np.uint64(NO_KEY), base.keys[places])
+    return replace(base, keys=keys, as_of=base.version)
 
 
 def _recall_when_whole(root: Path, manifest: VersionManifest) -> float | None:

@@ -7,6 +7,7 @@ other and gets the bytes of a whole index, which is checked and searched like an
 takes as long, and a position means the same to all who ask.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -18,6 +19,9 @@ from twintide.errors import Corrupt
 from twintide.keys import GONE
 
 Positions = npt.NDArray[np.int64]
+
+_MOST_ITEMS = 1 << 28
+"""A place behind so many is none: what is read there takes memory by the largest."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,41 @@ def laid_over(old: InvertedFile, delta: Delta, *, items: int) -> memoryview:
         for of_old, stay, of_new in zip(old.lists(), kept, new.lists(), strict=True)
     )
     return old.with_lists(ids, codes)
+
+
+def merged(deltas: Sequence[Delta]) -> Delta:
+    """Several, each made on top of those before it, as one; none of them moves an item of the
+    other index. Raises Corrupt where they do not fit.
+    """
+    if len(deltas) == 1:
+        return deltas[0]
+    files = [inverted_file(each.newer, is_delta=True) for each in deltas]
+    owner = _owner(deltas, files)
+    ids, codes, positions, count = [], [], [], 0
+    for lists in zip(*(each.lists() for each in files), strict=True):
+        at = [delta.positions[own.ids] for delta, own in zip(deltas, lists, strict=True)]
+        stay = [np.flatnonzero(owner[each] == number) for number, each in enumerate(at)]
+        codes.append([own.codes[kept] for own, kept in zip(lists, stay, strict=True)])
+        positions += [each[kept] for each, kept in zip(at, stay, strict=True)]
+        size = sum(map(len, stay))
+        ids.append(np.arange(count, count + size))
+        count += size
+    newer = files[-1].with_lists(ids, codes)
+    return Delta(deltas[-1].places, newer, np.concatenate(positions))
+
+
+def _owner(deltas: Sequence[Delta], files: Sequence[InvertedFile]) -> Positions:
+    """[items]: by place, the number of the newest delta that has a vector there."""
+    heads = {each.head_without_count() for each in files}
+    if len(heads) > 1:
+        _corrupt("deltas have different centres")
+    for delta, file in zip(deltas, files, strict=True):
+        if delta.positions.shape != (file.items,) or not _all_below(delta.positions, _MOST_ITEMS):
+            _corrupt("a delta has more or fewer places than vectors")
+    owner = np.full(1 + max(int(each.positions.max(initial=0)) for each in deltas), -1)
+    for number, delta in enumerate(deltas):
+        owner[delta.positions] = number
+    return owner
 
 
 def vectors_in(file: InvertedFile, *, room: int = 0) -> npt.NDArray[np.float32]:

@@ -33,6 +33,7 @@ class MilvusBase:
     version: str
     """Whose index it was first."""
 
+    as_of: str
     at: IndexAt
     keys: Keys
     halves: Halves
@@ -93,6 +94,7 @@ def _in_version(
         attributes = attributes_in(told, manifest.model, items=manifest.items)
     return MilvusBase(
         version=manifest.index_of or manifest.name,
+        as_of=manifest.name,
         at=at,
         keys=keys_of(item_ids_in(contents)),
         halves=halves_in(contents, width=manifest.dimension, items=manifest.items),
