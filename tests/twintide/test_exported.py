@@ -85,6 +85,22 @@ def test_it_gives_what_torch_gives(changes: dict[str, Any]) -> None:
         assert np.abs(exported.query_vectors(one) - expected[[row]]).max() <= 1e-6 * scale
 
 
+@pytest.mark.parametrize("size", [1e18, 1e25, 1e39])
+def test_a_query_without_a_finite_length_is_found(size: float) -> None:
+    """Numbers that are too large for the cosine give no vector of zeros, which would be answered by
+    popularity alone: as those that overflow before it, they are not finite.
+    """
+    spec = towers.spec_of({"tower": {"kind": "dnn", "hidden": []}})
+    arrays = learnt(spec).arrays(("query",))
+    layer = [name for name in arrays if name.startswith("dense.query.0.")]
+    with np.errstate(over="ignore"):
+        larger = {name: arrays[name].astype(np.float64) * size for name in layer}
+        huge = arrays | {name: each.astype(np.float32) for name, each in larger.items()}
+    found = QueryTower(spec, huge, {}).query_vectors(queries(spec))
+
+    assert np.isfinite(found).all() == (size < 1e20)
+
+
 def test_what_objectives_count_is_what_torch_counts() -> None:
     """The weights of a request, in the units that each loss learns."""
     spec = towers.spec_of(towers.WITH_OBJECTIVES["objectives, default"])

@@ -80,6 +80,9 @@ class QueryTower:
             )
             if self.spec.similarity == "cosine":
                 lengths = np.sqrt(np.square(made_BOD).sum(axis=2, keepdims=True))
+                # A length that is infinite would make a vector of zeros, and the answer that of
+                # the bias alone: such a vector is no number, and is found.
+                lengths += lengths - lengths
                 made_BOD = made_BOD / np.maximum(lengths, _SHORTEST)
             return self._with_ones(made_BOD, weights)
 
