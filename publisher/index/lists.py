@@ -3,7 +3,12 @@
 import math
 from typing import Literal
 
-FLAT_UP_TO_ITEMS = 50_000
+FLAT_UP_TO_ITEMS = 20_000
+"""As many are compared in about the time that an answer takes besides. From there on an inverted
+file that finds .98 of the best takes a fifth to a tenth of it, and where nothing lies near to
+anything else, as long (measured, docs/benchmarks.md).
+"""
+
 _MIN_ITEMS_PER_LIST = 39
 """Below this k-means has too little to learn a list's centre from (Faiss warns)."""
 

@@ -101,7 +101,7 @@ class PublishingConfig(Config):
     """Versions and the item index."""
 
     index: Literal["auto", "flat", "ivf"] = "auto"
-    """`auto`: exact (flat) up to 50,000 items, an inverted file above."""
+    """`auto`: exact (flat) up to 20,000 items, an inverted file above."""
 
     milvus: MilvusConfig | None = None
     """Where the item index lies, instead of in a file of each version that servers map."""
