@@ -72,18 +72,21 @@ def merged(deltas: Sequence[Delta]) -> Delta:
     if len(deltas) == 1:
         return deltas[0]
     files = [inverted_file(each.newer, is_delta=True) for each in deltas]
-    owner = _owner(deltas, files)
-    ids, codes, positions, count = [], [], [], 0
-    for lists in zip(*(each.lists() for each in files), strict=True):
-        at = [delta.positions[own.ids] for delta, own in zip(deltas, lists, strict=True)]
-        stay = [np.flatnonzero(owner[each] == number) for number, each in enumerate(at)]
-        codes.append([own.codes[kept] for own, kept in zip(lists, stay, strict=True)])
-        positions += [each[kept] for each, kept in zip(at, stay, strict=True)]
-        size = sum(map(len, stay))
-        ids.append(np.arange(count, count + size))
-        count += size
-    newer = files[-1].with_lists(ids, codes)
-    return Delta(deltas[-1].places, newer, np.concatenate(positions))
+    owner, of_lists, at, codes = _owner(deltas, files), [], [], []
+    for number, (delta, file) in enumerate(zip(deltas, files, strict=True)):
+        lists = list(file.lists())
+        places = delta.positions[np.concatenate([each.ids for each in lists])]
+        stay = np.flatnonzero(owner[places] == number)
+        of_lists.append(np.repeat(np.arange(len(lists)), file.sizes)[stay])
+        at.append(places[stay])
+        codes.append(np.concatenate([each.codes for each in lists])[stay])
+    of_list = np.concatenate(of_lists)
+    order = np.argsort(of_list, kind="stable")
+    ends = np.cumsum(np.bincount(of_list, minlength=len(files[-1].sizes)))[:-1]
+    of_each = np.split(np.concatenate(codes)[order], ends)
+    ids = np.split(np.arange(len(order)), ends)
+    newer = files[-1].with_lists(ids, [(each,) for each in of_each])
+    return Delta(deltas[-1].places, newer, np.concatenate(at)[order])
 
 
 def _owner(deltas: Sequence[Delta], files: Sequence[InvertedFile]) -> Positions:
