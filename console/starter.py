@@ -6,6 +6,7 @@ from textwrap import wrap
 from typing import Any
 
 from twintide.guess import Guess, Guesses
+from twintide.traffic import USUAL_BATCH, Traffic
 
 _WIDTH = 100
 
@@ -50,13 +51,19 @@ def _sections(found: Guesses, separator: str) -> Iterator[str]:
         yield "data_file:"
         yield f"  separator: {_said(separator)}"
         yield ""
+    slow = found.traffic if found.traffic and found.traffic.is_slow else None
     yield "model:"
+    if slow:
+        yield from _of_slow(slow)
     yield "  query:                          # what the user is, and the moment"
     yield from _entries(_own(found.user, "user"), found.query)
-    yield f"    - {_flow({'kind': 'history', 'name': 'history', 'table': 'item', 'length': 20})}"
+    yield f"    - {_flow(_HISTORY)}"
+    if slow:
+        yield f"    - {_flow(_DECAYED)}"
     yield "  candidate:                      # what the item is"
     yield from _entries(_own(found.item, "item"), found.candidate)
-    yield f"    - {_flow({'kind': 'item_statistics', 'name': 'statistics'})}"
+    windows = {"windows_minutes": list(slow.windows_minutes)} if slow else {}
+    yield f"    - {_flow({'kind': 'item_statistics', 'name': 'statistics'} | windows)}"
     for why in dict.fromkeys(one.why for one in found.left_out):
         names = ", ".join(one.column for one in found.left_out if one.why == why)
         yield from _folded(f"left out, since each {why}: {names}")
@@ -89,6 +96,30 @@ def _events(found: Guesses) -> Iterator[str]:
     yield ""
 
 
+_HISTORY = {"kind": "history", "name": "history", "table": "item", "length": 20}
+_DECAYED = {
+    "kind": "decayed_history",
+    "name": "decayed",
+    "table": "item",
+    "length": 50,
+    "half_life_items": 10,
+}
+
+
+def _of_slow(traffic: Traffic) -> Iterator[str]:
+    """What fits few clicks, and why."""
+    yield from _folded(
+        f"Chosen for about {round(traffic.clicks_a_day, -2):,.0f} clicks a day, which are few: "
+        "what was clicked last, as it is, and the item's row, as it is, meet in the product, since "
+        "layers learn too little of a night; a row says less beside popularity, since it has seen "
+        "few clicks; statistics look back as far as there are clicks enough to tell. With many "
+        "times as many clicks leave these keys out."
+    )
+    yield f"  temperature: {traffic.temperature}"
+    for side, name in (("query", "decayed"), ("candidate", "item")):
+        yield f"  {side}_tower: {_flow({'kind': 'dnn', 'hidden': [128, 64], 'residual': name})}"
+
+
 def _own(column: str, table: str) -> dict[str, Any]:
     return {"kind": "sparse", "name": table, "column": column, "table": table}
 
@@ -107,6 +138,14 @@ def _training(found: Guesses) -> Iterator[str]:
     else:
         yield f'  day_starts_at: "{found.quiet_hour % 24:02}:00"          # in the quietest hours'
     yield "  time_zone: UTC                  # of the hour above; better where your users live"
+    if found.traffic and found.traffic.batch_rows < USUAL_BATCH:
+        yield "  # a batch is a step, so a night has 30; one click of few moves a row less"
+        for line in ("hourly", "nightly"):
+            yield f"  {line}: {_flow(_steps(found.traffic))}"
+
+
+def _steps(traffic: Traffic) -> dict[str, Any]:
+    return {"batch_rows": traffic.batch_rows, "row_learning_rate": traffic.row_learning_rate}
 
 
 def _folded(text: str) -> Iterator[str]:

@@ -20,6 +20,7 @@ from twintide.errors import Refused
 from twintide.events import RESERVED_COLUMNS, ColumnType, TimeUnit
 from twintide.features.weighted_varlen import WeightedVarlen
 from twintide.notation import Notation, Typed
+from twintide.traffic import Traffic, traffic_of
 from twintide.unfold import Found, unfolded
 from twintide.values import typed, typed_objects
 
@@ -81,6 +82,9 @@ class Guesses:
     quiet_hour: int | None
     """UTC; None where the sample is too short to say."""
 
+    traffic: Traffic | None
+    """None where the sample is too short to say."""
+
     def column(self, name: str) -> Column:
         """The one of that name."""
         return next(each for each in self.columns if each.name == name)
@@ -125,6 +129,7 @@ def guess(raw: Mapping[str, Raw], *, roles: Mapping[str, str]) -> Guesses:
         candidate=tuple(found["candidate"]),
         left_out=tuple(found["left_out"]),
         quiet_hour=_quiet_hour(by_name[time].values),
+        traffic=traffic_of(_clicks_ms(by_name, time, positive)),
     )
 
 
@@ -338,6 +343,17 @@ def _is_weighted(column: Column, name: str) -> bool:
     feature = WeightedVarlen(kind="weighted_varlen", name=name, column=column.name, table=name)
     clicks = pa.table({column.name: pa.chunked_array([column.values])})
     return feature.doubt(clicks, time_column="") is None
+
+
+def _clicks_ms(
+    by_name: Mapping[str, Column], time: str, positive: tuple[str, Any] | None
+) -> npt.NDArray[np.int64]:
+    times = by_name[time].values
+    if positive is not None:
+        name, value = positive
+        times = times.filter(pc.equal(by_name[name].values, value))
+    found: npt.NDArray[np.int64] = times.drop_null().cast(pa.int64()).to_numpy()
+    return found
 
 
 def _quiet_hour(times: pa.Array) -> int | None:

@@ -294,6 +294,35 @@ def test_where_events_are_is_said_once(twintide: Twintide, arguments: list[str])
     assert "topic" in refused.err
 
 
+@pytest.mark.parametrize("a_day", [600, 8_000, 400_000])
+def test_a_small_stream_gets_what_fits_few_clicks(tmp_path: Path, a_day: int) -> None:
+    """Batches, windows and towers by how many clicks a day has, and the reason beside them; a busy
+    one keeps the defaults.
+    """
+    apart_ms = 86_400_000 // a_day
+    events = [
+        {"user_id": number % 70, "item_id": number % 50, "ts": NOON_S * 1000 + number * apart_ms}
+        for number in range(max(600, a_day // 8 + 200))
+    ]
+    path = as_json_lines(tmp_path / "clicks.jsonl", events)
+    raw, separator = first_rows(path, rows=100_000)
+
+    text = text_of(
+        guess(raw, roles={}), source="a test", separator=separator, data_dir="data", topic="clicks"
+    )
+
+    (tmp_path / "new.yaml").write_text(text)
+    own = load(tmp_path / "new.yaml")
+    rows = {600: 32, 8_000: 256, 400_000: 512}[a_day]
+    assert own.training.nightly.batch_rows == own.training.hourly.batch_rows == rows
+    is_slow = a_day < 20_000
+    assert ("clicks a day, which are few" in text) == is_slow
+    assert (own.model.tower_of("query").residual == "decayed") == is_slow
+    statistics = own.model.item_statistics()
+    assert statistics is not None
+    assert (min(statistics.windows_minutes) >= 180) == is_slow
+
+
 @pytest.mark.parametrize("preset", ["news", "shop", "video"])
 def test_a_preset_is_a_configuration_as_it_ships(
     twintide: Twintide, tmp_path: Path, preset: str

@@ -1,0 +1,52 @@
+"""What is declared for a stream follows how many clicks a day it has."""
+
+import numpy as np
+import pytest
+
+from twintide.config import HourlyConfig
+from twintide.features.item_statistics import ItemStatistics
+from twintide.traffic import DAY_MS, STEPS_A_NIGHT, WINDOW_CLICKS, Traffic, traffic_of
+
+
+@pytest.mark.parametrize("a_day", [40, 500, 2_300, 7_000, 30_000, 200_000, 5_000_000])
+def test_a_night_has_steps_enough_and_windows_hold_clicks(a_day: int) -> None:
+    """As far as a batch may be small, and a window long."""
+    traffic = Traffic(a_day)
+
+    assert a_day / traffic.batch_rows >= STEPS_A_NIGHT or traffic.batch_rows == 32
+    assert a_day / traffic.batch_rows < 2 * STEPS_A_NIGHT or traffic.batch_rows == 512
+    windows = traffic.windows_minutes
+    assert all(each * a_day / 1440 >= WINDOW_CLICKS for each in windows) or len(windows) == 3
+    assert windows == tuple(sorted(windows))
+
+
+def test_the_fewer_clicks_the_less_a_row_says_beside_popularity() -> None:
+    """Down to where similarity counts as much as a nat."""
+    found = [Traffic(each).temperature for each in (19_000, 2_400, 450, 100, 1)]
+
+    assert found == [0.1, 0.1, 0.5, 1.0, 1.0]
+
+
+def test_the_fewer_clicks_the_less_a_row_learns_from_one() -> None:
+    """From a busy stream's rate down to a tenth of it."""
+    found = [Traffic(each).row_learning_rate for each in (200_000, 2_400, 450, 1)]
+
+    assert found == [0.1, 0.03, 0.01, 0.01]
+
+
+def test_a_busy_stream_has_the_defaults() -> None:
+    """Nothing is chosen for it that is not so already."""
+    busy = Traffic(200_000)
+
+    assert not busy.is_slow
+    assert busy.batch_rows == HourlyConfig().batch_rows
+    assert busy.windows_minutes == ItemStatistics(kind="item_statistics", name="x").windows_minutes
+
+
+def test_a_sample_that_is_too_short_tells_nothing() -> None:
+    """Three hours, and a hundred clicks."""
+    assert traffic_of(np.arange(0, DAY_MS // 9, 1000)) is None
+    assert traffic_of(np.linspace(0, 9 * DAY_MS, 99).astype(np.int64)) is None
+    found = traffic_of(np.linspace(0, 2 * DAY_MS, 5000).astype(np.int64))
+    assert found is not None
+    assert found.clicks_a_day == 2500
