@@ -46,7 +46,7 @@ FREE_CRUMBS = 4
 comes at once: each read costs as much as to answer half a request.
 """
 
-LONGEST_GATHERING_SECONDS = 0.05
+LONGEST_GATHERING_SECONDS = 0.1
 
 READ_BYTES = 16_384
 """Of one connection, before the others have their turn."""
