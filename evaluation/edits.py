@@ -30,6 +30,11 @@ def derive(section_of: Callable[[Deployment], Section]) -> Change:
     return change
 
 
+def both(first: Change, second: Change) -> Change:
+    """The one, and then the other."""
+    return lambda setup: second(first(setup))
+
+
 def ask(history: History) -> Change:
     """How a request carries the user's history."""
     return lambda setup: replace(setup, history=history)

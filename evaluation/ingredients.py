@@ -13,6 +13,7 @@ from evaluation.edits import (
     Section,
     add_candidate,
     ask,
+    both,
     click_histories,
     declare,
     derive,
@@ -150,12 +151,20 @@ def _is_last_click(feature: Section, _: Deployment) -> bool:
 INGREDIENTS = (
     Ingredient(
         "popularity bias",
-        declare({"model": {"popularity_bias": False}}),
+        declare({"model": {"popularity_bias": False, "popularity_layer": 0}}),
         declare({"model": {"popularity_bias": True}}),
     ),
     Ingredient(
+        "popularity layer",
+        declare({"model": {"popularity_layer": 0}}),
+        declare({"model": {"popularity_layer": 16}}),
+    ),
+    Ingredient(
         "item statistics",
-        drop_candidate(lambda each, _: each["kind"] == "item_statistics"),
+        both(
+            declare({"model": {"popularity_layer": 0}}),  # which reads them
+            drop_candidate(lambda each, _: each["kind"] == "item_statistics"),
+        ),
         add_candidate({"kind": "item_statistics", "name": "item_statistics"}),
     ),
     Ingredient(
