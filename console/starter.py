@@ -116,6 +116,9 @@ def _of_slow(traffic: Traffic) -> Iterator[str]:
         "times as many clicks leave these keys out."
     )
     yield f"  temperature: {traffic.temperature}"
+    if traffic.needs_pool:
+        yield "  # a night's batches are of one hour each, in which few items are others' negatives"
+        yield "  negatives: [{kind: in_batch}, {kind: pool, count: 256, clicks: 65536}]"
     for side, name in (("query", "decayed"), ("candidate", "item")):
         yield f"  {side}_tower: {_flow({'kind': 'dnn', 'hidden': [128, 64], 'residual': name})}"
 

@@ -59,6 +59,11 @@ class Traffic:
         return int(np.clip(2 ** int(np.log2(most)), SMALLEST_BATCH, USUAL_BATCH))
 
     @property
+    def needs_pool(self) -> bool:
+        """Whether an hour has fewer clicks than a batch: a night's batches are of one hour each."""
+        return self.clicks_a_day / 24 < self.batch_rows
+
+    @property
     def temperature(self) -> float:
         """What similarities are divided by, of a slow stream."""
         return _nearest(SAID_BY_CLICKS / max(self.clicks_a_day, 1.0), TEMPERATURES)

@@ -316,6 +316,7 @@ def test_a_small_stream_gets_what_fits_few_clicks(tmp_path: Path, a_day: int) ->
     rows = {600: 32, 8_000: 256, 400_000: 512}[a_day]
     assert own.training.nightly.batch_rows == own.training.hourly.batch_rows == rows
     is_slow = a_day < 20_000
+    assert bool(own.model.pooled_clicks()) == (a_day == 600)
     assert ("clicks a day, which are few" in text) == is_slow
     assert (own.model.tower_of("query").residual == "decayed") == is_slow
     statistics = own.model.item_statistics()

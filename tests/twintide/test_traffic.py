@@ -27,6 +27,11 @@ def test_the_fewer_clicks_the_less_a_row_says_beside_popularity() -> None:
     assert found == [0.1, 0.1, 0.5, 1.0, 1.0]
 
 
+def test_hours_of_fewer_clicks_than_a_batch_need_other_negatives() -> None:
+    """Others have enough in their own batch."""
+    assert [Traffic(each).needs_pool for each in (200_000, 2_400, 450)] == [False, False, True]
+
+
 def test_the_fewer_clicks_the_less_a_row_learns_from_one() -> None:
     """From a busy stream's rate down to a tenth of it."""
     found = [Traffic(each).row_learning_rate for each in (200_000, 2_400, 450, 1)]
