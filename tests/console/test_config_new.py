@@ -100,6 +100,8 @@ def test_a_new_configuration_fits_the_events_that_it_was_guessed_from(
     assert (values["events"]["time"], values["events"]["times"]) == ("when", "s")
     assert values["events"]["positive"] == {"column": "action", "equals": "click"}
     assert values["kafka"]["topic"] == "my-shop"
+    assert values["model"]["popularity_layer"] == 16
+    assert [each["kind"] for each in values["model"]["negatives"]] == ["in_batch", "uniform"]
     assert features_of(values, "query") == {"customer": "sparse", "lives in": "sparse"}
     assert features_of(values, "candidate") == {
         "sku": "sparse",
