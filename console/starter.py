@@ -67,13 +67,16 @@ def _sections(found: Guesses, separator: str) -> Iterator[str]:
     for why in dict.fromkeys(one.why for one in found.left_out):
         names = ", ".join(one.column for one in found.left_out if one.why == why)
         yield from _folded(f"left out, since each {why}: {names}")
-    yield from _of_what_is_over()
+    if not slow:
+        yield from _of_what_is_over()
     yield ""
     yield from _training(found)
 
 
 def _of_what_is_over() -> Iterator[str]:
-    """Where things come and go, both say it; where they stay, they cost little."""
+    """Where things come and go, both say it; where they stay, they cost little. What is slow has
+    negatives of its own.
+    """
     yield "  popularity_layer: 16            # how soon an item is over, from its statistics"
     yield "  # items that nobody clicks any more are negatives too, not those of the batch alone"
     negatives: tuple[dict[str, Any], ...] = (
