@@ -38,10 +38,9 @@ def evaluate(
         typer.Option(
             metavar="NAME",
             help="Repeatable: never, nightly, hourly, nightly+hourly, 10min, "
-            "nightly+hourly+statistics-10min (of items, between passes); the lists "
-            "popular-all-time, -24h, -3h, -1h, -10min and -decayed, co-visitation, item-knn, "
-            "which are made anew as often as the quickest of these. Behind what learns by the hour "
-            "+shuffled or +ordered, +everything or +id_tables: how its passes go.",
+            "nightly+hourly+statistics-10min; behind one that learns by the hour +shuffled, "
+            "+ordered, +everything, +id_tables; the lists popular-all-time, -24h, -3h, -1h, "
+            "-10min and -decayed, co-visitation, item-knn, as fresh as the quickest of these.",
         ),
     ] = None,
     score_from: Annotated[

@@ -218,7 +218,9 @@ class Learnt:
 
 
 def declared(folder: Path, says: Mapping[str, Any]) -> Deployment:
-    """The quickstart, smaller and learning faster, with its items from a file."""
+    """The quickstart, smaller and learning faster, with its items from a file, and no negatives but
+    those of the batch.
+    """
     small: dict[str, Any] = {
         "data_dir": str(folder / "data"),
         "items": {
@@ -238,7 +240,12 @@ def declared(folder: Path, says: Mapping[str, Any]) -> Deployment:
             "hourly": {"batch_rows": 256, "holdback_minutes": 0},
             "nightly": {"batch_rows": 256},
         },
-        "model": {"embedding_width": 32, "output_width": 32},
+        "model": {
+            "embedding_width": 32,
+            "output_width": 32,
+            "popularity_layer": 0,
+            "negatives": [{"kind": "in_batch"}],
+        },
     }
     return config.fill_in(config.fill_in(config.load(QUICKSTART), small), dict(says))
 

@@ -38,7 +38,13 @@ SMALL = {
         "hourly": {"batch_rows": 64, "holdback_minutes": 20},
         "nightly": {"batch_rows": 64},
     },
-    "model": {"embedding_width": 8, "tower": {"kind": "dnn", "hidden": [16]}, "output_width": 8},
+    "model": {
+        "embedding_width": 8,
+        "tower": {"kind": "dnn", "hidden": [16]},
+        "output_width": 8,
+        "popularity_layer": 0,
+        "negatives": [{"kind": "in_batch"}],
+    },
 }
 
 

@@ -29,7 +29,13 @@ def spec_of(**says: Any) -> ModelSpec:
         "query": [{"kind": "sparse", "name": "user", "column": "user_id", "table": "user"}],
         "candidate": [{"kind": "sparse", "name": "item", "column": "item_id", "table": "item"}],
     }
-    small = {"embedding_width": 8, "output_width": 8, "tower": {"kind": "dnn", "hidden": [16]}}
+    small = {
+        "embedding_width": 8,
+        "output_width": 8,
+        "tower": {"kind": "dnn", "hidden": [16]},
+        "popularity_layer": 0,
+        "negatives": [{"kind": "in_batch"}],
+    }
     return config.fill_in(config.load(QUICKSTART), {"model": ids | small | says}).model
 
 

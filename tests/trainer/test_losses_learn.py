@@ -24,7 +24,11 @@ from twintide.config import Deployment
 LOSSES: dict[str, dict[str, Any]] = {
     "softmax, drawn": {"loss": {"kind": "softmax", "negatives": 20}},
     "bce": {"loss": {"kind": "bce"}},
-    "bce with an intercept": {"loss": {"kind": "bce"}, "popularity_bias": False},
+    "bce with an intercept": {
+        "loss": {"kind": "bce"},
+        "popularity_bias": False,
+        "popularity_layer": 0,
+    },
     "hinge": {"loss": {"kind": "hinge"}},
     "logistic": {"loss": {"kind": "logistic", "negatives": 8}},
     "bpr": {"loss": {"kind": "bpr"}},

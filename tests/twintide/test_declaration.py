@@ -300,7 +300,11 @@ WRONG: dict[str, tuple[Change, str]] = {
         "model.loss.negatives",
     ),
     "as many negatives as an hourly batch has clicks": (
-        lambda v: (loss(negatives=64)(v), hourly(batch_rows=64)(v)),
+        lambda v: (
+            loss(negatives=64)(v),
+            hourly(batch_rows=64)(v),
+            section("model", negatives=[{"kind": "in_batch"}])(v),
+        ),
         "model.loss.negatives",
     ),
     "a margin below zero": (loss(kind="hinge", margin=-1.0), "model.loss.margin"),
