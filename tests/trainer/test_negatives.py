@@ -41,7 +41,7 @@ def spec_with(*sources: dict[str, Any]) -> ModelSpec:
     quickstart = config.load(Path(__file__).parents[2] / "configs" / "quickstart.yaml")
     declared = config.fill_in(quickstart, {"model": {"negatives": list(sources)}}).model
     candidate = tuple(each for each in declared.candidate if each.kind != "item_statistics")
-    return declared.model_copy(update={"candidate": candidate})
+    return declared.model_copy(update={"candidate": candidate, "popularity_layer": 0})
 
 
 def stock() -> Stock:
