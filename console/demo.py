@@ -23,7 +23,7 @@ def demo(
     hours: Annotated[
         int,
         typer.Option(min=FEWEST_HOURS, help="Of the click world; the first 24 are not scored."),
-    ] = 54,
+    ] = 33,
     kafka: Annotated[
         str | None,
         typer.Option(metavar="ADDRESS", help="host:port of a Kafka. Default: a local one."),
