@@ -19,6 +19,7 @@ import structlog
 from console import main
 from publisher.publish import publish
 from streaming.offline import write_shards
+from tests.trainer.conftest import deployment_in
 from trainer.hourly import hourly
 from trainer.nightly import nightly
 from twintide import config
@@ -29,23 +30,6 @@ ROOT = Path(__file__).parents[2]
 START = datetime(2026, 3, 1, tzinfo=UTC)
 HOURS = 50
 EVENTS_PER_HOUR = 60
-
-SMALL = {
-    "shards": {"minutes": 20},
-    "training": {
-        "day_starts_at": "00:00",
-        "threads": 1,
-        "hourly": {"batch_rows": 64, "holdback_minutes": 20},
-        "nightly": {"batch_rows": 64},
-    },
-    "model": {
-        "embedding_width": 8,
-        "tower": {"kind": "dnn", "hidden": [16]},
-        "output_width": 8,
-        "popularity_layer": 0,
-        "negatives": [{"kind": "in_batch"}],
-    },
-}
 
 
 @dataclass(frozen=True)
@@ -109,12 +93,6 @@ def twintide_process(tmp_path: Path) -> Twintide:
 def hour(number: float) -> datetime:
     """The start of an hour of the stream, which begins with hour 0."""
     return START + timedelta(hours=number)
-
-
-def deployment_in(folder: Path) -> Deployment:
-    """The quickstart, small, with its data below `folder`."""
-    quickstart = config.load(ROOT / "configs" / "quickstart.yaml")
-    return config.fill_in(quickstart, {"data_dir": str(folder), **SMALL})
 
 
 def write_config(deployment: Deployment, folder: Path) -> Path:

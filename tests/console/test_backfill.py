@@ -9,7 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from streaming.offline import write_shards
-from tests.console.conftest import Twintide, deployment_in, hour, stream, write_config
+from tests.console.conftest import Twintide, hour, stream, write_config
+from tests.trainer.conftest import deployment_in
 from twintide.config import fill_in, load
 
 

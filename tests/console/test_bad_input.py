@@ -8,14 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from streaming.offline import write_shards
-from tests.console.conftest import (
-    Done,
-    Twintide,
-    deployment_in,
-    hour,
-    stream,
-    write_config,
-)
+from tests.console.conftest import Done, Twintide, hour, stream, write_config
+from tests.trainer.conftest import deployment_in
 from twintide.config import fill_in
 
 FAILED, REFUSED = 1, 2

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.console.conftest import Twintide, deployment_in, stream, write_config
+from tests.console.conftest import Twintide, stream, write_config
+from tests.trainer.conftest import deployment_in
 from tests.twintide import item_files
 from twintide import yaml12
 from twintide.config import load

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.console.conftest import HOURS, deployment_in, hour
+from tests.console.conftest import HOURS, hour
+from tests.trainer.conftest import deployment_in
 from twintide.clock import HeldClock
 from twintide.config import Deployment
 from twintide.overview.known import Known

@@ -19,14 +19,8 @@ from console import commands
 from streaming.client import admin, create_topic, producer
 from streaming.history import take_history
 from streaming.offline import write_shards
-from tests.console.conftest import (
-    ROOT,
-    Twintide,
-    deployment_in,
-    hour,
-    stream,
-    write_config,
-)
+from tests.console.conftest import ROOT, Twintide, hour, stream, write_config
+from tests.trainer.conftest import deployment_in
 from twintide.checkpoints import read_manifest
 from twintide.clock import HeldClock
 from twintide.config import Deployment, fill_in, load

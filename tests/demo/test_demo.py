@@ -5,7 +5,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from tests.console.conftest import Twintide, deployment_in, stream, write_config
+from tests.console.conftest import Twintide, stream, write_config
+from tests.trainer.conftest import deployment_in
 
 HOURS = 30
 

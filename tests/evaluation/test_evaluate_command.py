@@ -15,7 +15,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from tests.console.conftest import ROOT, Twintide, deployment_in, hour, stream, write_config
+from tests.console.conftest import ROOT, Twintide, hour, stream, write_config
+from tests.trainer.conftest import deployment_in
 
 DAY_HOURS = 24
 Click = tuple[datetime, int]

@@ -8,9 +8,10 @@ import pytest
 
 from evaluation.report import report
 from evaluation.runner import Runner
-from tests.console.conftest import deployment_in, stream
+from tests.console.conftest import stream
 from tests.evaluation import made
 from tests.evaluation.world import HOURS, Evaluation, places
+from tests.trainer.conftest import deployment_in
 
 CLICKS = made.scored(4, 60, seed=1)
 

@@ -9,9 +9,10 @@ import pytest
 from evaluation.progressive import Tick
 from evaluation.report import report
 from evaluation.runner import Runner
-from tests.console.conftest import deployment_in, stream
+from tests.console.conftest import stream
 from tests.evaluation import made
 from tests.evaluation.world import HOURS, Evaluation
+from tests.trainer.conftest import deployment_in
 from twintide.program import Interrupted
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]

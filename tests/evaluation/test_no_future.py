@@ -8,8 +8,9 @@ import pyarrow as pa
 import pytest
 
 from evaluation.runner import Runner
-from tests.console.conftest import deployment_in, hour, stream
+from tests.console.conftest import hour, stream
 from tests.evaluation.world import HOURS, Click, Evaluation, places
+from tests.trainer.conftest import deployment_in
 from twintide.clock import to_unix_ms
 from twintide.keys import keys_of
 

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from evaluation.model import ModelRunner
-from tests.console.conftest import deployment_in, stream
+from tests.console.conftest import stream
 from tests.evaluation.world import HOURS, Evaluation
+from tests.trainer.conftest import deployment_in
 
 NAME = "nightly+hourly+statistics-20min"
 pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]

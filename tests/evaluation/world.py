@@ -17,7 +17,8 @@ from evaluation.scored import Clicks
 from evaluation.setup import Setup
 from evaluation.span import Span
 from evaluation.workfolder import write_all
-from tests.console.conftest import deployment_in, hour
+from tests.console.conftest import hour
+from tests.trainer.conftest import deployment_in
 from twintide.config import fill_in
 
 HOURS = 30

@@ -14,7 +14,8 @@ from streaming.cutter import PartitionCutter
 from streaming.messages import Messages
 from streaming.offline import write_shards
 from streaming.writer import publish as commit
-from tests.console.conftest import deployment_in, hour, stream, write_config
+from tests.console.conftest import hour, stream, write_config
+from tests.trainer.conftest import deployment_in
 from trainer.hourly import hourly
 from trainer.nightly import nightly
 from twintide import config
