@@ -79,11 +79,7 @@ def _of_what_is_over() -> Iterator[str]:
     """
     yield "  popularity_layer: 16            # how soon an item is over, from its statistics"
     yield "  # items that nobody clicks any more are negatives too, not those of the batch alone"
-    negatives: tuple[dict[str, Any], ...] = (
-        {"kind": "in_batch"},
-        {"kind": "uniform", "count": 256},
-    )
-    yield f"  negatives: [{', '.join(map(_flow, negatives))}]"
+    yield "  negatives: [{kind: in_batch}, {kind: uniform, count: 256}]"
 
 
 def _events(found: Guesses) -> Iterator[str]:

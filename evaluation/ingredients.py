@@ -26,6 +26,7 @@ from evaluation.edits import (
     reads_id,
     see_user,
 )
+from evaluation.policies import DAY_MINUTES
 from evaluation.setup import Change, Setup
 from twintide.config import Deployment
 
@@ -37,7 +38,6 @@ OWN_RATE = 3.0
 
 LARGEST_BATCH, LARGEST_RATE = 65_536, 10.0
 LINES = ("hourly", "nightly")
-DAY_MINUTES = 1440
 
 
 @dataclass(frozen=True)
