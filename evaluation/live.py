@@ -41,7 +41,7 @@ class Live:
         asked = self.version.model.query_vectors(query)
         found = [
             _best(each @ self._vectors[:, : asked.shape[1]].T, k)
-            for each in np.array_split(asked, -(-len(asked) // AT_ONCE))
+            for each in np.array_split(asked, max(1, -(-len(asked) // AT_ONCE)))
         ]
         return np.concatenate(found)
 
