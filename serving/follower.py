@@ -81,6 +81,7 @@ class Follower:
         self._stopping = threading.Event()
         self._standing_changes = threading.Lock()
         self._verified = Verified()
+        self._beside: list[Callable[[], None]] = []
 
     @property
     def problem(self) -> str | None:
@@ -115,16 +116,20 @@ class Follower:
     def run(self) -> None:
         """Look again and again, until `stop`; at what is blocked while a version is loaded too."""
         self._look_at_blocked()
-        looks = {"blocked": self._look_at_blocked, "popular": self._look_at_clicks}
+        looks = [self._look_at_blocked, self._look_at_clicks, *self._beside]
         beside = [
-            threading.Thread(target=self._again, args=(look,), name=name, daemon=True)
-            for name, look in looks.items()
+            threading.Thread(target=self._again, args=(look,), name="follower beside", daemon=True)
+            for look in looks
         ]
         for each in beside:
             each.start()
         self._again(self._look_at_versions)
         for each in beside:
             each.join()
+
+    def beside(self, look: Callable[[], None]) -> None:
+        """While it runs, do this again and again too. It must not raise."""
+        self._beside.append(look)
 
     def _again(self, look: Callable[[], None]) -> None:
         while not self._stopping.is_set():

@@ -1,20 +1,24 @@
 """What Prometheus sees of a server: answers, their latency, what is served, how fresh that is."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections import Counter as Counted
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
+from threading import Lock
 from typing import TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest, values
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
-from serving.follower import Follower
-from twintide.clock import Clock, monotonic_seconds
+from serving.follower import Follower, Standing
+from serving.served import Served, Serves, tell_others, told_by_others
+from twintide.clock import Clock, monotonic_seconds, to_unix_ms
 from twintide.files import remove_folder
+from twintide.telemetry import get_log
 
 Given = TypeVar("Given")
 Made = TypeVar("Made")
@@ -24,6 +28,8 @@ COUNTED = "twintide-metrics-"
 
 STAGES = ("parse", "encode", "search", "write")
 """Of an answer, in their order."""
+
+log = get_log("serving")
 
 LATENCY_BUCKETS_SECONDS = (
     0.00025, 0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.512, 1.0,
@@ -36,6 +42,11 @@ def count_across_processes(folder: Path) -> None:
     """
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)  # where the library looks
     values.ValueClass = values.MultiProcessValue()  # type: ignore[no-untyped-call]
+
+
+def _folder_of_all() -> Path | None:
+    folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+    return Path(folder) if folder else None
 
 
 def sweep_counted(folder: Path) -> None:
@@ -102,18 +113,59 @@ class Metrics:
         self.answers_of = cache(answers.labels)
         self.users_of = cache(users.labels)
         self._stages = {stage: stages.labels(stage) for stage in STAGES}
-        self._served = _Served(follower, clock)
-        self.registry.register(self._served)
+        self._happened = {
+            "switches": Counter(
+                "twintide_version_switches", "Versions switched to.", registry=self.registry
+            ),
+            "failures": Counter(
+                "twintide_version_failures", "Failed attempts to load.", registry=self.registry
+            ),
+            "rollbacks": Counter(
+                "twintide_version_rollbacks",
+                "Rollbacks by this server itself, from versions that failed.",
+                registry=self.registry,
+            ),
+        }
+        self._follower = follower
+        self._counted = Standing(retriever=None)
+        self._told: Serves | None = None
+        self._telling = Lock()
+        self._folder = _folder_of_all()
+        self._of_all = _OfAll(self._all_that_serve, clock)
+        self.registry.register(self._of_all)
+        follower.beside(self.tell)
 
     def page(self) -> bytes:
         """What a scrape gets: of all processes, where several count."""
-        folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
-        if folder is None:
+        self.tell()
+        if self._folder is None:
             return generate_latest(self.registry)
         registry = CollectorRegistry()
-        MultiProcessCollector(registry, folder)  # type: ignore[no-untyped-call]
-        registry.register(self._served)
+        MultiProcessCollector(registry, str(self._folder))  # type: ignore[no-untyped-call]
+        registry.register(self._of_all)
         return generate_latest(registry)
+
+    def tell(self) -> None:
+        """Let a scrape of any process show where this one stands."""
+        with self._telling:
+            standing = self._follower.standing
+            for name, counter in self._happened.items():
+                counter.inc(getattr(standing, name) - getattr(self._counted, name))
+            self._counted = standing
+            serves = Serves.by(self._follower)
+            if self._folder is not None and serves != self._told:
+                self._tell_others(self._folder, serves)
+
+    def _tell_others(self, folder: Path, serves: Serves) -> None:
+        try:
+            tell_others(folder, serves)
+            self._told = serves
+        except OSError as error:  # they show what was told before
+            log.warning("not_told_what_is_served", reason=str(error))
+
+    def _all_that_serve(self) -> list[Serves]:
+        own = Serves.by(self._follower)
+        return [own, *told_by_others(self._folder)] if self._folder else [own]
 
     def timed(self, stage: str, run: Callable[[Given], Made], given: Given) -> Made:
         """What `run` makes of it; the time counts as that of the stage."""
@@ -123,59 +175,66 @@ class Metrics:
         return made
 
 
-class _Served(Collector):
-    """Read from the follower at the moment of the scrape."""
+class _OfAll(Collector):
+    """What all processes serve at the moment of the scrape."""
 
-    def __init__(self, follower: Follower, clock: Clock) -> None:
-        self._follower = follower
+    def __init__(self, all_that_serve: Callable[[], Sequence[Serves]], clock: Clock) -> None:
+        self._all_that_serve = all_that_serve
         self._clock = clock
 
     def collect(self) -> Iterator[Metric]:
-        standing = self._follower.standing
-        yield CounterMetricFamily(
-            "twintide_version_switches", "Versions switched to.", value=standing.switches
-        )
-        yield CounterMetricFamily(
-            "twintide_version_failures", "Failed attempts to load.", value=standing.failures
-        )
-        yield CounterMetricFamily(
-            "twintide_version_rollbacks",
-            "Rollbacks by this process itself, from versions that failed.",
-            value=standing.rollbacks,
-        )
-        yield GaugeMetricFamily(
-            "twintide_version_problem",
-            "1 while what is served is not what is live.",
-            value=int(standing.problem is not None),
-        )
-        blocked = self._follower.blocked
-        yield GaugeMetricFamily(
-            "twintide_blocked_items", "Items that no answer may hold.", value=len(blocked.keys)
-        )
-        yield GaugeMetricFamily(
-            "twintide_blocklist_problem",
-            "1 while the list of what is blocked cannot be read.",
-            value=int(blocked.problem is not None),
-        )
-        if standing.retriever is None:
-            return
-        manifest = standing.retriever.version.manifest
-        served = GaugeMetricFamily(
-            "twintide_version", "What is served.", labels=["version", "checkpoint"]
-        )
-        served.add_metric([manifest.name, manifest.checkpoint], 1)
-        yield served
-        yield GaugeMetricFamily("twintide_version_items", "Its items.", value=manifest.items)
-        if manifest.newest_event_at is not None:
-            age_seconds = (self._clock.now() - manifest.newest_event_at).total_seconds()
-            yield GaugeMetricFamily(
-                "twintide_newest_click_age_seconds",
-                "Age of the newest click in what is served: its freshness.",
-                value=max(age_seconds, 0.0),
-            )
-            yield GaugeMetricFamily(
-                "twintide_newest_click_ahead_seconds",
-                "How far the newest click lies in the future by this machine's clock: 0, or a "
-                "clock is wrong.",
-                value=max(-age_seconds, 0.0),
-            )
+        return gauges(self._all_that_serve(), now_ms=to_unix_ms(self._clock.now()))
+
+
+def gauges(every: Sequence[Serves], *, now_ms: int) -> Iterator[Metric]:
+    """Of processes that need not stand alike: how many do so, and the worst of them."""
+    yield GaugeMetricFamily(
+        "twintide_version_problem",
+        "Processes that do not serve what is live.",
+        value=sum(each.has_problem for each in every),
+    )
+    yield GaugeMetricFamily(
+        "twintide_blocked_items",
+        "Items that no answer may hold.",
+        value=min(each.blocked_items for each in every),
+    )
+    yield GaugeMetricFamily(
+        "twintide_blocklist_problem",
+        "Processes that cannot read the list of what is blocked.",
+        value=sum(each.has_blocklist_problem for each in every),
+    )
+    versions = [each.version for each in every if each.version is not None]
+    if versions:
+        yield from _gauges_of_versions(versions)
+        newest = [each.newest_event_ms for each in versions if each.newest_event_ms is not None]
+        yield from _gauges_of_freshness(newest, now_ms=now_ms)
+
+
+def _gauges_of_versions(versions: Sequence[Served]) -> Iterator[Metric]:
+    processes = GaugeMetricFamily(
+        "twintide_version", "Processes that serve it.", labels=["version", "checkpoint"]
+    )
+    for labels, count in Counted((each.name, each.checkpoint) for each in versions).items():
+        processes.add_metric(labels, count)
+    yield processes
+    yield GaugeMetricFamily(
+        "twintide_version_items",
+        "Its items; of several versions, the fewest.",
+        value=min(each.items for each in versions),
+    )
+
+
+def _gauges_of_freshness(newest_ms: Sequence[int], *, now_ms: int) -> Iterator[Metric]:
+    if not newest_ms:
+        return
+    yield GaugeMetricFamily(
+        "twintide_newest_click_age_seconds",
+        "Age of the newest click in what is served: its freshness.",
+        value=max(now_ms - min(newest_ms), 0) / 1000,
+    )
+    yield GaugeMetricFamily(
+        "twintide_newest_click_ahead_seconds",
+        "How far the newest click lies in the future by this machine's clock: 0, or a clock is "
+        "wrong.",
+        value=max(max(newest_ms) - now_ms, 0) / 1000,
+    )

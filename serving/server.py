@@ -32,6 +32,7 @@ from serving.page.snapshot import Looker
 from serving.popular import RecentClicks
 from serving.request import id_from_text, parse_request
 from serving.retriever import Retriever
+from serving.served import forget
 from serving.workers import Workers
 from twintide.blocklist import read_blocklist
 from twintide.clock import Clock
@@ -106,7 +107,13 @@ def serve(deployment: Deployment, config_file: Path, *, clock: Clock) -> None:
         with tempfile.TemporaryDirectory(prefix=f"{COUNTED}{os.getpid()}-") as counted:
             count_across_processes(Path(counted))
             later = partial(work, before=Follower.look)  # meanwhile the others answer
-            Workers(config.workers, first, later=later, ending=listener.close).run()
+            Workers(
+                config.workers,
+                first,
+                later=later,
+                forget=partial(forget, Path(counted)),
+                ending=listener.close,
+            ).run()
     log.info("server_ended")
 
 

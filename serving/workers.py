@@ -38,10 +38,14 @@ class Workers:
         first: Callable[[], None],
         *,
         later: Callable[[], None],
+        forget: Callable[[int], None] = lambda _: None,
         ending: Callable[[], None] = lambda: None,
     ) -> None:
-        """`ending` is what this process does when it is told to end, before it waits for them."""
-        self._count, self._first, self._later, self._ending = count, first, later, ending
+        """`forget` is what this process does with the number of one that has ended by itself;
+        `ending` what it does when it is told to end, before it waits for them.
+        """
+        self._count, self._first, self._later = count, first, later
+        self._forget, self._ending = forget, ending
         self._running: set[int] = set()
         self._until_closed, self._held_open = os.pipe()
 
@@ -66,6 +70,7 @@ class Workers:
                     continue
                 self._running.discard(process)
                 log.error("worker_ended", worker=process, status=os.waitstatus_to_exitcode(status))
+                self._forget(process)
                 if signal.sigtimedwait(_ENDING, AGAIN_SECONDS):
                     return
                 self._start(self._later)

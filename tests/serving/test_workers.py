@@ -42,6 +42,23 @@ def counted(port: int) -> float:
     return float(found[1]) if found else 0.0
 
 
+def shown(port: int) -> dict[str, float]:
+    """What a scrape of whichever worker takes it shows of versions."""
+    with Client(port) as client:
+        text = client.ask("GET", "/metrics")[1].decode()
+    found = re.findall(r"^(twintide_version\S*) (\S+)$", text, re.MULTILINE)
+    return {name: float(value) for name, value in found if not name.endswith("_created")}
+
+
+def all_show(port: int, **expected: float) -> bool:
+    """Whether scrapes of new connections, which any of the workers may take, all show this."""
+    return all(
+        {name.removeprefix("twintide_version_"): value for name, value in shown(port).items()}
+        == {"items": 300, "rollbacks_total": 0, **expected}
+        for _ in range(4 * COUNT)
+    )
+
+
 @pytest.mark.long
 def test_workers_answer_together_and_are_replaced(
     two_versions: Deployment,
@@ -50,7 +67,7 @@ def test_workers_answer_together_and_are_replaced(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Each follows what is live; /metrics of any adds up what all have answered, one that was
-    killed included; SIGTERM ends all of them.
+    killed included, and shows what those serve that run; SIGTERM ends all of them.
     """
     _, path, port = configured
     values = json.loads(path.read_text()) | {"data_dir": str(two_versions.data_dir)}
@@ -66,13 +83,21 @@ def test_workers_answer_together_and_are_replaced(
         before = counted(port)
         assert answered(port, "v000002")
         assert counted(port) == before + 4 * COUNT
+        of_v2 = 'twintide_version{checkpoint="hourly-000002",version="v000002"}'
+        loaded = {"switches_total": COUNT, "failures_total": 0, "problem": 0}
+        wait_until(lambda: all_show(port, **{of_v2: COUNT}, **loaded), seconds=60)
 
         os.kill(workers(log)[1], signal.SIGKILL)
         wait_until(lambda: len(workers(log)) == COUNT + 1, seconds=30)
         assert all(answered(port, "v000002") for _ in range(5))  # it loads before it takes any
         assert counted(port) >= before + 4 * COUNT
+        loaded["switches_total"] += 1
+        wait_until(lambda: all_show(port, **{of_v2: COUNT}, **loaded), seconds=60)
         registry.rollback(two_versions.versions_dir, reason="odd", clock=made.held_clock())
         wait_until(lambda: answered(port, "v000001"), seconds=60)
+        of_v1 = 'twintide_version{checkpoint="hourly-000001",version="v000001"}'
+        loaded["switches_total"] += COUNT
+        wait_until(lambda: all_show(port, **{of_v1: COUNT}, **loaded), seconds=60)
     finally:
         code = server.end()
 
