@@ -1,7 +1,8 @@
 """A process that changes the serving state, publishes and collects at random: ROOT SEED COUNT.
 
-Prints [generation, action, what is live or was pinned] for every change that it was told had taken
-effect.
+Prints a JSON list for every change that it was told had taken effect: ["changed", generation,
+action, what is live or was pinned, what was asked for], ["published", version, whether it was
+promoted] or ["collected", versions that went].
 """
 
 import json
@@ -9,6 +10,7 @@ import logging
 import random
 import sys
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
@@ -18,32 +20,37 @@ from tests.publisher import checkpoint_fixture as made
 from twintide.clock import SystemClock
 from twintide.errors import Refused, Retryable
 from twintide.telemetry import configure_logging
-from twintide.versions import ServingState
+from twintide.versions import ServingState, version_names
+
+CHECKPOINTS = 3
 
 
-def change(root: Path, rng: random.Random) -> ServingState | None:
-    """None where it is not told what came of it: a publish promotes, or does not."""
+def change(root: Path, rng: random.Random) -> list[Any]:
     match rng.randrange(9):
         case 0:
-            gc.run(made.deployment_at(root.parent, publishing={"keep_versions": 1}))
-        case 1:
-            again = f"hourly-{rng.randint(1, 3):06d}"
+            going = gc.run(made.deployment_at(root.parent, publishing={"keep_versions": 1}))
+            return ["collected", list(going.versions)]
+        case 1 | 2:
+            again = f"hourly-{rng.randint(1, CHECKPOINTS):06d}"
             deployment = made.deployment_at(root.parent)
-            publish(deployment, checkpoint=again, clock=SystemClock(), judge=False)
+            found = publish(deployment, checkpoint=again, clock=SystemClock(), judge=False)
+            return ["published", found.version, found.promoted]
         case _:
-            return of_the_state(root, rng)
-    return None
+            name = rng.choice([*version_names(root), "v000001"])
+            asked = None if rng.random() < 0.3 else name
+            after = of_the_state(root, rng, name, to=asked)
+            last = after.history[-1]
+            return ["changed", after.generation, last.action, last.version or after.current, asked]
 
 
-def of_the_state(root: Path, rng: random.Random) -> ServingState:
+def of_the_state(root: Path, rng: random.Random, name: str, *, to: str | None) -> ServingState:
     clock = SystemClock()
-    name = f"v00000{rng.randint(1, 3)}"
-    match rng.randrange(7):
+    match rng.randrange(8):
         case 0:
             return registry.hold(root, reason="rival", clock=clock)
-        case 1:
-            return registry.rollback(root, to=name, reason="rival", clock=clock)
-        case 2 | 3:
+        case 1 | 2:
+            return registry.rollback(root, to=to, reason="rival", clock=clock)
+        case 3:
             return registry.promote(root, name, clock=clock)
         case 4:
             return registry.pin(root, name, reason="rival", clock=clock)
@@ -59,14 +66,9 @@ def main() -> None:
     rng = random.Random(seed)
     for _ in range(count):
         try:
-            state = change(root, rng)
+            print(json.dumps(change(root, rng)))  # noqa: T201
         except (Refused, Retryable):
             continue
-        if state is None:
-            continue
-        last = state.history[-1]
-        told = last.version or state.current
-        print(json.dumps([state.generation, last.action, told]))  # noqa: T201
 
 
 main()

@@ -1,7 +1,4 @@
-import json
 import random
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +7,6 @@ import pytest
 
 from publisher import registry
 from publisher.publish import publish
-from publisher.reader import load_version
 from tests.publisher import checkpoint_fixture as made
 from tests.publisher.checkpoint_fixture import NOON
 from tests.twintide.test_verified import without_a_free_descriptor
@@ -20,9 +16,7 @@ from twintide.config import Deployment
 from twintide.errors import Corrupt, Refused, Retryable
 from twintide.files import exclusive_lock
 from twintide.verified import Verified
-from twintide.versions import STATE, ServingState, read_state, version_names, was_rolled_back_from
-
-RIVAL = Path(__file__).with_name("registry_rival.py")
+from twintide.versions import STATE, ServingState, read_state, was_rolled_back_from
 
 
 def after(*steps: str) -> ServingState:
@@ -211,61 +205,6 @@ def test_a_damaged_or_refused_version_is_not_promoted(
         registry.promote(three_versions, refused.version, clock=clock)
 
     assert read_state(three_versions).current == "v000003"
-
-
-@pytest.mark.long
-@pytest.mark.promise("P9")
-def test_changes_of_several_processes_are_as_if_one_after_the_other(three_versions: Path) -> None:
-    """Eight that publish, go back, hold, pin and collect. Every change that one was told of is in
-    the history, once, all others are promotions by a publish; each generation counts one up; the
-    history replayed step by step gives the state at the end; and what is live or pinned is there.
-    """
-    before = read_state(three_versions)
-    rivals = [
-        subprocess.Popen(
-            [sys.executable, str(RIVAL), str(three_versions), str(seed), "20"],
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for seed in range(8)
-    ]
-    told = [json.loads(line) for rival in rivals for line in rival.communicate()[0].splitlines()]
-
-    state = read_state(three_versions)
-    assert [rival.returncode for rival in rivals] == [0] * 8
-    made_since = state.history[len(before.history) :]
-    generations = [each.generation for each in made_since]
-    assert generations == list(range(before.generation + 1, state.generation + 1))
-    by_generation = {generation: rest for generation, *rest in told}
-    assert len(by_generation) == len(told) > 30
-    replayed = before
-    for made_change in made_since:
-        untold = ("promote", made_change.current)
-        action, current = by_generation.get(made_change.generation, untold)
-        assert (action, current) == (made_change.action, made_change.version or made_change.current)
-        replayed = replay(replayed, action, current)
-    assert (replayed.current, replayed.previous) == (state.current, state.previous)
-    assert (replayed.hold is None) == (state.hold is None)
-    assert replayed.pins.keys() == state.pins.keys()
-    assert {state.current, *state.pins} <= set(version_names(three_versions))
-    for name in version_names(three_versions):
-        load_version(three_versions, name)
-
-
-def replay(state: ServingState, action: str, current: str) -> ServingState:
-    match action:
-        case "promote":
-            return registry.promoted(state, current, at=NOON)
-        case "rollback":
-            return registry.rolled_back(state, current, at=NOON, reason="")
-        case "hold":
-            return registry.held(state, at=NOON, reason="")
-        case "pin":
-            return registry.pinned(state, current, at=NOON, reason="")
-        case "unpin":
-            return registry.unpinned(state, current, at=NOON)
-        case _:
-            return registry.released(state, at=NOON)
 
 
 def test_random_steps_never_go_back_to_what_was_rolled_back_from() -> None:
