@@ -32,6 +32,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from benchmarks.recommend import PORT, ROOT, K, configuration
 from publisher.publish import publish
 from serving.app import create_app
+from serving.at_once import Application
 from serving.connections import Limits
 from serving.follower import Follower
 from serving.log import BoundedLog
@@ -67,7 +68,8 @@ def serve(config: Path) -> None:
     follower = Follower(deployment.versions_dir, clock=clock, max_k=1000, poll_seconds=0.2)
     app = create_app(follower, clock=clock, token=None, log=log)
     threading.Thread(target=follower.run, daemon=True).start()
-    server = HttpServer(Both(app, bare()), Limits(1000), log)
+    both = Application(Both(app, bare()), app.at_once)
+    server = HttpServer(both, Limits(1000), log)
     server.run(sockets=[listen(deployment.serving)])
 
 

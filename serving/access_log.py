@@ -6,8 +6,10 @@ No user, no item, nothing that a client has sent: a path that is none of ours is
 import os
 import random
 
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from serving.at_once import AtOnce, Whole
 from serving.follower import Follower
 from twintide.clock import monotonic_seconds
 from twintide.telemetry import get_log
@@ -29,7 +31,7 @@ class AccessLog:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One ASGI connection."""
-        if scope["type"] != "http" or random.random() >= self._ratio:  # noqa: S311  no secret
+        if scope["type"] != "http" or not self._is_drawn():
             await self._app(scope, receive, send)
             return
         began, status = monotonic_seconds(), 0
@@ -42,15 +44,31 @@ class AccessLog:
         try:
             await self._app(scope, receive, noting)
         finally:
-            serves = self._follower.standing.retriever
-            self._log.info(
-                "request_answered",
-                route=route_of(scope["path"]),
-                status=status,
-                ms=round((monotonic_seconds() - began) * 1000, 3),
-                version=serves.name if serves else None,
-                worker=os.getpid(),
-            )
+            self._note(scope["path"], status, began)
+
+    def over(self, path: str, at_once: AtOnce, asked: Whole) -> Response | None:
+        """What is answered at once."""
+        if not self._is_drawn():
+            return at_once(asked)
+        began = monotonic_seconds()
+        answer = at_once(asked)
+        if answer is not None:
+            self._note(path, answer.status_code, began)
+        return answer
+
+    def _is_drawn(self) -> bool:
+        return random.random() < self._ratio  # noqa: S311  no secret
+
+    def _note(self, path: str, status: int, began: float) -> None:
+        serves = self._follower.standing.retriever
+        self._log.info(
+            "request_answered",
+            route=route_of(path),
+            status=status,
+            ms=round((monotonic_seconds() - began) * 1000, 3),
+            version=serves.name if serves else None,
+            worker=os.getpid(),
+        )
 
 
 def route_of(path: str) -> str:

@@ -5,9 +5,6 @@ ask for it.
 """
 
 import asyncio
-import hmac
-import json
-import re
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -18,16 +15,18 @@ from fastapi import FastAPI, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
-from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serving.access_log import AccessLog
 from serving.answer import Answer, answer_schema, batch_answer, batch_answer_schema
+from serving.at_once import MAX_BODY_BYTES as SMALL_BODY_BYTES
+from serving.at_once import PATH, Application, Whole
 from serving.follower import Follower
 from serving.hosts import OwnNames
+from serving.layers import AsGet, Direct, TokenGuard
 from serving.log import BoundedLog
 from serving.metrics import Metrics
-from serving.page import access
 from serving.page.pages import Pages
+from serving.refusal import Refusal, json_answer
 from serving.request import (
     RecommendRequest,
     batch_schema,
@@ -42,10 +41,6 @@ from twintide.errors import Refused, Retryable, TwintideError
 MAX_BODY_BYTES = 1_000_000
 BODY_SECONDS = 10.0
 """How long a client may take to send a request."""
-
-SMALL_BODY_BYTES = 8_192
-"""Larger requests take turns in a thread of their own, so that small ones need not wait for them.
-"""
 
 WAITING = 32
 """Requests at most that wait for an index on another machine at once."""
@@ -63,14 +58,6 @@ OPEN_PATHS = frozenset({"/livez", "/readyz"})
 """Health checks are asked without a token."""
 
 
-class Refusal(Exception):
-    """An answer other than 200."""
-
-    def __init__(self, status: int, message: str, *, hint: str = "") -> None:
-        super().__init__(message)
-        self.answer = json_answer({"message": message, "hint": hint}, status=status)
-
-
 def create_app(
     follower: Follower,
     *,
@@ -80,7 +67,7 @@ def create_app(
     metrics_need_token: bool = True,
     pages: Pages | None = None,
     log_ratio: float = 0.0,
-) -> ASGIApp:
+) -> Application:
     """The application; the follower is run by whoever runs this. `log_ratio` of the requests have
     a line in the log.
     """
@@ -98,7 +85,7 @@ def create_app(
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(Exception, _unexpected(log))
 
-    @app.post("/v1/recommend", openapi_extra=_RECOMMEND)
+    @app.post(PATH, openapi_extra=_RECOMMEND)
     async def recommend(request: Request) -> Response:
         answer = await _or_mistake(_recommend(request, follower, metrics, bodies, turns), log)
         metrics.answers_of(answer.status_code).inc()
@@ -152,83 +139,14 @@ def create_app(
 
     if pages is not None:
         pages.add_to(app)
-    direct = Direct(app, "/v1/recommend", recommend)
+    direct = Direct(app, PATH, recommend)
     open_paths = OPEN_PATHS if metrics_need_token else OPEN_PATHS | {"/metrics"}
-    guarded = OwnNames(direct) if token is None else TokenGuard(direct, token, open_paths)
-    return AsGet(AccessLog(guarded, follower, ratio=log_ratio) if log_ratio else guarded)
-
-
-class AsGet:
-    """HEAD asks for what GET would answer (uvicorn leaves the body out), and a proxy may send the
-    whole URL for the path.
-    """
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One ASGI connection."""
-        if scope["method"] == "HEAD" or not scope["path"].startswith("/"):
-            method = "GET" if scope["method"] == "HEAD" else scope["method"]
-            scope = {**scope, "method": method, "path": _AUTHORITY.sub("", scope["path"], count=1)}
-        await self._app(scope, receive, send)
-
-
-_AUTHORITY = re.compile(r"^http://[^/]*", re.IGNORECASE)
-
-
-class Direct:
-    """Takes one path past FastAPI, whose way to it takes as long as half an answer."""
-
-    def __init__(
-        self, app: ASGIApp, path: str, answer: Callable[[Request], Awaitable[Response]]
-    ) -> None:
-        self._app, self._path, self._answer = app, path, answer
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One ASGI connection."""
-        if scope["type"] != "http" or (scope["method"], scope["path"]) != ("POST", self._path):
-            await self._app(scope, receive, send)
-            return
-        response = await self._answer(Request(scope, receive))
-        await response(scope, receive, send)
-
-
-class TokenGuard:
-    """Lets nobody in without the bearer token, or as a browser gives it for a page; compared in
-    constant time.
-    """
-
-    def __init__(self, app: ASGIApp, token: str, open_paths: frozenset[str]) -> None:
-        self._app = app
-        self._open_paths = open_paths
-        self._token = token
-        self._expected = f"Bearer {token}".encode()
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One ASGI connection."""
-        if scope["type"] != "http" or scope["path"] in self._open_paths or self._knows(scope):
-            await self._app(scope, receive, send)
-            return
-        challenge, hint = "Bearer", "Authorization: Bearer TOKEN"
-        if access.is_page(scope["path"]):
-            challenge, hint = access.CHALLENGE, access.HINT
-        refusal = Refusal(401, "the bearer token is missing or wrong", hint=hint)
-        refusal.answer.headers["WWW-Authenticate"] = challenge
-        await refusal.answer(scope, receive, send)
-
-    def _knows(self, scope: Scope) -> bool:
-        given = [value for name, value in scope["headers"] if name == b"authorization"]
-        return len(given) == 1 and (
-            hmac.compare_digest(given[0], self._expected)
-            or access.has_password(scope, given[0], self._token)
-        )
-
-
-def json_answer(content: dict[str, Any], *, status: int = 200) -> Response:
-    """FastAPI's own JSON response walks every value first, which costs more than the search."""
-    body = json.dumps(content, ensure_ascii=False, allow_nan=False).encode()
-    return Response(body, status_code=status, media_type="application/json")
+    guard = OwnNames(direct) if token is None else TokenGuard(direct, token, open_paths)
+    at_once = partial(_at_once, guard=guard, follower=follower, metrics=metrics, log=log)
+    if not log_ratio:
+        return Application(AsGet(guard), at_once)
+    access_log = AccessLog(guard, follower, ratio=log_ratio)
+    return Application(AsGet(access_log), partial(access_log.over, PATH, at_once))
 
 
 class Bodies:
@@ -308,10 +226,7 @@ async def _recommend(
     async def answered(body: bytes) -> Response:
         if len(body) > SMALL_BODY_BYTES:
             return await turns.take(request, partial(_answer, body, follower, metrics))
-        try:
-            parsed = metrics.timed("parse", parse_request, body)
-        except Refused as error:
-            return Refusal(422, error.message, hint=error.hint).answer
+        parsed = _parsed(body, metrics)
         if parsed.takes_long:
             return await turns.take(request, partial(_answer_to, parsed, follower, metrics))
         answer = partial(_answer_to, parsed, follower, metrics)
@@ -348,12 +263,39 @@ def _check_coding(coding: str) -> None:
 
 
 def _answer(body: bytes, follower: Follower, metrics: Metrics) -> Response:
-    """From the bytes of a request to those of its answer."""
+    """From the bytes of a request to those of its answer. Raises Refusal."""
+    return _answer_to(_parsed(body, metrics), follower, metrics)
+
+
+def _at_once(
+    asked: Whole,
+    *,
+    guard: OwnNames | TokenGuard,
+    follower: Follower,
+    metrics: Metrics,
+    log: BoundedLog,
+) -> Response | None:
+    """The answer to a small request; None where it is not let in, or others would wait for it."""
+    if follower.waits or not guard.lets_in(PATH, asked.headers):
+        return None
     try:
-        parsed = metrics.timed("parse", parse_request, body)
+        parsed = _parsed(asked.body, metrics)
+        if parsed.takes_long:
+            return None
+        answer = _answer_to(parsed, follower, metrics)
+    except Refusal as refusal:
+        answer = refusal.answer
+    except Exception as error:  # noqa: BLE001  what nobody expected
+        answer = _failed(_mistake(error, log))
+    metrics.answers_of(answer.status_code).inc()
+    return answer
+
+
+def _parsed(body: bytes, metrics: Metrics) -> RecommendRequest:
+    try:
+        return metrics.timed("parse", parse_request, body)
     except Refused as error:
-        return Refusal(422, error.message, hint=error.hint).answer
-    return _answer_to(parsed, follower, metrics)
+        raise Refusal(422, error.message, hint=error.hint) from None
 
 
 def _answer_to(parsed: RecommendRequest, follower: Follower, metrics: Metrics) -> Response:

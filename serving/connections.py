@@ -12,12 +12,14 @@ import re
 import resource
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, NoReturn
+from typing import Any
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from serving.at_once import AtOnce, whole, written
 from serving.log import BoundedLog
+from serving.parser import MAX_HEAD_BYTES, Parser
 
 HEAD_SECONDS = 10.0
 """From the first byte of a request, or from the beginning of a connection, to the end of the head.
@@ -27,16 +29,6 @@ REQUEST_SECONDS = 30.0
 """From the end of the head to the end of the answer, and as long again until a client that reads
 slowly has taken what was written for it.
 """
-
-MAX_HEAD_BYTES = 16_384
-MAX_LINES = 100
-"""Of a head, or behind a body in chunks: each takes as long to read as kilobytes of a body."""
-
-PIECES = 256
-"""Into so many pieces any body may be cut. One in more has this many bytes a piece, on average."""
-
-PIECES_A_TURN = 32
-"""Are read of one connection, before the others have their turn: less than an answer takes."""
 
 CRUMB_BYTES = 256
 """What comes in less at once, and is not all of a request, is a crumb."""
@@ -148,81 +140,15 @@ class Joined:
         return getattr(self._transport, name)
 
 
-class Parser(h11.Connection):
-    """h11's reader of HTTP, which leaves unread what costs too much or can mean two things."""
-
-    def __init__(self) -> None:
-        super().__init__(h11.SERVER, MAX_HEAD_BYTES)
-        self.objection = (400, "this is no valid HTTP request")
-        """Status and message for what was raised last."""
-
-        self._pieces = self._bytes = self._left = 0
-
-    def begin_turn(self) -> None:
-        """So much is read from here on."""
-        self._left = PIECES_A_TURN
-
-    @property
-    def is_cut(self) -> bool:
-        """Whether the turn ended before all was read that has come."""
-        return not self._left
-
-    def next_event(self) -> Any:
-        """h11's."""
-        if not self._left:
-            return h11.NEED_DATA
-        self._left -= 1
-        if self.their_state is h11.IDLE:
-            self._count_lines()
-        event = super().next_event()
-        if isinstance(event, h11.Data):
-            self._count_piece(len(event.data))
-        elif isinstance(event, h11.Request):
-            self._pieces = self._bytes = 0
-            if {b"content-length", b"transfer-encoding"} <= {name for name, _ in event.headers}:
-                self._object(400, "Content-Length and Transfer-Encoding say two lengths of a body")
-        elif isinstance(event, h11.EndOfMessage) and len(event.headers) > MAX_LINES:
-            self._object(431, f"at most {MAX_LINES} lines may follow a body")
-        return event
-
-    def waits_for_more(self) -> bool:
-        """Whether the client has begun a request, and not sent all of it."""
-        return self.their_state is h11.SEND_BODY or (
-            self.their_state is h11.IDLE and bool(self.trailing_data[0])
-        )
-
-    def is_between_requests(self) -> bool:
-        """Whether the client has sent all of a request, and nothing of the next one."""
-        return self.their_state is h11.IDLE and not self.trailing_data[0]
-
-    def _count_lines(self) -> None:
-        """Of a head that h11 would begin to read now."""
-        waiting, _ = self.trailing_data
-        if (
-            waiting.count(b"\n") > MAX_LINES
-            and _END_OF_HEAD.split(waiting, 1)[0].count(b"\n") >= MAX_LINES
-        ):
-            self._object(431, f"the head of a request has at most {MAX_LINES} lines")
-
-    def _count_piece(self, count: int) -> None:
-        self._pieces += 1
-        self._bytes += count
-        if self._pieces > PIECES and self._bytes < self._pieces * PIECES:
-            self._object(400, "the body comes in too many small pieces")
-
-    def _object(self, status: int, message: str) -> NoReturn:
-        self.objection = status, message
-        raise h11.RemoteProtocolError(message)
-
-
 class Connection(H11Protocol):
     """uvicorn's HTTP connection, with a time limit on each step and errors in JSON."""
 
     conn: Parser
 
-    def __init__(self, *, lobby: Lobby, **given: Any) -> None:
+    def __init__(self, *, lobby: Lobby, at_once: AtOnce, **given: Any) -> None:
         super().__init__(**given)
         self.conn = Parser()
+        self._at_once = at_once
         self.has_asked = False
         """Whether it ever had a whole head."""
 
@@ -243,11 +169,26 @@ class Connection(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         """uvicorn's, then: where does the request stand?"""
+        if self._answers_at_once(data):
+            return
         if self._deadline is None:  # the first byte after an answer
             self._within(self._lobby.limits.head_seconds)
         super().data_received(data)
         self._look()
         self._gather(len(data))
+
+    def _answers_at_once(self, data: bytes) -> bool:
+        """Whether this is a whole request that needs nothing of uvicorn, and has its answer."""
+        is_free = self.conn.is_between_requests() and not self.flow.write_paused
+        asked = whole(data) if is_free else None
+        answer = self._at_once(asked) if asked else None
+        if answer is None:
+            return False
+        self.has_asked = True
+        self._lobby.asks(self)
+        self.transport.write(written(answer, self.server_state.default_headers))
+        self.on_response_complete()
+        return True
 
     def handle_events(self) -> None:
         """uvicorn's; what takes longer than a turn goes on when the others had theirs."""
@@ -370,7 +311,6 @@ _DOUBLINGS = 10
 _FINAL = re.compile(rb"HTTP/1.1 [2-5]")
 """How the head of an answer begins that is not followed by another one."""
 
-_END_OF_HEAD = re.compile(rb"\n\r?\n")
 _HOW_TO_ASK = f"HTTP/1.1, with a head of at most {MAX_HEAD_BYTES:,} bytes and a Content-Length"
 _PHRASES = {
     400: "Bad Request",

@@ -11,6 +11,8 @@ from functools import lru_cache
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from serving.at_once import Headers
+
 STATUS = 421
 _PORT = re.compile(r":[0-9]*$")
 _REFUSAL = json.dumps(
@@ -33,12 +35,15 @@ class OwnNames:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One ASGI connection."""
-        hosts = [value for name, value in scope.get("headers", ()) if name == b"host"]
-        if all(map(is_own, hosts)):
+        if self.lets_in(scope["path"], scope["headers"]):
             await self._app(scope, receive, send)
             return
         await send({"type": "http.response.start", "status": STATUS, "headers": _HEAD})
         await send({"type": "http.response.body", "body": _REFUSAL})
+
+    def lets_in(self, _: str, headers: Headers) -> bool:
+        """Whether it is called by a name of its own, whatever the path."""
+        return all(is_own(value) for name, value in headers if name == b"host")
 
 
 @lru_cache(maxsize=256)

@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import uvicorn
-from starlette.types import ASGIApp
 
 from publisher.reader import load_version, prepare_to_answer
 from serving.answer import Answer
 from serving.app import create_app
+from serving.at_once import Application
 from serving.connections import Connection, Limits, Lobby, limits_of
 from serving.follower import Follower
 from serving.log import BoundedLog, take_over_library_logs
@@ -62,8 +62,8 @@ log = get_log("serving")
 class HttpServer(uvicorn.Server):
     """uvicorn, with bounds on connections."""
 
-    def __init__(self, app: ASGIApp, limits: Limits, log: BoundedLog) -> None:
-        http: Any = partial(Connection, lobby=Lobby(limits, log))
+    def __init__(self, app: Application, limits: Limits, log: BoundedLog) -> None:
+        http: Any = partial(Connection, lobby=Lobby(limits, log), at_once=app.at_once)
         super().__init__(
             uvicorn.Config(
                 app,

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from publisher.publish import publish
-from serving.connections import MAX_HEAD_BYTES, Joined, Limits
+from serving.connections import Joined, Limits
 from serving.follower import Follower
+from serving.parser import MAX_HEAD_BYTES
 from tests.publisher import checkpoint_fixture as made
 from tests.serving.conftest import Client, follower_of, serving
 from tests.serving.test_rollback_under_load import Server, wait_until

@@ -15,8 +15,9 @@ import pytest
 
 from publisher import registry
 from serving import app
-from serving.connections import PIECES_A_TURN, Limits, Parser
+from serving.connections import Limits
 from serving.follower import Follower
+from serving.parser import PIECES_A_TURN, Parser
 from tests.publisher import checkpoint_fixture as made
 from tests.serving.conftest import Client, follower_of, serving
 from tests.serving.test_connections import all_of, connected, refusal
