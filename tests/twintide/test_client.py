@@ -256,10 +256,14 @@ def test_a_batch_is_answered_by_what_is_none(
         ask_many(server.url)
 
 
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n"
+HALF_A_HEAD = b"HTTP/1.1 200 OK\r\nX:"
+
+
 @contextmanager
-def dripping() -> Iterator[tuple[str, list[socket.socket]]]:
-    """A server that sends its answer a byte at a time, as long as somebody reads it; and whom it
-    has met.
+def dripping(begin: bytes = HEAD) -> Iterator[tuple[str, list[socket.socket]]]:
+    """A server that goes on with its answer a byte at a time, as long as somebody reads it; and
+    whom it has met.
     """
     met: list[socket.socket] = []
     ended = threading.Event()
@@ -271,7 +275,7 @@ def dripping() -> Iterator[tuple[str, list[socket.socket]]]:
                 if not connection.recv(65_536):
                     return
                 met.append(connection)
-                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n")
+                connection.sendall(begin)
                 while not ended.wait(0.02):
                     connection.sendall(b" ")
 
@@ -304,13 +308,14 @@ def drip_without_waiting(url: str, **said: Any) -> None:
 @pytest.mark.timeout(30)
 @pytest.mark.parametrize("give_up", [drip_and_wait, drip_without_waiting])
 @pytest.mark.parametrize(("said", "attempts"), [({}, 2), ({"exact": True}, 1)])
+@pytest.mark.parametrize("begin", [HEAD, HALF_A_HEAD])
 def test_the_time_out_is_of_the_whole_attempt(
-    give_up: Callable[..., None], said: dict[str, Any], attempts: int
+    give_up: Callable[..., None], begin: bytes, said: dict[str, Any], attempts: int
 ) -> None:
     """However small the pieces that an answer comes in. What takes long is not asked again: the
     server may still be at work on it.
     """
-    with dripping() as (url, met), pytest.raises(Unavailable, match="did not answer"):
+    with dripping(begin) as (url, met), pytest.raises(Unavailable, match="did not answer"):
         give_up(url, **said)
 
     assert len(met) == attempts

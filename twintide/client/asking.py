@@ -1,9 +1,8 @@
 """The two clients: the same words, one that waits and one for asyncio.
 
-An attempt takes at most `timeout_seconds` (of `Client`, that and one wait for the network), and
-`retries` more follow where nobody answered or the server was busy, after waits that double. What
-takes long is not asked again after a time-out. Redirections are not followed: they could carry the
-token elsewhere.
+An attempt takes at most `timeout_seconds`, and `retries` more follow where nobody answered or the
+server was busy, after waits that double. What takes long is not asked again after a time-out.
+Redirections are not followed: they could carry the token elsewhere.
 """
 
 import asyncio
@@ -29,6 +28,7 @@ from twintide.client.answers import (
     batch_of,
     request_of,
 )
+from twintide.client.deadline import Deadline
 from twintide.client.outcome import (
     Outcome,
     Read,
@@ -40,7 +40,6 @@ from twintide.client.outcome import (
     too_long,
     waits,
 )
-from twintide.clock import monotonic_seconds
 
 TIMEOUT_SECONDS = 2.0
 RETRIES = 2
@@ -65,6 +64,9 @@ class Client:
         self._http = httpx.Client(
             base_url=url, headers=_headers(token), timeout=timeout_seconds, transport=transport
         )
+        self._deadline = Deadline()
+        if transport is None:
+            self._deadline.bounds(self._http)
 
     def recommend(self, user_id: Id | None, **said: Unpack[Asked]) -> Answer:
         """The best items for a user, None for an anonymous one; `Asked` says what may be added.
@@ -103,21 +105,12 @@ class Client:
         return read(self._attempt(question), answer)
 
     def _attempt(self, question: Question) -> Outcome:
-        until = monotonic_seconds() + self._timeout_seconds
+        asked = self._http.build_request(question.method, question.path, content=question.body)
         try:
-            with self._http.stream(question.method, question.path, content=question.body) as said:
-                return self._whole(said, until)
+            with self._deadline.within(self._timeout_seconds):
+                return self._http.send(asked)
         except httpx.RequestError as error:
             return error
-
-    def _whole(self, said: httpx.Response, until: float) -> httpx.Response:
-        """With its body, where that comes in time."""
-        parts = []
-        for part in said.iter_bytes():
-            if monotonic_seconds() > until:
-                raise too_long(said.request, self._timeout_seconds)
-            parts.append(part)
-        return httpx.Response(said.status_code, content=b"".join(parts), request=said.request)
 
 
 class AsyncClient:
