@@ -1,8 +1,8 @@
 """How a request becomes the inputs of a version's query tower: prepared once for each version.
 
 Features are encoded by what encodes events, so that training and serving cannot drift apart. What
-they gave is kept for a while: requests of one region, of one page or of one quarter of an hour are
-many.
+they gave, and what the tower makes of that, is kept for a while: requests of one region, of one
+page or of one quarter of an hour are many.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -28,6 +28,7 @@ from twintide.errors import Refused
 from twintide.events import ARROW_TYPES, EventSchema
 from twintide.features.kind import Kind
 from twintide.keys import Keys
+from twintide.model.exported.query import QueryTower
 from twintide.modelspec import CLICKS, Memory
 from twintide.ragged import Encoded, Ids, Numbers, hours_between, one_id_each, take
 
@@ -43,10 +44,16 @@ MOST_LEFT_OUT = 50
 KEPT_BYTES = 256
 """JSON of the values of one feature. What longer ones gave is not kept."""
 
+Floats = npt.NDArray[np.float32]
+
 Given = bytes | None
 """A value of a request, as JSON."""
 
-Encode = Callable[[RecommendRequest, Keys, int], Ids | Numbers]
+Part = tuple[Ids | Numbers, Floats | None]
+"""A feature of a request, and where that is kept what of the tower's inputs it makes, [1, width].
+"""
+
+Encode = Callable[[RecommendRequest, Keys, int], Part]
 """A request of the user with this key [1], at this instant in Unix milliseconds."""
 
 
@@ -56,6 +63,9 @@ class Inputs:
 
     encoded: Encoded
     """A batch of one."""
+
+    made: Mapping[str, Floats]
+    """Of some of these features what the tower makes of them."""
 
     remembered: frozenset[str]
     """Features that go by what the user last said."""
@@ -71,7 +81,7 @@ class Left:
     keys: Keys
     """[H], the items, the newest one last."""
 
-    queries: npt.NDArray[np.float32]
+    queries: Floats
     """[H, O · (D + 1)]: what the index would have been searched with."""
 
 
@@ -89,7 +99,7 @@ class Encoding:
             each.name: name for name, memory in self._memories.items() for each in memory.features
         }
         self._features = {
-            feature.name: _encoder_of(feature, events)
+            feature.name: _encoder_of(feature, events, version.model)
             for feature in spec.query
             if feature.derived_from is None
         }
@@ -101,15 +111,18 @@ class Encoding:
         """
         self._check_features(request)
         self._check_histories(request)
-        encoded: Encoded = {
-            name: encode(request, user, now_ms) for name, encode in self._features.items()
-        }
+        encoded: Encoded = {}
+        made: dict[str, Floats] = {}
+        for name, encode in self._features.items():
+            encoded[name], kept = encode(request, user, now_ms)
+            if kept is not None:
+                made[name] = kept
         remembered = self._remembered(request, user)
         encoded |= remembered
         encoded |= self._version.activity_of(user)
         for name, memory in self._memories.items():
             encoded |= memory.encoded(self._before(name, memory, request, user, now_ms=now_ms))
-        return Inputs(encoded, frozenset(remembered), now_ms)
+        return Inputs(encoded, made, frozenset(remembered), now_ms)
 
     def remembered(self, inputs: Inputs) -> list[str]:
         """The columns of which the answer goes by what the user last said."""
@@ -230,22 +243,23 @@ def _given(
     return (f"histories.{named[0]}", request.histories[named[0]]) if named else None
 
 
-def _encoder_of(feature: Kind, events: EventSchema) -> Encode:
+def _encoder_of(feature: Kind, events: EventSchema, tower: QueryTower) -> Encode:
     """What encodes a feature of a request's own columns."""
     if feature.is_id(events.user):
-        return lambda _, user, __: one_id_each(user)
+        return lambda _, user, __: (one_id_each(user), None)
     columns = [name for name in feature.reads() if name != events.time]
     step_ms = feature.moment_ms if feature.reads_time else None
 
-    def encode(moment_ms: int, given: tuple[Given, ...]) -> Ids | Numbers:
+    def encode(moment_ms: int, given: tuple[Given, ...]) -> Part:
         event = _event(moment_ms, dict(zip(columns, given, strict=True)), events)
         if why := feature.misfit(event):
             raise Refused(why, hint="`twintide config show` prints what a feature reads")
-        return feature.encode(event, time_column=events.time)
+        rows = feature.encode(event, time_column=events.time)
+        return rows, tower.input_of(feature.name, rows)
 
     kept = lru_cache(maxsize=KEPT_ROWS)(encode)
 
-    def run(request: RecommendRequest, _: Keys, now_ms: int) -> Ids | Numbers:
+    def run(request: RecommendRequest, _: Keys, now_ms: int) -> Part:
         given = tuple(_value(request, name, events) for name in columns)
         moment_ms = 0 if step_ms is None else now_ms - now_ms % step_ms
         return (kept if step_ms != 1 and _is_short(given) else encode)(moment_ms, given)

@@ -100,7 +100,7 @@ class Retriever:
         selection = self._selection(request, user)
         weights = self._weights(request.objectives)
         inputs = self._inputs(request, user)
-        vectors = self.version.model.query_vectors(inputs.encoded, weights)
+        vectors = self.version.model.query_vectors(inputs.encoded, weights, made=inputs.made)
         if not np.isfinite(vectors).all():
             if not request.features:
                 raise Corrupt(f"version {self.name} makes no finite vector of a request")

@@ -71,6 +71,8 @@ def searched(
             probes = min(2 * probes, index.lists)
         elif found == asked < left and scores[wanted - 1] == scores[-1]:
             asked = min(2 * asked, left)
+        elif (scores[1:found] != scores[: found - 1]).all():  # then they stand as they must
+            return scores[: min(wanted, found)], positions[: min(wanted, found)]
         else:
             order = np.lexsort((positions[:found], -scores[:found]))[:wanted]
             return scores[order], positions[order]

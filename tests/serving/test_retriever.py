@@ -76,6 +76,18 @@ def test_what_was_kept_of_a_request_is_of_no_other_hour_or_value(
     assert other["age"].values[0, 0] == np.float32(0.34)  # type: ignore[union-attr]
 
 
+def test_what_was_kept_makes_the_same_vector(retriever: Retriever) -> None:
+    """To the bit that of the encoded request, whatever was asked before."""
+    asked = [
+        request_of(user_id=user, features={"region": f"region {region}", "age": 30.0 + region})
+        for user in (4, 5)
+        for region in (1, 2, 1)
+    ]
+    for request in asked:
+        plain = retriever.version.model.query_vectors(retriever.encode(request))
+        assert np.array_equal(retriever.query(request).vectors, plain)
+
+
 def test_the_answer_is_the_best_of_the_whole_catalogue(retriever: Retriever) -> None:
     """Best first, k of them, with the scores of the towers."""
     request = RecommendRequest(user_id=4, k=7)

@@ -4,6 +4,7 @@ Shapes: B requests, X inputs, O objectives, D width of a vector.
 """
 
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 import numpy as np
 
@@ -23,6 +24,8 @@ from twintide.vectorstore import Vectors
 
 Input = Callable[[Ids | Numbers], Floats]
 """The rows of one feature, [B], to what of the inputs is its own, [B, width]."""
+
+NOTHING_MADE: Mapping[str, Floats] = MappingProxyType({})
 
 _SHORTEST = np.float32(1e-12)
 """A vector that is shorter has no direction, and stays as short."""
@@ -70,11 +73,23 @@ class QueryTower:
         """What features look up under this name."""
         return self._tables[table]
 
-    def query_vectors(self, encoded: Encoded, weights: Mapping[str, float] | None = None) -> Floats:
-        """float32 [B, O · (D + 1)], as of `TwoTower.query_vectors`."""
+    def input_of(self, name: str, rows: Ids | Numbers) -> Floats:
+        """float32 [B, width]: what of the inputs one feature makes, which never changes."""
+        return self._inputs[name](rows)
+
+    def query_vectors(
+        self,
+        encoded: Encoded,
+        weights: Mapping[str, float] | None = None,
+        *,
+        made: Mapping[str, Floats] = NOTHING_MADE,
+    ) -> Floats:
+        """float32 [B, O · (D + 1)], as of `TwoTower.query_vectors`; `made` has what `input_of`
+        gave, of the features that it has.
+        """
         # What is not finite is found by whoever asks, without a warning of numpy's.
         with np.errstate(invalid="ignore", over="ignore"):
-            made_BX = self.inputs(encoded)
+            made_BX = self.inputs(encoded, made)
             made_BOD = self._tower(made_BX).reshape(
                 len(made_BX), self._objectives, self.spec.output_width
             )
@@ -86,9 +101,11 @@ class QueryTower:
                 made_BOD = made_BOD / np.maximum(lengths, _SHORTEST)
             return self._with_ones(made_BOD, weights)
 
-    def inputs(self, encoded: Encoded) -> Floats:
+    def inputs(self, encoded: Encoded, made: Mapping[str, Floats] = NOTHING_MADE) -> Floats:
         """[B, X]: what the tower is given."""
-        parts = [run(encoded[name]) for name, run in self._inputs.items()]
+        parts = [
+            made[name] if name in made else run(encoded[name]) for name, run in self._inputs.items()
+        ]
         return np.concatenate(parts, axis=1) if len(parts) > 1 else parts[0]
 
     def _with_ones(self, vectors_BOD: Floats, weights: Mapping[str, float] | None) -> Floats:
