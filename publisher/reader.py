@@ -82,10 +82,12 @@ class LoadedVersion:
 
     def positions_of(self, keys: Keys) -> Positions:
         """Where these items stand in the index, each once; unknown keys have no place."""
-        if not len(keys):
-            return np.zeros(0, np.int64)
+        return self.positions_in_order(distinct(keys)) if len(keys) else np.zeros(0, np.int64)
+
+    def positions_in_order(self, keys: Keys) -> Positions:
+        """The same of keys of which none comes twice, in their order."""
         ascending, places = self._places
-        found, is_known = places_of(distinct(keys), ascending)
+        found, is_known = places_of(keys, ascending)
         known: Positions = places[found[is_known]]
         return known
 

@@ -27,8 +27,8 @@ class Answer:
     """Similarity of query and candidate plus the scaled bias; comparable within a version.
     """
 
-    answered_from: Literal["model", "popularity"] = "model"
-    """popularity: what was clicked most of late, for everybody."""
+    answered_from: Literal["model", "model and popularity", "popularity"] = "model"
+    """popularity: what was clicked most of late, for everybody; with model: both lists as one."""
 
     explained: list[dict[str, Any]] | None = None
     """Of each item why it is there, where that was asked for."""
@@ -108,9 +108,10 @@ def answer_schema() -> dict[str, Any]:
                 "so the answer is that of an anonymous one",
             },
             "answered_from": {
-                "enum": ["model", "popularity"],
+                "enum": ["model", "model and popularity", "popularity"],
                 "description": "popularity: the items that were clicked most of late, the same for "
-                "everybody, each with its clicks for a score",
+                "everybody, each with its clicks for a score; with model: of a user of whom "
+                "nothing is known, the places of an item in both lists together its score",
             },
             "remembered": {
                 "type": "array",

@@ -9,9 +9,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
 from publisher import registry
 from publisher.reader import load_version
 from serving.blocked import BlockedItems, stamp
+from serving.lately import LatelyClicked
 from serving.popular import Popular, RecentClicks
 from serving.request import RecommendRequest
 from serving.retriever import Retriever
@@ -21,6 +24,8 @@ from twintide.errors import Corrupt, Refused, Retryable, TwintideError
 from twintide.telemetry import get_log
 from twintide.verified import Verified
 from twintide.versions import STATE, read_state, read_version_manifest
+
+NOTHING = np.zeros(0, np.uint64)
 
 LONGEST_WAIT_SECONDS = 60.0
 """Between two attempts to load a version that could not be loaded."""
@@ -59,15 +64,18 @@ class Follower:
         max_k: int,
         poll_seconds: float,
         clicks: RecentClicks | None = None,
+        lately: LatelyClicked | None = None,
         errors_above: float | None = None,
     ) -> None:
-        """With `clicks`, what is popular is answered with until there is a version; `errors_above`:
-        from a version of whose answers a larger share fails it goes back.
+        """With `clicks`, what is popular is answered with until there is a version; `lately` is for
+        users of whom nothing is known; `errors_above`: from a version of whose answers a larger
+        share fails it goes back.
         """
         self.standing = Standing(retriever=None)
         self.blocked = BlockedItems(root)
         self.popular: Popular | None = None
         self._clicks = clicks
+        self._lately, self._clicked_lately = lately, NOTHING
         self._errors_above = errors_above
         self.watch = Watch(None, above=None)
         self._unfit: Unfit | None = None
@@ -116,7 +124,12 @@ class Follower:
     def run(self) -> None:
         """Look again and again, until `stop`; at what is blocked while a version is loaded too."""
         self._look_at_blocked()
-        looks = [self._look_at_blocked, self._look_at_clicks, *self._beside]
+        looks = [
+            self._look_at_blocked,
+            self._look_at_clicks,
+            self._look_at_the_last_hour,
+            *self._beside,
+        ]
         beside = [
             threading.Thread(target=self._again, args=(look,), name="follower beside", daemon=True)
             for look in looks
@@ -145,6 +158,7 @@ class Follower:
         self._look_at_blocked()
         self._look_at_versions()
         self._look_at_clicks()
+        self._look_at_the_last_hour()
 
     def _look_at_blocked(self) -> None:
         try:
@@ -168,6 +182,19 @@ class Follower:
         if found is not None and len(found.items):
             with self._standing_changes:
                 self.popular = found.without(self.blocked.keys)
+
+    def _look_at_the_last_hour(self) -> None:
+        try:
+            found = self._lately.look() if self._lately else None
+        except Exception:  # what was found before stands
+            log.exception("clicks_not_counted")
+            return
+        if found is not None:
+            with self._standing_changes:
+                self._clicked_lately = found
+                now = self.standing
+                if now.retriever is not None:
+                    self.standing = replace(now, retriever=now.retriever.beside(found))
 
     def _look_at_versions(self) -> None:
         """Load and switch where the state file names another version."""
@@ -287,7 +314,7 @@ class Follower:
         self._attempts = self._looks_to_skip = 0
         with self._standing_changes:
             now = self.standing
-            retriever = retriever.without(self.blocked.keys)
+            retriever = retriever.without(self.blocked.keys).beside(self._clicked_lately)
             self.watch = Watch(retriever.name, above=self._errors_above)
             self.standing = replace(
                 now, retriever=retriever, problem=None, switches=now.switches + 1

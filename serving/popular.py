@@ -1,14 +1,12 @@
 """What is clicked most, out of the newest shards: the answer before there is a version.
 
-Shards are read a few at a time, the newest first, so that there is an answer soon and a better one
-later. What was read is kept as counts by item, and let go when a version answers.
+What was read is kept as counts by item, and let go when a version answers.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import cached_property, partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,28 +18,20 @@ from publisher.reader import Attributes, attributes_said
 from serving.answer import Answer
 from serving.bounds import check_request, check_together
 from serving.filters import allowed, having
+from serving.newest import NewestShards
 from serving.request import RecommendRequest, keys_of_ids, plain_ids
-from twintide.clock import monotonic_seconds
-from twintide.columns import read_events
-from twintide.errors import TwintideError
 from twintide.events import EventSchema
 from twintide.keys import Keys, keys_of
 from twintide.modelspec import ModelSpec
-from twintide.shards import Ledger, ShardName
-from twintide.telemetry import get_log
+from twintide.shards import Ledger
 
 WINDOW = timedelta(hours=24)
 """Clicks of so long before the newest shard count."""
-
-SECONDS_A_LOOK = 0.2
-"""How long a look may read shards before what it has found is answered with."""
 
 CLICKS = "clicks"
 _NOBODY = np.zeros(0, np.uint64)
 
 Ints = npt.NDArray[np.int64]
-
-log = get_log("serving")
 
 
 @dataclass(frozen=True)
@@ -137,48 +127,19 @@ class RecentClicks:
         *,
         max_k: int,
     ) -> None:
-        self._ledger, self._events, self._model = ledger, events, model
+        self._events, self._model = events, model
         self._filters, self._max_k = filters, max_k
-        self._read: dict[Path, pa.Table] = {}
+        self._shards = NewestShards(ledger, events, self._counted, window=WINDOW)
 
     def look(self) -> Popular | None:
-        """What is popular by now, where that is known better than before. A shard that cannot be
-        read counts nothing; `twintide verify` says why.
-        """
-        names = self._window()
-        gone = self._read.keys() - {each.path for each in names}
-        for path in gone:
-            del self._read[path]
-        until = monotonic_seconds() + SECONDS_A_LOOK
-        is_new = bool(gone)
-        for each in names:
-            if each.path not in self._read:
-                self._read[each.path] = self._counted(self._events_of(each.path))
-                is_new = True
-                if monotonic_seconds() > until:
-                    break
-        return self._popular([each.path for each in names[::-1]]) if is_new else None
+        """What is popular by now, where that is known better than before."""
+        found = self._shards.look()
+        return None if found is None else self._popular(found)
 
-    def _window(self) -> list[ShardName]:
-        """The shards that count, the newest first."""
-        newest = next((hour for hour, _ in self._ledger.hours()), None)
-        if newest is None:
-            return []
-        names = self._ledger.names(since=newest - WINDOW, until=newest + timedelta(hours=1))
-        return sorted(names, key=lambda each: (each.hour_at, each.first), reverse=True)
-
-    def _events_of(self, path: Path) -> pa.Table:
-        try:
-            return read_events(path, self._events)
-        except (TwintideError, OSError) as error:
-            log.warning("shard_not_counted", shard=path.name, reason=str(error))
-            return self._events.shard_schema().empty_table()
-
-    def _counted(self, events: pa.Table) -> pa.Table:
+    def _counted(self, clicks: pa.Table) -> pa.Table:
         """By item its clicks, and what its last event says to filter by."""
-        clicks = events.filter(self._events.is_click(events)).select(self._columns())
-        counted = clicks.append_column(CLICKS, pa.array(np.ones(len(clicks), np.int64)))
-        return self._by_item(counted)
+        own = clicks.select(self._columns())
+        return self._by_item(own.append_column(CLICKS, pa.array(np.ones(len(own), np.int64))))
 
     def _columns(self) -> list[str]:
         return [self._events.item, *(each for each in self._filters if each != self._events.item)]
@@ -194,9 +155,9 @@ class RecentClicks:
             columns[name] = rows[name].take(_last_said(of, rows[name], len(distinct)))
         return pa.table(columns | {CLICKS: pa.array(clicks)})
 
-    def _popular(self, oldest_first: list[Path]) -> Popular:
-        read = [self._read[path] for path in oldest_first if path in self._read]
-        items = self._by_item(pa.concat_tables(read))
+    def _popular(self, oldest_first: list[pa.Table]) -> Popular:
+        none = self._counted(self._events.shard_schema().empty_table())
+        items = self._by_item(pa.concat_tables([none, *oldest_first]))
         order = np.lexsort((keys_of(items[self._events.item]), -items[CLICKS].to_numpy()))
         items = items.take(pa.array(order))
         said = attributes_said(items, self._model, self._filters, time=self._events.time)

@@ -125,6 +125,11 @@ class RecommendRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         return _K if self.k is UNSET else self.k
 
     @property
+    def says_what_is_liked(self) -> bool:
+        """Whether it tells of its user what the version may not know."""
+        return self.recent is not None or bool(self.histories) or self.objectives is not None
+
+    @property
     def takes_long(self) -> bool:
         """Whether it is to take turns, so that others need not wait for it."""
         return self.exact or self.explain

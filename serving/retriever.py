@@ -15,13 +15,14 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from publisher.index.selection import Mask, Selection
+from publisher.index.selection import NONE, Mask, Selection
 from publisher.reader import LoadedVersion
 from serving.answer import Answer
 from serving.bounds import check_names, check_request, check_together
 from serving.encoding import Encoding, Inputs, Left
 from serving.explain import explanations
 from serving.filters import allowed, having
+from serving.lately import DEPTH, fused
 from serving.request import RecommendRequest
 from twintide.clock import Clock, to_unix_ms
 from twintide.errors import Corrupt, Refused
@@ -29,6 +30,7 @@ from twintide.keys import Keys
 from twintide.ragged import Encoded
 
 Positions = npt.NDArray[np.int64]
+Scores = npt.NDArray[np.float32]
 
 SCORE_DIGITS = 6
 """More would be rounding errors of float32."""
@@ -48,6 +50,9 @@ class Query:
     selection: Selection
     """What the answer may hold."""
 
+    lately: Positions
+    """What many clicked of late and the answer may hold, if it is to hold any of it; most first."""
+
 
 class Retriever:
     """A version that answers."""
@@ -66,6 +71,8 @@ class Retriever:
         self._anything = Selection()
         """What a request without limits may be answered with: all but what is blocked."""
 
+        self._lately = NONE
+
     @property
     def name(self) -> str:
         """Of the version, such as v000001."""
@@ -79,6 +86,14 @@ class Retriever:
         # search looks further for it; and one mask serves all requests.
         free = Mask.all(self.version.index.items).without(blocked) if len(blocked) else None
         other._anything = Selection(among=free, blocked=blocked)  # noqa: SLF001
+        return other
+
+    def beside(self, lately: Keys) -> "Retriever":
+        """The same, which holds what many clicked of late, most first, in answers to users of whom
+        nothing is known.
+        """
+        other = copy(self)
+        other._lately = self.version.positions_in_order(lately)  # noqa: SLF001
         return other
 
     def answer(self, request: RecommendRequest) -> Answer:
@@ -108,16 +123,13 @@ class Retriever:
                 "the numbers in features are too large for the model to compute with",
                 hint="give numbers of the size that the events have",
             )
-        return Query(request, user, inputs, vectors, self._knows(user), selection)
+        is_known = self._knows(user)
+        lately = NONE if is_known or request.says_what_is_liked else self._allowed(selection)
+        return Query(request, user, inputs, vectors, is_known, selection, lately)
 
     def search(self, query: Query) -> Answer:
         """The answer to it."""
-        scores, positions = self.version.index.best(
-            query.vectors,
-            query.request.wanted,
-            query.selection,
-            is_exact=query.request.exact,
-        )
+        scores, positions = self._best(query)
         explained = remembered = None
         if query.request.explain:
             explained = explanations(self.version, query.vectors, positions, self._left(query))
@@ -128,8 +140,21 @@ class Retriever:
             item_ids=self._ids_at(positions),
             scores=scores.astype(np.float64).round(SCORE_DIGITS).tolist(),
             explained=explained,
+            answered_from="model and popularity" if len(query.lately) else "model",
             remembered=remembered,
         )
+
+    def _best(self, query: Query) -> tuple[Scores, Positions]:
+        wanted, is_exact = query.request.wanted, query.request.exact
+        best = partial(self.version.index.best, query.vectors, is_exact=is_exact)
+        if not len(query.lately):
+            return best(wanted, query.selection)
+        return fused(best(wanted + DEPTH, query.selection)[1], query.lately, wanted)
+
+    def _allowed(self, selection: Selection) -> Positions:
+        """Of what was clicked of late, what this may hold."""
+        mask = selection.mask(self.version.index.items)
+        return self._lately if mask is None else self._lately[mask.has(self._lately)]
 
     def _left(self, query: Query) -> Left | None:
         weights = self._weights(query.request.objectives)

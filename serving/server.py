@@ -25,6 +25,7 @@ from serving.app import create_app
 from serving.at_once import Application
 from serving.connections import Connection, Limits, Lobby, limits_of
 from serving.follower import Follower
+from serving.lately import LatelyClicked
 from serving.log import BoundedLog, take_over_library_logs
 from serving.metrics import COUNTED, count_across_processes, sweep_counted
 from serving.page.pages import Pages
@@ -140,6 +141,7 @@ def answer_at(
         poll_seconds=config.poll_seconds,
         errors_above=config.rollback_when_errors_above,
         clicks=recent_clicks(deployment) if config.before_first_version == "popularity" else None,
+        lately=lately_clicked(deployment) if config.unknown_users == "with_popularity" else None,
     )
     app = create_app(
         follower,
@@ -175,6 +177,12 @@ def recent_clicks(deployment: Deployment) -> RecentClicks:
         deployment.publishing.filters,
         max_k=deployment.serving.max_k,
     )
+
+
+def lately_clicked(deployment: Deployment) -> LatelyClicked:
+    """What most users clicked in the last hour or two."""
+    ledger = Ledger(deployment.shards_dir, deployment.kafka.topic)
+    return LatelyClicked(ledger, deployment.events)
 
 
 def recommend(

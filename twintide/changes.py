@@ -296,7 +296,8 @@ TABLE = _rules(
         """
         serving.host serving.port serving.token_env serving.metrics serving.max_k
         serving.max_connections serving.workers serving.poll_seconds
-        serving.access_log_ratio serving.before_first_version serving.rollback_when_errors_above
+        serving.access_log_ratio serving.before_first_version serving.unknown_users
+        serving.rollback_when_errors_above
         """,
     ),
     (

@@ -43,6 +43,11 @@ class Mask:
         np.bitwise_and.at(left, places, ~bits)
         return Mask(left, self.items, self.count - there)
 
+    def has(self, positions: Positions) -> Bools:
+        """Which of these are among them."""
+        found: Bools = (self.bits[positions >> 3] >> (positions & 7) & 1).astype(np.bool_)
+        return found
+
     def __and__(self, other: "Mask") -> "Mask":
         bits = self.bits & other.bits
         return Mask(bits, self.items, int(np.bitwise_count(bits).sum()))

@@ -499,6 +499,7 @@ OTHERWISE: dict[str, Change] = {
     "serving.rollback_when_errors_above": to("serving.rollback_when_errors_above", 0.5),
     "serving.access_log_ratio": to("serving.access_log_ratio", 0.5),
     "serving.before_first_version": to("serving.before_first_version", "popularity"),
+    "serving.unknown_users": to("serving.unknown_users", "model"),
     "data_file.columns": to("data_file.columns", {"user": "who"}),
     "data_file.times": to("data_file.times", "s"),
     "data_file.separator": to("data_file.separator", ";"),

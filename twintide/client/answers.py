@@ -83,7 +83,9 @@ class Answer:
 
     items: tuple[ScoredItem, ...]
     answered_from: str = "model"
-    """model; or popularity, where nothing is live yet: what everybody clicked of late."""
+    """model; model and popularity, for a user of whom nothing is known; or popularity, where
+    nothing is live yet: what everybody clicked of late.
+    """
 
     remembered: tuple[str, ...] | None = None
     """Where it was explained: columns of which the user's last events said."""

@@ -54,6 +54,13 @@ class ServingConfig(Config):
     marked as such.
     """
 
+    unknown_users: Literal["model", "with_popularity"] = "with_popularity"
+    """How users are answered of whom neither the version nor the request says anything (no row, no
+    history, no `recent`, `histories` or `objectives`). `with_popularity`: by the model and by what
+    most users clicked in the last hour or two of the shards, both lists as one, and marked; a
+    server reads these shards for that, and where there are too few clicks the model alone answers.
+    """
+
     rollback_when_errors_above: Annotated[float, Field(gt=0, le=1)] | None = 0.2
     """A server goes back by itself from a version of whose answers a larger share fails (500), of
     the latest 1,000 or so and at least 100, where the version before answers what failed; or that
