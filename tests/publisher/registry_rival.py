@@ -22,7 +22,8 @@ from twintide.errors import Refused, Retryable
 from twintide.telemetry import configure_logging
 from twintide.versions import ServingState, version_names
 
-CHECKPOINTS = 3
+CHECKPOINTS = 8
+"""As many are there; gc keeps the three newest versions for a look, and takes others."""
 
 
 def change(root: Path, rng: random.Random) -> list[Any]:
@@ -71,4 +72,5 @@ def main() -> None:
             continue
 
 
-main()
+if __name__ == "__main__":
+    main()
