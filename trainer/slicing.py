@@ -5,53 +5,28 @@ no weights. A slice holds the next units of one hour, each of them whole (`train
 running late or often changes where slices end, and neither what is in them nor their order.
 """
 
-from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
-from itertools import groupby
+from datetime import date, datetime
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from trainer import labels
-from trainer.units import happened_before, is_believed, sealed_until
-from twintide.behind import Found, shards_behind, unsliced_since
-from twintide.clock import Clock, floor_to_minutes, from_unix_ms, to_unix_ms
-from twintide.columns import read_events
+from trainer.reading import ShardReader, ShardsByHour, first_units, ranges_of
+from trainer.units import sealed_until
+from twintide.behind import Found
+from twintide.clock import Clock, from_unix_ms
 from twintide.config import Deployment
-from twintide.days import Calendar
-from twintide.derived.clicks import Bools, ItemClicks
-from twintide.derived.state import DerivedState, events_of, stateless
+from twintide.derived.clicks import ItemClicks
+from twintide.derived.state import DerivedState
 from twintide.errors import Corrupt
-from twintide.events import (
-    BROKER_TIME_COLUMN,
-    OFFSET_COLUMN,
-    PARTITION_COLUMN,
-    EventSchema,
-)
-from twintide.features import Feature
-from twintide.features.columns import encode, to_columns
 from twintide.files import exclusive_lock, remove_folder, sweep_temporaries
-from twintide.keys import keys_of
 from twintide.positions import reaches
-from twintide.ragged import keys_to_lists
 from twintide.records import Position
-from twintide.shards import Ledger
 from twintide.slices import (
     EVENT_TIME,
-    HARD,
     IS_CLICK,
-    ITEM_ID,
-    ITEM_KEY,
-    OFFSET,
-    PARTITION,
-    REMEMBERED,
-    UNIT,
-    USER_KEY,
     Ends,
     Slice,
     SliceFooter,
@@ -65,9 +40,6 @@ from twintide.slices import (
 from twintide.telemetry import get_log
 
 log = get_log("trainer")
-
-MOST_EVENTS = 1_000_000
-"""Events of one slice, unless a single unit has more: as many as are in memory at once."""
 
 
 @dataclass(frozen=True)
@@ -85,17 +57,13 @@ class Taken:
     """What is learnt: the rows are those behind it."""
 
 
-_Shards = dict[tuple[datetime, date], list[Found]]
-"""By hour and training day, those of each in the order in which they are sliced."""
-
-
 @dataclass(frozen=True)
 class _Groups:
     """What there is to be sliced, up to an instant, behind a chain of a length."""
 
     until: datetime
     chain_length: int
-    shards: _Shards
+    shards: ShardsByHour
 
 
 def begin_anew_where_cut(root: Path) -> None:
@@ -129,8 +97,7 @@ class Slicer:
         self._deployment = deployment
         self._clock = clock
         self._root = chain_dir(deployment.slices_dir, deployment.events, deployment.model)
-        self._ledger = Ledger(deployment.shards_dir, deployment.kafka.topic)
-        self._calendar = Calendar.of(deployment.training)
+        self._reader = ShardReader.of(deployment, deployment.events, deployment.model, clock=clock)
         self._last_unit: dict[int, datetime] = {}
         self._learnt = dict(position)
         self._groups: _Groups | None = None
@@ -167,7 +134,7 @@ class Slicer:
 
     def sealed_until(self, now: datetime) -> datetime:
         """How far the line may go at `now`."""
-        return sealed_until(self._ledger, now=now, clock=self._clock)
+        return sealed_until(self._reader.ledger, now=now, clock=self._clock)
 
     def in_order(self, until: datetime) -> Iterator[Taken]:
         """What is not learnt, up to the first slice that goes beyond `until`."""
@@ -182,7 +149,7 @@ class Slicer:
         """What is not learnt of the days up to that one, in order; what belongs to later days and
         came before stays where it is.
         """
-        until = self._calendar.end_of(last_day)
+        until = self._reader.calendar.end_of(last_day)
         self._groups = None
         while True:
             days = [each.footer.day for each in self._ahead]
@@ -215,7 +182,7 @@ class Slicer:
     def days_to_come(self, last_day: date) -> set[date]:
         """Days up to that one of which there are rows that the state has not taken in."""
         sliced = {each.footer.day for each in self._ahead if each.footer.rows}
-        found = self._new_groups(self._calendar.end_of(last_day)).items()
+        found = self._new_groups(self._reader.calendar.end_of(last_day)).items()
         new = {day for (_, day), shards in found if any(each.footer.rows for each in shards)}
         return {day for day in sliced | new if day <= last_day}
 
@@ -261,7 +228,7 @@ class Slicer:
             if not groups:
                 return False
             (hour_at, day), found = min(groups.items())
-            count = _first_units(found)
+            count = first_units(found)
             self._make(found[:count], hour_at=hour_at, day=day, until=until)
             self._groups = _Groups(until, len(self.chain), groups)
             del groups[hour_at, day]
@@ -274,53 +241,31 @@ class Slicer:
         """Number of the newest slice."""
         return self._before + len(self.chain)
 
-    def _new_groups(self, until: datetime) -> _Shards:
+    def _new_groups(self, until: datetime) -> ShardsByHour:
         """Shards after the chain that end by `until`; looked for once for as long as the chain is
         put on from here only.
         """
         known, length = self._groups, len(self.chain)
         if known is None or (known.until, known.chain_length) != (until, length):
-            known = self._groups = _Groups(until, length, self._shards_by_hour(until))
+            found = self._reader.behind(self._ends, until=until)
+            known = self._groups = _Groups(until, length, found)
         return known.shards
-
-    def _shards_by_hour(self, until: datetime) -> _Shards:
-        """Each partition's ledger must go on where the chain stopped."""
-        groups: _Shards = defaultdict(list)
-        for each in shards_behind(
-            self._ledger,
-            self.position,
-            self._last_unit,
-            since=unsliced_since(self._ledger, self._ends),
-            until=until,
-            clock=self._clock,
-        ):
-            if each.minute_at + self._window <= until:
-                hour_at = floor_to_minutes(each.minute_at, 60)
-                groups[hour_at, self._calendar.day_of(each.minute_at)].append(each)
-        for found in groups.values():
-            found.sort(key=lambda each: (each.minute_at, each.name.partition, each.name.first))
-        return groups
-
-    @property
-    def _window(self) -> timedelta:
-        return timedelta(minutes=self._deployment.shards.minutes)
 
     def _make(self, found: list[Found], *, hour_at: datetime, day: date, until: datetime) -> None:
         """The next slice, from the state where the chain ends."""
-        schema = self._deployment.events
-        events = pa.concat_tables(self._read(each) for each in found)
-        remembered = self._remembered(events)
+        events = self._reader.read(found)
+        remembered = self._reader.remembered(events)
         is_in_step = not self._ahead and not self._strayed and reaches(self.position, self._learnt)
         state = self.state if is_in_step else self._state_of_chain()
         before = state.item_clicks.copy()
-        rows = self._enriched(state, _in_order(self._learnable(events), schema.time), remembered)
-        ranges = _ranges_of(found)
+        rows = self._reader.enriched(state, self._reader.learnable(events), remembered)
+        ranges = ranges_of(found)
         units = {each.name.partition: each.minute_at for each in found}
         footer = SliceFooter(
             sequence=self._newest + 1,
             day=day,
             hour_at=hour_at,
-            until=min(until, found[-1].minute_at + self._window),
+            until=min(until, found[-1].minute_at + self._reader.window),
             ranges=ranges,
             units=units,
             ends=self._ends | {p: (next_, units[p]) for p, (_, next_) in ranges.items()},
@@ -354,155 +299,6 @@ class Slicer:
                 self._apart.fold(each.contents(after=self._anew_at))
         self._taken_apart = len(self.chain)
         return self._apart
-
-    def _read(self, shard: Found) -> pa.Table:
-        """The events of a shard, each with its unit, none later than that lets them be."""
-        schema = self._deployment.events
-        events = read_events(shard.name.path, schema)
-        if not is_believed(shard):
-            events = _with_times_that_came(events, shard, self._clock)
-        end = happened_before(shard, minutes=self._deployment.shards.minutes, clock=self._clock)
-        bounded = _bounded(events, schema.time, last_ms=to_unix_ms(end) - 1)
-        unit = pa.scalar(shard.minute_at, pa.timestamp("ms", tz="UTC"))
-        return bounded.append_column(UNIT, pa.repeat(unit, len(events)))
-
-    def _learnable(self, events: pa.Table) -> pa.Table:
-        """Clicks, and positives of any objective."""
-        clicked = self._clicked(events)
-        found = labels.labels_of(events, clicked, self._deployment.model)
-        positives = [each.positive for each in found.values() if each.positive is not None]
-        return events.filter(pa.array(np.logical_or.reduce([clicked, *positives])))
-
-    def _remembered(self, events: pa.Table) -> pa.Table | None:
-        """Of events that a memory other than that of clicks remembers: keys, times, and whose they
-        are; None where there is no such memory.
-        """
-        schema = self._deployment.events
-        memories = {
-            name: memory.of
-            for name, memory in self._deployment.model.memories().items()
-            if memory.of is not None
-        }
-        if not memories:
-            return None
-        is_any = np.logical_or.reduce([of.among(events) for of in memories.values()])
-        has_user = pc.is_valid(events[schema.user]).to_numpy()
-        came = _in_order(events.filter(pa.array(is_any & has_user)), schema.time)
-        columns = _coordinates(came, schema)
-        columns |= {
-            f"{REMEMBERED}{name}": pa.array(of.among(came)) for name, of in memories.items()
-        }
-        return pa.table(columns)
-
-    def _clicked(self, events: pa.Table) -> Bools:
-        found: Bools = self._deployment.events.is_click(events).to_numpy(zero_copy_only=False)
-        return found
-
-    def _enriched(
-        self, state: DerivedState, events: pa.Table, remembered: pa.Table | None
-    ) -> pa.Table:
-        """The rows of a slice; the state takes them in."""
-        schema, model = self._deployment.events, self._deployment.model
-        clicked = self._clicked(events)
-        columns = _coordinates(events, schema)
-        told = events_of(pa.table(columns))
-        state.begin(told, remembered)
-        query = encode(events, model.query, time_column=schema.time)
-        candidate = encode(events, model.candidate, time_column=schema.time)
-        candidate = state.catalogue.filled(
-            told.items, candidate, missing_in(events, stateless(model.candidate))
-        )
-        columns |= {ITEM_ID: events[schema.item], IS_CLICK: pa.array(clicked)}
-        columns |= labels.to_columns(labels.labels_of(events, clicked, model))
-        if hard := model.hard():
-            columns[HARD] = keys_to_lists(hard.of(events, told.items))
-        # 1. What is told of the clicks before, 2. these clicks count, 3. and what is told of the
-        # clicks before of items that are known now.
-        query |= state.histories_before(told, clicked, remembered)
-        query |= state.users_told(told, clicked)
-        before = state.item_clicks.copy()
-        state.remember(remembered)
-        state.told.add(told.users, query)
-        ids = events[schema.item].combine_chunks()
-        state.add(told, clicked, ids=ids, attributes=candidate)
-        if statistics := model.item_statistics():
-            candidate[statistics.name] = state.statistics_of(told, clicked, statistics, before)
-        columns |= to_columns(query, model.query, "query")
-        columns |= to_columns(candidate, model.candidate, "candidate")
-        return pa.table(columns)
-
-
-def _first_units(found: list[Found]) -> int:
-    """How many of these shards, in the order in which they are sliced, make the next slice."""
-    count, events = 0, 0
-    for _, unit in groupby(found, key=lambda each: each.minute_at):
-        shards = list(unit)
-        events += sum(each.footer.rows for each in shards)
-        if count and events > MOST_EVENTS:
-            break
-        count += len(shards)
-    return count
-
-
-def _coordinates(events: pa.Table, schema: EventSchema) -> dict[str, pa.Array | pa.ChunkedArray]:
-    """Where each event lay, when it was, and whose."""
-    return {
-        PARTITION: events[PARTITION_COLUMN],
-        OFFSET: events[OFFSET_COLUMN],
-        UNIT: events[UNIT],
-        EVENT_TIME: events[schema.time],
-        USER_KEY: pa.array(keys_of(events[schema.user])),
-        ITEM_KEY: pa.array(keys_of(events[schema.item])),
-    }
-
-
-def missing_in(events: pa.Table, features: tuple[Feature, ...]) -> dict[str, npt.NDArray[np.bool_]]:
-    """By feature, [N]: whether an event says nothing about it."""
-    return {
-        feature.name: np.logical_or.reduce(
-            [pc.is_null(events[each], nan_is_null=True).to_numpy() for each in feature.reads()]
-        )
-        for feature in features
-        if feature.reads()
-    }
-
-
-def _with_times_that_came(events: pa.Table, shard: Found, clock: Clock) -> pa.Table:
-    """Older programs believed any broker time: one that has not come becomes that of the message
-    before, or the shard's minute.
-    """
-    stored_ms = events[BROKER_TIME_COLUMN].cast(pa.int64())
-    has_come = pc.less_equal(stored_ms, to_unix_ms(clock.latest()))
-    came_ms = pc.fill_null_forward(pc.if_else(has_come, stored_ms, None).combine_chunks())
-    came_ms = pc.fill_null(came_ms, to_unix_ms(shard.minute_at))
-    at = events.schema.get_field_index(BROKER_TIME_COLUMN)
-    field = events.schema.field(at)
-    return events.set_column(at, field, came_ms.cast(field.type))
-
-
-def _bounded(events: pa.Table, time_column: str, *, last_ms: int) -> pa.Table:
-    """Nothing happens after it was stored, nor after the shard that holds it could still be open:
-    one click of the year 2100 must not make all others old.
-    """
-    happened, stored = (events[name].cast(pa.int64()) for name in (time_column, BROKER_TIME_COLUMN))
-    at = events.schema.get_field_index(time_column)
-    field = events.schema.field(at)
-    times = pc.min_element_wise(happened, stored, pa.scalar(last_ms, pa.int64()))
-    return events.set_column(at, field, times.cast(field.type))
-
-
-def _in_order(events: pa.Table, time_column: str) -> pa.Table:
-    """By unit, then as they happened."""
-    order = [(each, "ascending") for each in (UNIT, time_column, PARTITION_COLUMN, OFFSET_COLUMN)]
-    return events.take(pc.sort_indices(events, order))
-
-
-def _ranges_of(found: list[Found]) -> dict[int, tuple[int, int]]:
-    ranges: dict[int, tuple[int, int]] = {}
-    for footer in (each.footer for each in found):
-        first = ranges[footer.partition][0] if footer.partition in ranges else footer.first
-        ranges[footer.partition] = (first, footer.next)
-    return ranges
 
 
 def _newest(rows: pa.Table) -> datetime | None:

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 import pytest
 
 from tests.trainer.conftest import START, at, deployment_in, small_stream
-from trainer import slicing
+from trainer import reading
 from trainer.slicing import Slicer
 from twintide.clock import HeldClock
 from twintide.config import Deployment
@@ -230,7 +230,7 @@ def test_a_busy_hour_becomes_several_slices_and_the_same_rows(
     make_ingest: MakeIngest, at_once: pa.Table, monkeypatch: pytest.MonkeyPatch, most: int
 ) -> None:
     """Whole units, as many as may be in memory at once; one that has more is a slice of its own."""
-    monkeypatch.setattr(slicing, "MOST_EVENTS", most)
+    monkeypatch.setattr(reading, "MOST_EVENTS", most)
     ingest = make_ingest()
     found = sliced(ingest, [])
     deployment = ingest.deployment
