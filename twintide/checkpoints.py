@@ -334,9 +334,15 @@ def open_checkpoint(root: Path, name: str, *, verified: Verified | None = None) 
     before it is first used, whoever uses it, but of files that are among `verified`: that raises
     Corrupt too. Raises Refused or Corrupt.
     """
-    manifest = read_manifest(root, name)
-    check_carried(manifest.events, manifest.model, by=f"checkpoint {root / name}")
-    folder, files = root / name, manifest.files
+    return open_folder(root / name, read_manifest(root, name), verified=verified)
+
+
+def open_folder(
+    folder: Path, manifest: CheckpointManifest, *, verified: Verified | None = None
+) -> OpenCheckpoint:
+    """The same of a folder whose manifest is known."""
+    check_carried(manifest.events, manifest.model, by=f"checkpoint {folder}")
+    files = manifest.files
     of_stores = {each for name, entry in manifest.stores.items() for each in entry.files_of(name)}
     contents = read_verified(folder, {n: e for n, e in files.items() if n not in of_stores})
     entries = manifest.stores.items()

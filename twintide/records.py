@@ -97,3 +97,21 @@ class Sealed(Record):
             raise Corrupt(f"{name} was changed after it was written: its seal does not fit")
         record = super().from_json(written, name=name)
         return record.model_copy(update={"seal": ""})
+
+
+class Counted(Record):
+    """How far the derived state of a count, or of a version made of it, has come beyond what is
+    learnt.
+    """
+
+    number: Annotated[int, Field(ge=1, lt=1_000_000)]
+    """Of the counts of its checkpoint."""
+
+    position: Position
+    """Partition -> next offset to count."""
+
+    newest_event_at: Instant | None
+    """Event time of the newest click in it."""
+
+    as_of: Instant | None
+    """The instant for which the item statistics hold; histories are newer."""

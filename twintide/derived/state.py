@@ -262,10 +262,17 @@ class DerivedState:
 
     def statistics_instant(self, until: datetime) -> datetime:
         """The first bucket boundary not before `until`: the instant of a version's statistics."""
+        floor = self.settled_instant(until)
+        return floor if floor == until else floor + self._bucket
+
+    def settled_instant(self, until: datetime) -> datetime:
+        """The last bucket boundary not behind `until`: what came before is all counted by then."""
+        return floor_to_minutes(until, self._bucket // timedelta(minutes=1))
+
+    @property
+    def _bucket(self) -> timedelta:
         spec = self.model.item_statistics()
-        minutes = bucket_minutes(spec) if spec else 1
-        floor = floor_to_minutes(until, minutes)
-        return floor if floor == until else floor + timedelta(minutes=minutes)
+        return timedelta(minutes=bucket_minutes(spec) if spec else 1)
 
     def catalogue_table(self, as_of: datetime) -> pa.Table:
         """The catalogue as a checkpoint has it: ids, and candidate features as of that instant."""
