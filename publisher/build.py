@@ -39,6 +39,7 @@ from twintide.listed import Listing
 from twintide.model.exported.query import QueryTower
 from twintide.model.two_tower import TwoTower, weights_in
 from twintide.ragged import Encoded
+from twintide.records import Counted
 from twintide.storefile import share
 from twintide.vectorstore import open_read
 from twintide.verified import Verified
@@ -80,6 +81,12 @@ class Draft:
     listing: Listing | None
     """What the source of items said, where one is declared."""
 
+    counted: Counted | None = None
+    """How far all but the weights has come beyond the checkpoint, if it has."""
+
+    refreshes: str | None = None
+    """The version that has the same weights and was judged, then."""
+
     @property
     def index(self) -> ItemIndex:
         """What it is searched with."""
@@ -115,7 +122,34 @@ def draft_of(
     of files that are among `verified` are not checked again. Raises Refused where there are no
     items, Corrupt where its parts do not fit or its vectors are not there.
     """
-    checkpoint = open_checkpoint(folder.parent, folder.name, verified=verified)
+    return draft_from(
+        open_checkpoint(folder.parent, folder.name, verified=verified),
+        folder,
+        config,
+        vectors_dir=vectors_dir,
+        listing=listing,
+        base=base,
+        since=since,
+        verified=verified,
+    )
+
+
+def draft_from(
+    checkpoint: OpenCheckpoint,
+    folder: Path,
+    config: PublishingConfig,
+    *,
+    vectors_dir: Path,
+    listing: Listing | None,
+    base: Base | None,
+    since: Since | None,
+    verified: Verified | None,
+    counted: Counted | None = None,
+    refreshes: str | None = None,
+) -> Draft:
+    """The same of a checkpoint that is open, or of a count: then with how far that has come, and
+    the version that it refreshes.
+    """
     manifest, spec, parts = checkpoint.manifest, checkpoint.manifest.model, checkpoint.parts
     catalogue, of_users = _as_of(checkpoint)
     items = items_of(manifest, catalogue, listing, _active(checkpoint, config))
@@ -133,7 +167,8 @@ def draft_of(
         open_read(vectors_dir, spec, manifest.vectors, sides=("query",), who=manifest.name),
         stores=parts.stores,
     )
-    memories = memories_in(parts, spec, prefix="state.history", newest_at=manifest.newest_event_at)
+    newest_at = counted.newest_event_at if counted else manifest.newest_event_at
+    memories = memories_in(parts, spec, prefix="state.history", newest_at=newest_at)
     asked = query.query_vectors(samples.queries(query, manifest.events, memories))
     moved = None
     if base is not None and since is not None:
@@ -151,6 +186,8 @@ def draft_of(
         catalogue_items=len(catalogue),
         filters=config.filters,
         listing=listing,
+        counted=counted,
+        refreshes=refreshes,
     )
 
 
@@ -230,6 +267,8 @@ def publish_version(root: Path, name: str, draft: Draft, *, gate: GateReport) ->
             day=checkpoint.day,
             position=checkpoint.position,
             newest_event_at=checkpoint.newest_event_at,
+            counted=draft.counted,
+            refreshes=draft.refreshes,
             items=draft.index.items,
             dimension=draft.index.dimension,
             index=draft.index.kind,

@@ -2,15 +2,17 @@
 
 from contextlib import suppress
 
-from publisher.build import Draft, draft_of
+from publisher.build import Draft, draft_from, draft_of
 from publisher.encoding import Since
 from publisher.index.backends import backend_called
+from publisher.index.faiss.base import base_in
 from twintide.checkpoints import read_manifest
 from twintide.config import Deployment
+from twintide.counted import CountManifest, counts_dir, open_count
 from twintide.errors import Corrupt, Refused
 from twintide.listed import Listing
 from twintide.verified import Verified
-from twintide.versions import read_version_manifest
+from twintide.versions import VersionManifest, read_version_manifest
 
 
 def drafted(
@@ -32,10 +34,37 @@ def drafted(
     )
 
 
+def drafted_of_count(
+    deployment: Deployment,
+    count: CountManifest,
+    listing: Listing | None,
+    *,
+    refreshed: VersionManifest,
+    verified: Verified,
+) -> Draft:
+    """The same of a count; its index goes on from that of the version that is `refreshed`."""
+    checkpoints, config = deployment.checkpoints_dir, deployment.publishing
+    base = base_in(deployment.versions_dir, refreshed, config, verified=verified)
+    return draft_from(
+        open_count(checkpoints, count, verified=verified),
+        counts_dir(checkpoints) / count.name,
+        config,
+        base=base,
+        since=_made_since(deployment, base.as_of) if base else None,
+        vectors_dir=deployment.vectors_dir,
+        listing=listing,
+        verified=verified,
+        counted=count.counted,
+        refreshes=refreshed.name,
+    )
+
+
 def _made_since(deployment: Deployment, version: str) -> Since | None:
     """What a version was made of, where that is still there."""
     with suppress(Refused, Corrupt):
         made = read_version_manifest(deployment.versions_dir, version)
+        if made.counted is not None:
+            return None  # it has moved on from its checkpoint, and from any count that is left
         manifest = read_manifest(deployment.checkpoints_dir, made.checkpoint)
         return Since(deployment.checkpoints_dir / made.checkpoint, manifest, made.listing)
     return None

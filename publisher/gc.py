@@ -20,6 +20,7 @@ from publisher.prune import unneeded
 from twintide.checkpoints import CheckpointManifest, list_checkpoints
 from twintide.clock import SystemClock
 from twintide.config import Deployment
+from twintide.counted import count_names, counts_dir
 from twintide.errors import Retryable, TwintideError
 from twintide.files import (
     exclusive_lock,
@@ -35,6 +36,7 @@ from twintide.versions import (
     STATE,
     ServingState,
     VersionManifest,
+    judged_live,
     read_state,
     read_version_manifest,
     version_names,
@@ -49,6 +51,10 @@ UNNAMED_STAY_SECONDS = 48 * 3600.0
 KEPT_FOR_A_LOOK = 3
 """Versions that stay besides those that one can go back to: refused, held, rolled back from."""
 
+
+KEPT_WHILE_LOADED = 3
+"""Versions that stay of those that refresh another: a server may just be loading the last but one.
+"""
 
 File = tuple[int, int]
 """A device, and a file on it, by whatever name."""
@@ -87,6 +93,9 @@ class Plan:
     slices: tuple[str, ...] = ()
     """The first of the chain, and chains of other declarations; paths below `slices/`."""
 
+    counts: tuple[str, ...] = ()
+    """What was counted beyond checkpoints that go."""
+
     collections: tuple[str, ...] = ()
     """Of a Milvus: those of versions that go, and what a publish left that was killed."""
 
@@ -100,17 +109,22 @@ def plan(
     servable: Collection[str],
     keep: Keep,
     files: Mapping[str, Sizes] = NO_SIZES,
+    refreshing: Collection[str] = (),
 ) -> Plan:
     """What may go. Versions and checkpoints come oldest first; `served_from` are the checkpoints
     of the versions that `in_use` names, `servable` the versions that could be served again. `files`
-    are those of each version, where their bytes are bounded.
+    are those of each version, where their bytes are bounded. Those that are `refreshing` another
+    one take no place of any else: nobody goes back to them.
     """
     pile = [name for name in dict.fromkeys(reversed(registry.live_pile(state))) if name in servable]
-    others = [name for name in versions if name not in pile]
+    others = [name for name in versions if name not in pile and name not in refreshing]
+    passing = [name for name in versions if name in refreshing]
     must_stay = {*in_use(state), *state.pins}
-    keeping = {*pile[: keep.versions], *others[-KEPT_FOR_A_LOOK:], *must_stay}
+    newest = {*others[-KEPT_FOR_A_LOOK:], *passing[-KEPT_WHILE_LOADED:]}
+    keeping = {*pile[: keep.versions], *newest, *must_stay}
     if keep.bytes is not None:
-        wanted = [name for name in (*pile, *reversed(others)) if name in keeping - must_stay]
+        in_turn = (*pile, *reversed(others), *reversed(passing))
+        wanted = [name for name in in_turn if name in keeping - must_stay]
         keeping = must_stay | _within(keep.bytes, wanted, must_stay, files)
     needed = _needed(checkpoints, keep) | set(served_from)
     return Plan(
@@ -145,10 +159,11 @@ def _sizes(folder: Path) -> Sizes:
 
 
 def in_use(state: ServingState) -> set[str]:
-    """The live version, the one before it (after a rollback: the one held back), and the one that
-    a rollback would go back to.
+    """The live version and the one that it refreshes, the one before it (after a rollback: the one
+    held back), and the one that a rollback would go back to.
     """
-    names = {state.current, state.previous, registry.rollback_target(state)}
+    before = registry.rollback_target(state)
+    names = {state.current, state.previous, before, judged_live(state)}
     return {name for name in names if name is not None}
 
 
@@ -212,6 +227,7 @@ def _planned(deployment: Deployment) -> Plan:
             bytes=deployment.publishing.keep_bytes,
         ),
         files={name: _sizes(root / name) for name in manifests},
+        refreshing={name for name, found in readable.items() if found.refreshes},
     )
     if checkpoints is None or len(readable) < len(manifests):
         return going  # what cannot be read may name any vectors
@@ -226,10 +242,17 @@ def _planned(deployment: Deployment) -> Plan:
     stores = store_names(deployment.vectors_dir)
     return replace(
         going,
+        counts=_counts(deployment, {each.name for each in kept}),
         vectors=_unnamed(deployment.vectors_dir, stores, named),
         listings=_unnamed(deployment.items_dir, listings[:-1], listed),
         slices=_slices(deployment, kept),
     )
+
+
+def _counts(deployment: Deployment, kept: Collection[str]) -> tuple[str, ...]:
+    """Those beyond checkpoints that go; of the others a count keeps the newest itself."""
+    names = count_names(deployment.checkpoints_dir)
+    return tuple(name for name in names if name.rpartition(".")[0] not in kept)
 
 
 def _slices(deployment: Deployment, kept: Sequence[CheckpointManifest]) -> tuple[str, ...]:
@@ -293,6 +316,7 @@ def _hidden(deployment: Deployment, going: Plan) -> _Hidden:
     for root, names in (
         (deployment.versions_dir, going.versions),
         (deployment.checkpoints_dir, going.checkpoints),
+        (counts_dir(deployment.checkpoints_dir), going.counts),
         (deployment.vectors_dir, going.vectors),
         (deployment.items_dir, going.listings),
         (deployment.slices_dir, [each for each in going.slices if not _is_slice(each)]),

@@ -15,7 +15,13 @@ from twintide.errors import Corrupt, Refused
 from twintide.modelspec import ModelSpec
 from twintide.slices import chain_dir
 from twintide.verified import Verified
-from twintide.versions import GateReport, ServingState, VersionManifest, read_version_manifest
+from twintide.versions import (
+    GateReport,
+    ServingState,
+    VersionManifest,
+    judged_live,
+    read_version_manifest,
+)
 
 Beside = tuple[gate.Rivals, tuple[str, ...]]
 """What a draft is held against, and why there may be nothing."""
@@ -52,7 +58,7 @@ def evidence_on(deployment: Deployment, own: CheckpointManifest, rivals: gate.Ri
     return newest_clicks(
         chain_dir(deployment.slices_dir, own.events, own.model),
         own=own.position,
-        others=[each.position for each in others],
+        others=[each.knows_of for each in others],
         specs=[own.model, *(each.model for each in others)],
         limit=deployment.publishing.gate.max_events,
         left_out=own.left_out,
@@ -75,13 +81,16 @@ def rivals_of(
 def _live_version(
     root: Path, state: ServingState, verified: Verified
 ) -> tuple[LoadedVersion | None, tuple[str, ...]]:
-    """The live version to compare with, or why there is none."""
-    if state.current is None:
+    """The live version to compare with, or why there is none. Where it was refreshed, as it was
+    before: what is live has counted the clicks that it would be asked about.
+    """
+    name = judged_live(state)
+    if name is None:
         return None, ()
     try:
-        return load_version(root, state.current, verified=verified), ()
+        return load_version(root, name, verified=verified), ()
     except (Corrupt, Refused) as error:
-        return None, (f"the live version {state.current} cannot be read: {error.message}",)
+        return None, (f"the live version {name} cannot be read: {error.message}",)
 
 
 def _were_live(root: Path, state: ServingState) -> list[VersionManifest]:

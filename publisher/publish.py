@@ -29,6 +29,7 @@ from twintide.versions import (
     GateReport,
     ServingState,
     VersionManifest,
+    judged_live,
     read_state,
     read_version_manifest,
     version_names,
@@ -70,11 +71,11 @@ def publish(
     root, verified = deployment.versions_dir, verified or Verified()
     with (
         registry.said_of_the_disk(root, who="publish"),
-        _the_only_publisher(root),
+        the_only_publisher(root),
     ):
         sweep(root)  # 1. hidden leftovers of a publish that was killed
         _sweep_elsewhere(root, deployment.publishing)
-        chosen = _Chosen(checkpoint or _head(deployment), _listing(deployment, clock))
+        chosen = _Chosen(checkpoint or _head(deployment), listing_of_now(deployment, clock))
         state = read_state(root)
         if judge:  # what went live on too few clicks, before anything is held against it
             state = look_again(deployment, state, clock=clock, verified=verified)
@@ -105,16 +106,19 @@ class _Chosen:
     def made(self, manifest: VersionManifest) -> bool:
         """Whether that is what a version was made of."""
         ref = self.listing.ref if self.listing else None
-        return manifest.checkpoint == self.checkpoint and manifest.listing == ref
+        is_same = manifest.checkpoint == self.checkpoint and manifest.listing == ref
+        return is_same and manifest.counted is None
 
 
-def _listing(deployment: Deployment, clock: Clock) -> Listing | None:
+def listing_of_now(deployment: Deployment, clock: Clock) -> Listing | None:
+    """What the source of items says; None where none is declared."""
     own = deployment
     return listings.refreshed(own.items_dir, own.items, own.events, own.model, clock=clock)
 
 
 @contextmanager
-def _the_only_publisher(root: Path) -> Iterator[None]:
+def the_only_publisher(root: Path) -> Iterator[None]:
+    """Raises Retryable while another one, or gc, is at work."""
     make_folder(root)
     with exclusive_lock(root / registry.PUBLISHER_LOCK, who="publish"):
         yield
@@ -166,11 +170,16 @@ def _judged_otherwise(manifest: VersionManifest, state: ServingState) -> bool:
     decide, is judged again on newer clicks and against what is live now; and what passed against
     another version than the live one.
     """
-    if manifest.name == state.current or was_rolled_back_from(state, manifest.name):
+    if _is_live(state, manifest.name) or was_rolled_back_from(state, manifest.name):
         return False
     report = manifest.gate
     is_open = not report.passed or not report.decided
-    return is_open or (report.live is not None and report.live != state.current)
+    return is_open or (report.live is not None and report.live != judged_live(state))
+
+
+def _is_live(state: ServingState, name: str) -> bool:
+    """Whether it is what is served, or was before its statistics were refreshed."""
+    return name in {state.current, judged_live(state)}
 
 
 def _build(
@@ -245,7 +254,7 @@ def _obstacle(
 ) -> str | None:
     """Why a version must not be promoted now; None where nothing is against it."""
     name = manifest.name
-    if name == state.current:
+    if _is_live(state, name):
         return f"nothing new: version {name} of {_made_of(manifest)} is live already"
     if not manifest.gate.passed:
         return f"the gate refused version {name}: {'; '.join(manifest.gate.reasons)}"

@@ -16,6 +16,7 @@ from twintide.errors import Corrupt, Refused, Retryable, TwintideError, Unknown
 from twintide.files import exclusive_lock, publish_file
 from twintide.verified import Verified
 from twintide.versions import (
+    MOVES,
     STATE,
     Change,
     Hold,
@@ -23,6 +24,7 @@ from twintide.versions import (
     SecondLook,
     ServingState,
     VersionManifest,
+    judged_live,
     open_vectors,
     read_state,
     read_version_manifest,
@@ -36,9 +38,6 @@ KEPT_CHANGES = 1_000
 """Changes that the state file remembers; servers read it at every change. Of more, those go first
 that say nothing of what was live.
 """
-
-_MOVES = frozenset({"promote", "rollback"})
-"""Changes of what is live."""
 
 MAX_REASON_CHARACTERS = 1_000
 
@@ -62,6 +61,29 @@ def promote(
         return after
 
     return _named(root, change(root, step, who="promote"))
+
+
+def refresh(
+    root: Path,
+    name: str,
+    *,
+    of: str,
+    clock: Clock,
+    reason: str = "",
+    verified: Verified | None = None,
+) -> ServingState:
+    """Let a version take the place of the one `of` whose weights it has. Raises Refused on hold,
+    where other weights are live by now, and as `promote`.
+    """
+    known = verified or Verified()
+    _look_ahead(root, name, known)
+
+    def step(state: ServingState) -> ServingState:
+        after = refreshed(state, name, of=of, at=clock.now(), reason=reason)
+        check_servable(root, name, verified=known)
+        return after
+
+    return _named(root, change(root, step, who="refresh"))
 
 
 def _look_ahead(root: Path, name: str | None, verified: Verified) -> None:
@@ -161,15 +183,38 @@ def unpin(root: Path, name: str, *, clock: Clock, reason: str = "") -> ServingSt
 
 def promoted(state: ServingState, name: str, *, at: datetime, reason: str = "") -> ServingState:
     """Raises Refused on hold, and where it is live already."""
+    _check_not_held(state)
+    if name == state.current:
+        raise Refused(f"version {name} is live already", hint="`twintide versions` lists them all")
+    moved = state.model_copy(update={"current": name, "previous": state.current})
+    return _recorded(moved, "promote", at=at, reason=reason)
+
+
+def refreshed(
+    state: ServingState, name: str, *, of: str, at: datetime, reason: str = ""
+) -> ServingState:
+    """What a rollback goes back to stays, and the history remembers the newest refresh alone: there
+    may be one each minute. Raises Refused on hold, and where other weights than those of the
+    version `of` are live.
+    """
+    _check_not_held(state)
+    if judged_live(state) != of:
+        raise Refused(
+            f"version {name} has the weights of {of}, which is not live any more",
+            hint="`twintide versions` lists them all",
+        )
+    is_again = bool(state.history) and state.history[-1].action == "refresh"
+    history = state.history[:-1] if is_again else state.history
+    moved = state.model_copy(update={"current": name, "history": history})
+    return _recorded(moved, "refresh", at=at, reason=reason)
+
+
+def _check_not_held(state: ServingState) -> None:
     if state.hold is not None:
         raise Refused(
             f"promotion is on hold since {state.hold.since}: {state.hold.reason}",
             hint="`twintide release -c FILE` lifts the hold",
         )
-    if name == state.current:
-        raise Refused(f"version {name} is live already", hint="`twintide versions` lists them all")
-    moved = state.model_copy(update={"current": name, "previous": state.current})
-    return _recorded(moved, "promote", at=at, reason=reason)
 
 
 def rolled_back(
@@ -237,7 +282,7 @@ def unpinned(state: ServingState, name: str, *, at: datetime, reason: str = "") 
 
 def with_second_look(state: ServingState, found: SecondLook) -> ServingState:
     """Raises Refused where it is not live any more."""
-    if state.current != found.version:
+    if found.version not in {state.current, judged_live(state)}:
         raise Refused(
             f"version {found.version} is not live any more, so nothing was noted",
             hint="`twintide versions` lists them all",
@@ -276,7 +321,7 @@ def way_back(state: ServingState, bad: str) -> str:
 
 def was_promoted_last(state: ServingState) -> bool:
     """Whether what is live is so by a promotion, and not by a rollback."""
-    moves = [made for made in state.history if made.action in _MOVES]
+    moves = [made for made in state.history if made.action in MOVES]
     return bool(moves) and moves[-1].action == "promote"
 
 
@@ -292,7 +337,7 @@ def live_pile(state: ServingState) -> list[str]:
     """The versions that were live one after the other, without those rolled back from."""
     pile: list[str] = []
     for made in state.history:
-        if made.action not in _MOVES or made.current is None:
+        if made.action not in MOVES or made.current is None:
             continue
         if made.action == "rollback" and made.current in pile:
             del pile[pile.index(made.current) :]
@@ -408,6 +453,6 @@ def _recorded(
 
 def _remembered(history: tuple[Change, ...], *, most: int) -> tuple[Change, ...]:
     """The oldest of the other changes are forgotten first, then those of what was live."""
-    by_worth = sorted(range(len(history)), key=lambda place: history[place].action in _MOVES)
+    by_worth = sorted(range(len(history)), key=lambda place: history[place].action in MOVES)
     forgotten = set(by_worth[: max(0, len(history) - most)])
     return tuple(made for place, made in enumerate(history) if place not in forgotten)

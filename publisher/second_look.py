@@ -5,6 +5,8 @@ last, and promotion is on hold, as after any rollback. Where nothing was live be
 the state says what was found. Each version is judged again until that is decided, once.
 """
 
+from contextlib import suppress
+
 from publisher import registry
 from publisher.drafting import drafted
 from publisher.judging import evidence_on, judged, rivals_of
@@ -16,7 +18,14 @@ from twintide.errors import Corrupt, Refused
 from twintide.listings import open_listing
 from twintide.telemetry import get_log
 from twintide.verified import Verified
-from twintide.versions import GateReport, SecondLook, ServingState, VersionManifest
+from twintide.versions import (
+    GateReport,
+    SecondLook,
+    ServingState,
+    VersionManifest,
+    judged_live,
+    read_version_manifest,
+)
 
 log = get_log("publisher")
 
@@ -27,7 +36,7 @@ def look_again(
     """The state after a second look at what is live, if it is time for one. What cannot be read
     leaves the question open.
     """
-    manifest = registry.live_manifest(deployment.versions_dir, state)
+    manifest = _judged(deployment, state)
     if manifest is None or not _is_open(state, manifest):
         return state
     try:
@@ -37,7 +46,16 @@ def look_again(
         return state
     if report is None or (report.passed and not report.decided):
         return state
-    return _acted(deployment, _found(manifest, report, clock), clock=clock)
+    found = _found(manifest, report, clock)
+    return _acted(deployment, found, live=state.current or manifest.name, clock=clock)
+
+
+def _judged(deployment: Deployment, state: ServingState) -> VersionManifest | None:
+    """The version whose weights are live; None where it cannot be read."""
+    name = judged_live(state)
+    with suppress(Corrupt, Refused):
+        return read_version_manifest(deployment.versions_dir, name) if name else None
+    return None
 
 
 def _is_open(state: ServingState, manifest: VersionManifest) -> bool:
@@ -78,14 +96,14 @@ def _found(manifest: VersionManifest, report: GateReport, clock: Clock) -> Secon
     )
 
 
-def _acted(deployment: Deployment, found: SecondLook, *, clock: Clock) -> ServingState:
+def _acted(deployment: Deployment, found: SecondLook, *, live: str, clock: Clock) -> ServingState:
     root, name = deployment.versions_dir, found.version
     if found.passed:
         log.info("version_judged_again", version=name, found=found.words)
         return registry.looked_again(root, found)
     log.error("live_version_refused", version=name, found=found.words)
     try:
-        return registry.roll_back_from(root, name, reason=found.words, clock=clock)
+        return registry.roll_back_from(root, live, reason=found.words, clock=clock)
     except Refused as error:  # nothing was live before it
         log.warning("version_stays", version=name, reason=error.message)
         return registry.looked_again(root, found)

@@ -6,7 +6,7 @@ sha256 of each. What is served is named by one small file, `state.json`; never b
 """
 
 import re
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -19,7 +19,7 @@ from twintide.errors import Corrupt, Refused, unreadable
 from twintide.events import EventSchema
 from twintide.listed import ListingRef
 from twintide.modelspec import ModelSpec
-from twintide.records import CheckpointName, Instant, Position, Record, Sealed
+from twintide.records import CheckpointName, Counted, Instant, Position, Record, Sealed
 from twintide.storefile import StoreEntry
 from twintide.vectorstore import Vectors, VectorsRef, open_read, vectors_folder
 
@@ -35,6 +35,9 @@ ITEM_IDS, ITEM_IDS_NEWER = "items.parquet", "items.newer.parquet"
 """
 
 STATE = "state.json"
+MOVES = frozenset({"promote", "rollback"})
+"""Changes by which other weights are live."""
+
 _NAME = re.compile(r"^v[0-9]{6}$")
 
 
@@ -143,7 +146,15 @@ class VersionManifest(Sealed):
     day: date | None
     position: Position
     newest_event_at: Instant | None
-    """Event time of the newest click in it."""
+    """Event time of the newest click that it has learnt."""
+
+    counted: Counted | None = None
+    """How far its statistics, histories and items have come beyond what it has learnt; None where
+    they are those of its checkpoint.
+    """
+
+    refreshes: str | None = None
+    """The version of the same weights that the gate has judged; None where it is one itself."""
 
     items: int
     dimension: int
@@ -183,6 +194,16 @@ class VersionManifest(Sealed):
 
     idle_items: int = 0
     """Items that are left out, as no event was about them for `publishing.active_within_days`."""
+
+    @property
+    def knows_of(self) -> Position:
+        """Partition -> next offset of which nothing of it knows, neither weights nor counts."""
+        return self.counted.position if self.counted else self.position
+
+    @property
+    def newest_told_at(self) -> datetime | None:
+        """Event time of the newest click that its answers follow."""
+        return self.counted.newest_event_at if self.counted else self.newest_event_at
 
     @property
     def backend(self) -> str:
@@ -227,7 +248,7 @@ class Change(Record):
 
     generation: int
     at: Instant
-    action: Literal["promote", "rollback", "hold", "release", "pin", "unpin", "judge"]
+    action: Literal["promote", "rollback", "refresh", "hold", "release", "pin", "unpin", "judge"]
     current: str | None
     """What was live after the change."""
 
@@ -269,14 +290,23 @@ def read_state(root: Path) -> ServingState:
 
 def was_rolled_back_from(state: ServingState, name: str) -> bool:
     """Whether an operator went back from this version, and nothing has made it live since."""
-    live, is_bad = None, False
+    live, is_bad = set[str | None](), False
     for made in state.history:
         if made.current == name:
             is_bad = False
-        elif made.action == "rollback" and live == name:
+        elif made.action == "rollback" and name in live:
             is_bad = True
-        live = made.current
+        if made.action == "refresh":  # what was refreshed goes with what took its place
+            live.add(made.current)
+        elif made.action in MOVES:
+            live = {made.current}
     return is_bad
+
+
+def judged_live(state: ServingState) -> str | None:
+    """The version whose weights are live: what is live, or the version that this one refreshes."""
+    moves = (made.current for made in reversed(state.history) if made.action in MOVES)
+    return next(moves, state.current)
 
 
 def is_version_name(name: str) -> bool:

@@ -8,7 +8,8 @@ plain list, and who is shown what. What could not be judged is said, never guess
 
 from publisher.gate.mechanics import mechanics
 from publisher.gate.recall import can_be_asked, hits
+from publisher.gate.refreshed import judge_refreshed
 from publisher.gate.trial import Rivals
 from publisher.gate.verdict import judge
 
-__all__ = ["Rivals", "can_be_asked", "hits", "judge", "mechanics"]
+__all__ = ["Rivals", "can_be_asked", "hits", "judge", "judge_refreshed", "mechanics"]

@@ -102,7 +102,8 @@ def _has_row(draft: Draft) -> npt.NDArray[np.bool_]:
 
 def _lacking_rows(draft: Draft) -> list[str]:
     """Whether clicked items lack a row which they ought to have. Who waits to be admitted, was
-    evicted, found the table full, or was clicked only in what is left out, has none by right.
+    evicted, found the table full, or was clicked only in what is left out, has none by right; nor
+    has what came since the checkpoint.
     """
     own = draft.checkpoint
     table = own.model.item_feature(own.events).table
@@ -115,7 +116,7 @@ def _lacking_rows(draft: Draft) -> list[str]:
         return [f"none of the {len(has_row)} items of the catalogue has a row in table {table}"]
     rule = own.model.table_rule(table)
     is_full = rule.max_rows is not None and len(draft.model.tables[table].known) >= rule.max_rows
-    if rule.is_rule() or is_full or own.left_out:
+    if rule.is_rule() or is_full or own.left_out or draft.counted:
         return []
     return [f"{(~has_row).sum()} items of the catalogue have no row in table {table}"]
 

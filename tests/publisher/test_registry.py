@@ -16,7 +16,13 @@ from twintide.config import Deployment
 from twintide.errors import Corrupt, Refused, Retryable
 from twintide.files import exclusive_lock
 from twintide.verified import Verified
-from twintide.versions import STATE, ServingState, read_state, was_rolled_back_from
+from twintide.versions import (
+    STATE,
+    ServingState,
+    judged_live,
+    read_state,
+    was_rolled_back_from,
+)
 
 
 def after(*steps: str) -> ServingState:
@@ -39,6 +45,26 @@ def after(*steps: str) -> ServingState:
             case "unpin":
                 state = registry.unpinned(state, name, at=NOON)
     return state
+
+
+def test_a_refresh_of_weights_that_are_not_live_is_refused() -> None:
+    """A hold or other weights may come between building and promoting."""
+    state = registry.promoted(ServingState(), "v000001", at=NOON)
+    state = registry.refreshed(state, "v000002", of="v000001", at=NOON)
+    state = registry.refreshed(state, "v000003", of="v000001", at=NOON)
+
+    assert (state.current, judged_live(state)) == ("v000003", "v000001")
+    assert [made.action for made in state.history] == ["promote", "refresh"]
+    with pytest.raises(Refused, match="not live any more"):
+        registry.refreshed(state, "v000004", of="v000003", at=NOON)
+    with pytest.raises(Refused, match="on hold"):
+        registry.refreshed(
+            registry.held(state, at=NOON, reason="wait"), "v000004", of="v000001", at=NOON
+        )
+    assert registry.rollback_target(registry.promoted(state, "v000005", at=NOON)) == "v000001"
+    back = registry.rolled_back(state, "v000001", at=NOON, reason="flooded")
+    assert [was_rolled_back_from(back, f"v00000{n}") for n in (1, 3)] == [False, True]
+    assert registry.way_back(registry.promoted(state, "v000005", at=NOON), "v000005") == "v000001"
 
 
 @pytest.mark.parametrize(

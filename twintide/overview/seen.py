@@ -41,7 +41,7 @@ from twintide.overview.versions import list_versions
 from twintide.shards import Ledger, ShardFooter, shard_path
 from twintide.slices import chain_dir, columns_read, read_tail
 from twintide.vectorstore import widths_of
-from twintide.versions import ServingState, read_state
+from twintide.versions import ServingState, judged_live, read_state
 
 
 @dataclass(frozen=True)
@@ -256,8 +256,9 @@ def _versions(deployment: Deployment, known: Known) -> dict[str, Any]:
 
 def _doubt(state: ServingState) -> str | None:
     looked = state.second_look
-    is_doubted = looked and looked.version == state.current and not looked.passed
-    return looked.words if looked and is_doubted else None
+    if looked is None or looked.version not in {state.current, judged_live(state)}:
+        return None
+    return None if looked.passed else looked.words
 
 
 def _fits(deployment: Deployment, known: Known) -> dict[str, Any]:

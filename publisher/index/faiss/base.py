@@ -127,16 +127,26 @@ def base_of(
     root: Path, checkpoint: CheckpointManifest, config: PublishingConfig, *, verified: Verified
 ) -> IndexBase | None:
     """The index that a version of this checkpoint may go on from: that of the newest version of the
-    same night and declaration. None for a night, and where there is none.
+    same night and declaration, but for those that refresh another: they go as soon as the next one
+    comes. None for a night, and where there is none.
     """
     if checkpoint.kind == "nightly" or config.index == "flat":
         return None
     for manifest in _newest_first(root):
         with suppress(Corrupt, Refused):
-            if (manifest.base, manifest.model) == (checkpoint.base, checkpoint.model):
-                is_base = _is_searched_as_declared(manifest.index, config)
-                return _in_version(root / manifest.name, manifest, verified) if is_base else None
+            is_of_line = (manifest.base, manifest.model) == (checkpoint.base, checkpoint.model)
+            if is_of_line and manifest.counted is None:
+                return base_in(root, manifest, config, verified=verified)
     return None
+
+
+def base_in(
+    root: Path, manifest: VersionManifest, config: PublishingConfig, *, verified: Verified
+) -> IndexBase | None:
+    """The index of a version, where one that is declared now may go on from it."""
+    if config.index == "flat" or not _is_searched_as_declared(manifest.index, config):
+        return None
+    return _in_version(root / manifest.name, manifest, verified)
 
 
 def gone_on(base: IndexBase, wanted: Wanted) -> GoneOn | None:
