@@ -1,7 +1,6 @@
 """What a version recommends, and how an answer says it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import msgspec
@@ -10,8 +9,7 @@ from serving.request import Id
 from twintide.errors import TwintideError
 
 
-@dataclass(frozen=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True):
     """What a version recommends, best first."""
 
     version: str | None

@@ -288,10 +288,10 @@ def keys_of_ids(
     kind = events.columns[column]
     fits = int if kind == "int64" else str
     try:
-        if all(value is None or type(value) is fits for value in values):
+        if set(map(type, values)) <= {fits, type(None)}:
             if fits is str:
                 _check_texts(values, what)
-            return np.array([key_of(value) for value in values], np.uint64)
+            return np.array(list(map(key_of, values)), np.uint64)
     except (OverflowError, UnicodeError):
         pass
     return keys_of(ids_of(values, events, column, what=what))  # which says what is wrong

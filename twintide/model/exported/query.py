@@ -93,13 +93,7 @@ class QueryTower:
             made_BOD = self._tower(made_BX).reshape(
                 len(made_BX), self._objectives, self.spec.output_width
             )
-            if self.spec.similarity == "cosine":
-                lengths = np.sqrt(np.square(made_BOD).sum(axis=2, keepdims=True))
-                # A length that is infinite would make a vector of zeros, and the answer that of
-                # the bias alone: such a vector is no number, and is found.
-                lengths += lengths - lengths
-                made_BOD = made_BOD / np.maximum(lengths, _SHORTEST)
-            return self._with_ones(made_BOD, weights)
+            return self._weighed(self._with_ones(made_BOD), weights)
 
     def inputs(self, encoded: Encoded, made: Mapping[str, Floats] = NOTHING_MADE) -> Floats:
         """[B, X]: what the tower is given."""
@@ -108,15 +102,26 @@ class QueryTower:
         ]
         return np.concatenate(parts, axis=1) if len(parts) > 1 else parts[0]
 
-    def _with_ones(self, vectors_BOD: Floats, weights: Mapping[str, float] | None) -> Floats:
-        """Each vector with a 1 for the bias behind it, times what its objective counts."""
-        count, objectives, width = vectors_BOD.shape
-        found = np.ones((count, objectives, width + 1), np.float32)
-        found[:, :, :width] = vectors_BOD
-        if objectives > 1:
+    def _with_ones(self, made_BOD: Floats) -> Floats:
+        """[B, O, D + 1]: each vector, of length 1 where its direction counts, and a 1 behind it."""
+        found = np.ones((*made_BOD.shape[:2], self.spec.output_width + 1), np.float32)
+        if self.spec.similarity != "cosine":
+            found[:, :, :-1] = made_BOD
+            return found
+        lengths = np.sqrt(np.vecdot(made_BOD, made_BOD))[:, :, None]
+        # A length that is infinite would make a vector of zeros, and the answer that of the bias
+        # alone: such a vector is no number, and is found.
+        lengths += lengths - lengths
+        np.divide(made_BOD, np.maximum(lengths, _SHORTEST), out=found[:, :, :-1])
+        return found
+
+    def _weighed(self, vectors_BOD: Floats, weights: Mapping[str, float] | None) -> Floats:
+        """[B, O · (D + 1)]: each vector times what its objective counts."""
+        if self._objectives > 1:
             counted = shares(self.spec, self._log_scales, self._number_scales, weights)
-            found *= np.array(counted, np.float32)[:, None]
-        return found.reshape(count, objectives * (width + 1))
+            vectors_BOD *= np.array(counted, np.float32)[:, None]
+        count, objectives, width = vectors_BOD.shape
+        return vectors_BOD.reshape(count, objectives * width)
 
     def _of_ids(self, feature: LookingUp, weights: Weights) -> Input:
         table, sequence = self._tables[feature.table], feature.sequence()
