@@ -30,12 +30,15 @@ Numbers = npt.NDArray[np.int64]
 NOBODY = np.zeros(0, np.int64)
 
 
-def night(deployment: Deployment, items: Numbers, *, sequence: int = 1) -> CheckpointManifest:
-    """Of so many items, each clicked by somebody, a week before."""
+def night(
+    deployment: Deployment, items: Numbers, *, sequence: int = 1, leaving: Numbers = NOBODY
+) -> CheckpointManifest:
+    """Of so many items, each clicked by somebody, a week before; those leaving have no row."""
     state = DerivedState.empty(deployment)
     rng = np.random.default_rng(sequence)
     _click(deployment, state, rng.integers(0, made.USERS, len(items)), items, hour=-24 * 7)
     model = made.model_of(deployment, items)
+    _take_rows(model, leaving)
     return _published(deployment, model, state, kind="nightly", sequence=sequence, parent=None)
 
 
@@ -46,10 +49,11 @@ def hour(
     *,
     moved_by: float = 0.3,
     categories: Numbers = NOBODY,
+    unclicked: Numbers = NOBODY,
     leaving: Numbers = NOBODY,
 ) -> CheckpointManifest:
     """These users click on these items, whose rows move by so much, as those of the users do, and
-    of these categories; these items lose their rows.
+    of these categories, and of these items that nobody clicks; those leaving lose their rows.
     """
     root = deployment.checkpoints_dir
     before = open_checkpoint(root, max(checkpoint_names(root), key=_number))
@@ -62,7 +66,7 @@ def hour(
     state, sequence = before.state(deployment.model), before.manifest.sequence + 1
     _click(deployment, state, users, items, hour=sequence)
     rng = np.random.default_rng(sequence)
-    of_tables = {"user": users, "item": items, "category": categories}
+    of_tables = {"user": users, "item": np.append(items, unclicked), "category": categories}
     for name, keys in of_tables.items():
         if name not in model.tables or not len(keys):
             continue
@@ -72,11 +76,15 @@ def hour(
         weights, _ = table.touch(rows)
         moves = rng.normal(scale=moved_by / 4, size=(len(rows), table.width))
         weights[torch.from_numpy(rows)] += torch.from_numpy(moves.astype(np.float32))
-    of_items = model.tables["item"]
-    of_items._rows.remove(np.sort(of_items.rows_of(keys_of(pa.array(leaving)))))
+    _take_rows(model, leaving)
     return _published(
         deployment, model, state, kind="hourly", sequence=sequence, parent=before.manifest
     )
+
+
+def _take_rows(model: TwoTower, items: Numbers) -> None:
+    table = model.tables["item"]
+    table._rows.remove(np.sort(table.rows_of(keys_of(pa.array(items)))))
 
 
 def _number(name: str) -> int:

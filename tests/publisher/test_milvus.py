@@ -21,6 +21,7 @@ from serving.retriever import Retriever
 from tests.publisher import checkpoint_fixture as made
 from tests.publisher import hours
 from tests.publisher.milvus_fixture import Milvus, milvus_in
+from tests.publisher.test_index_chain import as_encoded_whole
 from twintide.checkpoints import list_checkpoints
 from twintide.config import Deployment, MilvusConfig, fill_in
 from twintide.errors import Corrupt, Refused, Retryable
@@ -115,6 +116,28 @@ def test_answers_with_all_that_limits_them_are_those_of_a_plain_loop(line: Deplo
             best = [each for each in np.argsort(-scores, kind="stable") if may[each]][:100]
             assert len(best) == 100
             assert retriever.search(query).item_ids == ids[best].tolist()
+
+
+@pytest.mark.long
+def test_an_item_that_loses_its_row_within_a_day_is_encoded_again(
+    tmp_path: Path, milvus: Milvus
+) -> None:
+    """It has none at night and none now, but the hour between has left the vector of its row in the
+    collection: what was touched is asked since that hour, not since the night.
+    """
+    deployment = deployment_in(tmp_path, milvus, prefix="lost")
+    clicked, lost = made.item_range(1030, 1), np.array([1100])
+    hours.night(deployment, made.item_range(1000, ITEMS), leaving=lost)
+    publish(deployment, clock=CLOCK, judge=False)
+    hours.hour(deployment, np.arange(1), clicked, unclicked=lost, moved_by=2.0)
+    publish(deployment, clock=CLOCK, judge=False)
+    hours.hour(deployment, np.arange(1), clicked, leaving=lost)
+    publish(deployment, clock=CLOCK, judge=False)
+
+    version = load_version(deployment.versions_dir, "v000003")
+
+    assert at_of(deployment, 3).collection == at_of(deployment, 1).collection
+    assert as_encoded_whole(deployment, version) < 2e-3
 
 
 @pytest.mark.long
