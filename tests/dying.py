@@ -8,6 +8,7 @@ the start of each. It dies before its n-th step on the file system, or after som
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -72,6 +73,30 @@ def _work(work: Callable[[dict[str, Any]], None], request: dict[str, Any], repor
         sys.excepthook(*sys.exc_info())
         os._exit(1)
     os._exit(0)
+
+
+class Deaths:
+    """A folder as it lies before some work, and copies of it in which the work dies."""
+
+    def __init__(self, before: Path, work: "Runner") -> None:
+        self._before, self._work = before, work
+
+    def unkilled(self, data_dir: Path) -> list[str]:
+        """Work in a copy; the steps that it took."""
+        shutil.copytree(self._before, data_dir)
+        steps: list[str] = self._work(data_dir=str(data_dir))["steps"]
+        return steps
+
+    def dies(self, data_dir: Path, **death: Any) -> bool:
+        """Work in a copy until it is killed; whether it was before it had done all."""
+        shutil.copytree(self._before, data_dir)
+        answer = self._work(data_dir=str(data_dir), **death)
+        assert answer["killed"] or answer["code"] == 0
+        return bool(answer["killed"])
+
+    def ends(self, data_dir: Path) -> None:
+        """Work again, to its end."""
+        assert self._work(data_dir=str(data_dir))["code"] == 0
 
 
 class Runner:

@@ -12,7 +12,7 @@ import pytest
 from publisher import registry
 from publisher.publish import publish
 from publisher.reader import load_version
-from tests.dying import Runner
+from tests.dying import Deaths, Runner
 from tests.publisher import checkpoint_fixture as made
 from tests.publisher.gc_runner import deployment_at
 from twintide.checkpoints import checkpoint_names, open_checkpoint
@@ -26,34 +26,28 @@ class Case:
     """Four versions, of which one was gone back from, and what a gc without a kill leaves."""
 
     def __init__(self, folder: Path, collect: Runner) -> None:
-        self._before = folder / "before"
-        self._collect = collect
-        deployment = deployment_at(self._before)
+        before = folder / "before"
+        self._collecting = Deaths(before, collect)
+        deployment = deployment_at(before)
         for sequence in range(1, 5):
             made.add_checkpoint(deployment, sequence, seed=sequence)
             publish(deployment, clock=made.held_clock())
         registry.rollback(deployment.versions_dir, reason="odd", clock=made.held_clock())
-        self.steps: list[str] = collect(data_dir=str(self._started(folder / "unkilled")))["steps"]
+        self.steps = self._collecting.unkilled(folder / "unkilled")
         self.expected = standing(folder / "unkilled")
-
-    def _started(self, data_dir: Path) -> Path:
-        shutil.copytree(self._before, data_dir)
-        return data_dir
 
     def check(self, data_dir: Path, **death: Any) -> bool:
         """Kill a gc, see that all that has a name is whole, collect again. Whether it died."""
-        self._started(data_dir)
-        answer = self._collect(data_dir=str(data_dir), **death)
-        assert answer["killed"] or answer["code"] == 0
+        died = self._collecting.dies(data_dir, **death)
         everything_is_whole(data_dir)
 
         for hidden in (data_dir / "checkpoints").glob(".*.tmp"):
             os.utime(hidden, (0, 0))  # young ones may be a run's at work, and stay for an hour
-        assert self._collect(data_dir=str(data_dir))["code"] == 0
+        self._collecting.ends(data_dir)
         assert standing(data_dir) == self.expected
         everything_is_whole(data_dir)
         shutil.rmtree(data_dir)
-        return bool(answer["killed"])
+        return died
 
 
 def everything_is_whole(data_dir: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from publisher import registry
 from publisher.reader import load_version
-from tests.dying import Runner
+from tests.dying import Deaths, Runner
 from tests.publisher import checkpoint_fixture as made
 from tests.publisher.publish_runner import deployment_at
 from twintide.errors import Corrupt
@@ -30,34 +30,28 @@ class Case:
     """One live version, one newer checkpoint, and what a publish without a kill makes of them."""
 
     def __init__(self, folder: Path, publish: Runner) -> None:
-        self._before = folder / "before"
-        self._publish = publish
-        self.deployment = deployment_at(self._before)
+        before = folder / "before"
+        self._publishing = Deaths(before, publish)
+        self.deployment = deployment_at(before)
         made.add_checkpoint(self.deployment, 1)
-        assert publish(data_dir=str(self._before))["code"] == 0
+        self._publishing.ends(before)
         made.add_checkpoint(self.deployment, 2, items=made.item_range(1000, 302), noise=0.001)
-        self.steps: list[str] = publish(data_dir=str(self.start(folder / "unkilled")))["steps"]
+        self.steps = self._publishing.unkilled(folder / "unkilled")
         self.expected = everything(folder / "unkilled")
-
-    def start(self, data_dir: Path) -> Path:
-        shutil.copytree(self._before, data_dir)
-        return data_dir
 
     def check(self, data_dir: Path, **death: Any) -> bool:
         """Kill a publish, see that servers are safe, publish again, compare. Whether it died."""
-        self.start(data_dir)
-        answer = self._publish(data_dir=str(data_dir), **death)
-        assert answer["killed"] or answer["code"] == 0
+        died = self._publishing.dies(data_dir, **death)
         versions = data_dir / "versions"
         live = read_state(versions).current
         assert live in {"v000001", "v000002"}
         for name in version_names(versions):
             load_version(versions, name)
 
-        assert self._publish(data_dir=str(data_dir))["code"] == 0
+        self._publishing.ends(data_dir)
         assert everything(data_dir) == self.expected
         shutil.rmtree(data_dir)
-        return bool(answer["killed"])
+        return died
 
 
 def everything(data_dir: Path) -> dict[str, bytes]:
