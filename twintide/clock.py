@@ -8,6 +8,8 @@ import time
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
+DAY_MS = 86_400_000
+
 SKEW_SECONDS = 5.0
 """How far another clock may be ahead of ours and still be believed: clocks that are kept in time
 differ by milliseconds, and one that differs by more is named.

@@ -8,12 +8,13 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from twintide.clock import DAY_MS
 from twintide.events import TimeUnit
 
 Flags = npt.NDArray[np.bool_]
 Int64s = npt.NDArray[np.int64]
 
-YEAR_1971_MS = 365 * 86_400_000
+YEAR_1971_MS = 365 * DAY_MS
 """Seconds taken for milliseconds lie before it: a number of no declared unit must not."""
 
 IN_A_MS: dict[TimeUnit, tuple[int, int]] = {

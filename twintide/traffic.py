@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-DAY_MS = 86_400_000
+from twintide.clock import DAY_MS
+
 DAY_MINUTES = 1440
 
 STEPS_A_NIGHT = 30

@@ -12,8 +12,8 @@ from tests.trainer.conftest import deployment_in
 from tests.trainer.test_idle_users import DAYS, FORGETS, NEVER, days_of, named_anew, stream_of
 from tests.trainer.test_state import AS_OF, Told
 from trainer.negatives.stock import Stock
+from twintide.clock import DAY_MS
 from twintide.derived.catalogue import UNKNOWN
-from twintide.derived.idle import MS_OF_A_DAY
 from twintide.derived.state import DerivedState
 from twintide.keys import Keys, keys_of
 from twintide.ragged import Numbers
@@ -47,7 +47,7 @@ def test_what_was_idle_for_too_long_is_told_of_as_if_never_seen(tmp_path: Path, 
 
 def _near(stream: Told) -> list[int]:
     """Numbers of the events of the last days."""
-    days = stream.events.unit_ms // MS_OF_A_DAY
+    days = stream.events.unit_ms // DAY_MS
     found: list[int] = np.flatnonzero(days[-1] - days <= DAYS).tolist()
     return found
 

@@ -23,10 +23,9 @@ from tests.trainer.test_state import MODEL, Told, published, same, told, with_te
 from tests.twintide import item_files as files
 from twintide import config
 from twintide.checkpoints import open_checkpoint
-from twintide.clock import HeldClock
+from twintide.clock import DAY_MS, HeldClock
 from twintide.config import Deployment
 from twintide.derived.clicks import Bools, Events, Ints
-from twintide.derived.idle import MS_OF_A_DAY
 from twintide.derived.state import DerivedState
 from twintide.keyedrows import FREE
 from twintide.keys import NO_KEY, Keys, keys_of, mixed
@@ -51,7 +50,7 @@ def stream_of(count: int, *, days: int, seed: int) -> Told:
 
 def days_of(stream: Told, cuts: npt.ArrayLike = ()) -> Iterator[Told]:
     """Parts of it, none of more than one day; cut there too."""
-    day = stream.events.unit_ms // MS_OF_A_DAY
+    day = stream.events.unit_ms // DAY_MS
     bounds = np.flatnonzero(np.diff(day, prepend=-1, append=np.iinfo("i8").max))
     every = np.unique(np.concatenate((bounds, np.asarray(cuts, np.int64))))
     for begin, end in pairwise(every.tolist()):
@@ -71,7 +70,7 @@ def named_anew(owners: Keys, unit_ms: Ints, is_seen: Bools) -> Keys:
     names = owners.copy()
     last, times = dict[int, int](), dict[int, int]()
     for n, owner in enumerate(owners.tolist()):
-        day = int(unit_ms[n]) // MS_OF_A_DAY
+        day = int(unit_ms[n]) // DAY_MS
         if owner == NO_KEY:
             continue
         if day - last.get(owner, day) > DAYS:
@@ -101,10 +100,10 @@ def test_who_was_idle_for_too_long_is_told_of_as_if_never_seen(tmp_path: Path, s
 
     arrays, every = forgets.arrays(), never.arrays()
     histories, of_all = _histories(arrays), _histories(every)
-    day = int(stream.events.unit_ms[-1]) // MS_OF_A_DAY
+    day = int(stream.events.unit_ms[-1]) // DAY_MS
     stay = {}
     for n, user in enumerate(stream.events.users.tolist()):
-        is_near = day - int(stream.events.unit_ms[n]) // MS_OF_A_DAY <= DAYS
+        is_near = day - int(stream.events.unit_ms[n]) // DAY_MS <= DAYS
         if user != NO_KEY and stream.is_click[n] and is_near:
             stay[user] = of_all[int(names[n])]
     assert histories == stay
@@ -151,7 +150,7 @@ def once(day: int, users: int) -> Told:
     """A day of users who come once in their lives, to items that nobody else comes to."""
     user = keys_of(pa.array(np.arange(users) + day * users))
     ids = pa.array(np.arange(users) + day * users)
-    unit = np.full(users, day * MS_OF_A_DAY)
+    unit = np.full(users, day * DAY_MS)
     attributes: Encoded = {
         "item": one_id_each(keys_of(ids)),
         "topics": Ids(np.zeros(0, np.uint64), np.zeros(users + 1, np.int64)),
@@ -192,8 +191,8 @@ def lines_of(tmp_path: Path, *, days: int, a_day: int, changes: dict[str, Any]) 
     first = deployment_in(tmp_path / "0", halves | changes)
     rng, count = np.random.default_rng(3), days * a_day
     day = np.repeat(np.arange(days), a_day)
-    at_ms = int(at(0).timestamp() * 1000) + day * MS_OF_A_DAY
-    at_ms += np.sort(rng.integers(0, MS_OF_A_DAY, (days, a_day)), axis=1).ravel()
+    at_ms = int(at(0).timestamp() * 1000) + day * DAY_MS
+    at_ms += np.sort(rng.integers(0, DAY_MS, (days, a_day)), axis=1).ravel()
     is_often = rng.random(count) < 0.1
     user = np.where(is_often, day % 5, 100 + day * a_day + rng.integers(0, a_day // 3, count))
     item = np.where(is_often, rng.integers(0, 3, count), 10 + day * 8 + rng.integers(0, 8, count))

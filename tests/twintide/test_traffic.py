@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
+from twintide.clock import DAY_MS
 from twintide.config import HourlyConfig
 from twintide.features.item_statistics import ItemStatistics
-from twintide.traffic import DAY_MS, STEPS_A_NIGHT, WINDOW_CLICKS, Traffic, traffic_of
+from twintide.traffic import STEPS_A_NIGHT, WINDOW_CLICKS, Traffic, traffic_of
 
 
 @pytest.mark.parametrize("a_day", [40, 500, 2_300, 7_000, 30_000, 200_000, 5_000_000])

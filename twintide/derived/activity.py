@@ -8,6 +8,7 @@ place: what a fold costs follows the users in it.
 import numpy as np
 
 from twintide.arrays import Arrays
+from twintide.clock import DAY_MS
 from twintide.derived import idle
 from twintide.derived.clicks import (
     Events,
@@ -51,7 +52,7 @@ class Activity:
         """Forget who did nothing for so long that it is declared."""
         if len(idle.begin_day(self._users, day, days=self._days)):
             # Or clicks of those who leave would be those of who has their rows next.
-            self._clicks.drop_out_of_reach(day * idle.MS_OF_A_DAY, spec)
+            self._clicks.drop_out_of_reach(day * DAY_MS, spec)
 
     def add(self, clicks: Events, spec: UserStatistics) -> None:
         """Fold these clicks in, and forget what no later click may be told of."""

@@ -17,7 +17,6 @@ from twintide.rowstore import INDEX, Column, Parts, RowNumbers, Stores
 SEEN = "seen"
 """int32: the day since 1970 on which a row's owner was seen last; in row 0 the newest day."""
 
-MS_OF_A_DAY = 86_400_000
 _TOP = np.zeros(1, np.int64)
 _NOBODY = np.zeros(0, np.int64)
 

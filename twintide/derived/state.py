@@ -16,9 +16,8 @@ import numpy as np
 import pyarrow as pa
 
 from twintide.arrays import Arrays
-from twintide.clock import floor_to_minutes, to_unix_ms
+from twintide.clock import DAY_MS, floor_to_minutes, to_unix_ms
 from twintide.config import Deployment
-from twintide.derived import idle
 from twintide.derived.activity import Activity
 from twintide.derived.catalogue import Catalogue
 from twintide.derived.clicks import (
@@ -155,7 +154,7 @@ class DerivedState:
         newest_ms = int(events.unit_ms.max(initial=0))
         if remembered is not None:
             newest_ms = max(newest_ms, int(events_of(remembered).unit_ms.max(initial=0)))
-        day = newest_ms // idle.MS_OF_A_DAY
+        day = newest_ms // DAY_MS
         for histories in self.histories.values():
             histories.begin_day(day)
         if of_users := self.model.user_statistics():
@@ -164,7 +163,7 @@ class DerivedState:
         is_any_gone, spec = self.catalogue.begin_day(day), self.model.item_statistics()
         if is_any_gone and spec is not None:
             # Or clicks of items that leave would be those of which has their rows next.
-            self.item_clicks.drop_out_of_reach(day * idle.MS_OF_A_DAY, spec)
+            self.item_clicks.drop_out_of_reach(day * DAY_MS, spec)
 
     def fold(self, contents: Contents) -> None:
         """Take in what a slice holds, all of it or what lies behind a position."""
