@@ -159,13 +159,13 @@ def _learnt_hour(deployment: Deployment, hour: int, count: int, items: int) -> N
 
 
 def clicks_on(
-    deployment: Deployment, items: Numbers, *, begin: datetime, hours: int, seed: int
+    deployment: Deployment, items: Numbers, *, begin: datetime, hours: float, seed: int
 ) -> pa.Table:
     """Clicks on these items in this order, each by a user who likes their topic."""
     rng = np.random.default_rng(seed)
     topics = items % TOPICS
     users = topics + TOPICS * rng.integers(0, USERS_OF_A_TOPIC, len(items))
-    at_ms = to_unix_ms(begin) + np.arange(len(items)) * (hours * 3_600_000) // len(items)
+    at_ms = to_unix_ms(begin) + np.arange(len(items)) * round(hours * 3_600_000) // len(items)
     columns = {
         "event_id": np.arange(len(items)),
         "user_id": users,
