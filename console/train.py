@@ -163,6 +163,8 @@ def schedule(
 ) -> None:
     """The daemon: rings hourly and nightly runs, publishes after each, and cleans up.
 
+    With publishing.statistics_every_minutes it also refreshes what is live in between.
+
     What is due is read off the files, so a late or doubled ring does nothing wrong. SIGTERM ends it
     after the run at work.
     """
@@ -171,11 +173,15 @@ def schedule(
     from twintide.verified import Verified
 
     clock, verified = SystemClock(), Verified()
+    is_refreshed = deployment.publishing.statistics_every_minutes is not None
     run(
         deployment,
         clock=clock,
         publish=lambda: publish_and_tidy(deployment, clock=clock, verified=verified),
         read_items=lambda: read_items(deployment, clock),
+        refresh=(lambda: refresh_and_tidy(deployment, clock=clock, verified=verified))
+        if is_refreshed
+        else None,
         metrics_port=metrics_port,
         metrics_host=metrics_host,
     )
@@ -276,6 +282,19 @@ def publish_and_tidy(
         raise
     gc.run(deployment)
     return published
+
+
+def refresh_and_tidy(
+    deployment: "Deployment", *, clock: Clock, verified: "Verified | None" = None
+) -> "Published":
+    """Refresh what is live with the newest count, then remove what nothing needs any more."""
+    from publisher import gc
+    from publisher.refresh import refresh
+
+    try:
+        return refresh(deployment, clock=clock, verified=verified)
+    finally:
+        gc.run(deployment)
 
 
 class Days:

@@ -1,5 +1,5 @@
-"""What is published: `twintide publish`, `versions`, `show`, `diff`, `verify`, `gc`, `rollback`,
-`hold`, `release`, `pin`, `unpin`.
+"""What is published: `twintide publish`, `refresh`, `versions`, `show`, `diff`, `verify`, `gc`,
+`rollback`, `hold`, `release`, `pin`, `unpin`.
 
 Rolling back and holding need neither torch nor Faiss, and so are quick.
 """
@@ -67,6 +67,29 @@ def publish(
         else f"next: `twintide show {done.version} -c {config}`"
     )
     say(done, [done.why, gate_line(done.gate), after], as_json=as_json)
+    if not done.gate.passed:
+        raise typer.Exit(_REFUSED)
+
+
+@app.command(rich_help_panel=_PANEL, epilog="Example: twintide refresh -c twintide.yaml")
+def refresh(
+    *, config: ConfigFile = DEFAULT_CONFIG, now: Now = None, as_json: AsJson = False
+) -> None:
+    """Refresh what is live: its weights, with the statistics, histories and items of now.
+
+    Nothing is learnt. Exits with 2 where the gate refused the version; it is kept for a look.
+    """
+    deployment = deployment_of(config)
+    from console.train import refresh_and_tidy
+    from trainer.counting import count
+
+    clock = clock_at(now)
+    read_items(deployment, clock)
+    with waiting("counting"):
+        counted = count(deployment, clock=clock)
+    with waiting("building a version"):
+        done = refresh_and_tidy(deployment, clock=clock)
+    say(done, [counted.why, done.why, gate_line(done.gate)], as_json=as_json)
     if not done.gate.passed:
         raise typer.Exit(_REFUSED)
 
@@ -181,7 +204,7 @@ def gc(
 
     gone = run(deployment, dry_run=dry_run)
     names = [*gone.versions, *gone.checkpoints, *gone.vectors, *gone.listings, *_slices(gone)]
-    names += gone.collections
+    names += gone.counts + gone.collections
     verb = "would go" if dry_run else "went"
     say(gone, f"{verb}: {', '.join(names)}" if names else f"nothing {verb}", as_json=as_json)
 
@@ -289,7 +312,10 @@ def versions_table(rows: "list[VersionRow]") -> Listing:
     """The list of versions for a person, the newest first."""
     return table(
         "",
-        ("version", "state", "checkpoint", "#items", "newest click (UTC)", "#recall (gate)"),
+        (
+            *("version", "state", "checkpoint", "#items"),
+            *("newest click (UTC)", "counted to (UTC)", "#recall (gate)"),
+        ),
         [
             (
                 row.name,
@@ -297,6 +323,7 @@ def versions_table(rows: "list[VersionRow]") -> Listing:
                 row.checkpoint,
                 f"{row.items:,}",
                 instant(row.newest_event_at),
+                instant(row.newest_counted_at),
                 number(row.recall),
             )
             for row in reversed(rows)
@@ -330,7 +357,9 @@ def _facts(found: "VersionManifest") -> Listing:
     rows: dict[str, object] = {
         "checkpoint": f"{found.checkpoint} ({found.kind}, on {found.base or 'no nightly'})",
         "trained nightly up to": found.day or "–",
-        "newest click (UTC)": instant(found.newest_event_at),
+        "newest click learnt (UTC)": instant(found.newest_event_at),
+        "newest click counted (UTC)": instant(found.newest_counted_at),
+        "refreshes": found.refreshes or "–",
         "position": ", ".join(f"{p}: {next_:,}" for p, next_ in sorted(found.position.items())),
         "items": f"{found.items:,} in a {found.index} index of width {found.dimension}",
         "idle items left out": f"{found.idle_items:,}",

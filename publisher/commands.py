@@ -44,6 +44,17 @@ def publish(
 
 
 @app.command()
+def refresh(config: Config) -> None:
+    """Make the newest count live: the live weights, with statistics of now."""
+    from publisher.refresh import refresh as refresh_
+
+    published = refresh_(load(config), clock=SystemClock())
+    _say(dataclasses.asdict(published) | {"gate": published.gate.model_dump(mode="json")})
+    if not published.gate.passed:
+        raise typer.Exit(2)
+
+
+@app.command()
 def versions(config: Config) -> None:
     """List the versions."""
     from twintide.overview.versions import list_versions

@@ -142,7 +142,7 @@ def _parsed(
         item_ids=item_ids,
         item_keys=keys_of(item_ids),
         memories=memories_in(
-            parts, manifest.model, prefix=HISTORY_PREFIX, newest_at=manifest.newest_told_at
+            parts, manifest.model, prefix=HISTORY_PREFIX, newest_at=manifest.newest_counted_at
         ),
         user_numbers=in_version(arrays, manifest.model),
         attributes=_attributes(manifest, contents),

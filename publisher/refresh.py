@@ -152,5 +152,5 @@ def _go_live(
 
 
 def _counted(manifest: VersionManifest) -> str:
-    newest = manifest.newest_told_at
+    newest = manifest.newest_counted_at
     return f"counted to {iso(newest)}" if newest else "with nothing counted"

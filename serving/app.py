@@ -107,7 +107,7 @@ def create_app(
             manifest = follower.retriever().version.manifest
         except Retryable as error:
             raise Refusal(503, error.message, hint=error.hint) from error
-        newest = manifest.newest_event_at
+        newest, told = manifest.newest_event_at, manifest.newest_counted_at
         return json_answer(
             {
                 "version": manifest.name,
@@ -115,6 +115,7 @@ def create_app(
                 "kind": manifest.kind,
                 "items": manifest.items,
                 "newest_event_at": iso(newest) if newest else None,
+                "newest_counted_at": iso(told) if told else None,
                 "problem": follower.problem,
             }
         )

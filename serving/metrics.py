@@ -208,6 +208,8 @@ def gauges(every: Sequence[Serves], *, now_ms: int) -> Iterator[Metric]:
         yield from _gauges_of_versions(versions)
         newest = [each.newest_event_ms for each in versions if each.newest_event_ms is not None]
         yield from _gauges_of_freshness(newest, now_ms=now_ms)
+        told = [each.newest_counted_ms for each in versions if each.newest_counted_ms is not None]
+        yield from _gauges_of_counts(told, now_ms=now_ms)
 
 
 def _gauges_of_versions(versions: Sequence[Served]) -> Iterator[Metric]:
@@ -222,6 +224,16 @@ def _gauges_of_versions(versions: Sequence[Served]) -> Iterator[Metric]:
         "Its items; of several versions, the fewest.",
         value=min(each.items for each in versions),
     )
+
+
+def _gauges_of_counts(newest_ms: Sequence[int], *, now_ms: int) -> Iterator[Metric]:
+    if newest_ms:
+        yield GaugeMetricFamily(
+            "twintide_newest_counted_click_age_seconds",
+            "Age of the newest click that statistics and histories of what is served have counted, "
+            "learnt or not.",
+            value=max(now_ms - min(newest_ms), 0) / 1000,
+        )
 
 
 def _gauges_of_freshness(newest_ms: Sequence[int], *, now_ms: int) -> Iterator[Metric]:

@@ -26,6 +26,8 @@ class Served(msgspec.Struct, frozen=True):
     checkpoint: str
     items: int
     newest_event_ms: int | None
+    newest_counted_ms: int | None
+    """Of the newest click that is counted, learnt or not."""
 
 
 class Serves(msgspec.Struct, frozen=True):
@@ -51,12 +53,13 @@ class Serves(msgspec.Struct, frozen=True):
 
 
 def _version(manifest: VersionManifest) -> Served:
-    newest = manifest.newest_event_at
+    newest, told = manifest.newest_event_at, manifest.newest_counted_at
     return Served(
         manifest.name,
         manifest.checkpoint,
         manifest.items,
         None if newest is None else to_unix_ms(newest),
+        None if told is None else to_unix_ms(told),
     )
 
 

@@ -29,6 +29,17 @@ def hourly(config: ConfigFile) -> None:
 
 
 @app.command()
+def count(config: ConfigFile) -> None:
+    """Count what is new beyond the live version's checkpoint; nothing is learnt.
+
+    Example: python -m trainer count -c configs/quickstart.yaml
+    """
+    from trainer.counting import count as run
+
+    typer.echo(run(load(config), clock=SystemClock()).why)
+
+
+@app.command()
 def nightly(
     config: ConfigFile,
     date: Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"])] = None,

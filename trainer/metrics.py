@@ -10,6 +10,7 @@ from prometheus_client.registry import Collector
 
 from twintide.checkpoints import STATE, CheckpointManifest
 from twintide.clock import Clock, monotonic_seconds
+from twintide.counted import CountManifest
 from twintide.keyedrows import KEYS
 
 _STUCK_SECONDS = 60.0
@@ -22,7 +23,7 @@ class TrainMetrics:
         self.registry = CollectorRegistry()
         self._runs = Counter(
             "twintide_train_runs",
-            "Runs that ended, by what came of them: learnt, nothing, waiting or failed.",
+            "Runs that ended, by what came of them: learnt, counted, nothing, waiting or failed.",
             ["line", "outcome"],
             registry=self.registry,
         )
@@ -87,6 +88,10 @@ class TrainMetrics:
     def had_nothing_to_do(self, line: str) -> None:
         """A run that found nothing new."""
         self._runs.labels(line, "nothing").inc()
+
+    def counted(self, made: CountManifest | None) -> None:
+        """A count, and what it made."""
+        self._runs.labels("statistics", "counted" if made else "nothing").inc()
 
     def ended(self, what: str, why: str | None, *, outcome: str = "failed") -> None:
         """A ring is over; `why` it did not do its work, where it did not."""

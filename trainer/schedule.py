@@ -3,7 +3,7 @@
 A ring looks at shards and checkpoints, and runs what they say is missing; so ringing late, twice,
 or in two processes does nothing wrong, and hours of being down are made up at the next ring. An
 hourly ring comes a minute after each full hour (or cadence), a look for a due nightly every ten,
-and one for a change in the source of items as often as is declared.
+and one for a change in the source of items, or for statistics alone, as often as is declared.
 """
 
 import threading
@@ -19,6 +19,7 @@ from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.base import BaseTrigger
 
+from trainer.counting import count
 from trainer.hourly import hourly
 from trainer.metrics import TrainMetrics
 from trainer.nightly import nightly
@@ -31,6 +32,7 @@ from twintide.errors import Refused, Retryable, TwintideError
 from twintide.listings import listing_names
 from twintide.probes import served
 from twintide.telemetry import get_log
+from twintide.versions import read_state
 
 NIGHTLY_EVERY_MINUTES = 10
 """How often a due nightly is looked for."""
@@ -60,6 +62,9 @@ class Rings:
 
     metrics: TrainMetrics = field(init=False)
     """What is shown of the runs."""
+
+    refresh: Publish | None = None
+    """Make the newest count live; given where statistics move between passes."""
 
     _hourly_turn: threading.Lock = field(default_factory=threading.Lock)
     _published_items: str | None = None
@@ -95,6 +100,19 @@ class Rings:
                 with self._hourly_turn:
                     self._publish()
 
+    def statistics(self) -> None:
+        """Count what is new, and refresh what is live with it; nothing is learnt."""
+        with self._tried_again_later("statistics"), self._hourly_turn:
+            self._count_and_refresh()
+
+    def _count_and_refresh(self) -> None:
+        is_live = read_state(self.deployment.versions_dir).current is not None
+        if self.refresh is None or not is_live:
+            return
+        outcome = count(self.deployment, clock=self.clock)
+        self.metrics.counted(outcome.count)
+        self.refresh()  # also where nothing was counted: an earlier one may have failed
+
     def _hourly_and_publish(self) -> None:
         with self._hourly_turn:  # the hand-over and a ring of the hour take turns
             self.read_items()
@@ -102,6 +120,7 @@ class Rings:
             (outcome,) = self._measured("hourly", lambda: [run()])
             log.info("hourly_ended", why=outcome.why)
             self._publish()  # also where nothing was learnt: an earlier one may have failed
+            self._count_and_refresh()  # or statistics would stand where the pass ended
 
     def _measured(self, line: str, run: Callable[[], list[Outcome]]) -> list[Outcome]:
         begun = monotonic_seconds()
@@ -153,13 +172,14 @@ def run(
     publish: Publish | None,
     stop: threading.Event | None = None,
     read_items: Callable[[], object] = lambda: None,
+    refresh: Publish | None = None,
     metrics_port: int | None = None,
     metrics_host: str = "127.0.0.1",
 ) -> None:
     """Ring until SIGTERM, Ctrl-C or `stop`; ends after the runs at work. With a port, /metrics,
     /livez and /readyz are answered there.
     """
-    rings = Rings(deployment, clock, publish, stop or threading.Event(), read_items)
+    rings = Rings(deployment, clock, publish, stop or threading.Event(), read_items, refresh)
     every_minutes = deployment.training.hourly.every_minutes
     scheduler = scheduler_of(rings, every_minutes=every_minutes)
     with (
@@ -178,7 +198,7 @@ def scheduler_of(rings: Rings, *, every_minutes: float) -> BackgroundScheduler:
     """Jobs in UTC, each ringing at once and then at its time; late rings count, once."""
     scheduler = BackgroundScheduler(
         timezone=UTC,
-        executors={"default": ThreadPoolExecutor(3)},
+        executors={"default": ThreadPoolExecutor(4)},
         job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 1},
     )
     bells = [
@@ -188,6 +208,9 @@ def scheduler_of(rings: Rings, *, every_minutes: float) -> BackgroundScheduler:
     items = rings.deployment.items
     if items.is_declared and rings.publish is not None:
         bells.append(Bell("items", rings.items, timedelta(minutes=items.look_every_minutes)))
+    often = rings.deployment.publishing.statistics_every_minutes
+    if often is not None and rings.refresh is not None:
+        bells.append(Bell("statistics", rings.statistics, timedelta(minutes=often)))
     for bell in bells:
         scheduler.add_job(
             bell.ring, AtItsTime(bell.every), id=bell.name, next_run_time=rings.clock.now()

@@ -274,6 +274,11 @@ TABLE = _rules(
     ),
     (
         _GOES_ON,
+        "the scheduler rings as often from its next start on",
+        "publishing.statistics_every_minutes",
+    ),
+    (
+        _GOES_ON,
         "the next publish goes by it",
         """
         publishing.index publishing.nprobe publishing.index_recall publishing.moved_beyond

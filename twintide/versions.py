@@ -201,7 +201,7 @@ class VersionManifest(Sealed):
         return self.counted.position if self.counted else self.position
 
     @property
-    def newest_told_at(self) -> datetime | None:
+    def newest_counted_at(self) -> datetime | None:
         """Event time of the newest click that its answers follow."""
         return self.counted.newest_event_at if self.counted else self.newest_event_at
 

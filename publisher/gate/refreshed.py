@@ -33,7 +33,7 @@ def judge_refreshed(draft: Draft, live: VersionManifest, config: GateConfig) -> 
 def _counts_less(draft: Draft, live: VersionManifest) -> list[str]:
     """Why its clicks are too old."""
     own = draft.counted.newest_event_at if draft.counted else None
-    before = live.newest_told_at
+    before = live.newest_counted_at
     if before is None or (own is not None and own >= before):
         return []
     return [f"the newest click that it counts is of {own}, that of the live version of {before}"]

@@ -143,9 +143,14 @@ def hops(seen: Status, standing: Standing) -> list[HopView]:
             manifest.name if manifest else "nothing yet",
         ),
     )
+    counted = (
+        (("Counted here", manifest.newest_counted_at, False, "statistics and histories"),)
+        if manifest and manifest.counted
+        else ()
+    )
     found = [HopView("Clicked", "now", instant(seen.at), "", is_late=False, what=seen.topic)]
     before: datetime | None = seen.at
-    for name, newest, is_late, what in stations:
+    for name, newest, is_late, what in (*stations, *counted):
         delay = _delay(before, newest)
         found.append(HopView(name, age(newest, seen.at), instant(newest), delay, is_late, what))
         before = newest

@@ -215,7 +215,9 @@ def test_gc_names_what_would_go_and_what_went(twintide: Twintide, published: Pat
     """A dry run removes nothing; nothing in use goes."""
     assert twintide("gc", "--dry-run").out == "nothing would go\n"
 
-    kinds = ("versions", "checkpoints", "vectors", "listings", "slices", "collections")
+    kinds = (
+        *("versions", "checkpoints", "counts", "vectors", "listings", "slices", "collections"),
+    )
     assert twintide("gc", "--json").json == {kind: [] for kind in kinds}
 
 
@@ -226,6 +228,25 @@ def test_the_scheduler_publishes_and_keeps_the_house_tidy(published: Path) -> No
     again = publish_and_tidy(deployment, clock=HeldClock(hour(36)))
 
     assert "nothing new" in again.why
+
+
+def test_what_is_live_is_refreshed_by_a_command(twintide: Twintide, published: Path) -> None:
+    """It says what was counted and what is live now, and lists and status tell both apart."""
+    done = twintide("refresh", "--now", "2026-03-02T12:40Z")
+    again = twintide("refresh", "--now", "2026-03-02T12:40Z", "--json").json
+
+    assert done.code == 0, done
+    assert "version v000003 is live: the weights of v000002, counted to 2026-03-02T12:" in done.out
+    assert (again["promoted"], again["version"]) == (False, "v000003")
+    rows = {row["name"]: row for row in twintide("versions", "--json").json}
+    learnt, counted = (rows["v000003"][f"newest_{what}_at"] for what in ("event", "counted"))
+    assert rows["v000002"]["newest_counted_at"] is None
+    assert learnt == rows["v000002"]["newest_event_at"] < counted
+    seen = twintide("status", "--now", "2026-03-02T12:40Z", "--json").json
+    assert {"to": "its statistics", "newest_event_at": counted}.items() <= (
+        seen["freshness"][-1].items()
+    )
+    assert "counted" in twintide("show", "v000003").out
 
 
 def test_status_of_a_line_that_is_well(twintide: Twintide, published: Path) -> None:

@@ -28,7 +28,7 @@ INTERFACE = {
         "rebuild",
     ),
     *("publish", "versions", "show", "diff", "verify", "gc", "rollback", "hold", "release"),
-    *("pin", "unpin", "block", "unblock", "blocked"),
+    *("refresh", "pin", "unpin", "block", "unblock", "blocked"),
     *("recommend", "serve", "evaluate", "status"),
     *("config", "config new", "config check", "config show", "config diff"),
 }

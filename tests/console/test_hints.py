@@ -299,6 +299,8 @@ ELSEWHERE = {
     "`twintide show {} -c FILE` shows what it found": "tests/publisher: a gate must refuse first",
     "`twintide versions -c FILE` shows what is live": "needs a disk that fails after a rename",
     "`twintide publish -c FILE` makes one": "as `makes one live`, which is followed",
+    "`twintide refresh -c FILE` counts, and": "python -m publisher says it, which does not count",
+    "`twintide train hourly -c FILE` makes one that is": "of a checkpoint of an older program",
     "`twintide release -c FILE` lifts the hold": "the library's words; `publish` says its own",
     "`twintide versions` lists them all": "the library's words; `publish` never asks for it",
     "`twintide config show` prints what a feature reads": "needs a model with weights in a second "

@@ -17,9 +17,11 @@ from publisher.publish import Published, publish
 from publisher.reader import LoadedVersion, load_version
 from publisher.refresh import refresh
 from streaming.offline import write_shards
+from tests.serving.conftest import Client, follower_of, serving
 from tests.trainer.conftest import Line, at, deployment_in, small_stream
 from trainer.counting import count
 from trainer.hourly import hourly
+from trainer.schedule import Rings
 from twintide.checkpoints import list_checkpoints
 from twintide.clock import HeldClock, to_unix_ms
 from twintide.config import Deployment, fill_in
@@ -103,6 +105,52 @@ def test_a_refresh_serves_the_clicks_of_now_by_the_weights_of_the_last_pass(
     one, other = (each.model.looked_up("item") for each in (before, after))
     known = one.known
     assert np.array_equal(one.take(one.rows_of(known)), other.take(other.rows_of(known)))
+
+
+def test_the_scheduler_refreshes_and_a_server_answers_by_it(deployment: Deployment) -> None:
+    """Real shards, rings, files and HTTP: between passes a ring counts and refreshes, the server
+    takes the version up and names both how far it has learnt and counted, and a click of a minute
+    ago changes an answer; the ring of the hour learns, publishes and refreshes at once.
+    """
+    clock = HeldClock(at(1, 2, 1))
+    rings = Rings(
+        deployment,
+        clock,
+        lambda: publish(deployment, clock=clock, judge=False),
+        refresh=lambda: refresh(deployment, clock=clock),
+    )
+    follower = follower_of(deployment, clock)
+    follower.look()
+    user = clicks_between(deployment, at(1, 2, 20), at(1, 2, 40))["user_id"][0].as_py()
+    with serving(follower, clock=clock) as port, Client(port) as client:
+        before = client.recommend(user_id=user, k=50)[1]
+        clock.move_to(at(1, 2, 40))
+        rings.statistics()
+        follower.look()
+        after, told = client.recommend(user_id=user, k=50)[1], client.get("/v1/version")[1]
+
+        assert [made.name for made in list_checkpoints(deployment.checkpoints_dir)][-1] == (
+            "hourly-000003"
+        )
+        assert (before["version"], after["version"]) == ("v000002", "v000003")
+        assert before["items"] != after["items"]
+        assert told["checkpoint"] == "hourly-000003"
+        assert told["newest_event_at"] < "2026-03-02T02:00" < told["newest_counted_at"]
+
+        clock.move_to(at(1, 4, 1))
+        rings.hourly()
+        follower.look()
+        told = client.get("/v1/version")[1]
+
+    assert told["checkpoint"] == "hourly-000004"
+    assert told["newest_event_at"] < "2026-03-02T03:40" < told["newest_counted_at"]
+    assert [made.action for made in read_state(deployment.versions_dir).history][-2:] == [
+        "promote",
+        "refresh",
+    ]
+    assert (
+        rings.metrics.standing == "not ready: starts"
+    )  # nothing failed, and no bell was looked at
 
 
 @pytest.mark.promise("P5")

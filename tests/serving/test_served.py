@@ -5,9 +5,9 @@ import pytest
 from serving.metrics import gauges
 from serving.served import Served, Serves
 
-OLDER = Served("v000002", "hourly-000002", 300, 10_000)
-NEWER = Served("v000003", "hourly-000003", 310, 70_000)
-UNDATED = Served("v000001", "hourly-000001", 290, None)
+OLDER = Served("v000002", "hourly-000002", 300, 10_000, 10_000)
+NEWER = Served("v000003", "hourly-000003", 310, 70_000, 80_000)
+UNDATED = Served("v000001", "hourly-000001", 290, None, None)
 
 
 def serves(version: Served | None, *, blocked: int = 5, problems: bool = False) -> Serves:
@@ -24,7 +24,15 @@ def serves(version: Served | None, *, blocked: int = 5, problems: bool = False) 
     [
         (
             [serves(NEWER)],
-            {"problem": 0, "blocked": 5, "items": 310, "age": 30, "ahead": 0, "v000003": 1},
+            {
+                "problem": 0,
+                "blocked": 5,
+                "items": 310,
+                "age": 30,
+                "counted": 20,
+                "ahead": 0,
+                "v000003": 1,
+            },
         ),
         (
             [serves(NEWER), serves(OLDER, blocked=4, problems=True), serves(NEWER)],
@@ -33,6 +41,7 @@ def serves(version: Served | None, *, blocked: int = 5, problems: bool = False) 
                 "blocked": 4,
                 "items": 300,
                 "age": 90,
+                "counted": 90,
                 "ahead": 0,
                 "v000003": 2,
                 "v000002": 1,
@@ -56,6 +65,7 @@ def test_a_scrape_shows_how_many_and_the_worst(
         "twintide_version_items": "items",
         "twintide_newest_click_age_seconds": "age",
         "twintide_newest_click_ahead_seconds": "ahead",
+        "twintide_newest_counted_click_age_seconds": "counted",
     }
     found = {
         sample.labels.get("version", named.get(sample.name, "")): sample.value

@@ -486,6 +486,7 @@ OTHERWISE: dict[str, Change] = {
     "publishing.active_within_days": to(
         "publishing.active_within_days", 3, ("model.state.forget_items_after_days", 30)
     ),
+    "publishing.statistics_every_minutes": to("publishing.statistics_every_minutes", 10),
     "publishing.milvus": to(
         "publishing.milvus", {"uri": "http://127.0.0.1:19530", "prefix": "news"}
     ),

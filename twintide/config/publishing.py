@@ -130,6 +130,13 @@ class PublishingConfig(Config):
     others (refused, held, rolled back from) it keeps the newest three.
     """
 
+    statistics_every_minutes: Annotated[int, Field(ge=1, le=1440)] | None = None
+    """How often the scheduler counts what is new and refreshes what is live with it: the weights of
+    the last pass, with item statistics, histories and items of now. Statistics move when one of
+    their buckets is over, which is the largest length that divides `refresh_minutes` and all
+    windows. null: they move with each pass.
+    """
+
     active_within_days: Annotated[int, Field(ge=1, le=3660)] | None = None
     """Items that no event was about for more days than this are not in the index, until one is. It
     needs `model.state.forget_items_after_days`, by which the days are counted, and is less. Without

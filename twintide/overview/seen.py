@@ -69,11 +69,13 @@ def gather(
     _noted(faults, lambda: _fits(deployment, known))
     shards = stream.pop("newest_shards", [])
     came = _noted(faults, lambda: _newest_event(deployment, shards, clock), verb="ingest") or {}
+    counted_at = versions.pop("counted_at", None)
     newest = {
         "shards": came.get("newest_event_at"),
         "slices": training.pop("sliced_at", None),
         "checkpoint": training.pop("learnt_at", None),
         "live version": versions.pop("live_at", None),
+        **({"its statistics": counted_at} if counted_at else {}),
     }
     return Status(
         config=config,
@@ -244,13 +246,14 @@ def _items(deployment: Deployment) -> dict[str, Any]:
 def _versions(deployment: Deployment, known: Known) -> dict[str, Any]:
     rows = list_versions(deployment, read=known.version)
     state = read_state(deployment.versions_dir)
-    live = [row.newest_event_at for row in rows if row.name == state.current]
+    live = next((row for row in rows if row.name == state.current), None)
     return {
         "versions": rows,
         "live": state.current,
         "hold": state.hold.reason if state.hold else None,
         "doubt": _doubt(state),
-        "live_at": live[0] if live else None,
+        "live_at": live.newest_event_at if live else None,
+        "counted_at": live.newest_counted_at if live else None,
     }
 
 

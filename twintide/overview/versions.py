@@ -27,6 +27,8 @@ class VersionRow:
     kind: str
     items: int
     newest_event_at: Instant | None
+    """Of the newest click learnt."""
+
     recall: float | None
     """Recall@k that the gate measured; None where it could not."""
 
@@ -35,6 +37,9 @@ class VersionRow:
 
     gate: GateReport | None = None
     """What the gate found; None of a damaged one."""
+
+    newest_counted_at: Instant | None = None
+    """Of the newest click counted in statistics and histories, where these have come further."""
 
     is_pinned: bool = False
     """Whether gc leaves it, whatever becomes of it."""
@@ -79,6 +84,7 @@ def _row(root: Path, name: str, state: ServingState, read: Read) -> VersionRow |
         kind=manifest.kind,
         items=manifest.items,
         newest_event_at=manifest.newest_event_at,
+        newest_counted_at=manifest.counted.newest_event_at if manifest.counted else None,
         recall=manifest.gate.recall,
         state=_role(name, state, passed=manifest.gate.passed),
         gate=manifest.gate,
