@@ -199,6 +199,7 @@ def test_health_and_version_say_what_is_served(client: Client) -> None:
             "kind": "hourly",
             "items": 300,
             "newest_event_at": "2022-05-01T12:00:00Z",
+            "newest_counted_at": "2022-05-01T12:00:00Z",
             "problem": None,
         },
     )
