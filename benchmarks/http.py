@@ -36,7 +36,7 @@ from serving.at_once import Application
 from serving.connections import Limits
 from serving.follower import Follower
 from serving.log import BoundedLog
-from serving.server import HttpServer, listen
+from serving.server import HttpServer, listen, settle
 from tests.publisher import checkpoint_fixture as made
 from twintide.clock import SystemClock, monotonic_seconds
 from twintide.config import load
@@ -65,6 +65,7 @@ def main() -> None:
 def serve(config: Path) -> None:
     """Both endpoints in one server, as `twintide serve` runs it."""
     deployment, clock, log = load(config), SystemClock(), BoundedLog()
+    settle()
     follower = Follower(deployment.versions_dir, clock=clock, max_k=1000, poll_seconds=0.2)
     app = create_app(follower, clock=clock, token=None, log=log)
     threading.Thread(target=follower.run, daemon=True).start()

@@ -5,10 +5,10 @@
 
 The quickstart's model, which learns a day of clicks on so many items by users who like one topic
 each; in each hour after it so many of the items are clicked. `--no-statistics` leaves the item
-statistics out, which change with time for every item. Each tree of the program publishes each
-checkpoint in a process of its own, with the gate, in turns. Printed of each: seconds of the clock
-and of the processor, how much memory grew at its peak, new bytes on the disk, and time and bytes
-beside those of the night.
+statistics out, which change with time for every item, and the layer that reads them. Each tree of
+the program publishes each checkpoint in a process of its own, with the gate, in turns. Printed of
+each: seconds of the clock and of the processor, how much memory grew at its peak, new bytes on the
+disk, and time and bytes beside those of the night.
 """
 
 import argparse
@@ -74,7 +74,8 @@ def declared(chosen: argparse.Namespace, folder: Path) -> Deployment:
     if chosen.no_statistics:
         said = deployment.model.model_dump(mode="json")
         kept = [each for each in said["candidate"] if each["kind"] != "item_statistics"]
-        deployment = config.fill_in(deployment, {"model": {"candidate": kept}})
+        without = {"candidate": kept, "popularity_layer": 0}
+        deployment = config.fill_in(deployment, {"model": without})
     hours = {"training": {"threads": 2, "hourly": {"holdback_minutes": 0}}}
     return config.fill_in(deployment, {"data_dir": str(folder)} | hours)
 

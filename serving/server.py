@@ -129,9 +129,7 @@ def answer_at(
 ) -> None:
     """One process that answers, until SIGTERM; `before` is done before it takes connections."""
     config = deployment.serving
-    sys.setswitchinterval(SWITCH_SECONDS)
-    prepare_to_answer()
-    gc.freeze()  # what is imported stays: to look through it takes long
+    settle()
     bounded = BoundedLog()
     take_over_library_logs(bounded)
     follower = Follower(
@@ -166,6 +164,13 @@ def answer_at(
     finally:
         follower.stop()
         follows.join()
+
+
+def settle() -> None:
+    """Once in a process that answers, when all is imported."""
+    sys.setswitchinterval(SWITCH_SECONDS)
+    prepare_to_answer()
+    gc.freeze()  # what is imported stays: to look through it takes long
 
 
 def recent_clicks(deployment: Deployment) -> RecentClicks:
