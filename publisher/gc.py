@@ -20,7 +20,7 @@ from publisher.prune import unneeded
 from twintide.checkpoints import CheckpointManifest, list_checkpoints
 from twintide.clock import SystemClock
 from twintide.config import Deployment
-from twintide.counted import count_names, counts_dir
+from twintide.counted import checkpoint_of, count_names, counts_dir
 from twintide.errors import Retryable, TwintideError
 from twintide.files import (
     exclusive_lock,
@@ -252,7 +252,7 @@ def _planned(deployment: Deployment) -> Plan:
 def _counts(deployment: Deployment, kept: Collection[str]) -> tuple[str, ...]:
     """Those beyond checkpoints that go; of the others a count keeps the newest itself."""
     names = count_names(deployment.checkpoints_dir)
-    return tuple(name for name in names if name.rpartition(".")[0] not in kept)
+    return tuple(name for name in names if checkpoint_of(name) not in kept)
 
 
 def _slices(deployment: Deployment, kept: Sequence[CheckpointManifest]) -> tuple[str, ...]:

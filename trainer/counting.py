@@ -20,6 +20,7 @@ from twintide.config import Deployment
 from twintide.counted import (
     CountManifest,
     Stand,
+    checkpoint_of,
     count_names,
     counts_dir,
     newest_count,
@@ -198,5 +199,5 @@ def _latest(one: datetime | None, other: datetime | None) -> datetime | None:
 
 def _superseded(names: list[str], newest: str) -> list[str]:
     """Counts of other checkpoints, and of this one the older ones."""
-    own = [each for each in names if each.rpartition(".")[0] == newest.rpartition(".")[0]]
+    own = [each for each in names if checkpoint_of(each) == checkpoint_of(newest)]
     return [each for each in names if each not in own[-KEPT:]]

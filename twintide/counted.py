@@ -1,7 +1,7 @@
 """What is counted beyond a checkpoint: derived state that has come further than what is learnt.
 
-A count is an immutable folder below the checkpoints, such as `counted/hourly-000042.000007`: the
-files of its checkpoint under a second name, but for the derived state, which has taken in clicks
+A count is an immutable folder, `checkpoints/counted/count-hourly-000042.000007`: the files of its
+checkpoint under a second name, but for the derived state, which has taken in clicks
 since. A version is made of it as of a checkpoint. Nothing is ever learnt from it: the line goes on
 from the checkpoint, and takes in the same clicks itself.
 """
@@ -29,7 +29,7 @@ from twintide.storefile import LastSaved, StoreEntry, share, write_store
 from twintide.verified import Verified
 
 FOLDER = "counted"
-_NAME = re.compile(r"^((?:nightly|hourly)-\d{6})\.(\d{6})$")
+_NAME = re.compile(r"^count-((?:nightly|hourly)-\d{6})\.(\d{6})$")
 _NUMBERS_BEGIN = 1_000_000
 """Deltas of a checkpoint have the numbers below, so none of a count is called as one of those."""
 
@@ -57,8 +57,13 @@ class CountManifest(Record):
 
 
 def count_name(checkpoint: str, number: int) -> str:
-    """Such as hourly-000042.000007."""
-    return f"{checkpoint}.{number:06d}"
+    """Such as count-hourly-000042.000007; a run sweeps what begins as checkpoints of its line do."""
+    return f"count-{checkpoint}.{number:06d}"
+
+
+def checkpoint_of(name: str) -> str:
+    """The checkpoint that a count of that name has come beyond."""
+    return name.removeprefix("count-").rpartition(".")[0]
 
 
 def counts_dir(checkpoints: Path) -> Path:
@@ -78,7 +83,7 @@ def count_names(checkpoints: Path) -> list[str]:
 
 def newest_count(checkpoints: Path, checkpoint: str) -> CountManifest | None:
     """The newest of a checkpoint; None where nothing was counted beyond it. Raises Corrupt."""
-    own = [each for each in count_names(checkpoints) if each.startswith(f"{checkpoint}.")]
+    own = [each for each in count_names(checkpoints) if checkpoint_of(each) == checkpoint]
     return read_count(checkpoints, own[-1]) if own else None
 
 

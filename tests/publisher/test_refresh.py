@@ -190,7 +190,7 @@ def test_refreshes_push_no_version_out(deployment: Deployment) -> None:
     assert len(names) == 2 + gc.KEPT_WHILE_LOADED
     assert read_state(few.versions_dir).current == names[-1]
     assert len(read_state(few.versions_dir).history) == 3
-    assert all(each.startswith("hourly-000003.") for each in count_names(few.checkpoints_dir))
+    assert all(each.startswith("count-hourly-000003.") for each in count_names(few.checkpoints_dir))
 
 
 def test_publishing_again_does_not_take_a_refresh_back(deployment: Deployment) -> None:

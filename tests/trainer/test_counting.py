@@ -10,10 +10,19 @@ import pytest
 from publisher.publish import publish
 from tests.trainer.conftest import Line, MakeLine, at, deployment_in
 from trainer.counting import count
+from trainer.run import line_lock
 from twintide.clock import HeldClock
-from twintide.counted import FOLDER, CountManifest, count_names, open_count
+from twintide.counted import (
+    FOLDER,
+    CountManifest,
+    count_name,
+    count_names,
+    counts_dir,
+    open_count,
+)
 from twintide.derived.state import DerivedState
 from twintide.errors import Refused
+from twintide.files import publish_folder_once
 
 pytestmark = pytest.mark.long
 
@@ -158,3 +167,14 @@ def test_a_count_writes_what_it_touched(line: Line) -> None:
 
 def _is_shared(path: Path) -> bool:
     return path.stat().st_nlink > 1
+
+
+@pytest.mark.parametrize("kind", ["hourly", "nightly"])
+def test_a_run_that_begins_leaves_a_count_at_work_alone(line: Line, kind: str) -> None:
+    """A run sweeps what a run of its own line has left that was killed, and nothing of a count."""
+    root = counts_dir(line.deployment.checkpoints_dir)
+    with publish_folder_once(root / count_name(f"{kind}-000003", 1)) as folder:
+        with line_lock(line.deployment, kind):
+            pass
+
+        assert folder.is_dir()
