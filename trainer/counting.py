@@ -24,11 +24,12 @@ from twintide.counted import (
     count_names,
     counts_dir,
     newest_count,
+    number_of,
     open_count,
     publish_count,
 )
 from twintide.derived.state import DerivedState
-from twintide.errors import Refused
+from twintide.errors import Corrupt, Refused
 from twintide.events import EARLIEST_MS
 from twintide.files import exclusive_lock, remove_folder, sweep_temporaries
 from twintide.records import Counted
@@ -112,15 +113,17 @@ def _begun(deployment: Deployment, name: str) -> _Begun:
             f"checkpoint {name} was made by an older program, and nothing is counted beyond it",
             hint="`twintide train hourly -c FILE` makes one that is; then publish that",
         )
-    newest = newest_count(checkpoints, name)
-    if newest is not None:
-        return _goes_on(opened, newest, open_count(checkpoints, newest), deployment)
+    try:
+        if newest := newest_count(checkpoints, name):
+            return _goes_on(opened, newest, open_count(checkpoints, newest), deployment)
+    except Corrupt as error:  # nothing is lost with it
+        log.warning("damaged_count_passed_over", reason=error.message)
     return _Begun(
         learnt,
         opened.state(learnt.model),
         _ends_of(deployment, learnt),
         Stand(checkpoints / name, learnt.stores, learnt.files),
-        1,
+        1 + max(map(number_of, _own(count_names(checkpoints), name)), default=0),
         learnt.as_of,
         learnt.newest_event_at,
         0,
@@ -199,5 +202,9 @@ def _latest(one: datetime | None, other: datetime | None) -> datetime | None:
 
 def _superseded(names: list[str], newest: str) -> list[str]:
     """Counts of other checkpoints, and of this one the older ones."""
-    own = [each for each in names if checkpoint_of(each) == checkpoint_of(newest)]
+    own = _own(names, checkpoint_of(newest))
     return [each for each in names if each not in own[-KEPT:]]
+
+
+def _own(names: list[str], checkpoint: str) -> list[str]:
+    return [each for each in names if checkpoint_of(each) == checkpoint]

@@ -57,13 +57,18 @@ class CountManifest(Record):
 
 
 def count_name(checkpoint: str, number: int) -> str:
-    """Such as count-hourly-000042.000007; a run sweeps what begins as checkpoints of its line do."""
+    """Such as count-hourly-000042.000007; a run sweeps what begins as its own checkpoints do."""
     return f"count-{checkpoint}.{number:06d}"
 
 
 def checkpoint_of(name: str) -> str:
     """The checkpoint that a count of that name has come beyond."""
     return name.removeprefix("count-").rpartition(".")[0]
+
+
+def number_of(name: str) -> int:
+    """Which count of its checkpoint that is."""
+    return int(name.rpartition(".")[2])
 
 
 def counts_dir(checkpoints: Path) -> Path:

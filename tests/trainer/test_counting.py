@@ -178,3 +178,20 @@ def test_a_run_that_begins_leaves_a_count_at_work_alone(line: Line, kind: str) -
             pass
 
         assert folder.is_dir()
+
+
+@pytest.mark.parametrize("file", ["manifest.json", "state.items.index.pairs.npy.pages"])
+def test_a_damaged_count_is_counted_anew_from_its_checkpoint(line: Line, file: str) -> None:
+    """Nothing is lost with it: the next one holds what it would have held."""
+    before = counted(line, at(1, 2, 20))
+    checkpoints = line.deployment.checkpoints_dir
+    (name,) = count_names(checkpoints)
+    path = checkpoints / FOLDER / name / file
+    path.unlink()
+    path.write_bytes(b"{}")
+
+    found = counted(line, at(1, 2, 40))
+
+    assert found.counted.number == 2
+    assert found.counted.as_of == at(1, 2, 40)
+    assert found.events > before.events
