@@ -111,13 +111,13 @@ class Encoding:
         """
         self._check_features(request)
         self._check_histories(request)
+        remembered = self._remembered(request, user)
         encoded: Encoded = {}
         made: dict[str, Floats] = {}
         for name, encode in self._features.items():
             encoded[name], kept = encode(request, user, now_ms)
-            if kept is not None:
+            if kept is not None and name not in remembered:
                 made[name] = kept
-        remembered = self._remembered(request, user)
         encoded |= remembered
         encoded |= self._version.activity_of(user)
         for name, memory in self._memories.items():
