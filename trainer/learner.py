@@ -38,7 +38,7 @@ from twintide.keys import Keys
 from twintide.model.sequences import readers_of
 from twintide.model.two_tower import NO_VECTORS, PooledRows, TwoTower, best_device
 from twintide.modelspec import ModelSpec
-from twintide.ragged import Encoded, Ids
+from twintide.ragged import Encoded
 from twintide.rowstore import Parts
 from twintide.vectorstore import Vectors
 
@@ -238,12 +238,15 @@ class Learner:
         """
         rows = rows.new()
         hours = rows.unit_ms // MS_OF_HOUR
-        encoded: dict[Side, Encoded] = {"query": rows.query, "candidate": rows.candidate}
+        told = {
+            "query": self.model.told(rows.query, "query"),
+            "candidate": self.model.told(rows.candidate, "candidate"),
+        }
         for table in rates.tables:
             seen = [
                 (ids.keys, np.repeat(hours, np.diff(ids.offsets)))
                 for reader in self._readers[table]
-                if isinstance(ids := encoded[reader.side][reader.name], Ids)
+                if (ids := told[reader.side].get(reader.name)) is not None
             ]
             if seen:
                 keys, of_hours = (np.concatenate(each) for each in zip(*seen, strict=True))

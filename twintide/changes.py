@@ -147,7 +147,7 @@ TABLE = _rules(
         _SLICES,
         "it is the same feature, told otherwise: what was learnt of it goes on",
         """
-        feature.*.length feature.*.max_length feature.*.half_life_items
+        feature.*.length feature.*.max_length feature.*.told_length feature.*.half_life_items
         feature.*.half_life_hours feature.*.time_zone feature.*.refresh_minutes
         feature.*.refresh_offset_minutes
         """,

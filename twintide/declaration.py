@@ -448,7 +448,8 @@ def _filters(model: ModelSpec, publishing: "PublishingConfig") -> Problems:
                 f"publishing.filters.{place}",
                 f"of {column!r} the candidate is told the first values only, by max_length; a "
                 "filter by another value would not find the item",
-                hint="leave max_length out of the feature, or the column out of the filters",
+                hint="say told_length in place of max_length: each value is kept for filters, and "
+                "the model is told as many",
                 reads=("model.candidate",),
             )
 

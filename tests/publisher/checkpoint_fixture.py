@@ -138,8 +138,21 @@ def candidates_of(deployment: Deployment, items: npt.NDArray[np.int64]) -> Encod
     return {
         "item": one_id_each(keys_of(pa.array(items))),
         "category": one_id_each(keys_of(pa.array(items % CATEGORIES))),
+        "tags": tags_of(items),
         "statistics": Numbers(values * 0.1),
     }
+
+
+def tags_of(items: npt.NDArray[np.int64]) -> Ids:
+    """The keys of those tags."""
+    lists = [tag_names(item) for item in items.tolist()]
+    keys = keys_of(pa.array([each for tags in lists for each in tags], pa.string()))
+    return Ids(keys, np.cumsum([0, *map(len, lists)]))
+
+
+def tag_names(item: int) -> list[str]:
+    """Of every fourth item none, of others up to three."""
+    return [f"tag {item % 7 + number}" for number in range(item % 4)]
 
 
 def add_checkpoint(

@@ -98,6 +98,7 @@ def _click(
     keys = keys_of(pa.array(items))
     said: Encoded = {"item": one_id_each(keys)}
     said["category"] = one_id_each(keys_of(pa.array(items % made.CATEGORIES)))
+    said["tags"] = made.tags_of(items)
     features = stateless(deployment.model.candidate)
     events = Events(keys_of(pa.array(users)), keys, unit_ms + np.arange(len(items)) % 1000, unit_ms)
     state.begin(events, None)

@@ -23,7 +23,7 @@ from tests.publisher import hours
 from tests.publisher.milvus_fixture import Milvus, milvus_in
 from tests.publisher.test_index_chain import as_encoded_whole
 from twintide.checkpoints import list_checkpoints
-from twintide.config import Deployment, MilvusConfig, fill_in
+from twintide.config import Deployment, MilvusConfig, parse
 from twintide.errors import Corrupt, Refused, Retryable
 from twintide.problems import Misconfigured
 from twintide.verified import Verified
@@ -40,11 +40,13 @@ def milvus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Milvus]:
 
 
 def deployment_in(folder: Path, milvus: Milvus, *, prefix: str, index: str = "flat") -> Deployment:
-    told = made.configuration(Path())["model"]["candidate"][:2]
     own = {"uri": milvus.uri, "prefix": prefix, "timeout_seconds": 30.0}
-    publishing = {"index": index, "filters": ["category"], "milvus": own, "keep_versions": 1}
-    found = made.deployment_at(folder / "data", publishing=publishing)
-    return fill_in(found, {"model": {"candidate": told}})
+    filters = ["category", "tags"]
+    publishing = {"index": index, "filters": filters, "milvus": own, "keep_versions": 1}
+    values = made.configuration(folder / "data", publishing=publishing)
+    tags = {"kind": "varlen", "name": "tags", "column": "tags", "table": "tag", "told_length": 1}
+    values["model"]["candidate"] = [*values["model"]["candidate"][:2], tags]
+    return parse(values, name="the test's configuration")
 
 
 def hour_of(deployment: Deployment, first: int) -> None:
@@ -100,18 +102,19 @@ def test_answers_with_all_that_limits_them_are_those_of_a_plain_loop(line: Deplo
         blocked = rng.choice(version.item_keys, 40, replace=False)
         retriever = Retriever(version, clock=CLOCK, max_k=200).without(blocked)
         ids = np.array(version.item_ids.to_pylist())
-        category = version.attributes["category"]
         for _ in range(15):
             asked: dict[str, Any] = {"user_id": int(rng.integers(made.USERS)), "k": 100}
             asked |= {"exact": True, "exclude": rng.choice(ids, 300).tolist(), "seen": False}
             wanted = rng.choice(made.CATEGORIES, 5, replace=False).tolist()
             asked |= {"filters": {"category": wanted}} if rng.random() < 0.8 else {}
+            if rng.random() < 0.3:
+                asked["filters"] = {"tags": ["tag 2", "tag 3", "tag 5", "tag 8"]}
             request = parse_request(json.dumps(asked).encode())
             query = retriever.query(request)
             may = ~np.isin(ids, asked["exclude"]) & ~np.isin(version.item_keys, blocked)
             may[query.selection.without] = False
-            if "filters" in asked:
-                may &= category.having(query.selection.having["category"])
+            for column, keys in query.selection.having.items():
+                may &= version.attributes[column].having(keys)
             scores = version.index.vectors(np.arange(len(ids))) @ query.vectors[0]
             best = [each for each in np.argsort(-scores, kind="stable") if may[each]][:100]
             assert len(best) == 100

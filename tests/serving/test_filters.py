@@ -22,14 +22,18 @@ from twintide.problems import Misconfigured
 from twintide.ragged import Encoded, Ids, one_id_each
 
 ITEMS = 6_000
+TAGS = [f"tag {number}" for number in range(11)]
+TOLD_ONE = {"kind": "varlen", "name": "tags", "column": "tags", "table": "tag", "told_length": 1}
+"""The model is told the first tag of an item, and an item has up to three."""
 
 
 @pytest.fixture(scope="module", params=["flat", "ivf"])
 def retriever(request: pytest.FixtureRequest, tmp_path_factory: Any) -> Retriever:
-    """Of 6,000 items, item i in category i % 8, with either index."""
-    publishing = {"index": request.param, "nprobe": 4, "filters": ["category"]}
-    folder = tmp_path_factory.mktemp("filtered")
-    deployment = made.deployment_at(folder / "data", publishing=publishing)
+    """Of 6,000 items, item i in category i % 8 and with some tags, with either index."""
+    publishing = {"index": request.param, "nprobe": 4, "filters": ["category", "tags"]}
+    values = made.configuration(tmp_path_factory.mktemp("filtered"), publishing=publishing)
+    values["model"]["candidate"].append(TOLD_ONE)
+    deployment = parse(values, name="the test's configuration")
     made.add_checkpoint(deployment, 1, items=made.item_range(0, ITEMS))
     publish(deployment, clock=made.held_clock(), judge=False)
     version = load_version(deployment.versions_dir, "v000001")
@@ -46,8 +50,11 @@ def plainly(retriever: Retriever, asked: dict[str, Any]) -> list[int]:
     query = version.model.query_vectors(retriever.encode(request_of(**asked)))[0]
     scores = version.index.vectors(np.arange(ITEMS)) @ query
     may = ~np.isin(np.arange(ITEMS), asked.get("exclude", []))
-    if "filters" in asked:
-        may &= np.isin(np.arange(ITEMS) % made.CATEGORIES, asked["filters"]["category"])
+    filters = asked.get("filters", {})
+    if "category" in filters:
+        may &= np.isin(np.arange(ITEMS) % made.CATEGORIES, filters["category"])
+    if "tags" in filters:
+        may &= [any(tag in filters["tags"] for tag in made.tag_names(i)) for i in range(ITEMS)]
     if not asked.get("seen", True):
         known = version.memories[""].of(keys_of(pa.array([asked["user_id"]])), length=100).keys
         may &= ~np.isin(version.item_keys, known)
@@ -63,6 +70,9 @@ def drawn(rng: np.random.Generator) -> dict[str, Any]:
     if rng.random() < 0.7:
         categories = rng.choice(12, rng.integers(1, 9), replace=False).tolist()
         asked["filters"] = {"category": categories}
+    if rng.random() < 0.4:
+        tags = rng.choice(TAGS, rng.integers(1, 4), replace=False).tolist()
+        asked["filters"] = asked.get("filters", {}) | {"tags": tags}
     if rng.random() < 0.5:
         asked["exclude"] = rng.choice(2 * ITEMS, rng.integers(1, 3_000)).tolist()
     if rng.random() < 0.3:
@@ -113,6 +123,18 @@ def test_a_filter_that_cannot_be_meant_is_refused(
 def test_an_unknown_value_has_no_items(retriever: Retriever) -> None:
     """Which is an answer, and no mistake."""
     assert retriever.answer(request_of(user_id=4, filters={"category": 99})).item_ids == []
+
+
+def test_an_item_is_found_by_each_of_its_tags_and_without_any_by_none(
+    retriever: Retriever,
+) -> None:
+    """By those that the model is not told as well: a filter says nothing of the model."""
+    every = retriever.answer(request_of(user_id=4, k=ITEMS, filters={"tags": TAGS})).item_ids
+    third = retriever.answer(request_of(user_id=4, k=ITEMS, filters={"tags": "tag 8"})).item_ids
+
+    assert len(every) == ITEMS * 3 // 4
+    assert sorted(map(int, third)) == [i for i in range(ITEMS) if "tag 8" in made.tag_names(i)]
+    assert all(made.tag_names(int(item))[0] != "tag 8" for item in third)
 
 
 def test_lists_are_filtered_by_each_of_their_values() -> None:
@@ -166,7 +188,7 @@ def test_a_filter_by_a_list_of_which_the_model_is_told_a_part_is_refused() -> No
     values = made.configuration(Path("nowhere"), publishing={"filters": ["tags"]})
     short = {"kind": "varlen", "name": "tags", "column": "tags", "table": "tag", "max_length": 2}
     values["model"]["candidate"].append(short)
-    with pytest.raises(Misconfigured, match=r"publishing.filters.0.*max_length"):
+    with pytest.raises(Misconfigured, match=r"publishing.filters.0.*max_length.*told_length"):
         parse(values, name="the test's configuration")
 
     values["model"]["candidate"].append(short | {"name": "all_tags", "max_length": 10_000})

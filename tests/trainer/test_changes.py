@@ -526,6 +526,7 @@ def other_than(key: str, value: Any) -> Any:
         "residual": "own",
         "dropout": 0.5,
         "max_length": 5,
+        "told_length": 5,
         "activation": "gelu",
         "hidden": [24],
         "bottom": [24],

@@ -145,7 +145,8 @@ class PublishingConfig(Config):
 
     filters: tuple[str, ...] = ()
     """Event columns by which a request may filter items, such as [category]. Each is read by a
-    `sparse` or `varlen` feature of the candidate: a filter and the model mean the same by it.
+    `sparse` or `varlen` feature of the candidate: a filter and the model mean the same by it. Of a
+    list an item is found by each of its values.
     """
 
     keep_bytes: PositiveInt | None = None

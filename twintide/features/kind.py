@@ -255,6 +255,10 @@ class LookedUp(Kind):
         del events
         return "int64"
 
+    def told(self, ids: Ids) -> Ids:
+        """Those of the ids that the model is told; what else a row has is kept for filters."""
+        return ids
+
     def is_of_users_or_items(self, events: EventSchema) -> bool:
         """Whether its ids are users or items, whose rows an hourly pass may change."""
         del events

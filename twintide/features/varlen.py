@@ -20,7 +20,8 @@ class Varlen(ManyIds):
 
     readable: ClassVar[frozenset[str]] = frozenset({"list<string>", "list<int64>"})
 
-    tuned: ClassVar[frozenset[str]] = frozenset({"max_length"})
+    tuned: ClassVar[frozenset[str]] = frozenset({"max_length", "told_length"})
+    later_keys: ClassVar[frozenset[str]] = frozenset({"told_length"})
 
     kind: Literal["varlen"]
     column: str
@@ -30,7 +31,12 @@ class Varlen(ManyIds):
     """What becomes of several rows."""
 
     max_length: Annotated[int, Field(ge=1, le=_ALL)] = _ALL
-    """Ids of one list that count: its first ones."""
+    """Ids of one list that are kept: its first ones."""
+
+    told_length: Annotated[int, Field(ge=1, le=_ALL)] = _ALL
+    """Ids of one list that the model is told: its first ones. Unlike with `max_length` the others
+    are kept, so that requests may filter by each of them.
+    """
 
     def reads(self) -> tuple[str, ...]:
         return (self.column,)
@@ -42,6 +48,9 @@ class Varlen(ManyIds):
     @property
     def reads_all(self) -> bool:
         return self.max_length == _ALL
+
+    def told(self, ids: Ids) -> Ids:
+        return ids if self.told_length == _ALL else cut_to(ids, self.told_length)
 
     def pools(self) -> Literal["mean", "sum"]:
         return self.pooling

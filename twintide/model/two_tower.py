@@ -114,13 +114,22 @@ class TwoTower:
 
     def rows_of(self, encoded: Encoded, side: Side) -> dict[str, PooledRows]:
         """Each id feature's keys as rows of its table; ids that it does not know are row 0."""
+        told = self.told(encoded, side)
         return {
             feature.name: PooledRows(
-                rows=self.looked_up(feature.table).rows_of(ids.keys),
-                offsets=self._offsets(ids, feature),
+                rows=self.looked_up(feature.table).rows_of(told[feature.name].keys),
+                offsets=self._offsets(told[feature.name], feature),
                 pooling=feature.pools(),
-                weights=ids.weights,
+                weights=told[feature.name].weights,
             )
+            for feature in self.spec.lookups(side)
+            if feature.name in told
+        }
+
+    def told(self, encoded: Encoded, side: Side) -> dict[str, Ids]:
+        """The ids of each id feature that are looked up."""
+        return {
+            feature.name: feature.told(ids)
             for feature in self.spec.lookups(side)
             if isinstance(ids := encoded[feature.name], Ids)
         }

@@ -131,7 +131,7 @@ class QueryTower:
             pooling = feature.pools()
 
             def pool(rows: Ids | Numbers) -> Floats:
-                ids = as_ids(rows)
+                ids = feature.told(as_ids(rows))
                 return pooled(
                     table.take(table.rows_of(ids.keys)), ids.offsets, pooling, ids.weights
                 )
