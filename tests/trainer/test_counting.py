@@ -180,7 +180,7 @@ def test_a_run_that_begins_leaves_a_count_at_work_alone(line: Line, kind: str) -
         assert folder.is_dir()
 
 
-@pytest.mark.parametrize("file", ["manifest.json", "state.items.index.pairs.npy.pages"])
+@pytest.mark.parametrize("file", ["manifest.json", "state.items.keys.pages"])
 def test_a_damaged_count_is_counted_anew_from_its_checkpoint(line: Line, file: str) -> None:
     """Nothing is lost with it: the next one holds what it would have held."""
     before = counted(line, at(1, 2, 20))
