@@ -120,7 +120,6 @@ class Rings:
             (outcome,) = self._measured("hourly", lambda: [run()])
             log.info("hourly_ended", why=outcome.why)
             self._publish()  # also where nothing was learnt: an earlier one may have failed
-            self._count_and_refresh()  # or statistics would stand where the pass ended
 
     def _measured(self, line: str, run: Callable[[], list[Outcome]]) -> list[Outcome]:
         begun = monotonic_seconds()
@@ -137,6 +136,7 @@ class Rings:
             listings = listing_names(self.deployment.items_dir)
             self.publish()
             self._published_items = listings[-1] if listings else None
+            self._count_and_refresh()  # or statistics would stand where the pass ended
 
     def _failed(self, what: str, why: str, hint: str = "") -> None:
         log.error("run_failed", run=what, why=why, hint=hint)
