@@ -106,7 +106,7 @@ def in_child(chosen: argparse.Namespace, how: str, folder: Path) -> tuple[float,
 
 def declared(folder: Path, memory_rows: int, *, plain: bool) -> Deployment:
     """The quickstart with its data below `folder`."""
-    nightly = {"batch_rows": 512, "memory_rows": memory_rows}
+    nightly = {"batch_rows": 512, "min_steps": 0, "memory_rows": memory_rows}
     quickstart = config.load(ROOT / "configs" / "quickstart.yaml")
     changes: dict[str, Any] = {"data_dir": str(folder), "training": {"nightly": nightly}}
     if plain:
@@ -217,13 +217,14 @@ def shuffled(deployment: Deployment, begun: Begun, *, learns: bool) -> None:
             on_step=None,
         )
         return
-    for _ in in_files(begun, gathered, nightly_rates(deployment), folder, name="day", seed=1):
+    rates = nightly_rates(deployment, gathered.rows)
+    for _ in in_files(begun, gathered, rates, folder, name="day", seed=1):
         pass
 
 
 def first_to_last(deployment: Deployment, begun: Begun, *, learns: bool) -> None:
     """Slice by slice, with the same rates; nothing else is done with them."""
-    rates, learner = nightly_rates(deployment), begun.learner
+    rates, learner = nightly_rates(deployment, AT_ONCE), begun.learner
     for taken in _taken(deployment, begun):
         rows: Rows = begun.rows_of(taken.rows, name=taken.slice_.name)
         learner.observe(rows)

@@ -28,7 +28,7 @@ from evaluation.edits import (
 )
 from evaluation.policies import DAY_MINUTES
 from evaluation.setup import Change, Setup
-from twintide.config import Deployment
+from twintide.config import Deployment, HourlyConfig, NightlyConfig
 
 LARGER = 4
 """Times as many clicks in a batch, where small ones are taken away."""
@@ -38,6 +38,19 @@ OWN_RATE = 3.0
 
 LARGEST_BATCH, LARGEST_RATE = 65_536, 10.0
 LINES = ("hourly", "nightly")
+USUAL_STEPS = {"hourly": HourlyConfig().min_steps, "nightly": NightlyConfig().min_steps}
+
+FADING = {
+    "kind": "decayed_history",
+    "name": "last_click",
+    "length": 1,
+    "half_life_hours": 0.2,
+    "pooling": "sum",
+}
+"""What was clicked last, of which half is left after 12 minutes."""
+
+NEGATIVES = 256
+"""Of a source that is put in."""
 
 
 @dataclass(frozen=True)
@@ -51,10 +64,10 @@ class Ingredient:
 
 
 def _batches(own: Deployment) -> Section:
-    """Four times as large, in both lines."""
+    """Four times as large, in both lines, however few clicks there are."""
     rows = {line: getattr(own.training, line).batch_rows for line in LINES}
     larger = {line: min(LARGER * each, LARGEST_BATCH) for line, each in rows.items()}
-    return {"training": {line: {"batch_rows": each} for line, each in larger.items()}}
+    return {"training": {line: {"batch_rows": n, "min_steps": 0} for line, n in larger.items()}}
 
 
 def _no_rate(key: str) -> Change:
@@ -123,14 +136,22 @@ def _renamed(own: Deployment, features: list[Section], kind: str) -> Section:
     return {"model": {"query": query}} if made else {}
 
 
-def _no_pool(own: Deployment) -> Section:
-    sources = own.model.model_dump(mode="json")["negatives"]
-    return {"model": {"negatives": [each for each in sources if each["kind"] != "pool"]}}
+def _no_source(kind: str) -> Change:
+    return derive(lambda own: _sources([each for each in _declared(own) if each["kind"] != kind]))
 
 
-def _pool(own: Deployment) -> Section:
-    sources = own.model.model_dump(mode="json")["negatives"]
-    return {"model": {"negatives": [*sources, {"kind": "pool", "count": 256, "clicks": 65_536}]}}
+def _source(**says: object) -> Change:
+    """Beside those that there are."""
+    return derive(lambda own: _sources([*_declared(own), says]))
+
+
+def _declared(own: Deployment) -> list[Section]:
+    found: list[Section] = own.model.model_dump(mode="json")["negatives"]
+    return found
+
+
+def _sources(sources: list[Section]) -> Section:
+    return {"model": {"negatives": sources}}
 
 
 def _active_only(own: Deployment) -> Section:
@@ -170,7 +191,7 @@ INGREDIENTS = (
     Ingredient(
         "last click",
         drop_query(_is_last_click),
-        look_back({"kind": "history", "name": "last_click", "length": 1}),
+        look_back(FADING),
     ),
     Ingredient(
         "histories",
@@ -191,6 +212,11 @@ INGREDIENTS = (
     ),
     Ingredient("history of the request", ask("as-of-version"), ask("as-requested")),
     Ingredient("small batches", derive(_batches)),
+    Ingredient(
+        "steps enough",
+        declare({"training": {line: {"min_steps": 0} for line in LINES}}),
+        declare({"training": {line: {"min_steps": usual} for line, usual in USUAL_STEPS.items()}}),
+    ),
     Ingredient(
         "rate of the item's rows",
         _no_rate("row_learning_rate"),
@@ -216,7 +242,12 @@ INGREDIENTS = (
         declare({"training": {"hourly": {"replay": None}}}),
         declare({"training": {"hourly": {"replay": {}}}}),
     ),
-    Ingredient("pool of negatives", derive(_no_pool), derive(_pool)),
+    Ingredient("even negatives", _no_source("uniform"), _source(kind="uniform", count=NEGATIVES)),
+    Ingredient(
+        "pool of negatives",
+        _no_source("pool"),
+        _source(kind="pool", count=NEGATIVES, clicks=65_536),
+    ),
     Ingredient(
         "logQ correction", declare({"model": {"logq": False}}), declare({"model": {"logq": True}})
     ),

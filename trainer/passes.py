@@ -88,7 +88,7 @@ def learn_shuffled(
     Where `saves` has one of this epoch, the batches before it are passed over: what there is of
     them is in it.
     """
-    losses, learnt, rates = list[float](), 0, nightly_rates(deployment)
+    losses, learnt, rates = list[float](), 0, nightly_rates(deployment, gathered.rows)
     save = saves.newest() if saves else None
     begun.learner.begin()
     with scratch_folder(folder) as scratch:
@@ -178,7 +178,7 @@ def rows_in_order(
     model that draws negatives from the
     catalogue needs `stock`.
     """
-    seed, rates = deployment.training.seed, hourly_rates(deployment)
+    seed, rates = deployment.training.seed, hourly_rates(deployment, len(rows))
     order = _batches(deployment, rows, batch_rows=rates.batch_rows)
     union = learner.union_for(rows, order, stock, seed=seed)
     learner.begin()
@@ -212,7 +212,7 @@ def rows_shuffled(
     """Every click once, in an order given by the seed; the summed loss of each batch. A model that
     draws negatives from the catalogue needs `stock`.
     """
-    rates = nightly_rates(deployment)
+    rates = nightly_rates(deployment, len(rows))
     learner.begin()
     part = _whole(learner, rows, rates, seed=seed, stock=stock)
     steps = _steps(learner, part, rates, seed=seed)

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from twintide.config import Deployment, HourlyConfig, NightlyConfig
+from twintide.config.training import SMALLEST_BATCH
 
 
 @dataclass(frozen=True)
@@ -47,27 +48,38 @@ class Rates:
         return self.of_tables.get(table, plain)
 
 
-def nightly_rates(deployment: Deployment) -> Rates:
-    """Every table and every dense weight."""
+def nightly_rates(deployment: Deployment, clicks: int) -> Rates:
+    """Every table and every dense weight, for a day of so many clicks."""
     config = deployment.training.nightly
-    return _rates(config, deployment.model.learning_tables(), config.dense_learning_rate)
+    tables = deployment.model.learning_tables()
+    return _rates(config, tables, config.dense_learning_rate, clicks)
 
 
-def hourly_rates(deployment: Deployment) -> Rates:
-    """Tables that are looked up by user or item id, and nothing else, by default."""
+def hourly_rates(deployment: Deployment, clicks: int) -> Rates:
+    """Tables that are looked up by user or item id, and nothing else, by default; for a slice of so
+    many clicks.
+    """
     config, model = deployment.training.hourly, deployment.model
     if config.learns == "everything":
-        return _rates(config, model.learning_tables(), config.dense_learning_rate)
-    return _rates(config, model.hourly_tables(deployment.events), None)
+        return _rates(config, model.learning_tables(), config.dense_learning_rate, clicks)
+    return _rates(config, model.hourly_tables(deployment.events), None, clicks)
+
+
+def batch_rows(config: HourlyConfig | NightlyConfig, clicks: int) -> int:
+    """Clicks of a whole batch, where there are so many to learn from: as declared, or fewer so that
+    there are `min_steps` batches.
+    """
+    if not config.min_steps:
+        return config.batch_rows
+    return min(config.batch_rows, max(SMALLEST_BATCH, clicks // config.min_steps))
 
 
 def _rates(
-    config: HourlyConfig | NightlyConfig, tables: tuple[str, ...], dense: float | None
+    config: HourlyConfig | NightlyConfig, tables: tuple[str, ...], dense: float | None, clicks: int
 ) -> Rates:
     own = dict[str, RowRate]()
     for name, said in config.tables.items():
         rate = said.row_learning_rate or config.row_learning_rate
         own[name] = RowRate(rate, said.new_row_learning_rate or rate)
-    return Rates(
-        tables, config.row_learning_rate, dense, config.batch_rows, config.clip_rows_at, own
-    )
+    whole = batch_rows(config, clicks)
+    return Rates(tables, config.row_learning_rate, dense, whole, config.clip_rows_at, own)

@@ -261,13 +261,15 @@ TABLE = _rules(
         "the next run goes by it",
         """
         training.seed training.threads training.keep_hourly training.keep_nightly
-        training.hourly.every_minutes training.hourly.batch_rows training.hourly.order
+        training.hourly.every_minutes training.hourly.batch_rows training.hourly.min_steps
+        training.hourly.order
         training.hourly.row_learning_rate training.hourly.learns
         training.hourly.tables training.nightly.tables training.hourly.clip_rows_at
         training.hourly.replay
         training.nightly.clip_rows_at
         training.hourly.dense_learning_rate training.hourly.holdback_minutes
-        training.nightly.batch_rows training.nightly.row_learning_rate
+        training.nightly.batch_rows training.nightly.min_steps
+        training.nightly.row_learning_rate
         training.nightly.dense_learning_rate training.nightly.memory_rows
         training.nightly.save_every_rows
         """,

@@ -53,7 +53,7 @@ def gathered(deployment: Deployment, memory_rows: int) -> tuple[Begun, Gathered]
 
 
 def parts(begun: Begun, day: Gathered, deployment: Deployment, folder: Path) -> list[Prepared]:
-    rates = nightly_rates(deployment)
+    rates = nightly_rates(deployment, day.rows)
     return list(in_files(begun, day, rates, folder, name="the day", seed=SEED))
 
 
@@ -77,7 +77,7 @@ def test_a_day_in_files_has_every_row_as_often_as_one_in_memory(
     stock = Stock.of(day.clicks_before, whole.state, table)
     rows = whole.rows_of(table, name="")
     expected = sampled(rows, whole.learner.model.spec, stock)
-    rates = nightly_rates(deployment)
+    rates = nightly_rates(deployment, day.rows)
     prepared(whole.learner, expected, batch_rows=64, stock=stock, seed=SEED, shuffle_seed=SEED)
     whole.learner.observe(expected)
     whole.learner.grow(expected, rates)

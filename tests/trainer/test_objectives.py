@@ -118,7 +118,7 @@ def test_a_step_is_the_sum_of_what_each_objective_counts(make_line: MakeLine) ->
     rows = Rows.of(list(line.slices().values())[2].read(), spec, name="a slice")
     learner = Learner.untrained(spec, seed=3)
     learner.observe(rows)
-    rates = nightly_rates(line.deployment)
+    rates = nightly_rates(line.deployment, len(rows))
     learner.grow(rows, rates)
     expected = plain_loss(learner, rows)
 

@@ -123,7 +123,8 @@ def test_tables_and_new_rows_have_rates_of_their_own() -> None:
     """
     said = {"item": {"row_learning_rate": 0.2, "new_row_learning_rate": 0.8}}
     quickstart = config.load(ROOT / "configs" / "quickstart.yaml")
-    rates = hourly_rates(config.fill_in(quickstart, {"training": {"hourly": {"tables": said}}}))
+    declared = config.fill_in(quickstart, {"training": {"hourly": {"tables": said}}})
+    rates = hourly_rates(declared, WHOLE)
     plain = replace(rates, of_tables={})
     items = len(np.unique(clicks(8).item_keys))
 

@@ -23,6 +23,8 @@ RowRate = Annotated[float, Field(gt=0, le=10)]
 DenseRate = Annotated[float, Field(gt=0, le=1)]
 ClipAt = Annotated[float, Field(gt=0, le=1000)] | None
 BatchRows = Annotated[int, Field(ge=2, le=65_536)]
+SMALLEST_BATCH = 64
+"""Below so many clicks a batch has too few items to tell one click from another by."""
 
 
 class TableRates(Config):
@@ -56,7 +58,14 @@ class HourlyConfig(Config):
     """How often the scheduler rings, counted from the full hour."""
 
     batch_rows: BatchRows = 512
-    """Clicks in one step; small batches follow the hour better than large ones."""
+    """Clicks in one step, where there are enough of them; small batches follow the hour better than
+    large ones.
+    """
+
+    min_steps: Annotated[int, Field(ge=0, le=100_000)] = 60
+    """A slice of few clicks is learnt in smaller batches, down to 64 clicks, so that it has so many
+    steps: a slow stream learns too little from a handful. 0: all batches are of `batch_rows`.
+    """
 
     order: Literal["ordered", "shuffled"] = "ordered"
     """Clicks of a slice as they came, so that the newest has the last word, or shuffled by
@@ -101,7 +110,12 @@ class NightlyConfig(Config):
     """The shuffled epoch over a day."""
 
     batch_rows: BatchRows = 512
-    """Clicks in one step."""
+    """Clicks in one step, where there are enough of them."""
+
+    min_steps: Annotated[int, Field(ge=0, le=100_000)] = 1500
+    """A day of few clicks is learnt in smaller batches, down to 64 clicks, so that the night has so
+    many steps: towers learn too little in a handful. 0: all batches are of `batch_rows`.
+    """
 
     clip_rows_at: ClipAt = None
     """Root mean square of one row's gradient at a step, from which on it is scaled down to this, so
