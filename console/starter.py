@@ -6,7 +6,7 @@ from textwrap import wrap
 from typing import Any
 
 from twintide.guess import Guess, Guesses
-from twintide.traffic import USUAL_BATCH, Traffic
+from twintide.traffic import Traffic
 
 _WIDTH = 100
 
@@ -152,8 +152,8 @@ def _training(found: Guesses) -> Iterator[str]:
     else:
         yield f'  day_starts_at: "{found.quiet_hour % 24:02}:00"          # in the quietest hours'
     yield "  time_zone: UTC                  # of the hour above; better where your users live"
-    if found.traffic and found.traffic.batch_rows < USUAL_BATCH:
-        yield "  # a batch is a step, so a night has 30; one click of few moves a row less"
+    if found.traffic and found.traffic.is_slow:
+        yield "  # a batch is a step, and a night needs some; one click of few moves a row less"
         for line in ("hourly", "nightly"):
             yield f"  {line}: {_flow(_steps(found.traffic))}"
 

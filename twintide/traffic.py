@@ -14,9 +14,9 @@ from twintide.clock import DAY_MS
 DAY_MINUTES = 1440
 
 STEPS_A_NIGHT = 30
-"""A batch has so few clicks that a night is so many steps."""
+"""A batch is halved where a night of small ones is fewer steps."""
 
-SMALLEST_BATCH, USUAL_BATCH = 32, 512
+SMALL_BATCH, SMALLEST_BATCH = 64, 32
 
 WINDOW_CLICKS = 1000
 """So many clicks tell what is in demand; a window that holds fewer tells chance."""
@@ -55,9 +55,9 @@ class Traffic:
 
     @property
     def batch_rows(self) -> int:
-        """Clicks in one step: a power of two."""
-        most = max(self.clicks_a_day / STEPS_A_NIGHT, 1.0)
-        return int(np.clip(2 ** int(np.log2(most)), SMALLEST_BATCH, USUAL_BATCH))
+        """Clicks in one step of a slow stream."""
+        is_enough = self.clicks_a_day >= STEPS_A_NIGHT * SMALL_BATCH
+        return SMALL_BATCH if is_enough else SMALLEST_BATCH
 
     @property
     def needs_pool(self) -> bool:

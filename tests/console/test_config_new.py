@@ -313,7 +313,7 @@ def test_a_small_stream_gets_what_fits_few_clicks(tmp_path: Path, a_day: int) ->
 
     (tmp_path / "new.yaml").write_text(text)
     own = load(tmp_path / "new.yaml")
-    rows = {600: 32, 8_000: 256, 400_000: 512}[a_day]
+    rows = {600: 32, 8_000: 64, 400_000: 512}[a_day]
     assert own.training.nightly.batch_rows == own.training.hourly.batch_rows == rows
     is_slow = a_day < 20_000
     assert bool(own.model.pooled_clicks()) == (a_day == 600)
