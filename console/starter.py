@@ -60,10 +60,14 @@ def _sections(found: Guesses, separator: str) -> Iterator[str]:
     yield f"    - {_flow(_HISTORY)}"
     if slow:
         yield f"    - {_flow(_DECAYED)}"
+    else:
+        yield "    # what was clicked last; after 12 minutes half of it is left"
+        yield f"    - {_flow(_LAST)}"
     yield "  candidate:                      # what the item is"
     yield from _entries(_own(found.item, "item"), found.candidate)
-    windows = {"windows_minutes": list(slow.windows_minutes)} if slow else {}
-    yield f"    - {_flow({'kind': 'item_statistics', 'name': 'statistics'} | windows)}"
+    statistics = {"kind": "item_statistics", "name": "statistics"}
+    windows = list(slow.windows_minutes if slow else _WINDOWS_MINUTES)
+    yield f"    - {_flow(statistics | {'windows_minutes': windows})}"
     for why in dict.fromkeys(one.why for one in found.left_out):
         names = ", ".join(one.column for one in found.left_out if one.why == why)
         yield from _folded(f"left out, since each {why}: {names}")
@@ -108,6 +112,15 @@ def _events(found: Guesses) -> Iterator[str]:
 
 
 _HISTORY = {"kind": "history", "name": "history", "table": "item", "length": 20}
+_WINDOWS_MINUTES = (10, 60, 180, 1440, 10080)
+_LAST = {
+    "kind": "decayed_history",
+    "name": "last",
+    "table": "item",
+    "length": 1,
+    "half_life_hours": 0.2,
+    "pooling": "sum",
+}
 _DECAYED = {
     "kind": "decayed_history",
     "name": "decayed",

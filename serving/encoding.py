@@ -45,6 +45,7 @@ KEPT_BYTES = 256
 """JSON of the values of one feature. What longer ones gave is not kept."""
 
 Floats = npt.NDArray[np.float32]
+Longs = npt.NDArray[np.int64]
 
 Given = bytes | None
 """A value of a request, as JSON."""
@@ -197,13 +198,7 @@ class Encoding:
         found = Ids(keys, np.array([0, len(keys)]))
         if not memory.has_times:
             return found
-        times = np.array([each.at for each in items if isinstance(each, RecentItem)], np.int64)
-        if len(times) < len(items) or (np.diff(times) < 0).any():
-            raise Refused(
-                f"{what}: version {self._version.name} reads how long ago each item was, so each "
-                "needs its time, the newest last",
-                hint='such as {"item_id": 17, "at": 1772323200000}, at in Unix milliseconds',
-            )
+        times = _times(what, items, now_ms=now_ms)
         return replace(found, ages=hours_between(times, np.full(len(times), now_ms)))
 
     def _check_histories(self, request: RecommendRequest) -> None:
@@ -241,6 +236,21 @@ def _given(
         return "recent", request.recent
     named = [each.name for each in memory.features if each.name in request.histories]
     return (f"histories.{named[0]}", request.histories[named[0]]) if named else None
+
+
+def _times(what: str, items: Sequence[Id | RecentItem], *, now_ms: int) -> Longs:
+    """int64 [n]: when each was clicked. One without its time was clicked no later than the next one
+    that has it, and just now where none has. Raises Refused where the newest is not the last.
+    """
+    told = [each.at if isinstance(each, RecentItem) else None for each in items]
+    if (np.diff([at for at in told if at is not None]) < 0).any():
+        raise Refused(
+            f"{what}: the newest item is not the last, by the times that are given",
+            hint="sort them by `at`, which is in Unix milliseconds",
+        )
+    times = np.array([now_ms if at is None else at for at in told], np.int64)
+    earliest: Longs = np.minimum.accumulate(times[::-1])[::-1]
+    return earliest
 
 
 def _encoder_of(feature: Kind, events: EventSchema, tower: QueryTower) -> Encode:

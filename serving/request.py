@@ -71,7 +71,8 @@ class RecommendRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Meta(
             description="the items that the user clicked last, the newest one last; "
             "without it, what the version remembers. A model that reads how long ago that was "
-            'needs each as {"item_id": 17, "at": 1772323200000}'
+            "takes an item for clicked just now where it comes without its time: "
+            '{"item_id": 17, "at": 1772323200000}'
         ),
     ] = None
     histories: Annotated[

@@ -109,7 +109,7 @@ def guess(raw: Mapping[str, Raw], *, roles: Mapping[str, str]) -> Guesses:
     by_name = {each.name: each for each in columns}
     weights = {_weighed_by(each, columns): each.name for each in columns}
     weights.pop(None, None)
-    names = {"user", "item", "history", "statistics"}
+    names = {"user", "item", "history", "last", "decayed", "statistics"}
     for column in columns:
         if column.name not in taken:
             feature = _free_name(column.name, names)

@@ -241,7 +241,7 @@ def test_names_of_every_sort_give_a_configuration_that_is_right(tmp_path: Path) 
     deployment = load(config)
 
     assert set(deployment.events.columns) == {*raw} - {"kafka_offset", "  "}
-    assert len(deployment.model.query) == len(odd) - 2 + 2
+    assert len(deployment.model.query) == len(odd) - 2 + 3
 
 
 @pytest.mark.long

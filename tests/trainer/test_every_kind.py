@@ -17,7 +17,7 @@ from serving.retriever import Retriever
 from streaming.offline import write_shards
 from tests.trainer.conftest import SMALL, START, Line, at
 from twintide import config
-from twintide.clock import HeldClock, from_unix_ms
+from twintide.clock import HeldClock, from_unix_ms, to_unix_ms
 from twintide.errors import Refused
 from twintide.features.columns import from_columns
 from twintide.ragged import Encoded, Ids
@@ -196,7 +196,8 @@ def test_a_request_gives_what_training_saw(line: Line) -> None:
 @pytest.mark.long
 def test_what_a_version_remembers_is_what_a_request_may_say(line: Line) -> None:
     """Of each user, with ages as of the request: what was learnt of them, given or not given. Where
-    a model reads ages, a list without times is refused, and one that goes back in time.
+    a model reads ages, an item without a time was clicked just now, or no later than the next one
+    that has it; a list that goes back in time is refused.
     """
     outcome = publish(line.deployment, clock=HeldClock(at(1, 2)))
     version = load_version(line.deployment.versions_dir, outcome.version)
@@ -214,9 +215,18 @@ def test_what_a_version_remembers_is_what_a_request_may_say(line: Line) -> None:
         for feature in line.deployment.model.query:
             told, was = (feature.to_arrow(each[feature.name]) for each in (said, remembered))
             assert told.equals(was), feature.name
-    for wrong in ([1, 2], [{"item_id": 1, "at": 5}, {"item_id": 2, "at": 4}]):
-        with pytest.raises(Refused, match="reads how long ago each item was"):
-            encoded(user_id="u1", recent=wrong)
+    now_ms = to_unix_ms(at(1, 2, 7))
+    early, late = {"item_id": 1, "at": now_ms - 7_200_000}, {"item_id": 2, "at": now_ms - 3_600_000}
+    for items, hours in {
+        (1, 2): [0, 0],
+        (3, early, 3, late): [2, 2, 1, 1],
+        (early, late, 3): [2, 1, 0],
+    }.items():
+        faded = encoded(user_id="u1", recent=items)["faded"]
+        assert isinstance(faded, Ids)
+        assert faded.weights == pytest.approx(0.5 ** (np.array(hours) / 3.0))
+    with pytest.raises(Refused, match="the newest item is not the last"):
+        encoded(user_id="u1", recent=[late, early])
 
 
 def test_lists_of_other_lengths_are_refused_in_a_request(line: Line) -> None:

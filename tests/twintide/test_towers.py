@@ -572,10 +572,10 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
         ),
     ),
     "a rank that saves nothing": (
-        {"query_tower": {"kind": "dcn", "rank": 128}},
+        {"query_tower": {"kind": "dcn", "rank": 160}},
         (
-            "model.query_tower.rank: two matrices of rank 128 hold no fewer weights than one for "
-            "the 256 inputs of the query tower (less than 128"
+            "model.query_tower.rank: two matrices of rank 160 hold no fewer weights than one for "
+            "the 320 inputs of the query tower (less than 160"
         ),
     ),
     "a layer too narrow for a task": (
@@ -606,7 +606,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
         {"query_tower": {"kind": "dat"}},
         (
             "model.query_tower.augmented: the query tower sees no feature 'augmented'; it sees "
-            "user, history, hour, region ({kind: sparse, name: augmented, column: …"
+            "user, history, hour, region, last ({kind: sparse, name: augmented, column: …"
         ),
     ),
     "an augmented vector of several ids": (
