@@ -78,7 +78,6 @@ def answer_of(retriever: Retriever, **request: Any) -> Answer:
     return retriever.answer(parse_request(json.dumps({"k": 20} | request).encode()))
 
 
-@pytest.mark.long
 def test_a_request_that_leaves_a_column_out_is_answered_with_what_the_user_said(
     line: Line, retriever: Retriever
 ) -> None:

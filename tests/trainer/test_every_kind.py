@@ -217,11 +217,11 @@ def test_what_a_version_remembers_is_what_a_request_may_say(line: Line) -> None:
             assert told.equals(was), feature.name
     now_ms = to_unix_ms(at(1, 2, 7))
     early, late = {"item_id": 1, "at": now_ms - 7_200_000}, {"item_id": 2, "at": now_ms - 3_600_000}
-    for items, hours in {
-        (1, 2): [0, 0],
-        (3, early, 3, late): [2, 2, 1, 1],
-        (early, late, 3): [2, 1, 0],
-    }.items():
+    for items, hours in (
+        ([1, 2], [0, 0]),
+        ([3, early, 3, late], [2, 2, 1, 1]),
+        ([early, late, 3], [2, 1, 0]),
+    ):
         faded = encoded(user_id="u1", recent=items)["faded"]
         assert isinstance(faded, Ids)
         assert faded.weights == pytest.approx(0.5 ** (np.array(hours) / 3.0))

@@ -41,6 +41,12 @@ OF_MODEL: dict[str, Any] = PLAIN | {"query": QUERY}
 RULE = {"state": {"forget_users_after_days": DAYS, "forget_items_after_days": DAYS}}
 FORGETS, NEVER = {"model": OF_MODEL | RULE}, {"model": OF_MODEL}
 UNITS_OF_A_DAY = 12
+OF_A_DAY: list[Any] = [
+    {"kind": "sparse", "name": "item", "column": "item_id", "table": "item"},
+    {"kind": "sparse", "name": "category", "column": "category", "table": "category"},
+    {"kind": "item_statistics", "name": "statistics"},
+]
+"""No window of which reaches farther back."""
 
 
 def stream_of(count: int, *, days: int, seed: int) -> Told:
@@ -226,6 +232,7 @@ def test_a_line_of_users_who_come_once_stays_as_large_as_it_was(tmp_path: Path) 
     """
     days, a_day, users_stay, items_stay = 8, 90, 1, 3
     rule = {
+        "candidate": OF_A_DAY,
         "state": {"forget_users_after_days": users_stay, "forget_items_after_days": items_stay},
         "tables": {
             "user": {"evict_after_days": users_stay},

@@ -65,7 +65,14 @@ TOWERS: dict[str, dict[str, Any]] = {
     "gelu": {"tower": {"kind": "dnn", "hidden": [16], "activation": "gelu"}},
     "batch norm": {"tower": {"kind": "dnn", "hidden": [16], "batch_norm": True}},
     "dropout": {"tower": {"kind": "dnn", "hidden": [16, 16], "dropout": 0.3}},
-    "senet": {"tower": {"kind": "dnn", "hidden": [16], "feature_weights": {"kind": "senet"}}},
+    # As many units as features: of two, both may hear nothing from the first weights on.
+    "senet": {
+        "tower": {
+            "kind": "dnn",
+            "hidden": [16],
+            "feature_weights": {"kind": "senet", "reduction_ratio": 1},
+        }
+    },
     "dcn": {"tower": {"kind": "dcn", "hidden": [16]}},
     "dcn stacked": {"tower": {"kind": "dcn", "hidden": [16], "rank": 4, "structure": "stacked"}},
     "dot": {"similarity": "dot", "temperature": 1.0},
