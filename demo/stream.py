@@ -33,6 +33,9 @@ PARTITIONS = 2
 WORLD_STARTS_AT = datetime(2026, 1, 5, 4, tzinfo=UTC)
 """A Monday, at the hour in which the quickstart's days begin."""
 
+IMPRESSIONS_PER_HOUR = 8_000.0
+"""As many as two cores evaluate a day and more of within minutes."""
+
 _LOOK_SECONDS = 0.5
 
 
@@ -53,7 +56,9 @@ class WorldEvents:
 
     hours: int
     name: str = "a simulated click world"
-    world: ClickWorld = field(default_factory=lambda: ClickWorld(WorldConfig()))
+    world: ClickWorld = field(
+        default_factory=lambda: ClickWorld(WorldConfig(impressions_per_hour=IMPRESSIONS_PER_HOUR))
+    )
 
     def send(self, deployment: Deployment, update: Update) -> pa.Table:
         """Hour by hour, as the world makes them."""
