@@ -33,7 +33,7 @@ PARTITIONS = 2
 WORLD_STARTS_AT = datetime(2026, 1, 5, 4, tzinfo=UTC)
 """A Monday, at the hour in which the quickstart's days begin."""
 
-IMPRESSIONS_PER_HOUR = 8_000.0
+IMPRESSIONS_PER_HOUR = 6_000.0
 """As many as two cores evaluate a day and more of within minutes."""
 
 _LOOK_SECONDS = 0.5
