@@ -78,25 +78,31 @@ def _work(work: Callable[[dict[str, Any]], None], request: dict[str, Any], repor
 class Deaths:
     """A folder as it lies before some work, and copies of it in which the work dies."""
 
-    def __init__(self, before: Path, work: "Runner") -> None:
-        self._before, self._work = before, work
+    def __init__(self, before: Path, work: "Runner", **asked: Any) -> None:
+        """`asked` is said to the work each time, beside the folder."""
+        self._before, self._work, self._asked = before, work, asked
 
     def unkilled(self, data_dir: Path) -> list[str]:
-        """Work in a copy; the steps that it took."""
+        """Work in a copy, to its end; the steps that it took."""
         shutil.copytree(self._before, data_dir)
-        steps: list[str] = self._work(data_dir=str(data_dir))["steps"]
+        answer = self._run(data_dir)
+        assert answer["code"] == 0
+        steps: list[str] = answer["steps"]
         return steps
 
     def dies(self, data_dir: Path, **death: Any) -> bool:
         """Work in a copy until it is killed; whether it was before it had done all."""
         shutil.copytree(self._before, data_dir)
-        answer = self._work(data_dir=str(data_dir), **death)
+        answer = self._run(data_dir, **death)
         assert answer["killed"] or answer["code"] == 0
         return bool(answer["killed"])
 
     def ends(self, data_dir: Path) -> None:
         """Work again, to its end."""
-        assert self._work(data_dir=str(data_dir))["code"] == 0
+        assert self._run(data_dir)["code"] == 0
+
+    def _run(self, data_dir: Path, **death: Any) -> dict[str, Any]:
+        return self._work(data_dir=str(data_dir), **self._asked, **death)
 
 
 class Runner:

@@ -13,7 +13,7 @@ import pytest
 from publisher.publish import publish
 from publisher.reader import load_version
 from streaming.offline import write_shards
-from tests.dying import Runner
+from tests.dying import Deaths, Runner
 from tests.trainer.conftest import Line, at, deployment_in, small_stream
 from trainer.counting import count
 from twintide.clock import HeldClock
@@ -39,29 +39,20 @@ class Case:
     """A live version with one count beyond it, and what the next refresh makes of that unkilled."""
 
     def __init__(self, folder: Path, refresh: Runner) -> None:
-        self._before = folder / "before"
-        self._refresh = refresh
-        deployment = deployment_in(self._before)
+        self._refreshing = Deaths(folder / "before", refresh, now=NOW.isoformat())
+        deployment = deployment_in(folder / "before")
         write_shards(deployment, small_stream(deployment, days=2), complete_until=at(2, 1))
         line = Line(deployment)
         line.night(0)
         line.hour(1, 1)
         publish(deployment, clock=HeldClock(at(1, 1)), judge=False)
         count(deployment, clock=HeldClock(at(1, 2)))
-        self.steps: list[str] = self._run(self.start(folder / "unkilled"))["steps"]
+        self.steps = self._refreshing.unkilled(folder / "unkilled")
         self.expected = everything(folder / "unkilled")
-
-    def _run(self, data_dir: Path, **death: Any) -> dict[str, Any]:
-        return self._refresh(data_dir=str(data_dir), now=NOW.isoformat(), **death)
-
-    def start(self, data_dir: Path) -> Path:
-        shutil.copytree(self._before, data_dir)
-        return data_dir
 
     def check(self, data_dir: Path, **death: Any) -> bool:
         """Kill a refresh, see that servers and counts are whole, refresh again, compare."""
-        answer = self._run(self.start(data_dir), **death)
-        assert answer["killed"] or answer["code"] == 0
+        died = self._refreshing.dies(data_dir, **death)
         versions, checkpoints = data_dir / "versions", data_dir / "checkpoints"
         assert read_state(versions).current in {"v000001", "v000002"}
         for name in version_names(versions):
@@ -70,10 +61,10 @@ class Case:
             opened = open_count(checkpoints, read_count(checkpoints, name))
             opened.state(opened.manifest.model)
 
-        assert self._run(data_dir)["code"] == 0
+        self._refreshing.ends(data_dir)
         assert everything(data_dir) == self.expected
         shutil.rmtree(data_dir)
-        return bool(answer["killed"])
+        return died
 
 
 def everything(data_dir: Path) -> dict[str, bytes]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.dying import Runner
+from tests.dying import Deaths, Runner
 from tests.trainer.conftest import MakeLine, at
 
 RUNNER = Path(__file__).with_name("training_runner.py")
@@ -35,29 +35,20 @@ class Case:
         now: str,
         changes: dict[str, Any] | None = None,
     ) -> None:
-        self._train, self._before = train, before
-        own = changes or {}
-        self._request = {"line": line, "shards": str(shards), "now": now, "changes": own}
+        asked = {"line": line, "shards": str(shards), "now": now, "changes": changes or {}}
+        self._training = Deaths(before, train, **asked)
         unkilled = before.with_name(f"{before.name}-{line}-unkilled")
-        shutil.copytree(before, unkilled)
-        answer = self._run(unkilled)
-        assert answer["code"] == 0
-        self.steps: list[str] = answer["steps"]
+        self.steps = self._training.unkilled(unkilled)
         self.expected = everything(unkilled)
-
-    def _run(self, folder: Path, **death: float | None) -> dict[str, Any]:
-        return self._train(data_dir=str(folder), **self._request, **death)
 
     def killed(self, folder: Path, **death: float | None) -> bool:
         """Kill a run, run again without, compare all bytes. Whether it died."""
-        shutil.copytree(self._before, folder)
-        answer = self._run(folder, **death)
-        assert answer["killed"] or answer["code"] == 0
+        died = self._training.dies(folder, **death)
 
-        assert self._run(folder)["code"] == 0
+        self._training.ends(folder)
         assert everything(folder) == self.expected
         shutil.rmtree(folder)
-        return bool(answer["killed"])
+        return died
 
 
 def everything(folder: Path) -> dict[str, bytes]:
