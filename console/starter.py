@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from textwrap import wrap
 from typing import Any
 
+from twintide.features.decayed_history import FADING_CLICK
 from twintide.guess import Guess, Guesses
 from twintide.traffic import Traffic
 
@@ -113,14 +114,7 @@ def _events(found: Guesses) -> Iterator[str]:
 
 _HISTORY = {"kind": "history", "name": "history", "table": "item", "length": 20}
 _WINDOWS_MINUTES = (10, 60, 180, 1440, 10080)
-_LAST = {
-    "kind": "decayed_history",
-    "name": "last",
-    "table": "item",
-    "length": 1,
-    "half_life_hours": 0.2,
-    "pooling": "sum",
-}
+_LAST = {"kind": "decayed_history", "name": "last", "table": "item", **FADING_CLICK}
 _DECAYED = {
     "kind": "decayed_history",
     "name": "decayed",

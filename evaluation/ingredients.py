@@ -29,6 +29,7 @@ from evaluation.edits import (
 from evaluation.policies import DAY_MINUTES
 from evaluation.setup import Change, Setup
 from twintide.config import Deployment, HourlyConfig, NightlyConfig
+from twintide.features.decayed_history import FADING_CLICK
 
 LARGER = 4
 """Times as many clicks in a batch, where small ones are taken away."""
@@ -39,15 +40,6 @@ OWN_RATE = 3.0
 LARGEST_BATCH, LARGEST_RATE = 65_536, 10.0
 LINES = ("hourly", "nightly")
 USUAL_STEPS = {"hourly": HourlyConfig().min_steps, "nightly": NightlyConfig().min_steps}
-
-FADING = {
-    "kind": "decayed_history",
-    "name": "last_click",
-    "length": 1,
-    "half_life_hours": 0.2,
-    "pooling": "sum",
-}
-"""What was clicked last, of which half is left after 12 minutes."""
 
 NEGATIVES = 256
 """Of a source that is put in."""
@@ -191,7 +183,7 @@ INGREDIENTS = (
     Ingredient(
         "last click",
         drop_query(_is_last_click),
-        look_back(FADING),
+        look_back({"kind": "decayed_history", "name": "last_click", **FADING_CLICK}),
     ),
     Ingredient(
         "histories",

@@ -8,6 +8,7 @@ checkpoint changes, and the next pass takes in the same clicks itself, from wher
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 
 from trainer.publishing import check_finite
 from trainer.reading import ShardReader, first_units, ranges_of
@@ -20,8 +21,8 @@ from twintide.config import Deployment
 from twintide.counted import (
     CountManifest,
     Stand,
-    checkpoint_of,
     count_names,
+    counts_beyond,
     counts_dir,
     newest_count,
     number_of,
@@ -89,7 +90,7 @@ def count(deployment: Deployment, *, clock: Clock) -> CountOutcome:
             checkpoints, begun.learnt, begun.state, _unnamed(begun, as_of), stand=begun.stand
         )
         log.info("counted", count=made.name, events=made.events, as_of=str(as_of))
-        for name in _superseded(count_names(checkpoints), made.name):  # 4. others go
+        for name in _superseded(checkpoints, made.checkpoint):  # 4. others go
             remove_folder(root / name)
         return CountOutcome(made, f"counted {made.events:,} events beyond {made.checkpoint}")
 
@@ -123,7 +124,7 @@ def _begun(deployment: Deployment, name: str) -> _Begun:
         opened.state(learnt.model),
         _ends_of(deployment, learnt),
         Stand(checkpoints / name, learnt.stores, learnt.files),
-        1 + max(map(number_of, _own(count_names(checkpoints), name)), default=0),
+        1 + max(map(number_of, counts_beyond(checkpoints, name)), default=0),
         learnt.as_of,
         learnt.newest_event_at,
         0,
@@ -200,11 +201,7 @@ def _latest(one: datetime | None, other: datetime | None) -> datetime | None:
     return max((each for each in (one, other) if each is not None), default=None)
 
 
-def _superseded(names: list[str], newest: str) -> list[str]:
+def _superseded(checkpoints: Path, checkpoint: str) -> list[str]:
     """Counts of other checkpoints, and of this one the older ones."""
-    own = _own(names, checkpoint_of(newest))
-    return [each for each in names if each not in own[-KEPT:]]
-
-
-def _own(names: list[str], checkpoint: str) -> list[str]:
-    return [each for each in names if checkpoint_of(each) == checkpoint]
+    kept = counts_beyond(checkpoints, checkpoint)[-KEPT:]
+    return [each for each in count_names(checkpoints) if each not in kept]

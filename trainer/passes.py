@@ -175,8 +175,7 @@ def rows_in_order(
     on_step: OnRows,
 ) -> list[float]:
     """First click to last, or as `training.hourly.order` says; the summed loss of each batch. A
-    model that draws negatives from the
-    catalogue needs `stock`.
+    model that draws negatives from the catalogue needs `stock`.
     """
     seed, rates = deployment.training.seed, hourly_rates(deployment, len(rows))
     order = _batches(deployment, rows, batch_rows=rates.batch_rows)

@@ -79,16 +79,19 @@ def counts_dir(checkpoints: Path) -> Path:
 def count_names(checkpoints: Path) -> list[str]:
     """All of them, those of a checkpoint in order."""
     root = counts_dir(checkpoints)
-    return (
-        sorted(each.name for each in root.iterdir() if _NAME.match(each.name))
-        if (root.is_dir())
-        else []
-    )
+    if not root.is_dir():
+        return []
+    return sorted(each.name for each in root.iterdir() if _NAME.match(each.name))
+
+
+def counts_beyond(checkpoints: Path, checkpoint: str) -> list[str]:
+    """Those of one checkpoint, in order."""
+    return [each for each in count_names(checkpoints) if checkpoint_of(each) == checkpoint]
 
 
 def newest_count(checkpoints: Path, checkpoint: str) -> CountManifest | None:
     """The newest of a checkpoint; None where nothing was counted beyond it. Raises Corrupt."""
-    own = [each for each in count_names(checkpoints) if checkpoint_of(each) == checkpoint]
+    own = counts_beyond(checkpoints, checkpoint)
     return read_count(checkpoints, own[-1]) if own else None
 
 
