@@ -15,7 +15,7 @@ from evaluation.policies import Policy
 from evaluation.scored import Answering, Scoreboard
 from twintide.clock import to_unix_ms
 from twintide.derived.state import DerivedState
-from twintide.keys import Keys
+from twintide.keys import NO_KEYS, Keys
 from twintide.ragged import Ids
 
 
@@ -30,7 +30,7 @@ class BaselineRunner:
     board: Scoreboard = field(default_factory=Scoreboard)
     costs: Costs = field(default_factory=Costs)
     versions: int = 0
-    _popular: Keys = field(default_factory=lambda: np.zeros(0, np.uint64))
+    _popular: Keys = field(default_factory=lambda: NO_KEYS)
     _weighed: Weighed = field(default_factory=Weighed.empty)
     _together: Together | None = None
     """Made when it is first asked for: nobody is, before scoring begins."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from twintide.keys import Keys
+from twintide.keys import NO_KEYS, Keys
 
 Ints = npt.NDArray[np.int64]
 HOUR_MS = 3_600_000
@@ -49,7 +49,7 @@ class Weighed:
 
     @classmethod
     def empty(cls) -> "Weighed":
-        return cls(np.zeros(0, np.uint64), np.zeros(0))
+        return cls(NO_KEYS, np.zeros(0))
 
     def best(self, k: int) -> Keys:
         """The k that count most, best first; of equals the smaller key."""
@@ -76,7 +76,7 @@ class _Decay:
 
     half_life_ms: int
     now: Weighed = field(default_factory=Weighed.empty)
-    frozen: Keys = field(default_factory=lambda: np.zeros(0, np.uint64))
+    frozen: Keys = field(default_factory=lambda: NO_KEYS)
     found: int = 0
     """Clicks that its lists had among their first, so far."""
 

@@ -15,6 +15,7 @@ from evaluation.policies import Policy
 from evaluation.runner import Runner
 from evaluation.scored import Clicks, Scoreboard
 from twintide.clock import from_unix_ms, iso
+from twintide.keys import NO_KEYS
 
 Ints = npt.NDArray[np.int64]
 HOUR_MS = 3_600_000
@@ -174,7 +175,7 @@ class Figures:
 
 
 def _shown(board: Scoreboard) -> list[npt.NDArray[np.uint64]]:
-    return [np.zeros(0, np.uint64), *(each.shown for each in board.marks)]
+    return [NO_KEYS, *(each.shown for each in board.marks)]
 
 
 def differences(found: Sequence[Figures]) -> Iterator[dict[str, Any]]:

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from evaluation.decays import Decays, Weighed
-from twintide.keys import Keys
+from twintide.keys import NO_KEYS, Keys
 from twintide.ragged import Ids
 
 Ints = npt.NDArray[np.int64]
@@ -182,7 +182,7 @@ def neighbours(history: Ids, together: Together, popular: Weighed, *, k: int) ->
     memo: dict[tuple[int, ...], Keys] = {}
     for row, last in enumerate(map(tuple, last_items(history).tolist())):
         if last not in memo:
-            parts = [np.zeros(0, np.uint64)], [np.zeros(0)]
+            parts = [NO_KEYS], [np.zeros(0)]
             for back, key in enumerate(last):
                 items, counts = together.after(key)
                 near = counts / np.sqrt(counts.sum() * into[np.searchsorted(keys, items)])

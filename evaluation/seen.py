@@ -14,7 +14,7 @@ from evaluation.metrics import LONG_HISTORY, Groups
 from evaluation.model import ModelRunner
 from evaluation.runner import Runner
 from twintide.clock import to_unix_ms
-from twintide.keys import NO_KEY, Keys
+from twintide.keys import NO_KEY, NO_KEYS, Keys
 from twintide.ragged import Ids
 
 HEAD_ITEMS, MIDDLE_ITEMS = 100, 1000
@@ -26,12 +26,12 @@ class Seen:
     """Who and what has occurred so far, for the groups of the report."""
 
     counts: ClickCounts = field(default_factory=ClickCounts)
-    _users: Keys = field(default_factory=lambda: np.zeros(0, np.uint64))
-    _items: Keys = field(default_factory=lambda: np.zeros(0, np.uint64))
-    head: Keys = field(default_factory=lambda: np.zeros(0, np.uint64))
+    _users: Keys = field(default_factory=lambda: NO_KEYS)
+    _items: Keys = field(default_factory=lambda: NO_KEYS)
+    head: Keys = field(default_factory=lambda: NO_KEYS)
     """The most clicked items of the last 24 hours."""
 
-    _middle: Keys = field(default_factory=lambda: np.zeros(0, np.uint64))
+    _middle: Keys = field(default_factory=lambda: NO_KEYS)
     """The next ones."""
 
     _space: ItemSpace | None = None

@@ -15,7 +15,7 @@ from twintide.checkpoints import CheckpointManifest
 from twintide.clock import to_unix_ms
 from twintide.errors import Refused
 from twintide.features.columns import from_columns
-from twintide.keys import Keys, keys_of
+from twintide.keys import NO_KEYS, Keys, keys_of
 from twintide.listed import Listing
 from twintide.ragged import Encoded, joined, take
 
@@ -65,7 +65,7 @@ def items_of(
 def _clicked(checkpoint: CheckpointManifest, catalogue: pa.Table) -> Items:
     ids = catalogue[ITEM_COLUMN].combine_chunks()
     encoded = from_columns(catalogue, checkpoint.model.candidate, "candidate")
-    return Items(ids, keys_of(ids), encoded, len(ids), np.zeros(0, np.uint64))
+    return Items(ids, keys_of(ids), encoded, len(ids), NO_KEYS)
 
 
 def _only(known: Items, is_active: Bools) -> Items:

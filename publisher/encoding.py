@@ -19,7 +19,7 @@ from twintide.checkpoints import CheckpointManifest, OpenCheckpoint
 from twintide.derived.catalogue import SAID
 from twintide.derived.state import ITEMS, stateless
 from twintide.keyedrows import KEYS
-from twintide.keys import GONE, Keys, distinct, places_of, standing
+from twintide.keys import GONE, NO_KEYS, Keys, distinct, places_of, standing
 from twintide.listed import ListingRef
 from twintide.model.two_tower import TwoTower
 from twintide.modelspec import ModelSpec
@@ -127,7 +127,7 @@ def _said_anew(then: LastSaved, now: LastSaved, checkpoint: OpenCheckpoint) -> K
     stores = checkpoint.parts.stores
     if ITEMS not in stores:
         return None  # as an older checkpoint has them
-    found = [np.zeros(0, np.uint64)]
+    found = [NO_KEYS]
     for feature in stateless(checkpoint.manifest.model.candidate):
         rows = rows_between(f"{ITEMS}{SAID}{feature.name}", then, now)
         if rows is None:

@@ -18,7 +18,7 @@ from twintide.derived.histories import CLICKS, ENTRY
 from twintide.derived.state import history_store
 from twintide.errors import Corrupt
 from twintide.features.kind import spread
-from twintide.keys import Keys, places_of
+from twintide.keys import NO_KEYS, Keys, places_of
 from twintide.model.vocabulary import Vocabulary
 from twintide.modelspec import ModelSpec, memory_prefix
 from twintide.ragged import Encoded, Ids, hours_between
@@ -125,7 +125,7 @@ class VersionHistories:
     @classmethod
     def empty(cls) -> "VersionHistories":
         """Nobody has clicked anything yet."""
-        return cls(np.zeros(0, np.uint64), np.zeros(1, np.int64), np.zeros(0, np.uint64))
+        return cls(NO_KEYS, np.zeros(1, np.int64), NO_KEYS)
 
     @classmethod
     def from_arrays(

@@ -17,7 +17,7 @@ from twintide.arrays import Arrays
 from twintide.errors import Corrupt
 from twintide.events import EventSchema
 from twintide.features.kind import Kind, Known, spread
-from twintide.keys import Keys
+from twintide.keys import NO_KEYS, Keys
 from twintide.model.exported.tables import Known as KnownIds
 from twintide.modelspec import ModelSpec
 from twintide.ragged import Encoded, Ids
@@ -148,7 +148,7 @@ def _user_pool(model: Model, events: EventSchema, memories: Memories) -> Keys:
         if len(users := histories.sample(COUNT)):
             return users
     tables = [each.table for each in model.spec.lookups("query") if each.is_id(events.user)]
-    return model.looked_up(tables[0]).known if tables else np.zeros(0, np.uint64)
+    return model.looked_up(tables[0]).known if tables else NO_KEYS
 
 
 def _matrix(array: npt.NDArray[np.generic], kind: np.dtype[Number]) -> npt.NDArray[Number]:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from twintide.blocklist import BLOCKED, read_blocklist
-from twintide.keys import Keys
+from twintide.keys import NO_KEYS, Keys
 from twintide.telemetry import get_log
 
 log = get_log("serving")
@@ -18,7 +18,7 @@ class BlockedItems:
     def __init__(self, root: Path) -> None:
         self._root = root
         self._seen: object = "not looked yet"
-        self.keys: Keys = np.zeros(0, np.uint64)
+        self.keys: Keys = NO_KEYS
         self._was_there = False
         self.problem: str | None = None
         """Why the list cannot be read. What was read before still counts."""

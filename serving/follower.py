@@ -9,8 +9,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-
 from publisher import registry
 from publisher.reader import load_version
 from serving.blocked import BlockedItems, stamp
@@ -21,11 +19,10 @@ from serving.retriever import Retriever
 from serving.watch import Watch, check_answers, failing
 from twintide.clock import Clock
 from twintide.errors import Corrupt, Refused, Retryable, TwintideError
+from twintide.keys import NO_KEYS
 from twintide.telemetry import get_log
 from twintide.verified import Verified
 from twintide.versions import STATE, read_state, read_version_manifest
-
-NOTHING = np.zeros(0, np.uint64)
 
 LONGEST_WAIT_SECONDS = 60.0
 """Between two attempts to load a version that could not be loaded."""
@@ -75,7 +72,7 @@ class Follower:
         self.blocked = BlockedItems(root)
         self.popular: Popular | None = None
         self._clicks = clicks
-        self._lately, self._clicked_lately = lately, NOTHING
+        self._lately, self._clicked_lately = lately, NO_KEYS
         self._errors_above = errors_above
         self.watch = Watch(None, above=None)
         self._unfit: Unfit | None = None

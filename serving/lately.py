@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from serving.newest import NewestShards
 from twintide.events import EventSchema
-from twintide.keys import NO_KEY, Keys, keys_of
+from twintide.keys import NO_KEY, NO_KEYS, Keys, keys_of
 from twintide.shards import Ledger
 
 WINDOW = timedelta(hours=1)
@@ -61,7 +61,7 @@ def most_clicked(shards: list[Pairs]) -> Keys:
     once = np.unique(pairs[~anonymous], axis=0)
     clicked = np.concatenate((once[:, 1], pairs[anonymous, 1]))
     if len(clicked) < LEAST:
-        return np.zeros(0, np.uint64)
+        return NO_KEYS
     items, users = np.unique(clicked, return_counts=True)
     return items[np.lexsort((items, -users))][:MOST]
 

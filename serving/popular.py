@@ -21,7 +21,7 @@ from serving.filters import allowed, having
 from serving.newest import NewestShards
 from serving.request import RecommendRequest, keys_of_ids, plain_ids
 from twintide.events import EventSchema
-from twintide.keys import Keys, keys_of
+from twintide.keys import NO_KEYS, Keys, keys_of
 from twintide.modelspec import ModelSpec
 from twintide.shards import Ledger
 
@@ -29,7 +29,6 @@ WINDOW = timedelta(hours=24)
 """Clicks of so long before the newest shard count."""
 
 CLICKS = "clicks"
-_NOBODY = np.zeros(0, np.uint64)
 
 Ints = npt.NDArray[np.int64]
 
@@ -44,7 +43,7 @@ class Popular:
     """The most clicked first: the item, CLICKS, and what its newest event says to filter by."""
 
     attributes: Attributes
-    blocked: Keys = field(default_factory=lambda: _NOBODY)
+    blocked: Keys = field(default_factory=lambda: NO_KEYS)
 
     name: str | None = None
     """Of no version."""

@@ -19,7 +19,7 @@ from trainer.choices import Bools, Lists
 from trainer.labels import Labels
 from twintide.derived.clicks import refreshed_ms
 from twintide.features.columns import from_columns
-from twintide.keys import Keys, mixed
+from twintide.keys import NO_KEYS, Keys, mixed
 from twintide.listed import Listing
 from twintide.modelspec import ModelSpec
 from twintide.ragged import Encoded, Ids, keys_from_lists, take
@@ -57,7 +57,7 @@ class Rows:
     hard: Ids | None = None
     """[N]: keys of each one's hard negatives, where the model has such."""
 
-    events: Keys = field(default_factory=lambda: np.zeros(0, np.uint64))
+    events: Keys = field(default_factory=lambda: NO_KEYS)
     """[N]: a hash of where each lies in the log, of which random draws are a function; or
     none, of rows that are out of no log.
     """

@@ -34,7 +34,7 @@ from trainer.row_optimizer import Incidence, RowGradients, incidence_of
 from twintide.arrays import Arrays
 from twintide.errors import Refused
 from twintide.features.kind import SIDES, Side
-from twintide.keys import Keys
+from twintide.keys import NO_KEYS, Keys
 from twintide.model.sequences import readers_of
 from twintide.model.two_tower import NO_VECTORS, PooledRows, TwoTower, best_device
 from twintide.modelspec import ModelSpec
@@ -44,7 +44,6 @@ from twintide.vectorstore import Vectors
 
 READ_AHEAD = 4
 MS_OF_HOUR = 3_600_000
-NO_POOL = np.zeros(0, np.uint64)
 NO_ROWS = np.zeros(0, np.int64)
 
 
@@ -82,7 +81,7 @@ class Learner:
         *,
         estimator: FrequencyEstimator,
         dense: DenseOptimizer,
-        pool: Keys = NO_POOL,
+        pool: Keys = NO_KEYS,
     ) -> None:
         """`pool`: items of the clicks that were learnt last, where the model remembers them."""
         self.model = model
@@ -437,7 +436,7 @@ class Learner:
             model,
             estimator=FrequencyEstimator.from_parts(spec.frequency, parts),
             dense=DenseOptimizer(model.towers, arrays, paces=model.towers.paces()),
-            pool=arrays["negatives.pool"].astype(np.uint64) if spec.pooled_clicks() else NO_POOL,
+            pool=arrays["negatives.pool"].astype(np.uint64) if spec.pooled_clicks() else NO_KEYS,
         )
 
 

@@ -15,6 +15,9 @@ import pyarrow.compute as pc
 Keys = npt.NDArray[np.uint64]
 
 NO_KEY = np.uint64(0)
+NO_KEYS: Keys = np.zeros(0, np.uint64)
+"""Not a single one."""
+
 _Number = TypeVar("_Number", np.uint64, np.int64)
 _GOLDEN_INT = 0x9E3779B97F4A7C15
 _GOLDEN = np.uint64(_GOLDEN_INT)

@@ -8,7 +8,7 @@ import numpy.typing as npt
 from publisher import samples
 from publisher.build import Draft
 from publisher.index.searched import directions
-from twintide.keys import Keys
+from twintide.keys import NO_KEYS, Keys
 from twintide.ragged import Ids
 
 MIN_DISTINCT_RATIO = 0.5
@@ -125,7 +125,7 @@ def _keys_encoded(draft: Draft) -> Keys:
     """The item key in each row that the candidate tower was given."""
     checkpoint = draft.checkpoint
     encoded = draft.items.encoded[checkpoint.model.item_feature(checkpoint.events).name]
-    return encoded.keys if isinstance(encoded, Ids) else np.zeros(0, np.uint64)
+    return encoded.keys if isinstance(encoded, Ids) else NO_KEYS
 
 
 def _parity_tolerance(kind: str) -> float:

@@ -13,7 +13,7 @@ from trainer.choices import Lists
 from trainer.epoch import Rows
 from trainer.negatives.stock import Ints, Stock
 from twintide.derived.catalogue import UNKNOWN
-from twintide.keys import NO_KEY
+from twintide.keys import NO_KEY, NO_KEYS
 from twintide.ragged import Ids
 
 
@@ -30,7 +30,7 @@ class HardItems:
     @classmethod
     def known(cls, rows: Rows, stock: Stock) -> Self:
         """What of the rows' lists the catalogue knew by each click's unit."""
-        listed = rows.hard or Ids(np.zeros(0, np.uint64), np.zeros(len(rows) + 1, np.int64))
+        listed = rows.hard or Ids(NO_KEYS, np.zeros(len(rows) + 1, np.int64))
         found = stock.rows_of(listed.keys)
         known = found != UNKNOWN
         since_ms = stock.known_since_ms[found[known]]

@@ -8,7 +8,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from twintide.features.kind import Kind, LookedUp, WidthOf
-from twintide.keys import Keys
+from twintide.keys import NO_KEYS, Keys
 from twintide.ragged import (
     Ids,
     Numbers,
@@ -26,7 +26,7 @@ class OneId(LookedUp):
     is_one_id: ClassVar[bool] = True
 
     def no_rows(self) -> Ids:
-        return one_id_each(np.zeros(0, np.uint64))
+        return one_id_each(NO_KEYS)
 
     def to_arrow(self, rows: Ids | Numbers) -> pa.Array:
         return pa.array(as_ids(rows).keys)
@@ -39,7 +39,7 @@ class ManyIds(LookedUp):
     """Any number of ids for each row: a column of lists of uint64."""
 
     def no_rows(self) -> Ids:
-        return Ids(np.zeros(0, np.uint64), np.zeros(1, np.int64))
+        return Ids(NO_KEYS, np.zeros(1, np.int64))
 
     def to_arrow(self, rows: Ids | Numbers) -> pa.Array:
         return keys_to_lists(as_ids(rows))
@@ -52,7 +52,7 @@ class WeightedIds(LookedUp):
     """Any number of ids for each row, each with what it counts: a column of lists of structs."""
 
     def no_rows(self) -> Ids:
-        return Ids(np.zeros(0, np.uint64), np.zeros(1, np.int64), np.zeros(0, np.float32))
+        return Ids(NO_KEYS, np.zeros(1, np.int64), np.zeros(0, np.float32))
 
     def to_arrow(self, rows: Ids | Numbers) -> pa.Array:
         ids = as_ids(rows)
@@ -68,7 +68,7 @@ class AgedIds(LookedUp):
     """Any number of ids for each row, each with its age in hours: a column of lists of structs."""
 
     def no_rows(self) -> Ids:
-        return Ids(np.zeros(0, np.uint64), np.zeros(1, np.int64), ages=np.zeros(0, np.float32))
+        return Ids(NO_KEYS, np.zeros(1, np.int64), ages=np.zeros(0, np.float32))
 
     def to_arrow(self, rows: Ids | Numbers) -> pa.Array:
         ids = as_ids(rows)
