@@ -23,7 +23,7 @@ from twintide.errors import Refused
 from twintide.keys import Keys
 from twintide.model.towers import Towers
 from twintide.model.towers.layers import BatchNorm
-from twintide.model.towers.one import tower
+from twintide.model.towers.one import FeatureWeights, tower
 from twintide.model.two_tower import TwoTower
 from twintide.modelspec import ModelSpec
 from twintide.ragged import Encoded, Numbers, one_id_each
@@ -140,6 +140,21 @@ def test_feature_weights_squeeze_excite_and_weigh() -> None:
     assert weights["feature_weights.squeeze.weight"].shape == (2, 3)
     expected = linear(reweighted(x, weights, "feature_weights."), weights, "body.0")
     assert np.allclose(module(inputs()).detach().numpy(), expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("told", ["of new ids", "of known ids", "of numbers above 0"])
+def test_no_unit_of_a_squeeze_is_born_dead(told: str) -> None:
+    """Whatever the seed, each hears some row: what is 0 for every row never learns to be more."""
+    rows = {
+        "of new ids": torch.zeros(64, SHAPE.input_width),
+        "of known ids": torch.randn(64, SHAPE.input_width) / 4,
+        "of numbers above 0": torch.rand(64, SHAPE.input_width) * 2,
+    }[told]
+    for seed in range(100):
+        torch.manual_seed(seed)
+        weights = FeatureWeights(Senet(kind="senet"), SHAPE)
+        squeezed = torch.relu(weights.squeeze(rows @ weights.get_buffer("_means_XF")))
+        assert (squeezed > 0).any(dim=0).all(), seed
 
 
 @pytest.mark.parametrize("structure", ["stacked", "parallel"])

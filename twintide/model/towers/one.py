@@ -71,6 +71,9 @@ class FeatureWeights(nn.Module):
 
     Weights lie in 0..2. FiBiNET's last ReLU can turn a feature off for every row and for good, and
     then the rows of its table do not learn in any hourly pass either.
+
+    The first ReLU is of few units, so each begins well above 0. By the usual first weights two of
+    them were both 0 for every row of new ids, and so for good, with one seed in four.
     """
 
     _means_XF: Tensor
@@ -82,6 +85,7 @@ class FeatureWeights(nn.Module):
         features = len(widths)
         squeezed = -(-features // declared.reduction_ratio)
         self.squeeze = nn.Linear(features, squeezed)
+        nn.init.ones_(self.squeeze.bias)
         self.excite = nn.Linear(squeezed, features)
         of_feature = torch.repeat_interleave(torch.arange(features), widths)
         means = nn.functional.one_hot(of_feature, features) / widths
