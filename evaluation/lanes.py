@@ -13,7 +13,7 @@ from evaluation.baseline import BaselineRunner
 from evaluation.exact import ExactRunner
 from evaluation.kept import Kept
 from evaluation.model import ModelRunner
-from evaluation.policies import Policy
+from evaluation.policies import DAY_MINUTES, Policy
 from evaluation.runner import Runner
 from evaluation.scored import Clicks, Scoreboard
 from evaluation.seen import Seen
@@ -24,8 +24,8 @@ from evaluation.work import moments, seconds_of
 from streaming.items import read_items
 from twintide.clock import HeldClock
 from twintide.config import Deployment, fill_in
+from twintide.config.pace import refreshed_every
 from twintide.days import Calendar
-from twintide.features.item_statistics import ItemStatistics
 from twintide.holdback import minutes_held_back
 from twintide.shards import Ledger
 from twintide.slices import fingerprint_of
@@ -135,22 +135,10 @@ def _with_pace(
     deployment: Deployment, cadence_minutes: int, refresh_minutes: int, *, folder: Path
 ) -> Deployment:
     """Slices end at ticks, statistics are as old as a deployment of that pace would have them."""
-    day_start = Calendar.of(deployment.training).start_of(date(2026, 1, 1))
-    candidate = tuple(
-        feature.model_copy(
-            update={
-                "refresh_minutes": refresh_minutes,
-                "refresh_offset_minutes": (day_start.hour * 60 + day_start.minute)
-                % refresh_minutes,
-            }
-        )
-        if isinstance(feature, ItemStatistics)
-        else feature
-        for feature in deployment.model.candidate
-    )
-    model = deployment.model.model_copy(update={"candidate": candidate})
+    offset_minutes = _day_start(deployment) if refresh_minutes == DAY_MINUTES else 0
+    model = refreshed_every(deployment.model, refresh_minutes, offset_minutes=offset_minutes)
     return fill_in(
-        deployment.model_copy(update={"model": model}),
+        deployment.with_model(model),
         {
             "folders": {
                 "shards": str(deployment.shards_dir),
@@ -159,6 +147,12 @@ def _with_pace(
             "training": {"hourly": {"every_minutes": cadence_minutes}},
         },
     )
+
+
+def _day_start(deployment: Deployment) -> int:
+    """In minutes after midnight UTC: when a night brings new statistics. Hours do by the hour."""
+    start = Calendar.of(deployment.training).start_of(date(2026, 1, 1))
+    return start.hour * 60 + start.minute
 
 
 def _own(policy: Policy, shared: Deployment, *, folder: Path, seed: int) -> Deployment:

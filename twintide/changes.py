@@ -261,8 +261,7 @@ TABLE = _rules(
         "the next run goes by it",
         """
         training.seed training.threads training.keep_hourly training.keep_nightly
-        training.hourly.every_minutes training.hourly.batch_rows training.hourly.min_steps
-        training.hourly.order
+        training.hourly.batch_rows training.hourly.min_steps training.hourly.order
         training.hourly.row_learning_rate training.hourly.learns
         training.hourly.tables training.nightly.tables training.hourly.clip_rows_at
         training.hourly.replay
@@ -275,9 +274,12 @@ TABLE = _rules(
         """,
     ),
     (
-        _GOES_ON,
-        "the scheduler rings as often from its next start on",
-        "publishing.statistics_every_minutes",
+        _SLICES,
+        (
+            "where it makes statistics older or newer that do not say `refresh_minutes`: what was "
+            "learnt of them goes on. The scheduler rings as often from its next start on"
+        ),
+        "training.hourly.every_minutes publishing.statistics_every_minutes",
     ),
     (
         _GOES_ON,

@@ -314,7 +314,7 @@ def _too_soon(model: ModelSpec, which: Literal["users", "items"], spec: Refreshe
     days: int | None = getattr(model.state, key)
     # And one bucket more, of which a refresh is a whole number. A night tells of items as they
     # were up to a day before the last ones left.
-    minutes = spec.reach_minutes() + spec.refresh_minutes
+    minutes = spec.reach_minutes() + spec.pace_minutes
     fewest = -(-minutes // MINUTES_OF_A_DAY) + (which == "items")
     if days is not None and days < fewest:
         side = "query" if which == "users" else "candidate"

@@ -866,3 +866,34 @@ def test_any_values_are_accepted_or_refused_in_our_words_at_length() -> None:
     """The same, 50,000 times."""
     for seed in range(1000, 51_000):
         refused_in_our_words(seed)
+
+
+@pytest.mark.parametrize(
+    ("said", "every", "statistics_every", "found"),
+    [
+        ({}, 60, None, 60),
+        ({}, 10, None, 10),
+        ({}, 60, 5, 5),
+        ({}, 10, 30, 10),
+        ({"refresh_minutes": 30}, 10, None, 30),
+    ],
+)
+def test_statistics_are_as_old_as_versions_let_them_become(
+    said: dict[str, int], every: int, statistics_every: int | None, found: int
+) -> None:
+    """Of users as of items, where they do not say otherwise themselves."""
+    given = config.values_in(QUICKSTART)
+    given["model"]["candidate"] = [
+        each | said if each["kind"] == "item_statistics" else each
+        for each in given["model"]["candidate"]
+    ]
+    given["model"]["query"].append({"kind": "user_statistics", "name": "active", **said})
+    given["training"] = {"hourly": {"every_minutes": every}}
+    given["publishing"] = {"statistics_every_minutes": statistics_every}
+
+    model = config.parse(given, name="any").model
+
+    of_users, of_items = model.user_statistics(), model.item_statistics()
+    assert of_users is not None
+    assert of_items is not None
+    assert of_users.refresh_minutes == of_items.refresh_minutes == found

@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from twintide import declaration, yaml12
 from twintide.config.deployment import Deployment
+from twintide.config.pace import paced
 from twintide.errors import Refused
 from twintide.problems import (
     Misconfigured,
@@ -78,6 +79,7 @@ def _examined(
         sections |= found
     if folder is not None:
         sections = _beside(sections, folder)
+    sections = _at_its_pace(sections)
     for problem in told(declaration.problems_of(sections), before=problems):
         if not any(overlap(each.key, read) for each in problems for read in problem.reads):
             problems.append(problem)
@@ -183,6 +185,12 @@ def _beside(sections: dict[str, Any], folder: Path) -> dict[str, Any]:
     if "model" in sections:
         beside["model"] = sections["model"].beside(folder)
     return beside
+
+
+def _at_its_pace(sections: dict[str, Any]) -> dict[str, Any]:
+    """Statistics are as old as versions let them become, where they do not say otherwise."""
+    read: list[Any] = [sections.get(name) for name in ("model", "training", "publishing")]
+    return sections if None in read else sections | {"model": paced(*read)}
 
 
 def fill_in(deployment: Deployment, changes: dict[str, Any]) -> Deployment:

@@ -55,7 +55,9 @@ class HourlyConfig(Config):
     """The ordered pass over the newest slices."""
 
     every_minutes: Annotated[int, Field(ge=1, le=1440)] = 60
-    """How often the scheduler rings, counted from the full hour."""
+    """How often the scheduler rings, counted from the full hour. Statistics that are learnt by are
+    as old, where they do not say `refresh_minutes`.
+    """
 
     batch_rows: BatchRows = 512
     """Clicks in one step, where there are enough of them; small batches follow the hour better than

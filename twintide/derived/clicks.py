@@ -222,7 +222,7 @@ class ClickCounter:
 
 def bucket_minutes(spec: Refreshed) -> int:
     """The widest bucket of which all windows and refreshes are whole numbers."""
-    return reduce(gcd, (*spec.windows_minutes, spec.refresh_offset_minutes), spec.refresh_minutes)
+    return reduce(gcd, (*spec.windows_minutes, spec.refresh_offset_minutes), spec.pace_minutes)
 
 
 def bucket_ms(spec: Refreshed) -> int:
@@ -239,7 +239,7 @@ def refreshed_ms(at_ms: Ints, unit_ms: Ints, spec: Refreshed) -> Ints:
     """[N]: the newest refresh that a click can have been served with: one that came neither after
     the click nor after its unit had begun.
     """
-    refresh, offset = spec.refresh_minutes * 60_000, spec.refresh_offset_minutes * 60_000
+    refresh, offset = spec.pace_minutes * 60_000, spec.refresh_offset_minutes * 60_000
     found: Ints = (np.minimum(at_ms, unit_ms) - offset) // refresh * refresh + offset
     return found
 

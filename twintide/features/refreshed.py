@@ -22,14 +22,21 @@ class Refreshed(Measured):
     windows_minutes: Windows
     """How far back each count looks."""
 
-    refresh_minutes: Annotated[int, Field(ge=1, le=MINUTES_OF_A_WEEK)] = 60
-    """How often a version brings new statistics: 60 with hourly passes, 1440 without."""
+    refresh_minutes: Annotated[int, Field(ge=1, le=MINUTES_OF_A_WEEK)] | None = None
+    """How often a version brings new statistics. null: as often as `training.hourly.every_minutes`
+    and `publishing.statistics_every_minutes` say; 1440 where only nights are published.
+    """
 
     refresh_offset_minutes: Annotated[int, Field(ge=0, le=MINUTES_OF_A_WEEK)] = 0
     """Where the grid of refreshes begins, in minutes after midnight UTC."""
+
+    @property
+    def pace_minutes(self) -> int:
+        """The same, and an hour in a model that is part of no deployment."""
+        return self.refresh_minutes or 60
 
     def reach_minutes(self) -> int:
         """How much older than an event's unit clicks are at most that it is told of: its refresh
         lies as far back as two of them, where the event itself is late.
         """
-        return max(self.windows_minutes) + 2 * self.refresh_minutes
+        return max(self.windows_minutes) + 2 * self.pace_minutes
