@@ -132,7 +132,7 @@ def _said_anew(then: LastSaved, now: LastSaved, checkpoint: OpenCheckpoint) -> K
         rows = rows_between(f"{ITEMS}{SAID}{feature.name}", then, now)
         if rows is None:
             return None
-        found.append(stores[ITEMS].contents(rows + 1)[KEYS])
+        found.append(_keys_at(stores[ITEMS], rows + 1))
     return distinct(np.concatenate(found))
 
 
@@ -151,17 +151,18 @@ def _changed(
         return None
     before = open_store(then.folder, name, then.stores[name], then.files, verified=verified)
     after = checkpoint.parts.stores[name]
-    old, new = (store.contents(rows[rows < len(before)]) for store in (before, after))
+    in_both = rows < min(len(before), len(after))
+    old, new = (store.contents(rows[in_both]) for store in (before, after))
     differs = (old[KEYS] != new[KEYS]) | (old["weights"] != new["weights"]).any(axis=1)
     if differs[rows[: len(differs)] == 0].any():
         return None
-    return distinct(
-        np.concatenate((old[KEYS][differs], new[KEYS][differs], _new_keys(after, rows, before)))
-    )
+    in_one = (_keys_at(store, rows[~in_both]) for store in (before, after))
+    return distinct(np.concatenate((old[KEYS][differs], new[KEYS][differs], *in_one)))
 
 
-def _new_keys(after: RowStore, rows: Positions, before: RowStore) -> Keys:
-    keys: Keys = after.contents(rows[rows >= len(before)])[KEYS]
+def _keys_at(store: RowStore, rows: Positions) -> Keys:
+    """Of those of the rows that it has: one of an earlier time, or of another line, has fewer."""
+    keys: Keys = store.contents(rows[rows < len(store)])[KEYS]
     return keys
 
 

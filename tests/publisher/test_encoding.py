@@ -113,6 +113,18 @@ def test_what_an_hour_did_not_touch_is_told_from_the_hour_before_too(
     assert moved(line, third, since_of(line, third.name)) == []
 
 
+def test_what_an_older_hour_is_told_otherwise_is_told_from_a_newer_one_too(
+    line: Deployment, third: CheckpointManifest
+) -> None:
+    """Its checkpoint is published again, and its tables have fewer rows than those of the base."""
+    older = read_manifest(line.checkpoints_dir, "hourly-000002")
+
+    assert moved(line, older, since_of(line, third.name)) == [
+        *range(1010, 1014),
+        *range(1020, 1024),
+    ]
+
+
 @pytest.mark.parametrize(
     "change",
     [
