@@ -129,6 +129,11 @@ class IndexAt(Record):
     columns: tuple[str, ...] = ()
     """By which it can be filtered: `attribute_<number>` of a row has the keys of each."""
 
+    single: tuple[str, ...] = ()
+    """Those of them of which no item has more than one value: a row has the key, 0 where there is
+    none, and not a list.
+    """
+
     @property
     def alias(self) -> str:
         """What stands for the collection of the live version."""

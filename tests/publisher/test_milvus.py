@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from publisher import gc, registry
@@ -14,6 +15,7 @@ from publisher.audit import verify
 from publisher.build import draft_of
 from publisher.index.milvus.backend import base_of
 from publisher.index.milvus.service import Service
+from publisher.index.selection import Selection
 from publisher.publish import publish
 from publisher.reader import load_version
 from serving.request import parse_request
@@ -25,6 +27,7 @@ from tests.publisher.test_index_chain import as_encoded_whole
 from twintide.checkpoints import list_checkpoints
 from twintide.config import Deployment, MilvusConfig, parse
 from twintide.errors import Corrupt, Refused, Retryable
+from twintide.keys import keys_of
 from twintide.problems import Misconfigured
 from twintide.verified import Verified
 from twintide.versions import IndexAt, read_state, read_version_manifest
@@ -141,6 +144,47 @@ def test_an_item_that_loses_its_row_within_a_day_is_encoded_again(
 
     assert at_of(deployment, 3).collection == at_of(deployment, 1).collection
     assert as_encoded_whole(deployment, version) < 2e-3
+
+
+@pytest.mark.long
+def test_a_second_value_of_a_column_that_held_numbers_makes_another_collection(
+    tmp_path: Path, milvus: Milvus
+) -> None:
+    """While no item has two tags the tag is a number there. Of every version an item is found by
+    each of its tags, and one that has none by no filter.
+    """
+    deployment = deployment_in(tmp_path, milvus, prefix="second")
+    items = made.item_range(1000, 400)
+    few = items[items % 4 < 2]  # of so many tags: none or one
+    hours.night(deployment, few)
+    publish(deployment, clock=CLOCK, judge=False)
+    for clicked in ([1005, 1009], [1013, 1002]):  # 1002 has two
+        hours.hour(deployment, np.arange(2), np.array(clicked), moved_by=2.0)
+        publish(deployment, clock=CLOCK, judge=False)
+
+    assert [(at.collection, at.epoch) for at in (at_of(deployment, n) for n in (1, 2, 3))] == [
+        ("second_000001", 0),
+        ("second_000001", 1),
+        ("second_000002", 0),
+    ]
+    assert [at_of(deployment, n).single for n in (1, 3)] == [("category", "tags"), ("category",)]
+    found = {tag: found_by(deployment, "v000003", tag) for tag in ("tag 1", "tag 2", "tag 9")}
+    assert 1002 in found["tag 1"] & found["tag 2"]
+    for name in ("v000001", "v000002", "v000003"):
+        ids = load_version(deployment.versions_dir, name).item_ids.to_pylist()
+        for tag in found:
+            of_it = {each for each in ids if tag in made.tag_names(each)}
+            assert found_by(deployment, name, tag) == of_it
+
+
+def found_by(deployment: Deployment, name: str, tag: str) -> set[int]:
+    """All that an answer finds there, by asking Milvus and not the version."""
+    version = load_version(deployment.versions_dir, name)
+    asked = {"tags": keys_of(pa.array([tag]))}
+    query = version.model.query_vectors(made.queries_of(deployment, 1))
+    ask = version.index.asking(query, Selection(having=asked), None)  # type: ignore[attr-defined]
+    _, positions = ask(version.index.items, version.index.lists)
+    return {int(version.item_ids[each].as_py()) for each in positions.tolist()}
 
 
 @pytest.mark.long

@@ -15,6 +15,7 @@ import numpy as np
 from publisher.index.backend import Indexed, Wanted, Write
 from publisher.index.lists import lists_for
 from publisher.index.milvus.base import MilvusBase, base_of
+from publisher.index.milvus.columns import field, single_in
 from publisher.index.milvus.found import MilvusIndex
 from publisher.index.milvus.halves import BASE, Halves, halves_in
 from publisher.index.milvus.rows import add, end, rows_of, told_alike, undo_after
@@ -105,11 +106,16 @@ def _whole(service: Service, wanted: Wanted) -> Indexed:
         lists=lists_for(len(vectors), wanted.config.index),
         probes=1,
         columns=tuple(wanted.attributes),
+        single=single_in(wanted.attributes),
     )
-    width, columns = vectors.shape[1], len(at.columns)
-    service.create(at.collection, width=width, columns=columns)
+    service.create(
+        at.collection,
+        width=vectors.shape[1],
+        numbers=[field(at, name) for name in at.single],
+        lists=[field(at, name) for name in at.columns if name not in at.single],
+    )
     everything = np.arange(len(vectors))
-    rows = rows_of(wanted.keys, vectors, wanted.attributes, everything, epoch=0, first=0)
+    rows = rows_of(at, wanted.keys, vectors, wanted.attributes, everything, first=0)
     add(service, at.collection, rows)
     service.build(at.collection, lists=at.lists)
     made = MilvusIndex(service, at, wanted.keys, halves)
@@ -124,18 +130,17 @@ def _gone_on(service: Service, wanted: Wanted, base: MilvusBase) -> Indexed | No
         return None
     if not service.has(at.collection):
         return None
-    columns, epoch = len(at.columns), at.epoch + 1
-    undo_after(service, at.collection, at.epoch, columns=columns)
+    undo_after(service, at)
     halves = base.halves.gone_on(kept, before)
     vectors = halves.at(np.arange(len(kept)))
-    new = rows_of(wanted.keys, vectors, wanted.attributes, changed, epoch=epoch, first=at.rows)
+    now = at.model_copy(update={"epoch": at.epoch + 1, "rows": at.rows + len(changed)})
+    new = rows_of(now, wanted.keys, vectors, wanted.attributes, changed, first=at.rows)
     add(service, at.collection, new)  # 1. what no version sees yet
     ended = np.concatenate((gone, wanted.keys[changed][before[changed] >= 0]))
-    end(service, at.collection, ended, epoch=epoch, columns=columns)  # 2. what this one sees not
+    end(service, now, ended)  # 2. what this one sees not
     service.settle(at.collection)
-    at = at.model_copy(update={"epoch": epoch, "rows": at.rows + len(changed)})
     write = partial(_write_beside, base, halves)
-    made = MilvusIndex(service, at, wanted.keys, halves)
+    made = MilvusIndex(service, now, wanted.keys, halves)
     return replace(_tuned(made, wanted, vectors, write), index_of=base.version)
 
 
@@ -164,7 +169,8 @@ def _fits(wanted: Wanted, base: MilvusBase, more: int) -> bool:
     rows, items = base.at.rows + more, len(wanted.keys)
     lists = lists_for(items, wanted.config.index)
     is_alike = (lists == 1) == (base.at.lists == 1)
-    return _same_columns(wanted, base) and is_alike and rows <= MOST_ROWS_RATIO * items
+    is_held = set(base.at.single) <= set(single_in(wanted.attributes))
+    return _same_columns(wanted, base) and is_held and is_alike and rows <= MOST_ROWS_RATIO * items
 
 
 def _same_columns(wanted: Wanted, base: MilvusBase) -> bool:

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from publisher.index.best import Ask, best
+from publisher.index.milvus.columns import having, numbers
 from publisher.index.milvus.halves import Halves
 from publisher.index.milvus.service import Reads, Service
 from publisher.index.searched import Positions, Scores, Vectors
@@ -140,10 +141,7 @@ class MilvusIndex:
         return visible(self._at.epoch)
 
     def _words(self, selection: Selection) -> list[str]:
-        found = [
-            f"array_contains_any(attribute_{self._at.columns.index(name)}, {numbers(keys)})"
-            for name, keys in selection.having.items()
-        ]
+        found = having(self._at, selection.having)
         if len(selection.without):
             found.append(f"item not in {numbers(self.keys[selection.without])}")
         if len(selection.blocked):
@@ -162,9 +160,3 @@ class MilvusIndex:
 def visible(epoch: int) -> str:
     """The rows of a version."""
     return f"since <= {epoch} and until > {epoch}"
-
-
-def numbers(keys: Keys) -> list[int]:
-    """Keys as Milvus has them."""
-    found: list[int] = keys.view(np.int64).tolist()
-    return found

@@ -12,6 +12,7 @@ from functools import partial
 from importlib import import_module
 from typing import Any, Literal
 
+from publisher.index.milvus.columns import MOST_KEYS
 from twintide.config import MilvusConfig
 from twintide.errors import Corrupt, Refused, Retryable, words_of
 
@@ -48,21 +49,22 @@ class Service:
         own = re.compile(rf"{self.config.prefix}_[0-9]{{6}}")
         return sorted(filter(own.fullmatch, names))
 
-    def create(self, name: str, *, width: int, columns: int) -> None:
-        """An empty collection: rows of an item, each visible from one epoch until another."""
+    def create(
+        self, name: str, *, width: int, numbers: Sequence[str], lists: Sequence[str]
+    ) -> None:
+        """An empty collection: rows of an item, each visible from one epoch until another, and what
+        is told of it in fields of numbers and of lists of these.
+        """
         kinds, client = self._library.DataType, self._client
         schema = client.create_schema(auto_id=False, enable_dynamic_field=False)
         schema.add_field("row", kinds.INT64, is_primary=True)
         schema.add_field("item", kinds.INT64)
         schema.add_field("since", kinds.INT64)
         schema.add_field("until", kinds.INT64)
-        for number in range(columns):
-            schema.add_field(
-                f"attribute_{number}",
-                kinds.ARRAY,
-                element_type=kinds.INT64,
-                max_capacity=MOST_KEYS,
-            )
+        for field in numbers:
+            schema.add_field(field, kinds.INT64)
+        for field in lists:
+            schema.add_field(field, kinds.ARRAY, element_type=kinds.INT64, max_capacity=MOST_KEYS)
         schema.add_field("vector", kinds.FLOAT_VECTOR, dim=width)
         with self._spoken():
             client.create_collection(name, schema=schema, consistency_level="Strong")
@@ -201,10 +203,6 @@ class Service:
                 f"asked: {words}",
                 hint="publishing.milvus says where it is; is it running?",
             ) from error
-
-
-MOST_KEYS = 4_096
-"""Of one item in one column: what an array of Milvus holds."""
 
 
 def _imported() -> Any:
