@@ -5,12 +5,19 @@ from contextlib import suppress
 from publisher.build import Draft, draft_from, draft_of
 from publisher.encoding import Since
 from publisher.index.backends import backend_called
-from publisher.index.faiss.base import base_in
 from twintide.checkpoints import read_manifest
 from twintide.config import Deployment
-from twintide.counted import CountManifest, counts_dir, open_count
+from twintide.counted import (
+    CountManifest,
+    as_counted,
+    count_name,
+    counts_dir,
+    open_count,
+    read_count,
+)
 from twintide.errors import Corrupt, Refused
 from twintide.listed import Listing
+from twintide.records import Counted
 from twintide.verified import Verified
 from twintide.versions import VersionManifest, read_version_manifest
 
@@ -27,7 +34,7 @@ def drafted(
         deployment.checkpoints_dir / checkpoint,
         deployment.publishing,
         base=base,
-        since=_made_since(deployment, base.as_of) if base else None,
+        since=made_since(deployment, base.as_of) if base else None,
         vectors_dir=deployment.vectors_dir,
         listing=listing,
         verified=verified,
@@ -44,13 +51,15 @@ def drafted_of_count(
 ) -> Draft:
     """The same of a count; its index goes on from that of the version that is `refreshed`."""
     checkpoints, config = deployment.checkpoints_dir, deployment.publishing
-    base = base_in(deployment.versions_dir, refreshed, config, verified=verified)
+    base = backend_called(config.backend).base_in(
+        deployment.versions_dir, refreshed, config, verified=verified
+    )
     return draft_from(
         open_count(checkpoints, count, verified=verified),
         counts_dir(checkpoints) / count.name,
         config,
         base=base,
-        since=_made_since(deployment, base.as_of) if base else None,
+        since=made_since(deployment, base.as_of) if base else None,
         vectors_dir=deployment.vectors_dir,
         listing=listing,
         verified=verified,
@@ -59,12 +68,21 @@ def drafted_of_count(
     )
 
 
-def _made_since(deployment: Deployment, version: str) -> Since | None:
+def made_since(deployment: Deployment, version: str) -> Since | None:
     """What a version was made of, where that is still there."""
     with suppress(Refused, Corrupt):
         made = read_version_manifest(deployment.versions_dir, version)
         if made.counted is not None:
-            return None  # it has moved on from its checkpoint, and from any count that is left
+            return _counted_since(deployment, made, made.counted)
         manifest = read_manifest(deployment.checkpoints_dir, made.checkpoint)
         return Since(deployment.checkpoints_dir / made.checkpoint, manifest, made.listing)
     return None
+
+
+def _counted_since(deployment: Deployment, made: VersionManifest, counted: Counted) -> Since | None:
+    checkpoints = deployment.checkpoints_dir
+    count = read_count(checkpoints, count_name(made.checkpoint, counted.number))
+    if count.counted != counted:
+        return None
+    folder = counts_dir(checkpoints) / count.name
+    return Since(folder, as_counted(checkpoints, count), made.listing)

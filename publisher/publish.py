@@ -74,7 +74,7 @@ def publish(
         the_only_publisher(root),
     ):
         sweep(root)  # 1. hidden leftovers of a publish that was killed
-        _sweep_elsewhere(root, deployment.publishing)
+        sweep_elsewhere(root, deployment.publishing)
         chosen = _Chosen(checkpoint or _head(deployment), listing_of_now(deployment, clock))
         state = read_state(root)
         if judge:  # what went live on too few clicks, before anything is held against it
@@ -124,7 +124,7 @@ def the_only_publisher(root: Path) -> Iterator[None]:
         yield
 
 
-def _sweep_elsewhere(root: Path, config: PublishingConfig) -> None:
+def sweep_elsewhere(root: Path, config: PublishingConfig) -> None:
     """The same of indexes that are no files. Where a version cannot be read, nothing goes: it may
     name any.
     """

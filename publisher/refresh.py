@@ -10,7 +10,7 @@ from publisher import gate, registry
 from publisher.build import next_name, publish_version
 from publisher.drafting import drafted_of_count
 from publisher.gc import sweep
-from publisher.publish import Published, listing_of_now, the_only_publisher
+from publisher.publish import Published, listing_of_now, sweep_elsewhere, the_only_publisher
 from publisher.reader import load_version
 from twintide.clock import Clock, iso
 from twintide.config import Deployment
@@ -42,6 +42,7 @@ def refresh(deployment: Deployment, *, clock: Clock, verified: Verified | None =
     root, verified = deployment.versions_dir, verified or Verified()
     with registry.said_of_the_disk(root, who="refresh"), the_only_publisher(root):
         sweep(root)  # 1. hidden leftovers of a publish that was killed
+        sweep_elsewhere(root, deployment.publishing)
         live, judged = _live(deployment, state := read_state(root))
         count = _count(deployment, live.checkpoint)
         listing = listing_of_now(deployment, clock)
@@ -68,11 +69,6 @@ def _live(deployment: Deployment, state: ServingState) -> tuple[VersionManifest,
 
 
 def _count(deployment: Deployment, checkpoint: str) -> CountManifest:
-    if deployment.publishing.milvus is not None:
-        raise Refused(
-            "statistics are not refreshed between passes where the index lies in a Milvus",
-            hint="leave out publishing.statistics_every_minutes, or publishing.milvus",
-        )
     count = newest_count(deployment.checkpoints_dir, checkpoint)
     if count is None:
         raise Refused(

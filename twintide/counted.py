@@ -113,10 +113,15 @@ def open_count(
     """The checkpoint with the derived state of the count; its position is that of its learning.
     Raises Refused or Corrupt as `open_checkpoint`.
     """
+    folder = counts_dir(checkpoints) / count.name
+    return open_folder(folder, as_counted(checkpoints, count), verified=verified)
+
+
+def as_counted(checkpoints: Path, count: CountManifest) -> CheckpointManifest:
+    """Its checkpoint, as if it had the files of the count."""
     learnt = read_manifest(checkpoints, count.checkpoint)
     told = {"stores": count.stores, "files": count.files, "as_of": count.counted.as_of}
-    folder = counts_dir(checkpoints) / count.name
-    return open_folder(folder, learnt.model_copy(update=told), verified=verified)
+    return learnt.model_copy(update=told)
 
 
 @dataclass(frozen=True)

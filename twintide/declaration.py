@@ -467,14 +467,6 @@ def _active(model: ModelSpec, publishing: "PublishingConfig") -> Problems:
         )
 
 
-def _refreshed(publishing: "PublishingConfig") -> Problems:
-    if publishing.statistics_every_minutes is not None and publishing.milvus is not None:
-        yield Problem(
-            "publishing.statistics_every_minutes",
-            "is not for an index that lies in a Milvus: leave one of the two out",
-        )
-
-
 def _doors(serving: "ServingConfig") -> Problems:
     if not _is_loopback(serving.host) and serving.token_env is None:
         yield Problem(
@@ -545,7 +537,6 @@ _RULES: tuple[tuple[tuple[str, ...], Callable[..., Problems]], ...] = (
     (("publishing",), _gate),
     (("model", "publishing"), _filters),
     (("model", "publishing"), _active),
-    (("publishing",), _refreshed),
     (("serving",), _doors),
 )
 """The sections that a rule looks at, and the rule."""

@@ -110,6 +110,16 @@ class Backend(Protocol[OwnBase]):
         there is none.
         """
 
+    def base_in(
+        self,
+        root: Path,
+        manifest: VersionManifest,
+        config: PublishingConfig,
+        *,
+        verified: Verified,
+    ) -> OwnBase | None:
+        """The index that a refresh of this version may go on from; None where there is none."""
+
     def go_on(self, wanted: Wanted, base: OwnBase) -> Indexed | None:
         """An index of what is wanted that goes on from the base; None where it should not."""
 

@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 
 from publisher.index.backend import Indexed, Wanted
-from publisher.index.faiss.base import MOST_RECALL_LOST, IndexBase, base_of, gone_on
+from publisher.index.faiss.base import MOST_RECALL_LOST, IndexBase, base_in, base_of, gone_on
 from publisher.index.faiss.index import FaissIndex, build, parse
 from publisher.index.faiss.kept import whole_index, write_delta, write_whole
 from publisher.index.lists import list_count
@@ -16,7 +16,7 @@ from twintide.arrays import Contents
 from twintide.config import MilvusConfig, PublishingConfig
 from twintide.versions import IndexAt, VersionManifest
 
-__all__ = ["base_of", "drop", "go_on", "index", "made_live", "open", "unneeded"]
+__all__ = ["base_in", "base_of", "drop", "go_on", "index", "made_live", "open", "unneeded"]
 
 
 def go_on(wanted: Wanted, base: IndexBase) -> Indexed | None:

@@ -14,7 +14,7 @@ import numpy as np
 
 from publisher.index.backend import Indexed, Wanted, Write
 from publisher.index.lists import lists_for
-from publisher.index.milvus.base import MilvusBase, base_of
+from publisher.index.milvus.base import MilvusBase, base_in, base_of
 from publisher.index.milvus.columns import field, single_in
 from publisher.index.milvus.found import MilvusIndex
 from publisher.index.milvus.halves import BASE, Halves, halves_in
@@ -30,7 +30,7 @@ from twintide.errors import Corrupt, Refused
 from twintide.keys import GONE, keys_of, standing
 from twintide.versions import IndexAt, VersionManifest
 
-__all__ = ["base_of", "drop", "go_on", "index", "made_live", "open", "unneeded"]
+__all__ = ["base_in", "base_of", "drop", "go_on", "index", "made_live", "open", "unneeded"]
 
 MOST_ROWS_RATIO = 4
 """Rows that a collection may have had, for each item, before a whole index is built anew: those

@@ -58,11 +58,29 @@ def base_of(
     """
     if checkpoint.kind == "nightly":
         return None
+    return _newest_like(checkpoint, root, config, verified)
+
+
+def base_in(
+    root: Path, manifest: VersionManifest, config: PublishingConfig, *, verified: Verified
+) -> MilvusBase | None:
+    """The same for what takes the place of a version: also refreshes of it have their rows in its
+    collection, and only the newest of all can be gone on from.
+    """
+    return _newest_like(manifest, root, config, verified)
+
+
+def _newest_like(
+    own: CheckpointManifest | VersionManifest,
+    root: Path,
+    config: PublishingConfig,
+    verified: Verified,
+) -> MilvusBase | None:
     with suppress(Corrupt, Refused):
         named = [each for each in _newest_first(root) if each.index_at]
         for manifest in named:
             at = manifest.index_at
-            if (manifest.base, manifest.model) != (checkpoint.base, checkpoint.model):
+            if (manifest.base, manifest.model) != (own.base, own.model):
                 continue
             if at is None or at.service != config.milvus or _newest(at.collection, named) != at:
                 return None
