@@ -119,7 +119,7 @@ def plan(
     pile = [name for name in dict.fromkeys(reversed(registry.live_pile(state))) if name in servable]
     others = [name for name in versions if name not in pile and name not in refreshing]
     passing = [name for name in versions if name in refreshing]
-    must_stay = {*in_use(state), *state.pins}
+    must_stay = {*in_use(state, versions), *state.pins}
     newest = {*others[-KEPT_FOR_A_LOOK:], *passing[-KEPT_WHILE_LOADED:]}
     keeping = {*pile[: keep.versions], *newest, *must_stay}
     if keep.bytes is not None:
@@ -158,11 +158,11 @@ def _sizes(folder: Path) -> Sizes:
     return found
 
 
-def in_use(state: ServingState) -> set[str]:
+def in_use(state: ServingState, versions: Collection[str]) -> set[str]:
     """The live version and the one that it refreshes, the one before it (after a rollback: the one
-    held back), and the one that a rollback would go back to.
+    held back), and the one of these versions that a rollback would go back to.
     """
-    before = registry.rollback_target(state)
+    before = registry.target_among(versions, state)
     names = {state.current, state.previous, before, judged_live(state)}
     return {name for name in names if name is not None}
 
@@ -212,7 +212,7 @@ def _planned(deployment: Deployment) -> Plan:
     state = read_state(root)
     manifests = {name: _manifest(root, name) for name in version_names(root)}
     readable = {name: found for name, found in manifests.items() if found is not None}
-    used = in_use(state) & set(manifests)
+    used = in_use(state, manifests) & set(manifests)
     checkpoints = _checkpoints(deployment) if used <= set(readable) else None
     going = plan(
         list(manifests),

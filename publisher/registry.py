@@ -5,7 +5,7 @@ moves the pointer file last. Rolling back needs no trainer, no Kafka and no rebu
 automatic promotion until `release`.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
@@ -28,6 +28,7 @@ from twintide.versions import (
     open_vectors,
     read_state,
     read_version_manifest,
+    version_names,
 )
 
 LOCK = ".state.lock"
@@ -98,22 +99,32 @@ def _look_ahead(root: Path, name: str | None, verified: Verified) -> None:
 def rollback(root: Path, *, to: str | None = None, reason: str, clock: Clock) -> ServingState:
     """Serve an earlier version again, and hold automatic promotion.
 
-    Without `to`: what was live before the live version was promoted; a second rollback goes one
-    further back, never forth. Raises Refused where there is nothing to go back to, or where the
-    version is unknown, damaged or already live; then nothing changes.
+    Without `to`: what was live before the live version was promoted, of what is there still; a
+    second rollback goes one further back, never forth. Raises Refused where there is nothing to go
+    back to, or where the version is unknown, damaged or already live; then nothing changes.
     """
     _check_reason(reason)
     known = Verified()
     with suppress(TwintideError, OSError):  # as well
-        _look_ahead(root, to or rollback_target(read_state(root)), known)
+        _look_ahead(root, to or _target_there(root, read_state(root)), known)
 
     def step(state: ServingState) -> ServingState:
-        target = to or rollback_target(state)
+        target = to or _target_there(root, state)
         after = rolled_back(state, target, at=clock.now(), reason=reason)
         _check_target(root, after.current or "", known)
         return after
 
     return _named(root, change(root, step, who="rollback"))
+
+
+def _target_there(root: Path, state: ServingState) -> str | None:
+    target, was_before = target_among(version_names(root), state), rollback_target(state)
+    if target is None and was_before is not None:
+        raise Refused(
+            f"there is nothing to go back to: {was_before}, which was live before, is gone",
+            hint="`twintide versions -c FILE` lists them; `rollback --to VERSION` names one",
+        )
+    return target
 
 
 def live_manifest(root: Path, state: ServingState) -> VersionManifest | None:
@@ -297,8 +308,18 @@ def rollback_target(state: ServingState) -> str | None:
     Promotions pile up; a rollback takes off all that lies above its target. So it is the version
     below the live one, and a rolled-back version is not come back to.
     """
+    return next(_below(state), None)
+
+
+def target_among(there: Collection[str], state: ServingState) -> str | None:
+    """The same of these versions: where gc took the one, the next below it."""
+    return next((name for name in _below(state) if name in there), None)
+
+
+def _below(state: ServingState) -> Iterator[str]:
+    """What was live before the live version, the last first."""
     pile = live_pile(state)
-    return pile[-2] if len(pile) > 1 else None
+    return (name for name in reversed(pile[:-1]) if name != pile[-1])
 
 
 def way_back(state: ServingState, bad: str) -> str:

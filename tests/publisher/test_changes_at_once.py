@@ -39,6 +39,8 @@ class Model:
     previous: str | None
     is_held: bool = False
     pins: set[str] = field(default_factory=set)
+    collected: set[str] = field(default_factory=set)
+    """In the whole of it: what went is never there again."""
 
     def apply(self, action: str, name: str | None, asked: str | None) -> None:
         """One change; `asked` is the version that a rollback named, None for the one before."""
@@ -47,7 +49,8 @@ class Model:
                 assert not self.is_held
                 self.move(self.pile, name or "")
             case "rollback":
-                assert name == (asked or self.pile[-2])
+                name = name or ""
+                assert name == asked or (asked is None and self.is_next_below(name))
                 left = self.pile[: self.pile.index(name)] if name in self.pile else self.pile
                 self.move(left, name)
                 self.is_held = True
@@ -58,6 +61,13 @@ class Model:
                 self.pins.add(name or "")
             case "unpin":
                 self.pins.remove(name or "")
+
+    def is_next_below(self, name: str) -> bool:
+        """Whether it was live before the live version, and all in between are gone."""
+        below = self.pile[:-1]
+        while below and below[-1] != name and below[-1] in self.collected:
+            below.pop()
+        return below[-1:] == [name]
 
     def move(self, below: list[str], name: str) -> None:
         assert name != self.pile[-1]
@@ -89,9 +99,11 @@ def lost(told: dict[int, list[Any]], made: list[Change]) -> list[int]:
     return [at for at, (action, name, _) in told.items() if found.get(at) != [action, name]]
 
 
-def replayed(before: ServingState, told: dict[int, list[Any]], made: list[Change]) -> Model:
+def replayed(
+    before: ServingState, told: dict[int, list[Any]], made: list[Change], collected: set[str]
+) -> Model:
     """The model after all changes, one after the other."""
-    model = Model(registry.live_pile(before), before.previous)
+    model = Model(registry.live_pile(before), before.previous, collected=collected)
     for each in made:
         untold = [each.action, each.version or each.current, None]
         model.apply(*told.get(each.generation, untold))
@@ -130,12 +142,13 @@ def test_changes_of_several_processes_are_as_if_one_after_the_other(
     assert Counter(each.current for each in untold) == Counter(
         version for version, was_promoted in said["published"] if was_promoted
     )
-    model = replayed(before, told, made)
+    collected = {name for (names,) in said["collected"] for name in names}
+    model = replayed(before, told, made, collected)
     assert (model.pile, model.previous) == (registry.live_pile(state), state.previous)
     assert (model.is_held, model.pins) == (state.hold is not None, set(state.pins))
     there = version_names(root)
     assert {state.current, state.previous, *state.pins} <= set(there)
-    assert not {name for (names,) in said["collected"] for name in names} & set(there)
+    assert not collected & set(there)
     for name in there:
         load_version(root, name)
     counted = Counter(each.action for each in made) | {

@@ -15,8 +15,8 @@ from twintide.checkpoints import CheckpointManifest, checkpoint_name, list_check
 from twintide.clock import HeldClock
 from twintide.config import Deployment, fill_in
 from twintide.errors import Refused, Retryable
-from twintide.files import exclusive_lock
-from twintide.versions import ServingState, version_names
+from twintide.files import exclusive_lock, remove_folder
+from twintide.versions import ServingState, read_state, version_names
 
 DEPLOYMENT = made.deployment_at(Path("nowhere"))
 
@@ -82,8 +82,7 @@ class World:
             self._try(lambda: registry.promoted(self.state, f"v{self.built:06d}", at=NOON))
 
     def _target(self) -> str | None:
-        target = registry.rollback_target(self.state)
-        return target if target in self.versions else None
+        return registry.target_among(self.versions, self.state)
 
     def _try(self, step: object) -> None:
         with suppress(Refused):
@@ -97,7 +96,7 @@ def must_stay(world: World, keep: gc.Keep) -> tuple[set[str], set[str]]:
         for name in (
             world.state.current,
             world.state.previous,
-            registry.rollback_target(world.state),
+            below_the_live_one(world),
         )
         if name in world.versions
     }
@@ -122,6 +121,12 @@ def must_stay(world: World, keep: gc.Keep) -> tuple[set[str], set[str]]:
     return versions, checkpoints
 
 
+def below_the_live_one(world: World) -> str | None:
+    """What was live before, the last of it that is there."""
+    there = [name for name in registry.live_pile(world.state)[:-1] if name in world.versions]
+    return there[-1] if there else None
+
+
 @pytest.mark.promise("P8")
 @pytest.mark.parametrize("seed", range(20))
 def test_gc_removes_nothing_that_is_needed_and_all_that_is_not(seed: int) -> None:
@@ -130,7 +135,7 @@ def test_gc_removes_nothing_that_is_needed_and_all_that_is_not(seed: int) -> Non
     removed = 0
     for _ in range(150):
         world.step()
-        used = gc.in_use(world.state) & set(world.versions)
+        used = gc.in_use(world.state, world.versions) & set(world.versions)
         plan = gc.plan(
             sorted(world.versions),
             world.checkpoints,
@@ -255,6 +260,29 @@ def test_a_rollback_waits_for_no_deletion(four_versions: Deployment) -> None:
     gone = gc.run(fill_in(four_versions, keep_one))
 
     assert free == [*gone.versions, "v000001"]
+
+
+@pytest.mark.promise("P8")
+def test_a_rollback_passes_over_what_gc_took_and_gc_keeps_where_it_leads(
+    four_versions: Deployment, clock: HeldClock
+) -> None:
+    """Of four versions the second went; back from the third leads to the first, and that stays also
+    when it is not pinned any more. Where nothing is left, that is said and nothing changes.
+    """
+    root = four_versions.versions_dir
+    registry.pin(root, "v000001", reason="before the new tower", clock=clock)
+    assert gc.run(four_versions).versions == ("v000002",)
+    registry.rollback(root, reason="odd", clock=clock)
+    registry.unpin(root, "v000001", clock=clock)
+
+    assert gc.run(four_versions).versions == ()
+    assert registry.rollback(root, reason="odd too", clock=clock).current == "v000001"
+
+    registry.rollback(root, to="v000003", reason="no", clock=clock)
+    remove_folder(root / "v000001")
+    with pytest.raises(Refused, match="v000001, which was live before, is gone"):
+        registry.rollback(root, reason="odd again", clock=clock)
+    assert read_state(root).current == "v000003"
 
 
 def test_gc_does_not_run_beside_a_publish(four_versions: Deployment) -> None:
