@@ -79,7 +79,7 @@ def publish(
         state = read_state(root)
         if judge:  # what went live on too few clicks, before anything is held against it
             state = look_again(deployment, state, clock=clock, verified=verified)
-        manifest = _built_before(root, chosen, judge=judge, verified=verified)
+        manifest = _built_before(root, chosen, state, judge=judge, verified=verified)
         if manifest is None or (judge and _judged_otherwise(manifest, state)):
             manifest = _build(  # 2. a version, not live yet
                 deployment,
@@ -104,10 +104,9 @@ class _Chosen:
     """What the source of items says now; None where none is declared."""
 
     def made(self, manifest: VersionManifest) -> bool:
-        """Whether that is what a version was made of."""
+        """Whether that is what a version was made of, counted further or not."""
         ref = self.listing.ref if self.listing else None
-        is_same = manifest.checkpoint == self.checkpoint and manifest.listing == ref
-        return is_same and manifest.counted is None
+        return manifest.checkpoint == self.checkpoint and manifest.listing == ref
 
 
 def listing_of_now(deployment: Deployment, clock: Clock) -> Listing | None:
@@ -148,14 +147,17 @@ def _head(deployment: Deployment) -> str:
 
 
 def _built_before(
-    root: Path, chosen: _Chosen, *, judge: bool, verified: Verified
+    root: Path, chosen: _Chosen, state: ServingState, *, judge: bool, verified: Verified
 ) -> VersionManifest | None:
-    """The newest sound version that was made of the same. Without `judge`, one that was refused is
-    built anew, since what the gate found is part of a version.
+    """The newest sound version that was made of the same, the live one before all others; of those
+    that refresh another only that. Without `judge`, one that was refused is built anew, since what
+    the gate found is part of a version.
     """
-    for name in reversed(version_names(root)):
+    newest_first = sorted(version_names(root), reverse=True)
+    for name in sorted(newest_first, key=lambda name: name != state.current):
         try:
-            if not chosen.made(read_version_manifest(root, name)):
+            found = read_version_manifest(root, name)
+            if not chosen.made(found) or (found.counted is not None and name != state.current):
                 continue
             manifest = registry.check_files(root, name, verified=verified)
         except Corrupt as error:

@@ -48,7 +48,7 @@ def refresh(deployment: Deployment, *, clock: Clock, verified: Verified | None =
         listing = listing_of_now(deployment, clock)
         if obstacle := _obstacle(state, live, count, listing):
             return Published(live.name, promoted=False, why=obstacle, gate=live.gate)
-        manifest = _built_before(deployment, count, listing, verified=verified)
+        manifest = _built_before(deployment, count, listing, judged, verified=verified)
         if manifest is None:  # 2. a version, not live yet
             manifest = _build(
                 deployment, count, listing, live, judged, state=state, verified=verified
@@ -96,15 +96,21 @@ def _is_made_of(manifest: VersionManifest, count: CountManifest, listing: Listin
 
 
 def _built_before(
-    deployment: Deployment, count: CountManifest, listing: Listing | None, *, verified: Verified
+    deployment: Deployment,
+    count: CountManifest,
+    listing: Listing | None,
+    judged: VersionManifest,
+    *,
+    verified: Verified,
 ) -> VersionManifest | None:
-    """The newest sound version of the same count, which a refresh that was killed has left, or the
-    gate refused.
+    """The newest sound version of the same count that refreshes the same version, which a refresh
+    that was killed has left, or the gate refused.
     """
     root = deployment.versions_dir
     for name in reversed(version_names(root)):
         with suppress(Corrupt, Refused):
-            if _is_made_of(read_version_manifest(root, name), count, listing):
+            found = read_version_manifest(root, name)
+            if _is_made_of(found, count, listing) and found.refreshes == judged.name:
                 return registry.check_files(root, name, verified=verified)
     return None
 

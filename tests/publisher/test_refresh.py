@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 
 from publisher import gc, registry
+from publisher.audit import verify
 from publisher.drafting import drafted_of_count
 from publisher.gate import judge_refreshed
 from publisher.judging import evidence_on, rivals_of
@@ -19,14 +20,17 @@ from publisher.refresh import refresh
 from streaming.offline import write_shards
 from tests.serving.conftest import Client, follower_of, serving
 from tests.trainer.conftest import Line, at, deployment_in, small_stream
+from tests.twintide import item_files as files
 from trainer.counting import count
 from trainer.hourly import hourly
+from trainer.rebuild import rebuild
 from trainer.schedule import Rings
 from twintide.checkpoints import list_checkpoints
 from twintide.clock import HeldClock, to_unix_ms
 from twintide.config import Deployment, fill_in
 from twintide.counted import count_names, newest_count
 from twintide.errors import Refused
+from twintide.files import remove_folder
 from twintide.keys import keys_of
 from twintide.verified import Verified
 from twintide.versions import (
@@ -267,3 +271,57 @@ def test_nothing_is_refreshed_without_a_count_or_twice(deployment: Deployment) -
 
     assert not again.promoted
     assert "nothing new" in again.why
+
+
+@pytest.mark.promise("T10")
+def test_a_refresh_is_made_again_from_its_lineage(deployment: Deployment, tmp_path: Path) -> None:
+    """Its checkpoint learnt anew and the same shards counted to the same instants: manifest and
+    every file, to the byte, without the counts that it was made of.
+    """
+    again = copied(deployment, tmp_path / "again")
+    for minute in (20, 40):
+        refreshed(deployment, at(1, 2, minute))
+    for name in ("nightly-000001", "hourly-000002", "hourly-000003"):
+        remove_folder(again.checkpoints_dir / name)
+        rebuild(deployment, name, into=again.checkpoints_dir)
+
+    for minute in (20, 40):
+        refreshed(again, at(1, 2, minute))
+
+    assert live(again).manifest == live(deployment).manifest
+    assert verify(again) == dict.fromkeys(version_names(again.versions_dir))
+
+
+def copied(deployment: Deployment, folder: Path) -> Deployment:
+    shutil.copytree(deployment.data_dir, folder)
+    return deployment_in(folder)
+
+
+def test_a_refresh_follows_what_is_listed_now(deployment: Deployment, tmp_path: Path) -> None:
+    """Though no click came since the last one. A publish of the same checkpoint and listing finds
+    it live; one of another listing takes its place, and is refreshed with a listing of before.
+    """
+    file = tmp_path / "items.parquet"
+    own = fill_in(deployment, {"items": {"file": str(file), "available_column": "there"}})
+    known = live(own).item_ids.to_pylist()
+    files.write(file, item_id=[*known, 7001], there=[True] * (len(known) + 1))
+    refreshed(own, at(1, 2, 20))
+    files.write(file, item_id=[*known, 7001, 7002], there=[False] + [True] * (len(known) + 1))
+
+    second = refreshed(own, at(1, 2, 20))
+
+    assert second.promoted
+    listed = set(live(own).item_ids.to_pylist())
+    assert {7001, 7002} <= listed
+    assert known[0] not in listed
+    assert live(own).manifest.counted is not None
+    again = publish(own, clock=HeldClock(at(1, 2, 21)), judge=False)
+    assert not again.promoted
+    assert "nothing new" in again.why
+    files.write(file, item_id=[*known, 7001, 7003], there=[True] * (len(known) + 2))
+    third = publish(own, clock=HeldClock(at(1, 2, 22)), judge=False)
+    assert third.promoted
+    files.write(file, item_id=[*known, 7001, 7002], there=[False] + [True] * (len(known) + 1))
+    assert refreshed(own, at(1, 2, 20)).promoted
+    assert live(own).manifest.refreshes == third.version
+    assert set(live(own).item_ids.to_pylist()) == listed
