@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from evaluation.figures import Figures, between
-from evaluation.ingredients import Ingredient, ingredients_of
+from evaluation.ingredients import Ingredient, ingredients_of, setup_of
 from evaluation.intervals import Share, signed
-from evaluation.policies import Policy
-from evaluation.setup import Change, Setup
+from evaluation.policies import Policy, Variation
+from evaluation.setup import Setup
 from twintide.errors import Refused
 from twintide.problems import Misconfigured
 
@@ -55,14 +55,12 @@ def _chosen(known: Sequence[Ingredient], only: Sequence[str]) -> Iterator[Ingred
 
 def _varied(ingredient: Ingredient, setup: Setup, policy: Policy) -> Iterator[Policy]:
     """Without it, or else with it; nothing where neither changes anything."""
-    tries: tuple[tuple[str, Change | None], ...] = (
-        ("without", ingredient.without),
-        ("with", ingredient.with_it),
-    )
-    for word, change in tries:
-        if change is not None and change(setup) != setup:
-            name = f"{policy.name} {word} {ingredient.name}"
-            yield replace(policy, name=name, ingredient=ingredient.name, change=change)
+    tries: tuple[Variation, ...] = ("without", "with")
+    for word in tries:
+        name = f"{policy.name} {word} {ingredient.name}"
+        varied = replace(policy, name=name, ingredient=ingredient.name, variation=word)
+        if setup_of(varied, setup) != setup:
+            yield varied
             return
 
 

@@ -26,7 +26,7 @@ from evaluation.edits import (
     reads_id,
     see_user,
 )
-from evaluation.policies import DAY_MINUTES
+from evaluation.policies import DAY_MINUTES, Policy, Variation
 from evaluation.setup import Change, Setup
 from twintide.config import Deployment, HourlyConfig, NightlyConfig
 from twintide.features.decayed_history import FADING_CLICK
@@ -53,6 +53,10 @@ class Ingredient:
     without: Change
     with_it: Change | None = None
     """None: it is only there to be taken away."""
+
+    def change(self, variation: Variation) -> Change | None:
+        """The one of the two."""
+        return self.without if variation == "without" else self.with_it
 
 
 def _batches(own: Deployment) -> Section:
@@ -254,6 +258,15 @@ def ingredients_of(setup: Setup) -> Iterator[Ingredient]:
     windows = statistics.windows_minutes if statistics else ()
     for minutes in windows if len(windows) > 1 else ():
         yield Ingredient(f"window of {_said(minutes)}", derive(partial(_without_window, minutes)))
+
+
+def setup_of(policy: Policy, given: Setup) -> Setup:
+    """What a policy works with: where it is a variation, an ingredient is declared otherwise."""
+    if policy.ingredient is None or policy.variation is None:
+        return given
+    ingredient = next(each for each in ingredients_of(given) if each.name == policy.ingredient)
+    change = ingredient.change(policy.variation)
+    return change(given) if change else given
 
 
 def _without_window(minutes: int, own: Deployment) -> Section:

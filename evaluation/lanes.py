@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from evaluation.baseline import BaselineRunner
 from evaluation.exact import ExactRunner
+from evaluation.ingredients import setup_of
 from evaluation.kept import Kept
 from evaluation.model import ModelRunner
 from evaluation.policies import DAY_MINUTES, Policy
@@ -81,7 +82,7 @@ def lanes_of(
 
 def _setup(policy: Policy, given: Setup, *, folder: Path) -> Setup:
     """What the policy works with: what it has declared otherwise, at its pace."""
-    changed = policy.change(given) if policy.change else given
+    changed = setup_of(policy, given)
     pace = (policy.cadence_minutes, policy.refresh_minutes)
     return replace(changed, deployment=_with_pace(changed.deployment, *pace, folder=folder))
 

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from evaluation.setup import Change
 from twintide.errors import Refused
 
 MODEL_NAMES = ("never", "nightly", "hourly", "nightly+hourly")
@@ -47,6 +46,7 @@ _CADENCE = re.compile(r"^(nightly\+hourly\+statistics-)?([1-9][0-9]?)min$")
 
 Learns = Literal["everything", "id_tables"]
 Order = Literal["ordered", "shuffled"]
+Variation = Literal["without", "with"]
 
 
 @dataclass(frozen=True)
@@ -85,8 +85,8 @@ class Policy:
     ingredient: str | None = None
     """What was taken out of the declaration, or put in, to see what it is worth."""
 
-    change: Change | None = None
-    """What it has declared otherwise than the file."""
+    variation: Variation | None = None
+    """Whether it is without that, or with it."""
 
     @property
     def is_told_of(self) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from evaluation.ablation import ablation_of
-from evaluation.ingredients import INGREDIENTS, Ingredient
+from evaluation.ingredients import INGREDIENTS, Ingredient, setup_of
 from evaluation.policies import Policy, parse_policy
 from evaluation.report import report
 from evaluation.runner import Runner
@@ -38,8 +38,7 @@ def test_of_every_configuration_each_ingredient_is_tried_or_it_is_said_why_not(n
     assert not tried & {name for name, _ in found.left_out}
     assert {each.name for each in INGREDIENTS} <= tried | {name for name, _ in found.left_out}
     for each in found.policies:
-        assert each.change is not None
-        assert each.change(setup) != setup
+        assert setup_of(each, setup) != setup
 
 
 @pytest.mark.parametrize("ingredient", INGREDIENTS, ids=lambda each: each.name)
@@ -75,10 +74,9 @@ def test_what_is_on_is_taken_out_and_what_is_off_is_put_in() -> None:
 
 def test_what_reads_the_last_click_goes_with_it() -> None:
     """A residual of a feature that is gone is none."""
-    without = declared(ROOT / "configs" / "news.yaml")["last click"].change
-    assert without is not None
+    without = declared(ROOT / "configs" / "news.yaml")["last click"]
 
-    model = without(NEWS).deployment.model
+    model = setup_of(without, NEWS).deployment.model
 
     assert "last" not in {each.name for each in model.query}
     assert model.tower_of("query").residual is None
