@@ -1,47 +1,59 @@
-"""How different the items of a list are from each other.
+"""How different the items of a list are from each other, by who clicked them.
 
-Every policy's lists, baselines too, are measured in one space: the item vectors of the version that
-a model policy has live at that moment.
+Items that the same users click are near. Each user is a direction of the space, an item the sum of
+those of its clicks so far: so every policy's lists are measured alike, whatever it has learnt, and
+those of one that has no model too.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
-from publisher.index.searched import directions
-from publisher.reader import LoadedVersion
-from twintide.keys import Keys
+from twintide.keys import Keys, mixed, places_of
+
+Points = npt.NDArray[np.float32]
+WIDTH = 64
+"""Of the space: signs of a user's direction, each a bit of its key."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class ItemSpace:
-    """Items as points on the unit sphere."""
+    """Items as points."""
 
-    version: str
-    keys: Keys
+    keys: Keys = field(default_factory=lambda: np.zeros(0, np.uint64))
     """Sorted."""
 
-    vectors: npt.NDArray[np.float32]
-    """[items, O · D], of length 1."""
+    points: Points = field(default_factory=lambda: np.zeros((0, WIDTH), np.float32))
+    """[items, WIDTH]."""
 
-    @classmethod
-    def of(cls, version: LoadedVersion) -> "ItemSpace":
-        order = np.argsort(version.item_keys)
-        vectors = directions(
-            version.index.vectors(order), output_width=version.manifest.model.output_width
-        )
-        lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-        return cls(version.name, version.item_keys[order], vectors / np.maximum(lengths, 1e-12))
+    def learn(self, items: Keys, users: Keys) -> None:
+        """Clicks of these users on these items."""
+        distinct, places = np.unique(items, return_inverse=True)
+        keys = np.union1d(self.keys, distinct)
+        points = np.zeros((len(keys), WIDTH), np.float32)
+        points[np.searchsorted(keys, self.keys)] = self.points
+        sums = np.zeros((len(distinct), WIDTH), np.float32)
+        np.add.at(sums, places, directions(users))
+        points[np.searchsorted(keys, distinct)] += sums
+        self.keys, self.points = keys, points
 
     def distances(self, lists: Keys) -> npt.NDArray[np.float32]:
         """[B]: mean cosine distance between the items of each list [B, k]; nan below two known."""
-        at = np.minimum(np.searchsorted(self.keys, lists), max(len(self.keys) - 1, 0))
-        known = (self.keys[at] == lists) if len(self.keys) else np.zeros(lists.shape, bool)
-        points = np.where(known[..., None], self.vectors[at], 0.0)
-        counts = known.sum(axis=1).astype(np.float32)
+        places, is_known = places_of(lists.ravel(), self.keys)
+        found = np.zeros((lists.size, WIDTH), np.float32)
+        found[is_known] = self.points[places[is_known]]
+        lengths = np.linalg.norm(found, axis=1, keepdims=True)
+        units = (found / np.maximum(lengths, 1e-12)).reshape(*lists.shape, WIDTH)
+        counts = is_known.reshape(lists.shape).sum(axis=1).astype(np.float32)
         # |Σv|² = n + the sum over ordered pairs, since each vector has length 1.
         pairs = np.where(counts > 1, counts * (counts - 1), np.nan)
-        cosines = (np.square(points.sum(axis=1)).sum(axis=1) - counts) / pairs
+        cosines = (np.square(units.sum(axis=1)).sum(axis=1) - counts) / pairs
         distances: npt.NDArray[np.float32] = (1.0 - cosines).astype(np.float32)
         return distances
+
+
+def directions(users: Keys) -> Points:
+    """[B, WIDTH]: 1 or -1; those of two users are orthogonal, but for chance."""
+    bits = np.unpackbits(mixed(users).astype("<u8").view(np.uint8).reshape(-1, 8), axis=1)
+    return bits.astype(np.float32) * 2 - 1

@@ -120,14 +120,13 @@ def _spent_on_slices(lane: Lane, seconds: float) -> None:
 
 def _score(lane: Lane, clicked: Clicked, now: datetime) -> None:
     groups = lane.seen.groups(clicked, history_of(clicked, lane.shared))
-    space = lane.seen.space(lane.runners)
     lane.clicks.append(Clicks.of(clicked, groups, tick_ms=to_unix_ms(now)))
     for runner in lane.runners:
         marks = Marks.of(
             clicked.rows.item_keys,
             runner.lists(clicked),
             lane.seen.head,
-            space=space,
+            space=lane.seen.space,
             answering=runner.answering(clicked),
         )
         runner.board.add(marks)

@@ -101,12 +101,12 @@ class Marks:
         lists: Keys,
         head: Keys,
         *,
-        space: ItemSpace | None,
+        space: ItemSpace,
         answering: Answering,
     ) -> "Marks":
         """Of lists [N, DEPTH] against the items that were clicked."""
         first = lists[:, :SHOWN]
-        apart = space.distances(first) if space else np.full(len(first), np.nan, np.float32)
+        apart = space.distances(first)
         return cls(
             np.minimum(positions_of(targets, lists), _NOT_FOUND).astype(np.uint8),
             np.setdiff1d(first, np.zeros(1, np.uint64)),

@@ -1,6 +1,5 @@
 """Who and what has occurred so far in an evaluation."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -11,8 +10,6 @@ from evaluation.clicked import Clicked
 from evaluation.diversity import ItemSpace
 from evaluation.lists import ClickCounts
 from evaluation.metrics import LONG_HISTORY, Groups
-from evaluation.model import ModelRunner
-from evaluation.runner import Runner
 from twintide.clock import to_unix_ms
 from twintide.keys import NO_KEY, NO_KEYS, Keys
 from twintide.ragged import Ids
@@ -34,19 +31,13 @@ class Seen:
     _middle: Keys = field(default_factory=lambda: NO_KEYS)
     """The next ones."""
 
-    _space: ItemSpace | None = None
+    space: ItemSpace = field(default_factory=ItemSpace)
+    """How far items are from each other."""
 
     def tick(self, now: datetime) -> None:
         self.counts.tick(to_unix_ms(now))
         first = self.counts.popular("popular-24h", now_ms=to_unix_ms(now), k=MIDDLE_ITEMS)
         self.head, self._middle = first[:HEAD_ITEMS], first[HEAD_ITEMS:]
-
-    def space(self, runners: Sequence[Runner]) -> ItemSpace | None:
-        """The item vectors of the first model policy that has a live version."""
-        live = next((r.live for r in runners if isinstance(r, ModelRunner) and r.live), None)
-        if live and (self._space is None or self._space.version != live.version.name):
-            self._space = ItemSpace.of(live.version)
-        return self._space
 
     def groups(self, clicked: Clicked, history: Ids | None) -> Groups:
         anonymous = clicked.users == NO_KEY
@@ -63,6 +54,7 @@ class Seen:
         self.counts.add(clicked.rows.item_keys, history, clicked.rows.at_ms)
         self._users = np.union1d(self._users, clicked.users)
         self._items = np.union1d(self._items, clicked.rows.item_keys)
+        self.space.learn(clicked.rows.item_keys, clicked.people())
 
 
 def _lengths(history: Ids | None, clicks: int) -> npt.NDArray[np.int64]:

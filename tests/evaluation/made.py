@@ -7,6 +7,7 @@ import numpy as np
 
 from evaluation.clicked import Clicked
 from evaluation.costs import Costs
+from evaluation.diversity import ItemSpace
 from evaluation.metrics import DEPTH, Groups
 from evaluation.policies import Policy, parse_policy
 from evaluation.runner import Runner
@@ -73,7 +74,7 @@ def runner(
             newest = int(each.ticks_ms[0]) - HOUR_MS * (1 + hour % 3) // 2
             answering = Answering(newest, int(each.ticks_ms[0]), 0.75 * len(shown), len(shown))
         head = np.arange(1, 20, dtype=np.uint64)
-        made.board.add(Marks.of(each.items, shown, head, space=None, answering=answering))
+        made.board.add(Marks.of(each.items, shown, head, space=ItemSpace(), answering=answering))
         made.costs.seconds["training" if policy.kind == "model" else "lists"] += 0.5
     return cast("Runner", made), lists
 

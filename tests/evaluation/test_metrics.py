@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from evaluation.clicked import Clicked
-from evaluation.diversity import ItemSpace
+from evaluation.diversity import WIDTH, ItemSpace, directions
 from evaluation.metrics import MISSED, Groups, Tally, positions_of
 from evaluation.seen import Seen
 from trainer.epoch import Rows
@@ -62,19 +62,38 @@ def test_an_anonymous_click_is_of_no_known_user() -> None:
 
 
 def test_the_distance_within_a_list_is_the_mean_over_its_pairs() -> None:
-    """Against a loop over pairs; unknown items and missing places are left out."""
+    """Against a loop over pairs; unknown items and missing places are left out. It is learnt in
+    whatever pieces.
+    """
     rng = np.random.default_rng(1)
-    vectors = rng.normal(size=(20, 4))
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    space = ItemSpace("v000001", np.arange(1, 21, dtype=np.uint64), vectors.astype(np.float32))
+    items, users = rng.integers(1, 21, 400).astype(np.uint64), rng.integers(0, 30, 400)
+    space, by_hand = ItemSpace(), np.zeros((21, WIDTH))
+    for part in np.array_split(np.arange(400), 7):
+        space.learn(items[part], users[part].astype(np.uint64))
+    for item, user in zip(items.tolist(), users.tolist(), strict=True):
+        by_hand[item] += directions(np.array([user], np.uint64))[0]
+    vectors = by_hand / np.maximum(np.linalg.norm(by_hand, axis=1, keepdims=True), 1)
     lists = np.array([[3, 7, 9, 0], [1, 1000, 2, 4], [5, 0, 0, 0]], np.uint64)
 
     expected = []
     for row in lists[:2]:
-        known = [vectors[int(key) - 1] for key in row if 1 <= key <= 20]
+        known = [vectors[int(key)] for key in row if 1 <= key <= 20]
         pairs = [1 - a @ b for i, a in enumerate(known) for b in known[:i]]
         expected.append(np.mean(pairs))
     found = space.distances(lists)
 
     np.testing.assert_allclose(found[:2], expected, rtol=1e-5)
     assert np.isnan(found[2])
+
+
+def test_items_of_the_same_users_are_near() -> None:
+    """And those of others are as far as can be, but for chance."""
+    users = np.arange(1, 901, dtype=np.uint64)
+    space = ItemSpace()
+    for item, who in ((1, users[:300]), (2, users[:300]), (3, users[300:600])):
+        space.learn(np.full(300, item, np.uint64), who)
+
+    near, far = space.distances(np.array([[1, 2], [1, 3]], np.uint64)).tolist()
+
+    assert near == pytest.approx(0, abs=1e-5)
+    assert far == pytest.approx(1, abs=0.5)
