@@ -31,6 +31,7 @@ from twintide.derived.state import DerivedState
 from twintide.due import due_day
 from twintide.keys import Keys
 from twintide.ragged import Encoded
+from twintide.verified import Verified
 from twintide.versions import read_state
 
 AUC_CLICKS = 32
@@ -56,6 +57,9 @@ class ModelRunner:
     """The newest day that nightlies were asked to learn up to."""
 
     _has_nightly: bool = False
+    _verified: Verified = field(default_factory=Verified)
+    """Files that it has hashed: a checkpoint shares its rows with the next one, and its version."""
+
     _was_stopped: bool = False
     """Perhaps between a run and its publish."""
 
@@ -108,14 +112,14 @@ class ModelRunner:
 
     def _publish(self, clock: HeldClock) -> None:
         if list_checkpoints(self.deployment.checkpoints_dir):
-            publish(self.deployment, clock=clock, judge=False)
+            publish(self.deployment, clock=clock, judge=False, verified=self._verified)
         current = read_state(self.deployment.versions_dir).current
         if current and (self.live is None or self.live.version.name != current):
             self._go_live(current, to_unix_ms(clock.now()))
         gc.run(self.deployment)
 
     def _go_live(self, name: str, refreshed_ms: int) -> None:
-        version = load_version(self.deployment.versions_dir, name)
+        version = load_version(self.deployment.versions_dir, name, verified=self._verified)
         self.live = Live.of(version, refreshed_ms)
         self.versions = int(name[1:])
 

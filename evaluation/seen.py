@@ -11,7 +11,7 @@ from evaluation.diversity import ItemSpace
 from evaluation.lists import ClickCounts
 from evaluation.metrics import LONG_HISTORY, Groups
 from twintide.clock import to_unix_ms
-from twintide.keys import NO_KEY, NO_KEYS, Keys
+from twintide.keys import NO_KEY, NO_KEYS, Keys, places_of, with_more
 from twintide.ragged import Ids
 
 HEAD_ITEMS, MIDDLE_ITEMS = 100, 1000
@@ -42,9 +42,9 @@ class Seen:
     def groups(self, clicked: Clicked, history: Ids | None) -> Groups:
         anonymous = clicked.users == NO_KEY
         return Groups(
-            new_user=~np.isin(clicked.users, self._users) & ~anonymous,
+            new_user=~places_of(clicked.users, self._users)[1] & ~anonymous,
             anonymous=anonymous,
-            new_item=~np.isin(clicked.rows.item_keys, self._items),
+            new_item=~places_of(clicked.rows.item_keys, self._items)[1],
             head=np.isin(clicked.rows.item_keys, self.head),
             middle=np.isin(clicked.rows.item_keys, self._middle),
             long_history=_lengths(history, len(anonymous)) >= LONG_HISTORY,
@@ -52,8 +52,8 @@ class Seen:
 
     def learn(self, clicked: Clicked, history: Ids | None) -> None:
         self.counts.add(clicked.rows.item_keys, history, clicked.rows.at_ms)
-        self._users = np.union1d(self._users, clicked.users)
-        self._items = np.union1d(self._items, clicked.rows.item_keys)
+        self._users = with_more(self._users, clicked.users)
+        self._items = with_more(self._items, clicked.rows.item_keys)
         self.space.learn(clicked.rows.item_keys, clicked.people())
 
 

@@ -91,6 +91,13 @@ def distinct(keys: Keys) -> Keys:
     return ascending[is_first]
 
 
+def with_more(ascending: Keys, keys: Keys) -> Keys:
+    """Ascending keys and these, each once: what is new is put in between."""
+    more = distinct(keys)
+    new = more[~places_of(more, ascending)[1]]
+    return np.insert(ascending, ascending.searchsorted(new), new)
+
+
 GONE = -1
 """In place of where a key stands, of one that does not."""
 

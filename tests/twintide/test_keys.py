@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from twintide.clock import monotonic_seconds
-from twintide.keys import distinct, key_of, keys_of, mixed, places_of
+from twintide.keys import distinct, key_of, keys_of, mixed, places_of, with_more
 from twintide.model.table import first_values
 
 PINNED: dict[str, tuple[pa.Array, list[int]]] = {
@@ -177,3 +177,13 @@ def test_what_no_column_holds_has_no_key(wrong: int | str) -> None:
 def test_distinct_keys_ascend(values: list[int]) -> None:
     """Each once, also of none."""
     assert distinct(np.array(values, np.uint64)).tolist() == sorted(set(values))
+
+
+@given(st.lists(st.integers(0, 20)), st.lists(st.integers(0, 20)))
+def test_more_keys_are_put_between_those_that_ascend(before: list[int], more: list[int]) -> None:
+    """As a set has them, in order."""
+    ascending = np.array(sorted(set(before)), np.uint64)
+
+    found = with_more(ascending, np.array(more, np.uint64))
+
+    assert found.tolist() == sorted({*before, *more})
