@@ -90,6 +90,15 @@ def evaluate(
         bool,
         typer.Option("--exact", help="Search exactly too: how much recall does the index cost?"),
     ] = False,
+    processes: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=1,
+            max=256,
+            help="At once, of one core each. Default: one a core, where there is enough to do.",
+        ),
+    ] = None,
     keep: Annotated[
         bool, typer.Option("--keep", help="Keep shards, slices, checkpoints and versions.")
     ] = False,
@@ -140,7 +149,7 @@ def evaluate(
         watch = Watch(scoring, tried.left_out)
         on_tick = ticking(update, watch)
         try:
-            progressive(own, policies, scoring, folder=folder, on_tick=on_tick)
+            progressive(own, policies, scoring, folder=folder, processes=processes, on_tick=on_tick)
         except Interrupted:
             if watch.tick is not None:
                 _say_report(watch.report(facts), deployment, out, as_json=as_json)

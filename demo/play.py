@@ -123,7 +123,8 @@ def _evaluate(
     watch = Watch(scoring)
     with stage.step("evaluate") as said:
         with work_folder(out, keep=False) as work, progress("virtual time") as update:
-            progressive(deployment, policies, scoring, folder=work, on_tick=ticking(update, watch))
+            on_tick = ticking(update, watch)
+            progressive(deployment, policies, scoring, folder=work, processes=None, on_tick=on_tick)
         report = watch.report(facts)
         paths = write_report(report, out, zone=deployment.training.time_zone)
         said(f"{len(policies)} policies side by side, click by click")

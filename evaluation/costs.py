@@ -1,11 +1,13 @@
-"""What a policy costs: seconds of this machine, by what they were spent on."""
+"""What a policy costs: seconds of this machine's processors, by what they were spent on. They are
+the same with others at work beside it.
+"""
 
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from twintide.clock import monotonic_seconds
+from twintide.clock import processor_seconds
 
 PARTS = ("slicing", "training", "publishing", "statistics", "lists")
 """Cutting slices and folding them into what is known; nightly and hourly runs; encoding items,
@@ -22,9 +24,9 @@ class Costs:
     @contextmanager
     def of(self, part: str) -> Iterator[None]:
         """Whatever the block takes is spent on that part."""
-        began = monotonic_seconds()
+        began = processor_seconds()
         yield
-        self.seconds[part] += monotonic_seconds() - began
+        self.seconds[part] += processor_seconds() - began
 
     def total(self) -> float:
         """All of it."""

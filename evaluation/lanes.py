@@ -1,10 +1,11 @@
-"""The lanes of an evaluation: policies of one pace and one form of slices are driven together."""
+"""The lanes of an evaluation: policies of one pace and one form of slices are driven together, all
+of them or some of their units.
+"""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +13,7 @@ import numpy.typing as npt
 from evaluation.baseline import BaselineRunner
 from evaluation.exact import ExactRunner
 from evaluation.ingredients import setup_of
-from evaluation.kept import Kept
+from evaluation.kept import Kept, clicks_in, clicks_to_arrays
 from evaluation.model import ModelRunner
 from evaluation.policies import DAY_MINUTES, Policy
 from evaluation.runner import Runner
@@ -21,15 +22,17 @@ from evaluation.seen import Seen
 from evaluation.setup import History, Setup
 from evaluation.span import Span
 from evaluation.ticks import Pace, due_ticks
-from evaluation.work import moments, seconds_of
-from streaming.items import read_items
-from twintide.clock import HeldClock
+from evaluation.units import Unit
+from evaluation.work import Moment, moments
 from twintide.config import Deployment, fill_in
 from twintide.config.pace import refreshed_every
 from twintide.days import Calendar
 from twintide.holdback import minutes_held_back
 from twintide.shards import Ledger
 from twintide.slices import fingerprint_of
+
+THREADS = 1
+"""Of each process: the steps of most models are too small for a second one."""
 
 
 @dataclass(frozen=True)
@@ -54,25 +57,59 @@ class Lane:
 
     shared: Deployment
     ticks: list[datetime]
-    runners: list[Runner]
+    units: list[Unit]
     seen: Seen
     kept: Kept
+    """Of the clicks."""
+
     clicks: list[Clicks] = field(default_factory=list)
     """That were scored, in order."""
 
-    seconds: list[float] = field(default_factory=list)
-    """What each tick takes, on a usual machine."""
+    moments: list[Moment] = field(default_factory=list)
+    """What each tick is to do."""
+
+    sample: float = 1.0
+    """Of the clicks, what is scored."""
+
+    done: int = 0
+    """Ticks of which the clicks are there."""
+
+    @property
+    def runners(self) -> list[Runner]:
+        """Of all units."""
+        return [runner for unit in self.units for runner in unit.runners]
+
+    def ends_at(self, number: int) -> datetime:
+        """Until when clicks are scored at the tick with this number."""
+        return self.ticks[number] + timedelta(minutes=self.shared.training.hourly.every_minutes)
+
+    def keep_clicks(self, clicks: Sequence[Clicks]) -> None:
+        """Those of the tick that was just done, which are among `clicks` already."""
+        if not self.kept.has(self.done):  # another process, which has other units of these
+            self.kept.add(self.done, clicks_to_arrays(clicks))
+        self.done += 1
+
+    def take_up_clicks(self, until: int) -> None:
+        """What was kept of the first so many ticks, where this has not got it yet."""
+        while self.done < until:
+            self.clicks += clicks_in(self.kept.read(self.done))
+            self.done += 1
 
 
 def lanes_of(
-    deployment: Deployment, policies: Sequence[Policy], scoring: Scoring, *, folder: Path
+    deployment: Deployment,
+    policies: Sequence[Policy],
+    scoring: Scoring,
+    *,
+    folder: Path,
+    slices: Path,
 ) -> list[Lane]:
-    """One lane for each pace and each form of slices; each policy has its own folder below
-    `folder`.
+    """One lane for each pace and each form of slices, whose chain lies below `slices`; each policy
+    has its own folder below `folder`.
     """
     sharing: dict[tuple[int, int, str], list[tuple[Policy, Setup]]] = {}
     for policy in policies:
-        setup = _setup(policy, Setup(deployment, scoring.history), folder=folder)
+        setup = _setup(policy, Setup(deployment, scoring.history), slices=slices)
         own = setup.deployment
         form = fingerprint_of(own.events, own.model)
         pace = (policy.cadence_minutes, policy.refresh_minutes)
@@ -80,23 +117,30 @@ def lanes_of(
     return [_lane(members, scoring, folder=folder) for _, members in sorted(sharing.items())]
 
 
-def _setup(policy: Policy, given: Setup, *, folder: Path) -> Setup:
+def _setup(policy: Policy, given: Setup, *, slices: Path) -> Setup:
     """What the policy works with: what it has declared otherwise, at its pace."""
     changed = setup_of(policy, given)
     pace = (policy.cadence_minutes, policy.refresh_minutes)
-    return replace(changed, deployment=_with_pace(changed.deployment, *pace, folder=folder))
+    return replace(changed, deployment=_with_pace(changed.deployment, *pace, slices=slices))
 
 
 def _lane(members: list[tuple[Policy, Setup]], scoring: Scoring, *, folder: Path) -> Lane:
     shared = members[0][1].deployment
     form = fingerprint_of(shared.events, shared.model)
-    kept = Kept(shared.slices_dir.with_name(f"scored-{shared.slices_dir.name}-{form}"))
-    lane = Lane(shared, _ticks(shared, scoring.span), [], Seen(), kept)
+    name = f"{shared.slices_dir.name}-{form}"
+    scored = folder / f"scored-{name}"
+    ticks, kept = _ticks(shared, scoring.span), Kept(scored / "clicks")
+    lane = Lane(shared, ticks, [], Seen(), kept, sample=scoring.sample)
+    lists = list(_lists([policy for policy, _ in members], lane))
+    if lists:
+        lane.units.append(Unit(lists, Kept(scored / "lists")))
+    exact = [policy for policy, _ in members if policy.exact_of is not None]
     for policy, setup in members:
-        lane.runners += _runners(policy, setup, lane, scoring, folder=folder)
-    calendar, at_work = Calendar.of(shared.training), [each.policy for each in lane.runners]
-    found = moments(lane.ticks, scoring.clicks_ms, calendar, scoring.span)
-    lane.seconds = [seconds_of(each, at_work, sample=scoring.sample) for each in found]
+        if policy.kind == "model" and policy.exact_of is None:
+            beside = [each for each in exact if each.exact_of == policy.name]
+            lane.units += _units(policy, setup, beside, lane, scoring, folder=folder)
+    calendar = Calendar.of(shared.training)
+    lane.moments = list(moments(lane.ticks, scoring.clicks_ms, calendar, scoring.span))
     return lane
 
 
@@ -110,30 +154,37 @@ def _ticks(shared: Deployment, span: Span) -> list[datetime]:
     return due_ticks(busy, pace, begin=span.first_at, end=min(span.last_at, span.score_until))
 
 
-def _runners(
-    policy: Policy, setup: Setup, lane: Lane, scoring: Scoring, *, folder: Path
-) -> Iterator[Runner]:
+def _lists(policies: Sequence[Policy], lane: Lane) -> Iterator[Runner]:
     """A list is the same with every seed."""
-    if policy.kind == "baseline":
-        feature = lane.shared.model.longest_history()
-        name = feature.name if feature else None
-        yield BaselineRunner(policy, lane.seen.counts, name, board=Scoreboard(lane.clicks))
-        return
-    if policy.exact_of is not None:
-        models = [each for each in lane.runners if each.policy.name == policy.exact_of]
-        for model in models:
-            yield ExactRunner(policy, cast("ModelRunner", model), board=Scoreboard(lane.clicks))
-        return
+    feature = lane.shared.model.longest_history()
+    name = feature.name if feature else None
+    for policy in policies:
+        if policy.kind == "baseline":
+            yield BaselineRunner(policy, lane.seen.counts, name, board=Scoreboard(lane.clicks))
+
+
+def _units(
+    policy: Policy,
+    setup: Setup,
+    exact: Sequence[Policy],
+    lane: Lane,
+    scoring: Scoring,
+    *,
+    folder: Path,
+) -> Iterator[Unit]:
+    """A model policy with each seed, and beside it the same without its index."""
     for seed in scoring.seeds:
-        own = _own(policy, setup.deployment, folder=folder / f"{policy.name}-{seed}", seed=seed)
-        read_items(own, HeldClock(scoring.span.first_at))
-        yield ModelRunner(
+        home = folder / f"{policy.name}-{seed}"
+        own = _own(policy, setup.deployment, folder=home, seed=seed)
+        model = ModelRunner(
             policy, own, scoring.span, setup.history, seed, board=Scoreboard(lane.clicks)
         )
+        beside = [ExactRunner(each, model, board=Scoreboard(lane.clicks)) for each in exact]
+        yield Unit([model, *beside], Kept(home / "scored"))
 
 
 def _with_pace(
-    deployment: Deployment, cadence_minutes: int, refresh_minutes: int, *, folder: Path
+    deployment: Deployment, cadence_minutes: int, refresh_minutes: int, *, slices: Path
 ) -> Deployment:
     """Slices end at ticks, statistics are as old as a deployment of that pace would have them."""
     offset_minutes = _day_start(deployment) if refresh_minutes == DAY_MINUTES else 0
@@ -143,7 +194,7 @@ def _with_pace(
         {
             "folders": {
                 "shards": str(deployment.shards_dir),
-                "slices": str(folder / f"slices-{cadence_minutes}-{refresh_minutes}min"),
+                "slices": str(slices / f"{cadence_minutes}-{refresh_minutes}min"),
             },
             "training": {"hourly": {"every_minutes": cadence_minutes}},
         },
@@ -160,7 +211,8 @@ def _own(policy: Policy, shared: Deployment, *, folder: Path, seed: int) -> Depl
     """Checkpoints and versions of a policy's own."""
     hourly = {key: way for key in ("learns", "order") if (way := getattr(policy, key)) is not None}
     folders = {"checkpoints": str(folder / "checkpoints"), "versions": str(folder / "versions")}
-    training = {"hourly": hourly, "keep_hourly": 2, "keep_nightly": 2, "seed": seed}
+    keeping = {"keep_hourly": 2, "keep_nightly": 2}
+    training = {"hourly": hourly, "threads": THREADS, "seed": seed, **keeping}
     own = fill_in(
         shared,
         {"folders": folders, "training": training, "publishing": {"keep_versions": 3}},

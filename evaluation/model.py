@@ -50,8 +50,9 @@ class ModelRunner:
     board: Scoreboard = field(default_factory=Scoreboard)
     costs: Costs = field(default_factory=Costs)
     versions: int = 0
-    live: Live | None = None
-    """What answers at this moment."""
+    _live: Live | None = None
+    _gone_on_with: tuple[str, int] | None = None
+    """What answered where an evaluation was stopped: a version, and how new its statistics were."""
 
     _asked: date | None = None
     """The newest day that nightlies were asked to learn up to."""
@@ -79,7 +80,15 @@ class ModelRunner:
                 self._publish(clock)
         if self.live and not trained and self._refreshes():
             with self.costs.of("statistics"):
-                self.live = self._statistics.refreshed(self.live, state, now)
+                self._live = self._statistics.refreshed(self.live, state, now)
+
+    @property
+    def live(self) -> Live | None:
+        """What answers at this moment."""
+        if self._gone_on_with is not None:
+            name, refreshed_ms = self._gone_on_with
+            self._go_live(name, refreshed_ms)
+        return self._live
 
     def _refreshes(self) -> bool:
         """Between passes."""
@@ -120,7 +129,7 @@ class ModelRunner:
 
     def _go_live(self, name: str, refreshed_ms: int) -> None:
         version = load_version(self.deployment.versions_dir, name, verified=self._verified)
-        self.live = Live.of(version, refreshed_ms)
+        self._live, self._gone_on_with = Live.of(version, refreshed_ms), None
         self.versions = int(name[1:])
 
     def standing(self) -> dict[str, Any]:
@@ -136,7 +145,8 @@ class ModelRunner:
         self._asked = date.fromisoformat(standing["asked"]) if standing["asked"] else None
         self._has_nightly = standing["has_nightly"]
         if standing["live"]:
-            self._go_live(*standing["live"])
+            name, refreshed_ms = standing["live"]
+            self._gone_on_with, self.versions = (name, refreshed_ms), int(name[1:])
         self._was_stopped = True
 
     def lists(self, clicked: Clicked) -> Keys:

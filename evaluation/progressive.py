@@ -1,25 +1,24 @@
 """Progressive evaluation: what would each update policy have shown, click by click?
 
-In virtual time, through the real slices, learner, versions and index: at each tick every policy
-does what is due, then the clicks until the next tick are scored by what it has live, and only then
-may any policy learn them. Only Kafka is left out.
+In virtual time, through the real slices, learner, versions and index; only Kafka is left out. All
+of it is done in this process, or the policies are shared out among several.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 
-from evaluation.clicked import Clicked, clicked_of, history_of
-from evaluation.lanes import Lane, Scoring, lanes_of
+from evaluation.lanes import Scoring
+from evaluation.model import ModelRunner
 from evaluation.policies import Policy
+from evaluation.processes import Asked, Step, at_once, driven
 from evaluation.runner import Runner
-from evaluation.scored import Clicks, Marks
-from trainer.slicing import Slicer
-from twintide.clock import HeldClock, monotonic_seconds, to_unix_ms
+from evaluation.shares import Share
+from evaluation.work import Progress
+from streaming.items import read_items
+from twintide.clock import HeldClock
 from twintide.config import Deployment
-from twintide.derived.state import DerivedState
-from twintide.holdback import minutes_held_back
 
 
 @dataclass(frozen=True)
@@ -32,13 +31,10 @@ class Tick:
 
     ticks: int
     at: datetime
-    """All clicks before this are scored and learnt."""
+    """All clicks before this are scored and learnt, of those that go with the tick."""
 
-    seconds_here: float
-    """What was done here would have taken a usual machine."""
-
-    seconds_left: float
-    """And what is left."""
+    progress: Sequence[Progress]
+    """Of each process."""
 
     runners: Sequence[Runner]
 
@@ -52,81 +48,79 @@ def progressive(
     scoring: Scoring,
     *,
     folder: Path,
+    processes: int | None = 1,
     on_tick: OnTick | None = None,
 ) -> list[Runner]:
     """Run the policies over the shards of a deployment; each gets its own folder below `folder`.
 
     Policies of one cadence share their slices and are driven together, since slices do not depend
-    on who learns them. What lies in `folder` of an evaluation that was stopped is gone on with.
+    on who learns them. What lies in `folder` of an evaluation that was stopped is gone on with, by
+    however many processes at once; None: by as many as are worth it.
     """
-    lanes = lanes_of(deployment, policies, scoring, folder=folder)
+    asked = Asked(deployment, policies, scoring, folder, processes)
+    shares = asked.shares()
     runners = sorted(
-        (each for lane in lanes for each in lane.runners),
-        key=lambda runner: policies.index(runner.policy),
+        (each for share in shares for way in share for unit in way.units for each in unit.runners),
+        key=lambda runner: (policies.index(runner.policy), runner.seed),
     )
-    total = sum(len(lane.ticks) for lane in lanes)
-    firsts = [lane.kept.ticks() for lane in lanes]
-    done, here = 0, 0.0
-    left = sum(sum(lane.seconds[first:]) for lane, first in zip(lanes, firsts, strict=True))
-    for lane, first in zip(lanes, firsts, strict=True):
-        for number, at in enumerate(_drive(lane, scoring)):
-            done += 1
-            if number >= first:
-                here, left = here + lane.seconds[number], left - lane.seconds[number]
-            if on_tick:
-                on_tick(Tick(done, max(done - sum(firsts), 0), total, at, here, left, runners))
+    for each in runners:
+        if isinstance(each, ModelRunner):
+            read_items(each.deployment, HeldClock(scoring.span.first_at))
+    count = _Count.of(shares, runners)
+    for share, step in _steps(asked, shares):
+        tick = count.tick(share, step)
+        if on_tick:
+            on_tick(tick)
     return runners
 
 
-def _drive(lane: Lane, scoring: Scoring) -> Iterator[datetime]:
-    """Go from tick to tick; yields the end of each."""
-    shared, span, seen = lane.shared, scoring.span, lane.seen
-    slicer = Slicer(shared, DerivedState.empty(shared), {}, clock=HeldClock(span.last_at))
-    held_back = minutes_held_back(shared.training.hourly, shared.shards, None)
-    holdback = timedelta(minutes=held_back)
-    step = timedelta(minutes=shared.training.hourly.every_minutes)
-    window = timedelta(minutes=shared.shards.minutes)
-    done = lane.kept.restore(lane.clicks, lane.runners)
-    for number, now in enumerate(lane.ticks):
-        is_open, before = number >= done, len(lane.clicks)
-        seen.tick(now)
-        for runner in lane.runners if is_open else ():
-            runner.tick(now, slicer.state)  # 1. learn what lies before now, and go live with it
-        until = now + step if now < lane.ticks[-1] else now + step + window  # all that is left
-        began = monotonic_seconds()
-        ends = (now + step - holdback, until)
-        slices = [taken.slice_ for end in ends for taken in slicer.in_order(end)]
-        if is_open:
-            _spent_on_slices(lane, monotonic_seconds() - began)
-        for each in slices:
-            clicked = clicked_of(each, shared)
-            if not len(clicked.rows):
-                continue
-            scored = clicked.between(span.score_from, span.score_until).of_sample(scoring.sample)
-            if len(scored.rows) and is_open:
-                _score(lane, scored, now)  # 2. score the clicks after now
-            seen.learn(clicked, history_of(clicked, shared))  # 3. only then may counts have them
-        if is_open:
-            lane.kept.add(lane.clicks[before:], lane.runners)
-        yield now + step
+def _steps(asked: Asked, shares: Sequence[Share]) -> Iterator[tuple[int, Step]]:
+    """What each of them says is taken up, where it was done elsewhere."""
+    if len(shares) == 1:
+        yield from ((0, step) for step in driven(shares[0], asked.scoring))
+        return
+    for share, (number, tick) in at_once(asked, len(shares)):
+        way = shares[share][number]
+        way.lane.take_up_clicks(tick + 1)
+        for unit in way.units:
+            unit.take_up(tick + 1)
+        yield share, (number, tick)
 
 
-def _spent_on_slices(lane: Lane, seconds: float) -> None:
-    """Each model policy would have to make them, were it alone."""
-    for runner in lane.runners:
-        if runner.policy.kind == "model" and runner.policy.exact_of is None:
-            runner.costs.seconds["slicing"] += seconds
+@dataclass
+class _Count:
+    """What is done, and what is left of it."""
 
+    shares: Sequence[Share]
+    runners: Sequence[Runner]
+    kept: list[list[int]]
+    """Ticks of each way of each share that were done before."""
 
-def _score(lane: Lane, clicked: Clicked, now: datetime) -> None:
-    groups = lane.seen.groups(clicked, history_of(clicked, lane.shared))
-    lane.clicks.append(Clicks.of(clicked, groups, tick_ms=to_unix_ms(now)))
-    for runner in lane.runners:
-        marks = Marks.of(
-            clicked.rows.item_keys,
-            runner.lists(clicked),
-            lane.seen.head,
-            space=lane.seen.space,
-            answering=runner.answering(clicked),
+    progress: list[Progress]
+    done: int = 0
+
+    @classmethod
+    def of(cls, shares: Sequence[Share], runners: Sequence[Runner]) -> "_Count":
+        """Before the first tick."""
+        kept = [[way.kept_ticks() for way in share] for share in shares]
+        left = [
+            sum(sum(way.seconds[first:]) for way, first in zip(share, firsts, strict=True))
+            for share, firsts in zip(shares, kept, strict=True)
+        ]
+        return cls(shares, runners, kept, [Progress(0.0, each) for each in left])
+
+    def tick(self, share: int, step: Step) -> Tick:
+        """One more."""
+        number, tick = step
+        way, before = self.shares[share][number], sum(map(sum, self.kept))
+        self.done += 1
+        if tick >= self.kept[share][number]:
+            self.progress[share] = self.progress[share].after(way.seconds[tick])
+        return Tick(
+            self.done,
+            max(self.done - before, 0),
+            sum(len(each.lane.ticks) for every in self.shares for each in every),
+            way.lane.ends_at(tick),
+            list(self.progress),
+            self.runners,
         )
-        runner.board.add(marks)

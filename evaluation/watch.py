@@ -38,11 +38,7 @@ class Watch:
         tick = self.tick
         if tick is None or not tick.done_here:
             return ""
-        seconds = seconds_left(
-            elapsed=monotonic_seconds() - self.began,
-            done=tick.seconds_here,
-            left=tick.seconds_left,
-        )
+        seconds = seconds_left(tick.progress, elapsed=monotonic_seconds() - self.began)
         return f" ({said_seconds(seconds)} left)"
 
 

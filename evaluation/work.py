@@ -100,7 +100,23 @@ def _of_model(policy: Policy, moment: Moment, sample: float) -> float:
 _OF_KIND = {"baseline": _of_list, "model": _of_model}
 
 
-def seconds_left(*, elapsed: float, done: float, left: float) -> float:
-    """By how this machine compares with a usual one, where that is known already."""
-    pace = (elapsed + USUAL_SECONDS) / (done + USUAL_SECONDS)
-    return pace * max(left, 0.0)
+@dataclass(frozen=True)
+class Progress:
+    """How far one process has come: seconds of a usual machine."""
+
+    done: float
+    left: float
+
+    def after(self, seconds: float) -> "Progress":
+        """So much more is done."""
+        return Progress(self.done + seconds, self.left - seconds)
+
+    def seconds_left(self, *, elapsed: float) -> float:
+        """By how this machine compares with a usual one, where that is known already."""
+        pace = (elapsed + USUAL_SECONDS) / (self.done + USUAL_SECONDS)
+        return pace * max(self.left, 0.0)
+
+
+def seconds_left(progress: Sequence[Progress], *, elapsed: float) -> float:
+    """Until the last of the processes has done its share."""
+    return max(each.seconds_left(elapsed=elapsed) for each in progress)

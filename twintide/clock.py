@@ -72,6 +72,11 @@ def monotonic_seconds() -> float:
     return time.monotonic()
 
 
+def processor_seconds() -> float:
+    """Seconds that processors have worked for this program; only differences mean anything."""
+    return time.process_time()
+
+
 def latest_believed(now: datetime) -> datetime:
     """The last instant that may have come where our clock shows `now`."""
     return now + timedelta(seconds=SKEW_SECONDS)

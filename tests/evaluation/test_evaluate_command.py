@@ -191,14 +191,16 @@ def test_one_click_is_refused_and_no_event_too(twintide: Twintide, data: Path) -
 
 
 @pytest.mark.long
+@pytest.mark.timeout(600)
 def test_an_interrupted_evaluation_reports_what_it_has_and_goes_on_when_asked_again(
     data: Path,
 ) -> None:
-    """SIGTERM, as Ctrl-C: the report says how far it came, and what was done stays until the same
-    is asked again.
+    """SIGTERM, as Ctrl-C, of one that has two processes: the report says how far it came, and what
+    was done stays until the same is asked again.
     """
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", "console", "evaluate", "clicks.parquet", "--policy", "hourly"]
+    command = [sys.executable, "-m", "console", "evaluate", "clicks.parquet", "--processes", "2"]
+    command += ["--policy", "nightly", "--policy", "popular-1h"]
     with subprocess.Popen(
         command,
         cwd=data.parent,

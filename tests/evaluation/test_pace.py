@@ -33,6 +33,7 @@ def test_a_policy_learns_by_statistics_as_old_as_a_deployment_of_its_pace_has(
     values["training"] |= {"hourly": {"every_minutes": every_minutes}}
     values["publishing"] = {"statistics_every_minutes": statistics_every_minutes}
 
-    (lane,) = lanes_of(declared, [parse_policy(policy)], Scoring(SPAN), folder=tmp_path)
+    policies = [parse_policy(policy)]
+    (lane,) = lanes_of(declared, policies, Scoring(SPAN), folder=tmp_path, slices=tmp_path)
 
     assert lane.shared.model == config.parse(values, name="its pace").model

@@ -7,7 +7,7 @@ import pytest
 
 from evaluation.policies import parse_policy
 from evaluation.span import Span
-from evaluation.work import Moment, moments, seconds_left, seconds_of
+from evaluation.work import Moment, Progress, moments, seconds_left, seconds_of
 from twintide.clock import to_unix_ms
 from twintide.config import TrainingConfig
 from twintide.days import Calendar
@@ -55,7 +55,7 @@ def test_the_estimate_is_near_once_a_model_is_at_work(found: list[Moment], slowe
     seconds = [seconds_of(each, policies, sample=1.0) for each in found]
     done, left = sum(seconds[:29]), sum(seconds[29:])
 
-    said = seconds_left(elapsed=slower * done, done=done, left=left)
+    said = Progress(done, left).seconds_left(elapsed=slower * done)
 
     assert said == pytest.approx(slower * left, rel=0.25)
 
@@ -74,5 +74,12 @@ def test_seeds_and_a_sample_are_paid_for(found: list[Moment]) -> None:
 
 def test_what_is_nearly_done_is_told_by_the_machine_alone() -> None:
     """And what has not begun by a usual one."""
-    assert seconds_left(elapsed=0, done=0, left=100) == 100
-    assert seconds_left(elapsed=4000, done=1000, left=100) == pytest.approx(400, rel=0.01)
+    assert Progress(0, 100).seconds_left(elapsed=0) == 100
+    assert Progress(1000, 100).seconds_left(elapsed=4000) == pytest.approx(400, rel=0.01)
+
+
+def test_of_several_processes_the_last_one_is_waited_for() -> None:
+    """Each goes at its own pace."""
+    progress = [Progress(1000, 0), Progress(500, 300).after(100), Progress(900, 50)]
+
+    assert seconds_left(progress, elapsed=1200) == pytest.approx(400, rel=0.01)

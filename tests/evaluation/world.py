@@ -43,8 +43,8 @@ class Evaluation:
     changes: dict[str, Any] = field(default_factory=dict)
     """Of the configuration."""
 
-    def run(self, *, on_tick: OnTick | None = None) -> list[Runner]:
-        """All of it, or what is left of it."""
+    def run(self, *, on_tick: OnTick | None = None, processes: int = 1) -> list[Runner]:
+        """All of it, or what is left of it, by so many processes."""
         self.folder.mkdir(exist_ok=True)
         deployment = fill_in(deployment_in(self.folder), self.changes)
         own = write_all(deployment, self.events, self.folder, asked={"names": list(self.names)})
@@ -53,7 +53,14 @@ class Evaluation:
             policies = list(beside_exact(policies))
         if self.ingredients:
             policies += ablation_of(Setup(own), policies, only=self.ingredients).policies
-        return progressive(own, policies, Scoring(SPAN), folder=self.folder, on_tick=on_tick)
+        return progressive(
+            own,
+            policies,
+            Scoring(SPAN),
+            folder=self.folder,
+            processes=processes,
+            on_tick=on_tick,
+        )
 
 
 def places(runner: Runner) -> dict[Click, int]:
