@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ from tests.trainer.conftest import Line, at, deployment_in, small_stream
 from trainer.counting import count as count_what_came
 from trainer.hourly import hourly
 from twintide.clock import HeldClock
-from twintide.config import Deployment
+from twintide.config import Deployment, fill_in
 from twintide.counted import counts_dir, newest_count, open_count
 from twintide.keys import keys_of
 from twintide.verified import Verified
@@ -39,8 +40,13 @@ def milvus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Milvus]:
 
 @pytest.fixture(scope="module")
 def learnt(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A night and two hours of a model that is told nothing that ages; nothing is published."""
-    deployment = deployment_in(tmp_path_factory.mktemp("learnt") / "data", WITHOUT_AGES)
+    """Of a model that is told nothing that ages."""
+    return learnt_in(tmp_path_factory.mktemp("learnt") / "data", WITHOUT_AGES)
+
+
+def learnt_in(folder: Path, changes: dict[str, Any]) -> Path:
+    """A night and two hours; nothing is published."""
+    deployment = deployment_in(folder, changes)
     write_shards(deployment, small_stream(deployment, days=2), complete_until=at(2, 1))
     line = Line(deployment)
     line.night(0)
@@ -56,17 +62,19 @@ WITHOUT_AGES = {
             {"kind": "sparse", "name": "category", "column": "category", "table": "category"},
             {"kind": "varlen", "name": "topics", "column": "topics", "table": "topic"},
         ]
-    }
+    },
+    "publishing": {"moved_beyond": 0.0},
 }
 
 
-def published(learnt: Path, folder: Path, milvus: Milvus, prefix: str) -> Deployment:
+def published(
+    learnt: Path, folder: Path, milvus: Milvus, prefix: str, changes: dict[str, Any]
+) -> Deployment:
     """A version of each of its checkpoints, in that Milvus."""
     shutil.copytree(learnt, folder / "data")
     own = {"uri": milvus.uri, "prefix": prefix, "timeout_seconds": 30.0}
-    publishing = {"milvus": own, "filters": ["category", "topics"], "moved_beyond": 0.0}
-    changes = WITHOUT_AGES | {"publishing": publishing | {"statistics_every_minutes": 10}}
-    deployment = deployment_in(folder / "data", changes)
+    publishing = {"milvus": own, "filters": ["category", "topics"], "statistics_every_minutes": 10}
+    deployment = fill_in(deployment_in(folder / "data", changes), {"publishing": publishing})
     for name in ("nightly-000001", "hourly-000002", "hourly-000003"):
         publish(deployment, checkpoint=name, clock=HeldClock(at(1, 2)), judge=False)
     return deployment
@@ -104,7 +112,7 @@ def test_a_refresh_is_an_upsert_that_no_version_before_it_sees(
     """Two refreshes and the hour after them are epochs of one collection; all of them answer as
     when they were built, also those of before after a rollback and a gc.
     """
-    deployment = published(learnt, tmp_path, milvus, "refreshed")
+    deployment = published(learnt, tmp_path, milvus, "refreshed", WITHOUT_AGES)
     root = deployment.versions_dir
     done = [refreshed(deployment, at(1, 2, minute)) for minute in (20, 40)]
 
@@ -131,7 +139,7 @@ def test_a_refresh_costs_what_has_changed_since_the_one_before(
     """Where the model is told nothing that ages: only rows of items that were clicked first are
     written, and only items of which events said something since the count before are encoded.
     """
-    deployment = published(learnt, tmp_path, milvus, "costs")
+    deployment = published(learnt, tmp_path, milvus, "costs", WITHOUT_AGES)
     root, known = deployment.versions_dir, load_version(deployment.versions_dir, "v000003")
     for minute in (20, 40):
         refreshed(deployment, at(1, 2, minute))
@@ -152,13 +160,36 @@ def test_a_refresh_costs_what_has_changed_since_the_one_before(
     assert set(live.item_keys[encoded]) == set(keys_of(new["item_id"]))
 
 
+@pytest.mark.promise("P8")
+def test_rows_of_refreshes_go_with_the_versions_that_saw_them(
+    tmp_path: Path, milvus: Milvus
+) -> None:
+    """Of an hour of refreshes, each of which moves items as they age, the collection holds what
+    the versions that gc left see, and no more; each of these answers as when it was built.
+    """
+    learnt = learnt_in(tmp_path / "learnt", {})
+    deployment = published(learnt, tmp_path, milvus, "gone", {})
+    for minute in range(10, 60, 10):
+        gc.run(deployment)
+        assert refreshed(deployment, at(1, 2, minute)).promoted
+
+    assert verify(deployment) == dict.fromkeys(version_names(deployment.versions_dir))
+    epochs = {each.epoch for each in places(deployment)}
+    assert epochs == {0, 1, 2, 4, 5, 6, 7}
+    rows = milvus.service("gone").rows("gone_000001", "row >= 0", ["since", "until"])
+    written = places(deployment)[-1].rows
+    assert len(rows) < written
+    unseen = [row for row in rows if not any(row["since"] <= e < row["until"] for e in epochs)]
+    assert unseen == []
+
+
 def test_what_an_operator_went_back_to_is_refreshed_beside_newer_rows(
     learnt: Path, tmp_path: Path, milvus: Milvus
 ) -> None:
     """The collection has come further than the version: a refresh goes on from its end, and has
     the vectors of its own weights.
     """
-    deployment = published(learnt, tmp_path, milvus, "back")
+    deployment = published(learnt, tmp_path, milvus, "back", WITHOUT_AGES)
     root = deployment.versions_dir
     registry.rollback(root, reason="worse", clock=HeldClock(at(1, 2)))
     registry.release(root, clock=HeldClock(at(1, 2)))

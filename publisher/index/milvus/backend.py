@@ -18,7 +18,7 @@ from publisher.index.milvus.base import MilvusBase, base_in, base_of
 from publisher.index.milvus.columns import field, single_in
 from publisher.index.milvus.found import MilvusIndex
 from publisher.index.milvus.halves import BASE, Halves, halves_in
-from publisher.index.milvus.rows import add, end, rows_of, told_alike, undo_after
+from publisher.index.milvus.rows import add, end, forget, rows_of, told_alike, undo_after
 from publisher.index.milvus.service import Service
 from publisher.index.moved import stay
 from publisher.index.searched import Positions, Vectors
@@ -33,8 +33,8 @@ from twintide.versions import IndexAt, VersionManifest
 __all__ = ["base_in", "base_of", "drop", "go_on", "index", "made_live", "open", "unneeded"]
 
 MOST_ROWS_RATIO = 4
-"""Rows that a collection may have had, for each item, before a whole index is built anew: those
-that no newer version sees are looked at by every search all the same.
+"""Rows that a collection may have, for each item, before a whole index is built anew: those that
+only earlier versions see are looked at by every search all the same.
 """
 
 
@@ -126,11 +126,14 @@ def _gone_on(service: Service, wanted: Wanted, base: MilvusBase) -> Indexed | No
     kept, before, changed = _compared(wanted, base)
     at, gone = base.at, np.setdiff1d(base.keys, wanted.keys)
     left = len(changed) + len(gone)
-    if left > wanted.config.most_moved_ratio * len(kept) or not _fits(wanted, base, len(changed)):
+    if left > wanted.config.most_moved_ratio * len(kept) or not _fits(wanted, base):
         return None
     if not service.has(at.collection):
         return None
     undo_after(service, at)
+    forget(service, at, base.epochs)
+    if service.count(at.collection) + len(changed) > MOST_ROWS_RATIO * len(kept):
+        return None
     halves = base.halves.gone_on(kept, before)
     vectors = halves.at(np.arange(len(kept)))
     now = at.model_copy(update={"epoch": at.epoch + 1, "rows": at.rows + len(changed)})
@@ -164,13 +167,12 @@ def _compared(wanted: Wanted, base: MilvusBase) -> tuple[Vectors, Positions, Pos
     return kept, before, np.flatnonzero(~is_same)
 
 
-def _fits(wanted: Wanted, base: MilvusBase, more: int) -> bool:
-    """Whether the collection has the columns that are wanted, and not too many old rows."""
-    rows, items = base.at.rows + more, len(wanted.keys)
-    lists = lists_for(items, wanted.config.index)
+def _fits(wanted: Wanted, base: MilvusBase) -> bool:
+    """Whether the collection has the columns that are wanted, and is indexed as is declared."""
+    lists = lists_for(len(wanted.keys), wanted.config.index)
     is_alike = (lists == 1) == (base.at.lists == 1)
     is_held = set(base.at.single) <= set(single_in(wanted.attributes))
-    return _same_columns(wanted, base) and is_held and is_alike and rows <= MOST_ROWS_RATIO * items
+    return _same_columns(wanted, base) and is_held and is_alike
 
 
 def _same_columns(wanted: Wanted, base: MilvusBase) -> bool:

@@ -35,6 +35,9 @@ class MilvusBase:
 
     as_of: str
     at: IndexAt
+    epochs: tuple[int, ...]
+    """Of the versions that there are in its collection, ascending; the last is its own."""
+
     keys: Keys
     halves: Halves
     attributes: Attributes
@@ -82,9 +85,12 @@ def _newest_like(
             at = manifest.index_at
             if (manifest.base, manifest.model) != (own.base, own.model):
                 continue
-            if at is None or at.service != config.milvus or _newest(at.collection, named) != at:
+            if at is None or at.service != config.milvus:
                 return None
-            return _in_version(root / manifest.name, manifest, at, verified)
+            epochs = _epochs_of(at.collection, named)
+            if epochs[-1] != at.epoch:
+                return None
+            return _in_version(root / manifest.name, manifest, at, epochs, verified)
     return None
 
 
@@ -94,13 +100,17 @@ def _newest_first(root: Path) -> Iterator[VersionManifest]:
         yield read_version_manifest(root, name)
 
 
-def _newest(collection: str, named: list[VersionManifest]) -> IndexAt:
+def _epochs_of(collection: str, named: list[VersionManifest]) -> tuple[int, ...]:
     own = [each.index_at for each in named if each.index_at]
-    return max((at for at in own if at.collection == collection), key=lambda at: at.epoch)
+    return tuple(sorted(at.epoch for at in own if at.collection == collection))
 
 
 def _in_version(
-    folder: Path, manifest: VersionManifest, at: IndexAt, verified: Verified
+    folder: Path,
+    manifest: VersionManifest,
+    at: IndexAt,
+    epochs: tuple[int, ...],
+    verified: Verified,
 ) -> MilvusBase:
     name = f"{WHOLE if manifest.index_of is None else BASE}.npy"
     of_index = ("index.", "items.", "attributes.")
@@ -114,6 +124,7 @@ def _in_version(
         version=manifest.index_of or manifest.name,
         as_of=manifest.name,
         at=at,
+        epochs=epochs,
         keys=keys_of(item_ids_in(contents)),
         halves=halves_in(contents, width=manifest.dimension, items=manifest.items),
         attributes=attributes,

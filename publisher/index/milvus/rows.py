@@ -5,8 +5,8 @@ adds rows and ends others; so what an earlier version of the collection answers 
 an hour costs what has changed.
 """
 
-from collections.abc import Iterator
-from itertools import islice
+from collections.abc import Iterator, Sequence
+from itertools import islice, pairwise
 from typing import Any
 
 import numpy as np
@@ -62,6 +62,16 @@ def undo_after(service: Service, at: IndexAt) -> None:
     """Take back what a publish began after its epoch and no version came of."""
     service.take_away(at.collection, f"since > {at.epoch}")
     _until(service, at, f"until > {at.epoch} and until < {END}", END)
+
+
+def forget(service: Service, at: IndexAt, epochs: Sequence[int]) -> None:
+    """Take away the rows that no version sees, of those that there are: of these epochs, ascending,
+    the last of which is the newest there was.
+    """
+    gaps = [(a, b) for a, b in pairwise((-1, *epochs)) if b - a > 1]
+    if gaps:
+        unseen = " or ".join(f"(since > {a} and until <= {b})" for a, b in gaps)
+        service.take_away(at.collection, unseen)
 
 
 def _until(service: Service, at: IndexAt, which: str, epoch: int) -> None:

@@ -110,6 +110,12 @@ class Service:
             walk.close()
         return found
 
+    def count(self, name: str) -> int:
+        """How many rows a collection has."""
+        with self._spoken(name):
+            found = self._client.query(name, filter="", output_fields=["count(*)"])
+        return int(found[0]["count(*)"])
+
     def settle(self, name: str) -> None:
         """All that was written is searched from now on."""
         with self._spoken(name):
