@@ -19,7 +19,7 @@ from twintide.checkpoints import CheckpointManifest, OpenCheckpoint
 from twintide.derived.catalogue import SAID
 from twintide.derived.state import ITEMS, stateless
 from twintide.keyedrows import KEYS
-from twintide.keys import GONE, NO_KEYS, Keys, distinct, places_of, standing
+from twintide.keys import GONE, NO_KEYS, Keys, among, distinct, standing
 from twintide.listed import ListingRef
 from twintide.model.two_tower import TwoTower
 from twintide.modelspec import ModelSpec
@@ -96,7 +96,7 @@ def moved_since(
     }
     if said is None or any(keys is None for keys in changed.values()):
         return None
-    moved = places_of(items.keys, said)[1]
+    moved = among(items.keys, said)
     for feature in own.model.lookups("candidate"):
         keys = changed.get(feature.table)
         if keys is not None:
@@ -171,5 +171,5 @@ def _having(encoded: Encoded, name: str, keys: Keys) -> Bools:
     ids = encoded[name]
     found = np.zeros(len(ids), np.bool_)
     if isinstance(ids, Ids):
-        found[ids.row_of_key()[places_of(ids.keys, keys)[1]]] = True
+        found[ids.row_of_key()[among(ids.keys, keys)]] = True
     return found

@@ -81,6 +81,22 @@ def places_of(
     return places, ascending[places] == keys
 
 
+def among(keys: Keys, few: Keys) -> npt.NDArray[np.bool_]:
+    """[n]: whether each key is one of few others, which are ascending. Nearly all that are not are
+    known by their first bits, which takes a tenth of looking each up.
+    """
+    begins = np.zeros(1 << 20, np.bool_)
+    begins[few >> _BEHIND] = True
+    found: npt.NDArray[np.bool_] = begins[keys >> _BEHIND]
+    places = np.flatnonzero(found)
+    found[places] = places_of(keys[places], few)[1]
+    return found
+
+
+_BEHIND = np.uint64(44)
+"""Bits of a key behind its first ones."""
+
+
 def distinct(keys: Keys) -> Keys:
     """These keys, ascending, each once; `np.unique` hashes them, which takes ten to fifty times as
     long.

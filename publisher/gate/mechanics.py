@@ -3,11 +3,10 @@ towers say.
 """
 
 import numpy as np
-import numpy.typing as npt
 
 from publisher import samples
 from publisher.build import Draft
-from publisher.index.searched import directions
+from publisher.index.searched import Bools, Vectors, directions
 from twintide.keys import NO_KEYS, Keys
 from twintide.ragged import Ids
 
@@ -25,33 +24,43 @@ same way.
 
 def mechanics(draft: Draft) -> list[str]:
     """Why the draft cannot be right, whatever users click; [] where nothing was found."""
-    return _unsound_tables(draft) + _unsound_vectors(draft) or _disparities(draft)
+    has_row = _has_row(draft)
+    return _unsound_tables(draft) + _unsound_vectors(draft, has_row) or _disparities(draft, has_row)
 
 
 def _unsound_tables(draft: Draft) -> list[str]:
     reasons = []
     for name, table in draft.model.tables.items():
         weights = table.weights.numpy()
-        if not np.isfinite(weights).all():
+        if not _are_finite(weights):
             rows = np.flatnonzero(~np.isfinite(weights).all(axis=1))
             reasons.append(
                 f"table {name} has {len(rows)} rows that are not finite, first {rows[0]}"
             )
-        elif len(weights) > 2 and (weights[1:] == weights[1]).all():  # noqa: PLR2004  two ids
+        elif len(weights) > 2 and _are_all_the_same(weights[1:]):  # noqa: PLR2004  two ids
             reasons.append(f"every row of table {name} is the same")
     return reasons
 
 
-def _unsound_vectors(draft: Draft) -> list[str]:
+def _are_finite(numbers: Vectors) -> bool:
+    """A sum takes a tenth of looking at each number; one that overflows proves nothing."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return bool(np.isfinite(numbers.sum()) or np.isfinite(numbers).all())
+
+
+def _are_all_the_same(rows: Vectors) -> bool:
+    """Two that differ say it of all."""
+    return bool((rows[0] == rows[-1]).all() and (rows == rows[0]).all())
+
+
+def _unsound_vectors(draft: Draft, has_row: Bools) -> list[str]:
     """Items without a row, as nobody clicked them or by the table's rule, may have one vector where
     they are of the same content.
     """
     vectors = draft.vectors
-    # A sum takes a tenth of looking at each number; one that overflows proves nothing.
-    if not np.isfinite(vectors.sum()) and not np.isfinite(vectors).all():
+    if not _are_finite(vectors):
         broken = int((~np.isfinite(vectors).all(axis=1)).sum())
         return [f"{broken} of {len(vectors)} item vectors are not finite"]
-    has_row = _has_row(draft)
     looked_at = np.flatnonzero(has_row | (not has_row.any()))
     vectors = vectors[looked_at[:: max(1, len(looked_at) // AT_MOST)]]
     if len(vectors) <= 1:
@@ -67,12 +76,12 @@ def _unsound_vectors(draft: Draft) -> list[str]:
     return []
 
 
-def _disparities(draft: Draft) -> list[str]:
+def _disparities(draft: Draft, has_row: Bools) -> list[str]:
     """Whether index, item ids and towers are of one model."""
     events = draft.checkpoint.events
     if not np.array_equal(draft.item_keys, _keys_encoded(draft)):
         return ["the catalogue's item ids are not those of the items that were encoded"]
-    if lacking := _lacking_rows(draft):
+    if lacking := _lacking_rows(draft, has_row):
         return lacking
     if draft.index.items != len(draft.item_keys):
         return [f"the index has {draft.index.items} items, the catalogue {len(draft.item_keys)}"]
@@ -90,17 +99,17 @@ def _disparities(draft: Draft) -> list[str]:
     return []
 
 
-def _has_row(draft: Draft) -> npt.NDArray[np.bool_]:
+def _has_row(draft: Draft) -> Bools:
     """[clicked items]: whether the item table knows each. It may know more ids than there are
     items, since other features may read it.
     """
     table = draft.checkpoint.model.item_feature(draft.checkpoint.events).table
     clicked = draft.item_keys[: draft.items.clicked]
-    found: npt.NDArray[np.bool_] = draft.model.looked_up(table).rows_of(clicked) != 0
+    found: Bools = draft.model.looked_up(table).rows_of(clicked) != 0
     return found
 
 
-def _lacking_rows(draft: Draft) -> list[str]:
+def _lacking_rows(draft: Draft, has_row: Bools) -> list[str]:
     """Whether clicked items lack a row which they ought to have. Who waits to be admitted, was
     evicted, found the table full, or was clicked only in what is left out, has none by right; nor
     has what came since the checkpoint.
@@ -109,7 +118,6 @@ def _lacking_rows(draft: Draft) -> list[str]:
     table = own.model.item_feature(own.events).table
     is_nightly = own.kind == "nightly"
     learns = own.model.learning_tables() if is_nightly else own.model.hourly_tables(own.events)
-    has_row = _has_row(draft)
     if table not in learns or has_row.all():
         return []
     if not has_row.any():

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from twintide.clock import monotonic_seconds
-from twintide.keys import distinct, key_of, keys_of, mixed, places_of, with_more
+from twintide.keys import among, distinct, key_of, keys_of, mixed, places_of, with_more
 from twintide.model.table import first_values
 
 PINNED: dict[str, tuple[pa.Array, list[int]]] = {
@@ -173,6 +173,16 @@ def test_what_no_column_holds_has_no_key(wrong: int | str) -> None:
 
 
 @settings(max_examples=50)
+@given(st.lists(st.integers(0, 2**64 - 1)), st.lists(st.integers(0, 2**64 - 1)))
+def test_a_key_is_among_few_others_or_it_is_not(keys: list[int], few: list[int]) -> None:
+    """Also next to one of them, and where there are none."""
+    all_keys = np.array([*keys, *few, *(each ^ 1 for each in few)], np.uint64)
+
+    found = among(all_keys, distinct(np.array(few, np.uint64)))
+
+    assert found.tolist() == [key in set(few) for key in all_keys.tolist()]
+
+
 @given(st.lists(st.integers(0, 2**64 - 1) | st.integers(0, 3)))
 def test_distinct_keys_ascend(values: list[int]) -> None:
     """Each once, also of none."""

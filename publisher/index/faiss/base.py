@@ -83,7 +83,7 @@ class IndexBase:
     def vectors(self, *, room: int = 0) -> Vectors:
         """As Base.vectors."""
         behind = len(self.keys) - self.whole.items
-        found = vectors_in(self.file, room=room + behind)[:, : self.whole.dimension]
+        found = vectors_in(self.file, width=self.whole.dimension, room=room + behind)
         found[self.overlaid] = self._overlay
         return found
 
@@ -103,7 +103,7 @@ class IndexBase:
         if self.earlier is None:
             return np.zeros((0, self.whole.dimension), np.float32)
         file = inverted_file(self.earlier.newer, is_delta=True)
-        return vectors_in(file)[:, : self.whole.dimension]
+        return vectors_in(file, width=self.whole.dimension)
 
 
 @dataclass(frozen=True)

@@ -103,11 +103,17 @@ def _owner(deltas: Sequence[Delta], files: Sequence[InvertedFile]) -> Positions:
     return owner
 
 
-def vectors_in(file: InvertedFile, *, room: int = 0) -> npt.NDArray[np.float32]:
-    """[items + room, width]: every vector as the index keeps it, at its position."""
-    found = np.empty((file.items + room, file.width), np.float32)
-    for centre, each in zip(file.centres(), file.lists(), strict=True):
-        found[each.ids] = each.codes.view(np.float16).astype(np.float32) + centre
+def vectors_in(file: InvertedFile, *, width: int, room: int = 0) -> npt.NDArray[np.float32]:
+    """[items + room, width]: every vector as the index keeps it, at its position, without what it
+    is filled up with.
+    """
+    found = np.empty((file.items + room, width), np.float32)
+    of_a_list = np.empty((int(file.sizes.max(initial=0)), width), np.float32)
+    for centre, each in zip(file.centres()[:, :width], file.lists(), strict=True):
+        own = of_a_list[: len(each.ids)]  # it stays near the processor
+        own[...] = each.codes.view(np.float16)[:, :width]
+        own += centre
+        found[each.ids] = own
     return found
 
 
