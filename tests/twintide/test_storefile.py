@@ -3,6 +3,7 @@
 import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 from twintide.arrays import PAGE, FileEntry, Files, checksums_of, packed, verify
 from twintide.errors import Corrupt
-from twintide.pages import PAGES
+from twintide.pages import PAGES, PagedArray, write_paged
 from twintide.rowstore import Column, RowStore
 from twintide.storefile import MOST_DELTAS, StoreEntry, open_store, write_touched, write_whole
 
@@ -236,6 +237,20 @@ def test_a_page_is_checked_before_one_of_its_rows_is_used(chain: Chain) -> None:
         opened["weights"]
     with pytest.raises(Corrupt, match="table"):
         verify(folder, files)
+
+
+@pytest.mark.parametrize("step", [1, 2, 3])
+def test_of_many_rows_each_page_is_checked(step: int, tmp_path: Path) -> None:
+    """The first and the last one too, whether nearly all rows of a stretch are asked for or few."""
+    rows = np.arange(900, 90_001, step)
+    files = write_paged(tmp_path, "many", np.arange(100_000), room=100_000)
+    for row, is_asked in ((0, False), (99_999, False), (rows[0], True), (rows[-1], True)):
+        path, data = tmp_path / "many.npy", (tmp_path / "many.npy").read_bytes()
+        at = PAGE + 8 * int(row)
+        path.write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
+        with pytest.raises(Corrupt, match="differs") if is_asked else nullcontext():
+            PagedArray(tmp_path, "many", files).check(rows)
+        path.write_bytes(data)
 
 
 @pytest.mark.promise("T8")
