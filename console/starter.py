@@ -7,7 +7,7 @@ from typing import Any
 
 from twintide.features.decayed_history import FADING_CLICK
 from twintide.guess import Guess, Guesses
-from twintide.traffic import Traffic
+from twintide.traffic import SLOW_WINDOWS_MINUTES, Traffic
 
 _WIDTH = 100
 
@@ -67,7 +67,7 @@ def _sections(found: Guesses, separator: str) -> Iterator[str]:
     yield "  candidate:                      # what the item is"
     yield from _entries(_own(found.item, "item"), found.candidate)
     statistics = {"kind": "item_statistics", "name": "statistics"}
-    windows = list(slow.windows_minutes if slow else _WINDOWS_MINUTES)
+    windows = list(SLOW_WINDOWS_MINUTES if slow else _WINDOWS_MINUTES)
     yield f"    - {_flow(statistics | {'windows_minutes': windows})}"
     for why in dict.fromkeys(one.why for one in found.left_out):
         names = ", ".join(one.column for one in found.left_out if one.why == why)

@@ -18,15 +18,13 @@ STEPS_A_NIGHT = 30
 
 SMALL_BATCH, SMALLEST_BATCH = 64, 32
 
-WINDOW_CLICKS = 1000
-"""So many clicks tell what is in demand; a window that holds fewer tells chance."""
+SLOW_WINDOWS_MINUTES = (DAY_MINUTES, 7 * DAY_MINUTES, 30 * DAY_MINUTES)
+"""Of item statistics of a slow stream: shorter ones hold too few clicks to tell but chance."""
 
-WINDOWS_MINUTES = (10, 60, 180, DAY_MINUTES, 7 * DAY_MINUTES, 30 * DAY_MINUTES)
-WINDOWS = 4
-"""Of item statistics, the shortest that hold enough."""
-
-SLOW_DAY = 20_000
-"""Clicks a day below which layers learn too little for what rows could say at once."""
+SLOW_DAY = 4_000
+"""Clicks a day below which layers learn too little for what rows could say at once: at 2,500 that
+holds, at 5,900 no more (decision 42).
+"""
 
 TEMPERATURES = (0.1, 0.2, 0.5, 1.0)
 SAID_BY_CLICKS = 250.0
@@ -34,7 +32,7 @@ SAID_BY_CLICKS = 250.0
 many clicks a day a similarity counts one.
 """
 
-ROW_RATES = (0.01, 0.03, 0.1)
+ROW_RATES = (0.01, 0.03)
 CLICKS_OF_A_UNIT = 80_000.0
 """Clicks a day for which a row could move by one at a step: a tenth of them for the usual tenth."""
 
@@ -73,13 +71,6 @@ class Traffic:
     def row_learning_rate(self) -> float:
         """How far a row moves at a step: what one click of few says is learnt by heart else."""
         return _nearest(max(self.clicks_a_day, 1.0) / CLICKS_OF_A_UNIT, ROW_RATES)
-
-    @property
-    def windows_minutes(self) -> tuple[int, ...]:
-        """Those that hold enough clicks to tell what is in demand; at least the three longest."""
-        a_minute = self.clicks_a_day / DAY_MINUTES
-        told = [each for each in WINDOWS_MINUTES if each * a_minute >= WINDOW_CLICKS]
-        return tuple(told[:WINDOWS]) if len(told) >= WINDOWS else WINDOWS_MINUTES[-3:]
 
 
 def traffic_of(clicks_ms: npt.NDArray[np.int64]) -> Traffic | None:
