@@ -1,3 +1,4 @@
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,14 +10,14 @@ import pytest
 
 from publisher.index.backend import Wanted
 from publisher.index.faiss import index as item_index
-from publisher.index.faiss.backend import is_as_good, least_recall
+from publisher.index.faiss.backend import index, is_as_good, least_recall
 from publisher.index.faiss.base import IndexBase, gone_on
 from publisher.index.faiss.delta import Delta, laid_over, vectors_in
 from publisher.index.faiss.layout import inverted_file
 from publisher.itemids import item_ids_in, write_ids_behind
 from publisher.publish import publish
 from publisher.reader import load_version
-from publisher.tuning import Best
+from publisher.tuning import Best, tune
 from tests.publisher import checkpoint_fixture as made
 from tests.publisher import hours
 from twintide.arrays import read_verified
@@ -42,11 +43,30 @@ def keys(first: int, count: int) -> Keys:
 def base_of(of_keys: Keys, of_vectors: Vectors) -> IndexBase:
     data = memoryview(item_index.build(of_vectors, kind="ivf", nprobe=8).to_bytes())
     whole = item_index.parse(data, dimension=9)
-    return IndexBase("v000001", "v000001", Path("nowhere"), {}, data, whole, of_keys, recall=None)
+    name, nowhere = "v000001", Path("nowhere")
+    return IndexBase(name, name, nowhere, {}, data, whole, of_keys, recall=None, first_probes=8)
 
 
 def wanted(of_keys: Keys, of_vectors: Vectors) -> Wanted:
     return Wanted(of_keys, of_vectors, of_vectors[:1], CONFIG)
+
+
+@pytest.mark.parametrize("keeps", [True, False])
+def test_a_whole_index_of_an_hour_keeps_the_centres_of_its_night(*, keeps: bool) -> None:
+    """As long as it finds enough in half more lists than that looks into."""
+    base, now = base_of(keys(1, 4_000), vectors(4_000)), vectors(4_000, seed=2)
+    config = CONFIG.model_copy(update={"nprobe": "auto"})
+    asked = Wanted(keys(1, 4_000), now, vectors(64, seed=3), config)
+    needed = base.whole.refilled(now)
+    tune(needed, asked.best, recall=config.index_recall)
+    first_probes = math.ceil(needed.probes / 1.5) - (not keeps)
+
+    made = index(asked, replace(base, first_probes=first_probes)).index
+
+    assert isinstance(made, item_index.FaissIndex)
+    centres = inverted_file(made.to_bytes()).centres()
+    assert np.array_equal(centres, base.file.centres()) == keeps
+    assert Best.of(now, asked.asked).found_by(made) >= config.index_recall
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -16,6 +16,11 @@ from twintide.arrays import Contents
 from twintide.config import MilvusConfig, PublishingConfig
 from twintide.versions import IndexAt, VersionManifest
 
+MOST_MORE_PROBES = 1.5
+"""Times as many lists as by night an hour looks into before it learns centres of its own: one or
+two steps of `tune`. With others it often looked into as many.
+"""
+
 __all__ = ["base_in", "base_of", "drop", "go_on", "index", "made_live", "open", "unneeded"]
 
 
@@ -70,14 +75,14 @@ def drop(config: MilvusConfig, names: Sequence[str]) -> None:
 
 def _with_centres_of(base: IndexBase, wanted: Wanted) -> FaissIndex | None:
     """A whole index of the centres that the base has, which takes a tenth of learning others; None
-    where it must look into more lists than that to find as much.
+    where it must look into half more lists than that of the night to find as much.
     """
     whole = base.whole
     if wanted.config.nprobe != "auto" or whole.lists != list_count(len(wanted.keys)):
         return None
     made = whole.refilled(wanted.vectors)
     _tuned(made, wanted)
-    return made if made.probes <= whole.probes else None
+    return made if made.probes <= MOST_MORE_PROBES * base.first_probes else None
 
 
 def is_as_good(recall: float, base: IndexBase, wanted: Wanted) -> bool:

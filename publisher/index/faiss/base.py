@@ -59,6 +59,9 @@ class IndexBase:
     """uint64 [items]: of each vector its item; NO_KEY for one that has left since."""
 
     recall: float | None
+    first_probes: int
+    """Lists that the oldest index of its line looks into which is left: that of the night."""
+
     earlier: Delta | None = None
     """What earlier versions have laid over it, where no item stands elsewhere for it."""
 
@@ -195,9 +198,25 @@ def _newer(
     return np.flatnonzero(is_newer), at[stays], before[stays]
 
 
-def _is_searched_as_declared(index: str, config: PublishingConfig) -> bool:
+def _first_probes(root: Path, manifest: VersionManifest) -> int:
+    for name in version_names(root):
+        with suppress(Corrupt, Refused):
+            one = read_version_manifest(root, name)
+            is_of_line = manifest.base in {one.base, one.checkpoint} and one.model == manifest.model
+            lists, probes = _lists_and_probes(one.index)
+            if is_of_line and lists.isdigit():
+                return int(probes)
+    return int(_lists_and_probes(manifest.index)[1])
+
+
+def _lists_and_probes(index: str) -> tuple[str, str]:
+    """Of an inverted file its two numbers; of another index words."""
     kind, _, probes = index.partition(",nprobe")
-    lists = kind.removeprefix("ivf")
+    return kind.removeprefix("ivf"), probes
+
+
+def _is_searched_as_declared(index: str, config: PublishingConfig) -> bool:
+    lists, probes = _lists_and_probes(index)
     if config.nprobe == "auto":
         return lists.isdigit()
     return lists.isdigit() and int(probes) == min(config.nprobe, int(lists))
@@ -224,6 +243,7 @@ def _in_version(folder: Path, manifest: VersionManifest, verified: Verified) -> 
         whole=parse(contents[name], dimension=manifest.dimension),
         keys=keys_of(ids),
         recall=_recall_when_whole(folder.parent, manifest),
+        first_probes=_first_probes(folder.parent, manifest),
     )
     if manifest.index_of is None:
         return base
