@@ -23,7 +23,7 @@ class Ablation:
 
     policies: tuple[Policy, ...] = ()
     left_out: tuple[tuple[str, str], ...] = ()
-    """Ingredients that do not fit the declaration, and why."""
+    """Ingredients that do not fit the declaration or say what another says, and why."""
 
 
 def ablation_of(setup: Setup, policies: Sequence[Policy], *, only: Sequence[str] = ()) -> Ablation:
@@ -36,12 +36,21 @@ def ablation_of(setup: Setup, policies: Sequence[Policy], *, only: Sequence[str]
             f"an ablation is of one model policy, and these are {len(models)}",
             hint="such as `--ablate --policy nightly+hourly --policy popular-1h`",
         )
-    found, left_out = list[Policy](), list[tuple[str, str]]()
+    found, setups, left_out = list[Policy](), list[Setup](), list[tuple[str, str]]()
     for ingredient in _chosen(list(ingredients_of(setup)), only):
         try:
-            found += _varied(ingredient, setup, models[0])
+            varied = _varied(ingredient, setup, models[0])
         except Misconfigured as problem:
             left_out.append((ingredient.name, problem.problems[0].reason))
+            continue
+        for policy in varied:
+            own = setup_of(policy, setup)
+            if own in setups:  # it would learn the same once more
+                same = found[setups.index(own)]
+                why = f"the same as {same.variation} {same.ingredient}"
+                left_out.append((ingredient.name, why))
+            else:
+                found, setups = [*found, policy], [*setups, own]
     return Ablation(tuple(found), tuple(left_out))
 
 
@@ -53,15 +62,15 @@ def _chosen(known: Sequence[Ingredient], only: Sequence[str]) -> Iterator[Ingred
     yield from (each for each in known if each.name in only or not only)
 
 
-def _varied(ingredient: Ingredient, setup: Setup, policy: Policy) -> Iterator[Policy]:
+def _varied(ingredient: Ingredient, setup: Setup, policy: Policy) -> list[Policy]:
     """Without it, or else with it; nothing where neither changes anything."""
     tries: tuple[Variation, ...] = ("without", "with")
     for word in tries:
         name = f"{policy.name} {word} {ingredient.name}"
         varied = replace(policy, name=name, ingredient=ingredient.name, variation=word)
         if setup_of(varied, setup) != setup:
-            yield varied
-            return
+            return [varied]
+    return []
 
 
 def effects(

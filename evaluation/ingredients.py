@@ -281,8 +281,7 @@ def _without_window(minutes: int, own: Deployment) -> Section:
 
 
 def _said(minutes: int) -> str:
-    """10 minutes, 3 hours, 7 days."""
-    for unit, many in (("days", DAY_MINUTES), ("hours", 60)):
-        if minutes % many == 0:
-            return f"{minutes // many} {unit}"
-    return f"{minutes} minutes"
+    """10 minutes, 1 hour, 7 days."""
+    units = (("day", DAY_MINUTES), ("hour", 60), ("minute", 1))
+    unit, many = next((unit, many) for unit, many in units if minutes % many == 0)
+    return f"{minutes // many} {unit}{'' if minutes == many else 's'}"

@@ -100,6 +100,17 @@ def test_what_does_not_fit_is_left_out_with_the_reason() -> None:
     assert dict(found.left_out)["residual"].startswith("'history' gives 32 numbers")
 
 
+def test_what_would_learn_the_same_is_tried_once() -> None:
+    """The last click of the quickstart is its decayed history too: the report says so."""
+    quickstart = Setup(config.load(ROOT / "configs" / "quickstart.yaml"))
+    found = ablation_of(quickstart, LISTS)
+
+    assert ("decayed history", "the same as without last click") in found.left_out
+    names = [each.name for each in found.policies]
+    assert "nightly+hourly without window of 1 day" in names
+    assert "nightly+hourly without window of 7 days" in names
+
+
 def test_ingredients_may_be_chosen_and_one_that_is_none_is_refused() -> None:
     """By name, and the names are told."""
     chosen = ablation_of(NEWS, LISTS, only=["last click"])
