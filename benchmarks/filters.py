@@ -55,14 +55,14 @@ def main() -> None:
     arguments.add_argument("--items", type=int, action="append")
     arguments.add_argument("--requests", type=int, default=10_000)
     arguments.add_argument("--milvus", help="Its address, for an index there.")
+    arguments.add_argument("--seed", type=int, default=1, help="Of items and requests.")
     chosen = arguments.parse_args()
     for items in chosen.items or [60_000, 1_000_000]:
-        compare(items, chosen.requests, chosen.milvus)
+        compare(np.random.default_rng(chosen.seed), items, chosen.requests, chosen.milvus)
 
 
-def compare(items: int, requests: int, milvus: str | None) -> None:
+def compare(rng: np.random.Generator, items: int, requests: int, milvus: str | None) -> None:
     """Build an index, ask it, print what it found and what that took."""
-    rng = np.random.default_rng(1)
     vectors = drawn_vectors(rng, items)
     weights = 1 / np.arange(1, CATEGORIES + 1)
     categories = rng.choice(CATEGORIES, items, p=weights / weights.sum()).astype(np.uint64) + 1
