@@ -36,22 +36,21 @@ def ablation_of(setup: Setup, policies: Sequence[Policy], *, only: Sequence[str]
             f"an ablation is of one model policy, and these are {len(models)}",
             hint="such as `--ablate --policy nightly+hourly --policy popular-1h`",
         )
-    found, setups, left_out = list[Policy](), list[Setup](), list[tuple[str, str]]()
+    tried, left_out = list[tuple[Policy, Setup]](), list[tuple[str, str]]()
     for ingredient in _chosen(list(ingredients_of(setup)), only):
         try:
             varied = _varied(ingredient, setup, models[0])
         except Misconfigured as problem:
             left_out.append((ingredient.name, problem.problems[0].reason))
             continue
-        for policy in varied:
-            own = setup_of(policy, setup)
-            if own in setups:  # it would learn the same once more
-                same = found[setups.index(own)]
+        for policy, own in varied:
+            same = next((each for each, its in tried if its == own), None)
+            if same is None:
+                tried.append((policy, own))
+            else:  # it would learn the same once more
                 why = f"the same as {same.variation} {same.ingredient}"
                 left_out.append((ingredient.name, why))
-            else:
-                found, setups = [*found, policy], [*setups, own]
-    return Ablation(tuple(found), tuple(left_out))
+    return Ablation(tuple(policy for policy, _ in tried), tuple(left_out))
 
 
 def _chosen(known: Sequence[Ingredient], only: Sequence[str]) -> Iterator[Ingredient]:
@@ -62,14 +61,16 @@ def _chosen(known: Sequence[Ingredient], only: Sequence[str]) -> Iterator[Ingred
     yield from (each for each in known if each.name in only or not only)
 
 
-def _varied(ingredient: Ingredient, setup: Setup, policy: Policy) -> list[Policy]:
-    """Without it, or else with it; nothing where neither changes anything."""
+def _varied(ingredient: Ingredient, setup: Setup, policy: Policy) -> list[tuple[Policy, Setup]]:
+    """Without it, or else with it, and what that works with; nothing where neither changes
+    anything.
+    """
     tries: tuple[Variation, ...] = ("without", "with")
     for word in tries:
         name = f"{policy.name} {word} {ingredient.name}"
         varied = replace(policy, name=name, ingredient=ingredient.name, variation=word)
-        if setup_of(varied, setup) != setup:
-            return [varied]
+        if (own := setup_of(varied, setup)) != setup:
+            return [(varied, own)]
     return []
 
 
