@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 from torch.nn.functional import embedding_bag
 
-from twintide.keys import Keys, mixed, places_of, with_more
+from twintide.keys import NO_KEYS, Keys, mixed, places_of, with_more
 
 Points = npt.NDArray[np.float32]
 WIDTH = 64
@@ -23,7 +23,7 @@ WIDTH = 64
 class ItemSpace:
     """Items as points."""
 
-    keys: Keys = field(default_factory=lambda: np.zeros(0, np.uint64))
+    keys: Keys = field(default_factory=lambda: NO_KEYS)
     """Sorted."""
 
     points: Points = field(default_factory=lambda: np.zeros((0, WIDTH), np.float32))
