@@ -1,10 +1,7 @@
 """`twintide evaluate`: the report that scripts read, checked against a plain recomputation."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
 from collections import Counter
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -15,7 +12,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from tests.console.conftest import ROOT, Twintide, hour, stream, write_config
+from tests.console.conftest import Twintide, hour, stream, write_config
+from tests.evaluation.stopping import gone_on, stopped
 from tests.trainer.conftest import deployment_in
 
 DAY_HOURS = 24
@@ -198,35 +196,17 @@ def test_an_interrupted_evaluation_reports_what_it_has_and_goes_on_when_asked_ag
     """SIGTERM, as Ctrl-C, of one that has two processes: the report says how far it came, and what
     was done stays until the same is asked again.
     """
-    env = {**os.environ, "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", "console", "evaluate", "clicks.parquet", "--processes", "2"]
-    command += ["--policy", "nightly", "--policy", "popular-1h"]
-    with subprocess.Popen(
-        command,
-        cwd=data.parent,
-        env=env,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        assert process.stderr is not None
-        for line in process.stderr:
-            if " 10 %" in line:
-                process.send_signal(signal.SIGTERM)
-                break
-        out, err = process.communicate()
+    ended = stopped(data.parent, 10, signal.SIGTERM)
 
-    assert process.returncode == 128 + signal.SIGTERM
-    assert "Traceback" not in err
-    assert "note: interrupted at 2026-03-01T" in out
+    assert ended.returncode == 128 + signal.SIGTERM
+    assert "Traceback" not in ended.stderr
+    assert "note: interrupted at 2026-03-01T" in ended.stdout
     report = json.loads((data.parent / "twintide-evaluation" / "report.json").read_text())
     assert 0.05 < report["partial"]["done_ratio"] < 1
     folder = data.parent / "twintide-evaluation"
     assert sorted(path.name for path in folder.iterdir()) == ["report.html", "report.json", "work"]
 
-    done = subprocess.run(
-        command, cwd=data.parent, env=env, capture_output=True, text=True, check=True
-    )
+    done = gone_on(data.parent)
 
     assert "note: interrupted" not in done.stdout
     assert sorted(path.name for path in folder.iterdir()) == ["report.html", "report.json"]

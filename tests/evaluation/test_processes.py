@@ -1,10 +1,7 @@
 """Figures are the same with however many processes, and what is killed goes on."""
 
 import multiprocessing
-import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +11,8 @@ import pytest
 
 from evaluation.progressive import Tick
 from evaluation.workfolder import write_all
-from tests.console.conftest import ROOT, stream, write_config
+from tests.console.conftest import stream, write_config
+from tests.evaluation.stopping import gone_on, stopped
 from tests.evaluation.test_goes_on import figures
 from tests.evaluation.world import HOURS, Evaluation
 from tests.trainer.conftest import deployment_in
@@ -89,23 +87,10 @@ def test_with_the_one_who_asked_all_end_and_the_same_goes_on(tmp_path: Path) -> 
     deployment = deployment_in(tmp_path / "data")
     write_config(deployment, tmp_path)
     pq.write_table(stream(deployment, hours=HOURS), tmp_path / "clicks.parquet")
-    env = {**os.environ, "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", "console", "evaluate", "clicks.parquet", "--processes", "2"]
-    command += ["--policy", "nightly", "--policy", "popular-1h"]
-    with subprocess.Popen(
-        command, cwd=tmp_path, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stderr is not None
-        for line in process.stderr:
-            if " 60 %" in line:
-                process.send_signal(signal.SIGKILL)
-                break
-        process.communicate(timeout=60)  # who outlives it would hold its output open
+    stopped(tmp_path, 60, signal.SIGKILL, timeout_seconds=60)
 
     work = tmp_path / "twintide-evaluation" / "work"
     assert list(work.glob("nightly-*/scored/*.npz"))
-    done = subprocess.run(
-        command, cwd=tmp_path, env=env, capture_output=True, text=True, check=True
-    )
+    done = gone_on(tmp_path)
     assert "Traceback" not in done.stderr
     assert not work.exists()
