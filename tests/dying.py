@@ -2,7 +2,8 @@
 
 A runner script calls `serve(work)`; a test starts it and talks to it through `Runner`. The child
 that works is forked from a process that has loaded everything and done nothing with it, which saves
-the start of each. It dies before its n-th step on the file system, or after some seconds.
+the start of each. It dies before its n-th step on the file system, or after some seconds. A runner
+whose work also changes what lies elsewhere says so by `files.os.step`.
 """
 
 import contextlib
@@ -12,7 +13,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,20 +25,25 @@ STEPS = ("fsync", "replace", "rename", "link", "unlink")
 class CountingOs:
     """The os module, whose n-th step on the file system is death instead."""
 
-    def __init__(self, die_before: int | None, report: int) -> None:
+    def __init__(self, die_before: int | None, report: int, counted: Sequence[str]) -> None:
         self._die_before = die_before
         self._report = report
+        self._names = counted
         self._steps = 0
 
     def __getattr__(self, name: str) -> Any:
-        return self._counted(name) if name in STEPS else getattr(os, name)
+        return self._counted(name) if name in self._names else getattr(os, name)
+
+    def step(self, name: str) -> None:
+        """One is to be done now."""
+        self._steps += 1
+        if self._steps == self._die_before:
+            os.kill(os.getpid(), signal.SIGKILL)
+        os.write(self._report, f"{name}\n".encode())
 
     def _counted(self, name: str) -> Callable[..., Any]:
         def step(*arguments: Any, **named: Any) -> Any:
-            self._steps += 1
-            if self._steps == self._die_before:
-                os.kill(os.getpid(), signal.SIGKILL)
-            os.write(self._report, f"{name}\n".encode())
+            self.step(name)
             return getattr(os, name)(*arguments, **named)
 
         return step
@@ -63,7 +69,8 @@ def _run(work: Callable[[dict[str, Any]], None], request: dict[str, Any]) -> dic
 
 
 def _work(work: Callable[[dict[str, Any]], None], request: dict[str, Any], report: int) -> None:
-    files.os = CountingOs(request.get("die_before"), report)  # type: ignore[assignment,attr-defined]
+    counting = CountingOs(request.get("die_before"), report, request.get("counted", STEPS))
+    files.os = counting  # type: ignore[assignment,attr-defined]
     if request.get("die_after_seconds"):
         signal.signal(signal.SIGALRM, lambda *_: os.kill(os.getpid(), signal.SIGKILL))
         signal.setitimer(signal.ITIMER_REAL, request["die_after_seconds"])
