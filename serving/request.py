@@ -230,12 +230,13 @@ def _keys_seen(request: RecommendRequest) -> int:
 
 def _check_keys(pairs: list[tuple[str, Any]]) -> None:
     """The decoder takes the last of two, which need not be what a proxy before it saw."""
-    names = [name for name, _ in pairs]
-    if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise Refused(
-            f"the request has the key {twice[:80]!r} twice", hint="give each key at most once"
-        )
+    seen: set[str] = set()
+    for name, _ in pairs:
+        if name in seen:
+            raise Refused(
+                f"the request has the key {name[:80]!r} twice", hint="give each key at most once"
+            )
+        seen.add(name)
 
 
 def request_schema() -> dict[str, Any]:

@@ -9,7 +9,7 @@ neighbours, and nothing that a broker can hold raises anything here.
 
 import json
 import re
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -357,8 +357,8 @@ def _fields_of(value: bytes) -> tuple[dict[str, Any], list[str]]:
     fields = dict(pairs)
     if len(fields) == len(pairs):
         return fields, []
-    names = [name for name, _ in pairs]
-    return fields, [name for name in fields if names.count(name) > 1]
+    times = Counter(name for name, _ in pairs)
+    return fields, [name for name in fields if times[name] > 1]
 
 
 def _type_in_json(kind: ColumnType) -> pa.DataType:

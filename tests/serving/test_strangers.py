@@ -18,11 +18,13 @@ from serving import app
 from serving.connections import Limits
 from serving.follower import Follower
 from serving.parser import PIECES_A_TURN, Parser
+from serving.request import parse_request
 from tests.publisher import checkpoint_fixture as made
 from tests.serving.conftest import Client, follower_of, serving
 from tests.serving.test_connections import all_of, connected, refusal
 from twintide.clock import monotonic_seconds
 from twintide.config import Deployment
+from twintide.errors import Refused
 
 POST = b"POST /v1/recommend HTTP/1.1\r\nHost: x\r\n"
 BODY = b'{"user_id": 4, "k": 1}'
@@ -259,6 +261,15 @@ def test_a_request_that_may_mean_two_things_is_refused(port: int, body: str, wor
     assert word in said["message"]
     assert len(said["message"]) < 400
     assert said["hint"]
+
+
+@pytest.mark.promise("X5")
+@pytest.mark.timeout(30)
+def test_one_key_twice_among_many_is_found_in_one_pass() -> None:
+    """600 kB of keys of which the last one came before held the server for a minute."""
+    many = ",".join(f'"{number:x}":1' for number in range(60_000))
+    with pytest.raises(Refused, match="the key 'zz' twice"):
+        parse_request(f'{{"user_id":4,"features":{{{many},"zz":1,"zz":1}}}}'.encode())
 
 
 def test_a_key_inside_a_text_is_no_key(port: int) -> None:

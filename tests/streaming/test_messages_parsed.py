@@ -39,6 +39,17 @@ def test_a_column_may_be_called_as_anything(name: str) -> None:
     assert [index for index, _ in parsed.rejected] == [3, 4]
 
 
+@pytest.mark.promise("S8")
+@pytest.mark.timeout(30)
+def test_one_field_twice_among_many_is_found_in_one_pass() -> None:
+    """One message of 600 kB held a partition for minutes."""
+    many = ",".join(f'"{number:x}":1' for number in range(60_000))
+
+    parsed = parse([raw(f'{many},"id":2'), GOOD], SCHEMA)
+
+    assert parsed.rejected == ((0, "id stands twice"),)
+
+
 BAD = {
     "blank": b"",
     "space": b"  \n",
