@@ -195,11 +195,19 @@ def test_weighted_lists_are_read_entry_by_entry(events: pa.Table) -> None:
 def test_weighted_ids_may_be_whole_numbers_and_lists() -> None:
     """So that they share a table with columns of int64; what is no whole number does not count."""
     feature = declared("weighted_varlen", ids="int64", pooling="sum", column="list")
-    column = pa.chunked_array([[["7:0.5", "-3:1"], ["x:1", "8:2"], None, [None, "9:1"]]])
+    column = pa.chunked_array(
+        [[["7:0.5", "-3:1"], ["x:1", "8:2"], None, [None, "9:1"], ["+5:1", "++5:1"]]]
+    )
 
     rows = feature.encode(pa.table({"list": column}), time_column=AT)
 
-    assert lists_in(rows) == [[(key(7), 0.5), (key(-3), 1.0)], [(key(8), 2.0)], [], [(key(9), 1.0)]]
+    assert lists_in(rows) == [
+        [(key(7), 0.5), (key(-3), 1.0)],
+        [(key(8), 2.0)],
+        [],
+        [(key(9), 1.0)],
+        [(key(5), 1.0)],
+    ]
 
 
 def test_weights_may_stand_in_a_list_beside_the_ids() -> None:

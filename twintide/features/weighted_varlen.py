@@ -101,7 +101,8 @@ class WeightedVarlen(WeightedIds):
         names, texts = (pc.struct_field(parts, part) for part in ("id", "weight"))
         if self.ids == "int64":
             whole = pc.match_substring_regex(names, _WHOLE)
-            names = pc.if_else(whole, names, None).cast(pa.int64())
+            unsigned = pc.utf8_ltrim(names, "+")  # which Arrow does not read before a number
+            names = pc.if_else(whole, unsigned, None).cast(pa.int64())
         keys = keys_of(names)
         weights = pc.fill_null(texts.cast(pa.float64()), 0.0).to_numpy()
         return without_missing(Ids(keys, offsets_of(lists), _cut(weights)))
