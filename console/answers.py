@@ -35,7 +35,12 @@ def recommend(
         str, typer.Option("--user-id", "--user", metavar="ID", help="The user to recommend to.")
     ],
     config: ConfigFile = DEFAULT_CONFIG,
-    k: Annotated[int, typer.Option("-k", min=1, help="How many items.")] = 100,
+    k: Annotated[
+        int | None,
+        typer.Option(
+            "-k", min=1, help="How many items. Default: 100, or serving.max_k where that is less."
+        ),
+    ] = None,
     recent: Annotated[
         list[str] | None,
         typer.Option(metavar="ITEM", help="Clicked last, the newest one last; repeatable."),

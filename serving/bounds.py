@@ -14,14 +14,15 @@ MAX_TOGETHER = 10
 
 def check_request(request: RecommendRequest, *, max_k: int) -> None:
     """Raises Refused where it asks for too many items."""
-    if request.wanted > max_k:
+    wanted = request.wanted(max_k=max_k)
+    if wanted > max_k:
         raise Refused(
-            f"k is {request.wanted}; this server gives at most {max_k}",
+            f"k is {wanted}; this server gives at most {max_k}",
             hint="ask for fewer, or raise serving.max_k in the configuration",
         )
-    if request.explain and request.wanted > MOST_EXPLAINED:
+    if request.explain and wanted > MOST_EXPLAINED:
         raise Refused(
-            f"k is {request.wanted}; at most {MOST_EXPLAINED} items are explained",
+            f"k is {wanted}; at most {MOST_EXPLAINED} items are explained",
             hint=f"k: {MOST_EXPLAINED}, or leave `explain` out",
         )
 
@@ -40,7 +41,8 @@ def check_names(names: Iterable[str], known: Iterable[str], *, says: str, there:
 
 def check_together(requests: Sequence[RecommendRequest], *, max_k: int) -> None:
     """Raises Refused where those that are answered at once ask for too many items in all."""
-    asked = [each.wanted for each in requests if each.wanted <= max_k]
+    each_asks = [each.wanted(max_k=max_k) for each in requests]
+    asked = [each for each in each_asks if each <= max_k]
     if sum(asked) > MAX_TOGETHER * max_k:
         raise Refused(
             f"the batch asks for {sum(asked):,} items; this server gives at most "

@@ -76,7 +76,7 @@ class Popular:
 
     def search(self, query: "PopularQuery") -> Answer:
         """The answer to it."""
-        places = np.flatnonzero(query.may)[: query.request.wanted]
+        places = np.flatnonzero(query.may)[: query.request.wanted(max_k=self.max_k)]
         found = self.items.take(pa.array(places))
         ids, clicks = found[self.events.item].to_pylist(), found[CLICKS].to_pylist()
         nothing: list[dict[str, Any]] | None = None

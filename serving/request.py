@@ -120,10 +120,9 @@ class RecommendRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Meta(max_length=MAX_EXCLUDED, description="items that must not be in the answer"),
     ] = []
 
-    @property
-    def wanted(self) -> int:
-        """How many items it asks for."""
-        return _K if self.k is UNSET else self.k
+    def wanted(self, *, max_k: int) -> int:
+        """How many items it asks for; where it does not say, no more than a server gives."""
+        return min(_K, max_k) if self.k is UNSET else self.k
 
     @property
     def says_what_is_liked(self) -> bool:

@@ -145,7 +145,7 @@ class Retriever:
         )
 
     def _best(self, query: Query) -> tuple[Scores, Positions]:
-        wanted, is_exact = query.request.wanted, query.request.exact
+        wanted, is_exact = query.request.wanted(max_k=self._max_k), query.request.exact
         best = partial(self.version.index.best, query.vectors, is_exact=is_exact)
         if not len(query.lately):
             return best(wanted, query.selection)

@@ -194,8 +194,8 @@ def recommend(
     deployment: Deployment,
     *,
     user_id: str,
-    k: int,
     clock: Clock,
+    k: int | None = None,
     recent: Sequence[str] | None = None,
     exclude: Sequence[str] = (),
     features: dict[str, Any] | None = None,
@@ -211,7 +211,7 @@ def recommend(
             "no version is live yet, so there is nothing to recommend from",
             hint="`twintide publish -c FILE` makes one live",
         )
-    if k < 1:
+    if k is not None and k < 1:
         raise Refused(f"k is {k}; it must be at least 1", hint="such as -k 10")
     version = load_version(deployment.versions_dir, live)
     events = version.manifest.events
@@ -221,7 +221,7 @@ def recommend(
 
     request = {
         "user_id": id_from_text(user_id, events, events.user, what="the user id"),
-        "k": k,
+        **({} if k is None else {"k": k}),
         "features": features or {},
         "recent": None if recent is None else items(recent),
         "objectives": objectives,

@@ -21,8 +21,8 @@ EXAMPLES = 20
 
 TRIED = (
     RecommendRequest(user_id=None, k=1),
-    RecommendRequest(user_id=None, k=10),
-    RecommendRequest(user_id=None, k=10, exact=True),
+    RecommendRequest(user_id=None),
+    RecommendRequest(user_id=None, exact=True),
 )
 
 

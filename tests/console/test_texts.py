@@ -296,4 +296,4 @@ def test_the_command_and_http_speak_of_the_same_things(twintide: Twintide, publi
     other = twintide("recommend", "--user", "7", "--json").json
 
     assert one == other
-    assert len(one["items"]) == RecommendRequest(user_id=7).wanted
+    assert len(one["items"]) == RecommendRequest(user_id=7).wanted(max_k=1000)

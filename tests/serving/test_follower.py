@@ -7,6 +7,7 @@ import pytest
 from publisher import registry
 from publisher.publish import publish
 from publisher.reader import load_version
+from serving.follower import Follower
 from serving.request import RecommendRequest
 from serving.retriever import Retriever
 from tests.publisher import checkpoint_fixture as made
@@ -14,7 +15,7 @@ from tests.publisher import hours
 from tests.serving.conftest import follower_of
 from twintide.clock import HeldClock
 from twintide.config import Deployment
-from twintide.errors import Retryable
+from twintide.errors import Refused, Retryable
 from twintide.versions import STATE
 
 
@@ -34,6 +35,17 @@ def test_before_the_first_version_a_follower_says_so(
     assert follower.standing.problem == "no version is live"
     with pytest.raises(Retryable, match="no version is live"):
         follower.retriever()
+
+
+def test_a_server_of_few_items_answers_as_many(two_versions: Deployment, clock: HeldClock) -> None:
+    """Who does not say how many gets what there is; and a version is tried with no more."""
+    follower = Follower(two_versions.versions_dir, clock=clock, max_k=5, poll_seconds=0.2)
+    follower.look()
+
+    assert follower.problem is None
+    assert len(follower.retriever().answer(RecommendRequest(user_id=1)).item_ids) == 5
+    with pytest.raises(Refused, match="at most 5"):
+        follower.retriever().answer(RecommendRequest(user_id=1, k=6))
 
 
 def test_a_follower_goes_where_the_state_goes(two_versions: Deployment, clock: HeldClock) -> None:
