@@ -44,7 +44,7 @@ class Standing:
 
 @dataclass(frozen=True)
 class Unfit:
-    """A version that this process has gone back from."""
+    """A version that this process has gone back from alone, and that is live all the same."""
 
     version: str
     why: str
@@ -214,6 +214,8 @@ class Follower:
     def _follow(self) -> None:
         live = read_state(self._root).current
         serving = self.standing.retriever
+        if self._unfit is not None and self._unfit.version != live:
+            self._unfit = None  # who makes it live again means it
         if live is None:
             self._settle("no version is live")
         elif serving is not None and serving.name == live:
@@ -264,9 +266,11 @@ class Follower:
         except TwintideError as error:
             log.warning("version_fails", version=bad, reason=why, not_left_since=error.message)
             return False
-        self._unfit = Unfit(bad, f"version {bad} is live, and is not served: {why}")
         self._put_in_place(before)
         recorded = self._record(bad, why)
+        if not recorded:
+            self._unfit = Unfit(bad, f"version {bad} is live, and is not served: {why}")
+        self._seen = "not looked yet"  # at what is live now: the next look says what is not served
         log.warning("version_rolled_back", version=bad, before=target, reason=why, said=recorded)
         with self._standing_changes:
             self.standing = replace(self.standing, rollbacks=self.standing.rollbacks + 1)

@@ -25,7 +25,7 @@ from twintide.errors import Refused, TwintideError
 from twintide.keys import Keys, keys_of
 from twintide.model.two_tower import TwoTower
 from twintide.ragged import as_ids
-from twintide.versions import STATE, read_state
+from twintide.versions import read_state
 
 SHARE = 0.2
 LARGEST = 3.4e38
@@ -279,8 +279,6 @@ def test_where_it_cannot_be_recorded_one_server_goes_back_alone(
     lock.unlink(missing_ok=True)
     lock.mkdir()
     follower.look()
-    state = root / STATE
-    state.write_bytes(state.read_bytes())  # another stamp, the same words
     follower.look()
 
     assert follower.retriever().name == "v000002"
@@ -290,6 +288,22 @@ def test_where_it_cannot_be_recorded_one_server_goes_back_alone(
     registry.rollback(root, to="v000001", reason="a person", clock=clock)
     follower.look()
     assert (follower.retriever().name, follower.problem) == ("v000001", None)
+
+
+def test_an_operator_who_makes_it_live_again_is_followed(
+    line: Deployment, clock: HeldClock, users: list[int]
+) -> None:
+    """By the server that went back as by all others: else two versions would be served for good."""
+    follower = follower_of(line, clock)
+    follower.look()
+    ask(follower, users)
+    follower.look()
+    gone_back_to = follower.retriever().name
+    registry.rollback(line.versions_dir, to="v000003", reason="a person", clock=clock)
+    follower.look()
+
+    assert gone_back_to == "v000002"
+    assert (follower.retriever().name, follower.problem) == ("v000003", None)
 
 
 def test_a_version_that_fails_whoever_is_not_known_is_gone_back_from(
