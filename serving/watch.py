@@ -85,14 +85,14 @@ class Watch:
 
 def check_answers(retriever: Retriever) -> None:
     """Raises Corrupt where a version does not answer the plainest requests with items and finite
-    scores.
+    scores, Retryable where its index is away, which says nothing of it.
     """
     for request in TRIED:
         try:
             answer = retriever.answer(request)
         except Refused as error:
             raise Corrupt(f"version {retriever.name} refuses everybody: {error.message}") from error
-        except Corrupt:
+        except (Corrupt, Retryable):
             raise
         except Exception as error:
             raise Corrupt(f"version {retriever.name} fails its smoke test: {error!r}") from error

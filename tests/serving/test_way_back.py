@@ -14,14 +14,16 @@ import torch
 from publisher import registry, samples
 from publisher.publish import publish
 from publisher.reader import load_version
+from serving.answer import Answer
 from serving.follower import Follower
 from serving.request import RecommendRequest
-from serving.watch import FEWEST, Watch
+from serving.retriever import Query, Retriever
+from serving.watch import FEWEST, Watch, check_answers
 from tests.publisher import checkpoint_fixture as made
 from tests.serving.conftest import Client, serving
 from twintide.clock import HeldClock
 from twintide.config import Deployment
-from twintide.errors import Refused, TwintideError
+from twintide.errors import Refused, Retryable, TwintideError
 from twintide.keys import Keys, keys_of
 from twintide.model.two_tower import TwoTower
 from twintide.ragged import as_ids
@@ -304,6 +306,23 @@ def test_an_operator_who_makes_it_live_again_is_followed(
 
     assert gone_back_to == "v000002"
     assert (follower.retriever().name, follower.problem) == ("v000003", None)
+
+
+class Away(Retriever):
+    """Of a version whose index lies in a Milvus that has stopped."""
+
+    def search(self, query: Query) -> Answer:
+        """Raises what the index raises."""
+        raise Retryable(f"the Milvus cannot be reached, to ask for {query.request.k}")
+
+
+def test_an_index_that_is_away_says_nothing_of_the_version(
+    line: Deployment, clock: HeldClock
+) -> None:
+    """It is tried again, and nobody goes back from it."""
+    version = load_version(line.versions_dir, "v000002")
+    with pytest.raises(Retryable, match="Milvus"):
+        check_answers(Away(version, clock=clock, max_k=100))
 
 
 def test_a_version_that_fails_whoever_is_not_known_is_gone_back_from(
