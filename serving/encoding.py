@@ -173,7 +173,10 @@ class Encoding:
 
     def clicked(self, request: RecommendRequest, user: Keys) -> Keys:
         """The items that the user has clicked, as the version remembers and the request says."""
-        said = self.item_keys(plain_ids(request.recent or []), what="an item of recent")
+        memory = self._memories.get(CLICKS)
+        given = None if memory is None else _given(CLICKS, memory, request)
+        what, items = given or ("recent", request.recent or [])
+        said = self.item_keys(plain_ids(items), what=f"an item of {what}")
         known = self._version.memories.get(CLICKS)
         if known is None:
             return said

@@ -100,8 +100,8 @@ class RecommendRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     seen: Annotated[
         bool,
         Meta(
-            description="false: no item of `recent`, and none that the version remembers the user "
-            "to have clicked"
+            description="false: no item of `recent`, or of a list of `histories` in its place, and "
+            "none that the version remembers the user to have clicked"
         ),
     ] = True
     exact: Annotated[

@@ -140,6 +140,15 @@ def test_excluded_items_are_left_out_and_k_is_still_met(retriever: Retriever) ->
     assert answer == best[5:15]
 
 
+def test_what_a_request_says_was_clicked_is_seen_by_whichever_name(retriever: Retriever) -> None:
+    """`recent`, or `histories` by the name of the feature that looks back on clicks."""
+    best = [int(each) for each in ids_of(retriever, user_id=1, k=10)]
+
+    for said in ({"recent": best}, {"histories": {"history": best}}):
+        assert set(best) & set(ids_of(retriever, user_id=1, k=200, **said))
+        assert not set(best) & set(ids_of(retriever, user_id=1, k=200, seen=False, **said))
+
+
 def test_unknown_and_anonymous_users_are_answered(retriever: Retriever) -> None:
     """From the rest of the request; both start from the table's default row."""
     unknown, anonymous = (ids_of(retriever, user_id=user, k=5) for user in (-77, None))
