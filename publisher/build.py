@@ -81,6 +81,9 @@ class Draft:
     listing: Listing | None
     """What the source of items said, where one is declared."""
 
+    publishing_hash: str
+    """Of what is declared of it."""
+
     counted: Counted | None = None
     """How far all but the weights has come beyond the checkpoint, if it has."""
 
@@ -186,6 +189,7 @@ def draft_from(
         catalogue_items=len(catalogue),
         filters=config.filters,
         listing=listing,
+        publishing_hash=config.publishing_hash(),
         counted=counted,
         refreshes=refreshes,
     )
@@ -278,6 +282,7 @@ def publish_version(root: Path, name: str, draft: Draft, *, gate: GateReport) ->
             events=checkpoint.events,
             model=checkpoint.model,
             learning_hash=checkpoint.learning_hash,
+            publishing_hash=draft.publishing_hash,
             gate=gate,
             vectors=checkpoint.vectors,
             listing=draft.listing.ref if draft.listing else None,

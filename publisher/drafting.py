@@ -69,9 +69,13 @@ def drafted_of_count(
 
 
 def made_since(deployment: Deployment, version: str) -> Since | None:
-    """What a version was made of, where that is still there."""
+    """What a version was made of, where that is still there; None also where another one was
+    declared, which may have let more vectors stay as they were.
+    """
     with suppress(Refused, Corrupt):
         made = read_version_manifest(deployment.versions_dir, version)
+        if not made.is_built_as(deployment.publishing.publishing_hash()):
+            return None
         if made.counted is not None:
             return _counted_since(deployment, made, made.counted)
         manifest = read_manifest(deployment.checkpoints_dir, made.checkpoint)

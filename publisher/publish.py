@@ -75,7 +75,11 @@ def publish(
     ):
         sweep(root)  # 1. hidden leftovers of a publish that was killed
         sweep_elsewhere(root, deployment.publishing)
-        chosen = _Chosen(checkpoint or _head(deployment), listing_of_now(deployment, clock))
+        chosen = _Chosen(
+            checkpoint or _head(deployment),
+            listing_of_now(deployment, clock),
+            deployment.publishing.publishing_hash(),
+        )
         state = read_state(root)
         if judge:  # what went live on too few clicks, before anything is held against it
             state = look_again(deployment, state, clock=clock, verified=verified)
@@ -103,10 +107,14 @@ class _Chosen:
     listing: Listing | None
     """What the source of items says now; None where none is declared."""
 
+    publishing_hash: str
+    """Of what is declared now."""
+
     def made(self, manifest: VersionManifest) -> bool:
         """Whether that is what a version was made of, counted further or not."""
         ref = self.listing.ref if self.listing else None
-        return manifest.checkpoint == self.checkpoint and manifest.listing == ref
+        made_of = (manifest.checkpoint, manifest.listing)
+        return made_of == (self.checkpoint, ref) and manifest.is_built_as(self.publishing_hash)
 
 
 def listing_of_now(deployment: Deployment, clock: Clock) -> Listing | None:

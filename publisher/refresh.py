@@ -5,6 +5,7 @@ The version takes the place of the one that it refreshes: a rollback goes back t
 """
 
 from contextlib import suppress
+from dataclasses import dataclass
 
 from publisher import gate, registry
 from publisher.build import next_name, publish_version
@@ -44,16 +45,36 @@ def refresh(deployment: Deployment, *, clock: Clock, verified: Verified | None =
         sweep(root)  # 1. hidden leftovers of a publish that was killed
         sweep_elsewhere(root, deployment.publishing)
         live, judged = _live(deployment, state := read_state(root))
-        count = _count(deployment, live.checkpoint)
-        listing = listing_of_now(deployment, clock)
-        if obstacle := _obstacle(state, live, count, listing):
+        chosen = _Chosen(
+            _count(deployment, live.checkpoint),
+            listing_of_now(deployment, clock),
+            deployment.publishing.publishing_hash(),
+        )
+        if obstacle := _obstacle(state, live, chosen):
             return Published(live.name, promoted=False, why=obstacle, gate=live.gate)
-        manifest = _built_before(deployment, count, listing, judged, verified=verified)
+        manifest = _built_before(deployment, chosen, judged, verified=verified)
         if manifest is None:  # 2. a version, not live yet
-            manifest = _build(
-                deployment, count, listing, live, judged, state=state, verified=verified
-            )
+            manifest = _build(deployment, chosen, live, judged, state=state, verified=verified)
         return _go_live(deployment, manifest, clock=clock, verified=verified)  # 3. the pointer
+
+
+@dataclass(frozen=True)
+class _Chosen:
+    """What a version is made of."""
+
+    count: CountManifest
+    listing: Listing | None
+    """What the source of items says now; None where none is declared."""
+
+    publishing_hash: str
+    """Of what is declared now."""
+
+    def made(self, manifest: VersionManifest) -> bool:
+        """Whether that is what a version was made of."""
+        own, ref = self.count, self.listing.ref if self.listing else None
+        made_of = (manifest.checkpoint, manifest.counted, manifest.listing)
+        is_made = made_of == (own.checkpoint, own.counted, ref)
+        return is_made and manifest.is_built_as(self.publishing_hash)
 
 
 def _live(deployment: Deployment, state: ServingState) -> tuple[VersionManifest, VersionManifest]:
@@ -78,30 +99,17 @@ def _count(deployment: Deployment, checkpoint: str) -> CountManifest:
     return count
 
 
-def _obstacle(
-    state: ServingState, live: VersionManifest, count: CountManifest, listing: Listing | None
-) -> str | None:
+def _obstacle(state: ServingState, live: VersionManifest, chosen: _Chosen) -> str | None:
     """Why nothing is to be built; None where nothing is against it."""
-    if _is_made_of(live, count, listing):
-        return f"nothing new: version {live.name} of count {count.name} is live already"
+    if chosen.made(live):
+        return f"nothing new: version {live.name} of count {chosen.count.name} is live already"
     if state.hold is not None:
         return f"promotion is on hold, and what is live stays as it is: {state.hold.reason}"
     return None
 
 
-def _is_made_of(manifest: VersionManifest, count: CountManifest, listing: Listing | None) -> bool:
-    ref = listing.ref if listing else None
-    made_of = (manifest.checkpoint, manifest.counted, manifest.listing)
-    return made_of == (count.checkpoint, count.counted, ref)
-
-
 def _built_before(
-    deployment: Deployment,
-    count: CountManifest,
-    listing: Listing | None,
-    judged: VersionManifest,
-    *,
-    verified: Verified,
+    deployment: Deployment, chosen: _Chosen, judged: VersionManifest, *, verified: Verified
 ) -> VersionManifest | None:
     """The newest sound version of the same count that refreshes the same version, which a refresh
     that was killed has left, or the gate refused.
@@ -110,23 +118,22 @@ def _built_before(
     for name in reversed(version_names(root)):
         with suppress(Corrupt, Refused):
             found = read_version_manifest(root, name)
-            if _is_made_of(found, count, listing) and found.refreshes == judged.name:
+            if chosen.made(found) and found.refreshes == judged.name:
                 return registry.check_files(root, name, verified=verified)
     return None
 
 
 def _build(
     deployment: Deployment,
-    count: CountManifest,
-    listing: Listing | None,
+    chosen: _Chosen,
     live: VersionManifest,
     judged: VersionManifest,
     *,
     state: ServingState,
     verified: Verified,
 ) -> VersionManifest:
-    root = deployment.versions_dir
-    draft = drafted_of_count(deployment, count, listing, refreshed=judged, verified=verified)
+    root, count = deployment.versions_dir, chosen.count
+    draft = drafted_of_count(deployment, count, chosen.listing, refreshed=judged, verified=verified)
     report = gate.judge_refreshed(draft, live, deployment.publishing.gate)
     manifest = publish_version(root, next_name(root, state), draft, gate=report)
     log.info("version_built", version=manifest.name, count=count.name, items=manifest.items)

@@ -182,6 +182,9 @@ class VersionManifest(Sealed):
     events: EventSchema
     model: ModelSpec
     learning_hash: str
+    publishing_hash: str | None = None
+    """Of what `publishing` declared of it; None in older versions, of which nobody can tell."""
+
     gate: GateReport
     code_version: str = __version__
     vectors: dict[str, VectorsRef] = {}  # noqa: RUF012  pydantic gives each record its own
@@ -209,6 +212,10 @@ class VersionManifest(Sealed):
     def newest_counted_at(self) -> datetime | None:
         """Event time of the newest click that its answers follow."""
         return self.counted.newest_event_at if self.counted else self.newest_event_at
+
+    def is_built_as(self, publishing_hash: str) -> bool:
+        """Whether the same was declared when it was built, as far as it says so."""
+        return self.publishing_hash in {None, publishing_hash}
 
     @property
     def backend(self) -> str:

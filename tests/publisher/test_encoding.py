@@ -12,6 +12,7 @@ from publisher.build import Draft, draft_of
 from publisher.encoding import Since, encoded_anew, moved_since
 from publisher.index.backends import backend_called
 from publisher.publish import publish
+from publisher.reader import load_version
 from tests.publisher import checkpoint_fixture as made
 from tests.publisher import hours
 from twintide.checkpoints import CheckpointManifest, open_checkpoint, read_manifest
@@ -161,3 +162,28 @@ def test_an_item_moves_with_any_row_that_it_is_told_of(tmp_path: Path) -> None:
 
     hour = hours.hour(line, np.arange(2), ITEMS[:2], leaving=np.array([1200, 1201]))
     assert set(moved(line, hour, since_of(line))) == told | {1200, 1201}
+
+
+@pytest.mark.long
+def test_vectors_that_once_were_near_enough_are_encoded_where_less_is_allowed_now(
+    tmp_path: Path,
+) -> None:
+    """Items that moved a little stayed as they were by night; an hour that touches none of them has
+    them all as they are, once `moved_beyond` is 0.
+    """
+    line = line_at(tmp_path / "data")
+    hours.hour(line, np.arange(100), ITEMS[:100])
+    publish(line, clock=made.held_clock(), judge=False)
+    exact = fill_in(line, {"publishing": {"moved_beyond": 0}})
+    hours.hour(line, np.arange(2), ITEMS[-2:], moved_by=2.0)
+
+    publish(exact, clock=made.held_clock(), judge=False)
+
+    before, now = (load_version(line.versions_dir, f"v00000{n}") for n in (2, 3))
+    assert (before.manifest.index_of, now.manifest.index_of) == ("v000001", "v000001")
+    own = read_manifest(line.checkpoints_dir, now.manifest.checkpoint)
+    whole = drafted(exact, own, None)
+    encoded = whole.model.candidate_vectors(whole.items.encoded)
+    places = np.arange(len(encoded))
+    assert np.abs(before.index.vectors(places) - encoded)[:100].max() > 5e-3
+    assert np.abs(now.index.vectors(places) - encoded).max() < 2e-3

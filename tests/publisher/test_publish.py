@@ -1,6 +1,7 @@
 import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -100,6 +101,42 @@ def test_nothing_new_is_said_and_nothing_is_built(line: Line) -> None:
     assert again.gate.passed
     assert version_names(line.root) == ["v000001"]
     assert read_state(line.root) == state
+
+
+@pytest.mark.parametrize(
+    "declared",
+    [{"index": "ivf"}, {"filters": ["category"]}, {"moved_beyond": 0.2}],
+    ids="".join,
+)
+def test_what_is_declared_anew_holds_from_the_next_publish_on(
+    line: Line, declared: dict[str, Any]
+) -> None:
+    """Though no checkpoint came since: the same one makes another version, once. What says nothing
+    of what a version is makes none.
+    """
+    line.train()
+    line.publish()
+    anew = fill_in(line.deployment, {"publishing": declared})
+    also = fill_in(anew, {"publishing": {"keep_versions": 3, "gate": {"min_events": 50}}})
+
+    again, same = (publish(each, clock=line.clock) for each in (anew, also))
+
+    assert (again.version, again.promoted) == ("v000002", True)
+    found = load_version(line.root, "v000002")
+    assert found.manifest.index.startswith("ivf") == ("index" in declared)
+    assert list(found.attributes) == declared.get("filters", [])
+    assert same.why.startswith("nothing new: version v000002")
+    assert version_names(line.root) == ["v000001", "v000002"]
+
+
+def test_a_version_that_an_older_program_built_is_as_declared(line: Line) -> None:
+    """Its manifest does not say what was declared then, so nothing is built for that alone."""
+    line.train()
+    line.publish()
+    own = read_version_manifest(line.root, "v000001").model_copy(update={"publishing_hash": None})
+    (line.root / "v000001" / "manifest.json").write_bytes(own.to_json())
+
+    assert line.publish().why.startswith("nothing new")
 
 
 def test_without_a_checkpoint_publish_is_refused(line: Line) -> None:

@@ -1,5 +1,7 @@
 """`publishing:`, versions and the gate."""
 
+import hashlib
+import json
 import re
 from typing import Annotated, Literal
 
@@ -9,6 +11,10 @@ from twintide.config.section import Config, Share, Variable, secret_in
 
 _ADDRESS = re.compile(r"https?://[^\s/@]+(:[0-9]{1,5})?")
 _PREFIX = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,62}")
+_SHAPES_NO_VERSION = {
+    *("gate", "keep_versions", "keep_bytes", "statistics_every_minutes", "most_moved_ratio"),
+    "milvus",  # but for where it is
+}
 
 
 def _address(uri: str) -> str:
@@ -156,6 +162,14 @@ class PublishingConfig(Config):
     """
 
     gate: GateConfig = GateConfig()
+
+    def publishing_hash(self) -> str:
+        """sha256 of all that shapes a version of a checkpoint: its index, where that lies, its
+        items and by what they are filtered. Not how it is judged, kept or reached.
+        """
+        parts = self.model_dump(mode="json", exclude=_SHAPES_NO_VERSION)
+        parts["milvus"] = self.milvus and (self.milvus.uri, self.milvus.prefix)
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     @property
     def backend(self) -> str:
