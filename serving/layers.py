@@ -81,4 +81,4 @@ class TokenGuard:
         )
 
 
-_AUTHORITY = re.compile(r"^http://[^/]*", re.IGNORECASE)
+_AUTHORITY = re.compile(r"^https?://[^/]*", re.IGNORECASE)

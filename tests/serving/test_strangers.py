@@ -205,9 +205,10 @@ def test_nobody_is_sent_to_a_host_that_the_request_named(port: int) -> None:
         SOUND.replace(b"HTTP/1.1", b"HTTP/1.0"),
         SOUND.replace(b"Host", b"Expect: 100-continue\r\nHost"),
         SOUND.replace(b"POST /", b"POST http://x/"),
+        SOUND.replace(b"POST /", b"POST https://x/"),
         SOUND.replace(b"Host", b"Connection: upgrade\r\nUpgrade: websocket\r\nHost"),
     ],
-    ids=["1.0", "100-continue", "absolute", "upgrade"],
+    ids=["1.0", "100-continue", "absolute", "absolute, of TLS", "upgrade"],
 )
 def test_other_ways_of_asking_are_answered(port: int, said: bytes) -> None:
     """HTTP/1.0, the whole URL as some proxies send it, an upgrade that is not there."""
