@@ -6,7 +6,7 @@ from typing import Any, Literal
 import msgspec
 
 from serving.request import Id
-from twintide.errors import TwintideError
+from twintide.errors import Refused, TwintideError
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -127,13 +127,17 @@ def batch_answer(answers: Sequence[Answer | TwintideError]) -> bytes:
     return _ENCODER.encode(
         {
             "answers": [
-                each.to_dict()
-                if isinstance(each, Answer)
-                else {"error": {"message": each.message, "hint": each.hint}}
+                each.to_dict() if isinstance(each, Answer) else {"error": _error(each)}
                 for each in answers
             ]
         }
     )
+
+
+def _error(error: TwintideError) -> dict[str, Any]:
+    """With the status that it has where the request comes alone."""
+    status = 422 if isinstance(error, Refused) else 500
+    return {"status": status, "message": error.message, "hint": error.hint}
 
 
 def batch_answer_schema() -> dict[str, Any]:
@@ -141,8 +145,8 @@ def batch_answer_schema() -> dict[str, Any]:
     text = {"type": "string"}
     error = {
         "type": "object",
-        "required": ["message", "hint"],
-        "properties": {"message": text, "hint": text},
+        "required": ["status", "message", "hint"],
+        "properties": {"status": {"enum": [422, 500]}, "message": text, "hint": text},
     }
     refused = {"type": "object", "required": ["error"], "properties": {"error": error}}
     answers = {"type": "array", "items": {"anyOf": [answer_schema(), refused]}}

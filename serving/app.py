@@ -330,32 +330,36 @@ def _user(parsed: RecommendRequest, answer: Answer) -> str:
 
 def _batch(body: bytes, follower: Follower, log: BoundedLog) -> Response:
     """Each request of a batch answered by one version as it would be alone, or refused in its
-    place.
+    place; where the index is away, none of them.
     """
     try:
         bodies, retriever, watch = parse_batch(body), follower.answering(), follower.watch
         requests = [_in_its_place(parse_request, each, log) for each in bodies]
         retriever.check_together([each for each in requests if isinstance(each, RecommendRequest)])
+        answer = partial(watch.over, retriever.answer)
+        answers = [
+            each if isinstance(each, TwintideError) else _in_its_place(answer, each, log)
+            for each in requests
+        ]
     except Refused as error:
         return Refusal(422, error.message, hint=error.hint).answer
     except Retryable as error:
         return Refusal(503, error.message, hint=error.hint).answer
-    answer = partial(watch.over, retriever.answer)
-    answers = [
-        each if isinstance(each, TwintideError) else _in_its_place(answer, each, log)
-        for each in requests
-    ]
     return Response(batch_answer(answers), media_type="application/json")
 
 
 def _in_its_place(
     make: Callable[[Given], Made], given: Given, log: BoundedLog
 ) -> Made | TwintideError:
-    """What is made of one request of a batch, or the error that stands there."""
+    """What is made of one request of a batch, or the error that stands there. Raises Retryable,
+    which is so for all of them.
+    """
     try:
         return make(given)
     except Refused as error:
         return error
+    except Retryable:
+        raise
     except Exception as error:  # noqa: BLE001  the others have their answers
         return _mistake(error, log)
 

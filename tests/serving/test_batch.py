@@ -12,7 +12,7 @@ from serving.request import MAX_BATCH, RecommendRequest, parse_batch
 from serving.retriever import Query, Retriever
 from tests.publisher import checkpoint_fixture as made
 from tests.serving.conftest import Client, follower_of, serving
-from twintide.errors import Refused
+from twintide.errors import Refused, Retryable
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,8 @@ def test_each_request_is_answered_as_alone(data: Path) -> None:
 
     assert status == 200
     for found, (code, expected) in zip(answered["answers"], alone, strict=True):
-        assert found == (expected if code == 200 else {"error": expected or found["error"]})
+        refused = {"error": {"status": code, **(expected or found["error"])}}
+        assert found == (expected if code == 200 else refused)
     assert [code for code, _ in alone] == [200, 200, 422, 422, 422, 200]
     assert b'twintide_batch_answers_total{status="200"} 1.0' in metrics
 
@@ -104,6 +105,8 @@ class BrokenRetriever(Retriever):
         """Raises what nobody catches."""
         if request.user_id == 13:
             raise ZeroDivisionError
+        if request.user_id == 14:
+            raise Retryable("the Milvus cannot be reached", hint="is it running?")
         return super().query(request)
 
 
@@ -121,10 +124,26 @@ def test_a_mistake_of_the_server_is_answered_and_counted(data: Path) -> None:
 
     mistake = {"message": "the server made a mistake", "hint": "the server's log has the reason"}
     assert (status, alone) == (500, mistake)
-    assert (code, answered["answers"][0]) == (200, {"error": mistake})
+    assert (code, answered["answers"][0]) == (200, {"error": {"status": 500, **mistake}})
     assert answered["answers"][1]["items"]
     assert b'twintide_recommend_answers_total{status="500"} 1.0' in metrics
     assert "request_failed" in {each["event"] for each in logged}
+
+
+def test_a_batch_whose_index_is_away_is_not_answered(data: Path) -> None:
+    """503 as for one request, and at once: each of a hundred waited for the index in turn, and was
+    refused as if it did not fit.
+    """
+    clock = made.held_clock()
+    root = made.deployment_at(data).versions_dir
+    follower = Broken(root, clock=clock, max_k=1000, poll_seconds=1.0)
+    follower.look()
+    with serving(follower, clock=clock) as port, Client(port) as client:
+        alone = client.recommend(user_id=14)
+        together = batch(client, {"requests": [{"user_id": 4}, {"user_id": 14}, {"user_id": 13}]})
+
+    away = {"message": "the Milvus cannot be reached", "hint": "is it running?"}
+    assert alone == together == (503, away)
 
 
 def test_a_batch_that_fails_as_a_whole_is_counted(

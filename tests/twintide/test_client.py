@@ -148,13 +148,13 @@ def test_an_explanation_is_read(ask: Ask) -> None:
 BATCH = {"answers": [ANSWER, {"error": {"message": "k is 0", "hint": "such as 10"}}]}
 
 
-def batch_and_wait(url: str) -> list[Answer | Rejected]:
+def batch_and_wait(url: str) -> list[Answer | TwintideError]:
     with Client(url) as client:
         return client.recommend_batch([{"user_id": 7, "k": 2}, {"user_id": None, "k": 0}])
 
 
-def batch_without_waiting(url: str) -> list[Answer | Rejected]:
-    async def ask() -> list[Answer | Rejected]:
+def batch_without_waiting(url: str) -> list[Answer | TwintideError]:
+    async def ask() -> list[Answer | TwintideError]:
         async with AsyncClient(url) as client:
             return await client.recommend_batch([{"user_id": 7, "k": 2}, {"user_id": None, "k": 0}])
 
@@ -163,7 +163,7 @@ def batch_without_waiting(url: str) -> list[Answer | Rejected]:
 
 @pytest.mark.parametrize("ask_many", [batch_and_wait, batch_without_waiting])
 def test_of_a_batch_each_request_has_its_answer_or_its_error(
-    ask_many: Callable[[str], list[Answer | Rejected]],
+    ask_many: Callable[[str], list[Answer | TwintideError]],
 ) -> None:
     """In their order; one that does not fit takes nothing from the others."""
     with told((200, BATCH)) as server:
@@ -173,6 +173,21 @@ def test_of_a_batch_each_request_has_its_answer_or_its_error(
     assert isinstance(refused, Rejected)
     assert (refused.message, refused.status) == ("k is 0", 422)
     assert server.requests[0][0].startswith("POST /v1/recommend/batch ")
+
+
+MISTAKE = {"status": 500, "message": "the server made a mistake", "hint": "its log"}
+
+
+@pytest.mark.parametrize("ask_many", [batch_and_wait, batch_without_waiting])
+def test_of_a_batch_each_error_is_what_it_would_be_alone(
+    ask_many: Callable[[str], list[Answer | TwintideError]],
+) -> None:
+    """A mistake of the server is no request that does not fit."""
+    with told((200, {"answers": [ANSWER, {"error": MISTAKE}]})) as server:
+        _, failed = ask_many(server.url)
+
+    assert isinstance(failed, Failed)
+    assert (failed.message, failed.hint) == ("the server made a mistake", "its log")
 
 
 @pytest.mark.parametrize("first", [FULL, None, (502, b"<h1>nobody there</h1>")])
@@ -246,12 +261,16 @@ def test_a_server_that_never_answers_is_given_up() -> None:
             client.recommend(7)
 
 
-@pytest.mark.parametrize("said", [{}, {"answers": 7}, {"answers": [{"error": 1}]}])
+@pytest.mark.parametrize(
+    "said", [{}, {"answers": 7}, {"answers": [{"error": 1}] * 2}, {"answers": [ANSWER]}]
+)
 @pytest.mark.parametrize("ask_many", [batch_and_wait, batch_without_waiting])
 def test_a_batch_is_answered_by_what_is_none(
-    ask_many: Callable[[str], list[Answer | Rejected]], said: Any
+    ask_many: Callable[[str], list[Answer | TwintideError]], said: Any
 ) -> None:
-    """Something else that speaks JSON is said to be no Twintide server."""
+    """Something else that speaks JSON is said to be no Twintide server; so is who leaves out an
+    answer, since the others would stand for other requests.
+    """
     with told((200, said)) as server, pytest.raises(Failed, match="no answer"):
         ask_many(server.url)
 

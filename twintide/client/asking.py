@@ -8,6 +8,7 @@ Redirections are not followed: they could carry the token elsewhere.
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Self, Unpack
 
 try:
@@ -32,14 +33,14 @@ from twintide.client.deadline import Deadline
 from twintide.client.outcome import (
     Outcome,
     Read,
-    Rejected,
+    in_place_of_an_answer,
     is_worth_another,
     read,
-    refused_in_batch,
     spread,
     too_long,
     waits,
 )
+from twintide.errors import TwintideError
 
 TIMEOUT_SECONDS = 2.0
 RETRIES = 2
@@ -75,12 +76,12 @@ class Client:
         """
         return self._ask(request_of(user_id, said), Answer.read)
 
-    def recommend_batch(self, requests: Sequence[AskedOfMany]) -> list[Answer | Rejected]:
-        """An answer to each request, or why it was refused, in their order.
+    def recommend_batch(self, requests: Sequence[AskedOfMany]) -> list[Answer | TwintideError]:
+        """An answer to each request, or the error that it would have raised alone, in their order.
 
         Raises Unavailable, Rejected or Failed where that is so of the batch.
         """
-        return self._ask(batch_of(requests), _answers)
+        return self._ask(batch_of(requests), partial(_answers, count=len(requests)))
 
     def version(self) -> Served:
         """What is served. Raises Unavailable, Rejected or Failed."""
@@ -136,9 +137,11 @@ class AsyncClient:
         """As `Client.recommend`."""
         return await self._ask(request_of(user_id, said), Answer.read)
 
-    async def recommend_batch(self, requests: Sequence[AskedOfMany]) -> list[Answer | Rejected]:
+    async def recommend_batch(
+        self, requests: Sequence[AskedOfMany]
+    ) -> list[Answer | TwintideError]:
         """As `Client.recommend_batch`."""
-        return await self._ask(batch_of(requests), _answers)
+        return await self._ask(batch_of(requests), partial(_answers, count=len(requests)))
 
     async def version(self) -> Served:
         """As `Client.version`."""
@@ -173,11 +176,14 @@ class AsyncClient:
             return too_long(asked, self._timeout_seconds)
 
 
-def _answers(said: Mapping[str, Any]) -> list[Answer | Rejected]:
-    return [
-        refused_in_batch(each["error"]) if "error" in each else Answer.read(each)
+def _answers(said: Mapping[str, Any], *, count: int) -> list[Answer | TwintideError]:
+    found = [
+        in_place_of_an_answer(each["error"]) if "error" in each else Answer.read(each)
         for each in said["answers"]
     ]
+    if len(found) != count:
+        raise ValueError(f"{len(found)} answers to {count} requests")
+    return found
 
 
 def _headers(token: str | None) -> dict[str, str]:

@@ -25,6 +25,9 @@ SPREAD = (0.5, 1.5)
 
 NOBODY_ANSWERED = (httpx.TimeoutException, httpx.NetworkError, httpx.RemoteProtocolError)
 
+UNASKABLE, MISTAKEN = 400, 500
+"""From which status on the request is at fault, and from which the server."""
+
 UNPROCESSABLE = 422
 """What a request that does not fit is answered with when it comes alone."""
 
@@ -106,16 +109,21 @@ def _said(outcome: Outcome) -> dict[str, Any]:
     status, where = outcome.status_code, outcome.request.url
     message = (said or {}).get("message") or f"{where} answered {status} without a word of Twintide"
     hint = (said or {}).get("hint") or _WHO
+    raise _refusal(status, message, hint)
+
+
+def in_place_of_an_answer(said: dict[str, Any]) -> TwintideError:
+    """What a batch has there, as the request would raise it alone."""
+    status = said.get("status", UNPROCESSABLE)  # an older server does not say it
+    return _refusal(status, said["message"], said["hint"])
+
+
+def _refusal(status: int, message: str, hint: str) -> TwintideError:
     if status in PASSING:
-        raise Unavailable(message, hint=hint)
-    if outcome.is_client_error:
-        raise Rejected(message, hint=hint, status=status)
-    raise Failed(message, hint=hint)
-
-
-def refused_in_batch(said: dict[str, Any]) -> Rejected:
-    """What a batch has in the place of an answer."""
-    return Rejected(said["message"], hint=said["hint"], status=UNPROCESSABLE)
+        return Unavailable(message, hint=hint)
+    if UNASKABLE <= status < MISTAKEN:
+        return Rejected(message, hint=hint, status=status)
+    return Failed(message, hint=hint)
 
 
 def _unanswered(error: httpx.RequestError) -> TwintideError:
