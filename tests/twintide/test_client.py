@@ -340,6 +340,14 @@ def test_the_time_out_is_of_the_whole_attempt(
     assert len(met) == attempts
 
 
+def test_a_proxy_that_gave_up_waiting_is_a_time_out(ask: Ask) -> None:
+    """The server behind it may still be at work on what takes long; all else is asked again."""
+    with told((504, b"")) as server, pytest.raises(Unavailable, match="answered 504"):
+        ask(server.url, exact=True)
+    with told((504, b""), (200, ANSWER)) as server:
+        assert ask(server.url) == READ
+
+
 def test_a_batch_that_takes_too_long_is_asked_once() -> None:
     """It would wait for its turn behind the first."""
     with (

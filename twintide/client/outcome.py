@@ -17,7 +17,8 @@ import httpx
 from twintide.client.answers import Question
 from twintide.errors import Refused, Retryable, TwintideError
 
-PASSING = frozenset({502, 503, 504})
+GATEWAY_TIMEOUT = 504
+PASSING = frozenset({502, 503, GATEWAY_TIMEOUT})
 """Statuses that pass by themselves: no room, no version yet, a proxy that met nobody."""
 
 SPREAD = (0.5, 1.5)
@@ -73,9 +74,14 @@ def is_worth_another(outcome: Outcome, question: Question) -> bool:
     """Whether to ask again. The server may still be at work on what takes long: asked again, it
     would have it twice.
     """
-    if question.takes_long and isinstance(outcome, httpx.ReadTimeout):
-        return False
-    return may_pass(outcome)
+    return may_pass(outcome) and not (question.takes_long and _is_timeout(outcome))
+
+
+def _is_timeout(outcome: Outcome) -> bool:
+    """Whether we, or a proxy, did not wait until the answer was there."""
+    if isinstance(outcome, httpx.Response):
+        return outcome.status_code == GATEWAY_TIMEOUT
+    return isinstance(outcome, httpx.ReadTimeout)
 
 
 def may_pass(outcome: Outcome) -> bool:
