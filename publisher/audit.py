@@ -2,13 +2,12 @@
 
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from publisher import samples
+from publisher import elsewhere, samples
 from publisher.index.searched import Positions, directions
 from publisher.reader import LoadedVersion, load_version
 from twintide.config import Deployment
@@ -68,14 +67,14 @@ def verify(deployment: Deployment, name: str | None = None) -> dict[str, str | N
     """
     root = deployment.versions_dir
     if name is not None:
-        return {name: _damage(root, name)}
+        return {name: _damage(deployment, name)}
     names = version_names(root)
     if not names:
         raise Refused(f"there is no version in {root}", hint="`twintide publish -c FILE` makes one")
     found: dict[str, str | None] = {}
     for one in names:
         with suppress(Refused):  # gc may take one away meanwhile
-            found[one] = _damage(root, one)
+            found[one] = _damage(deployment, one)
     return found
 
 
@@ -100,9 +99,9 @@ def diff(deployment: Deployment, before: str, after: str) -> Difference:
     )
 
 
-def _damage(root: Path, name: str) -> str | None:
+def _damage(deployment: Deployment, name: str) -> str | None:
     try:
-        load_version(root, name)
+        elsewhere.loaded(deployment.versions_dir, name, declared=deployment.publishing.milvus)
     except Corrupt as error:
         return error.message
     return None

@@ -1,12 +1,15 @@
 """Indexes that are no files of their versions: the name of the live one, and what nobody needs."""
 
 from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
 
 from publisher.index.backends import backend_called
+from publisher.reader import LoadedVersion, load_version
 from twintide.config import MilvusConfig
-from twintide.errors import TwintideError
+from twintide.errors import Corrupt, Retryable, TwintideError
 from twintide.telemetry import get_log
-from twintide.versions import IndexAt, VersionManifest
+from twintide.verified import Verified
+from twintide.versions import IndexAt, VersionManifest, read_version_manifest
 
 log = get_log("publisher")
 
@@ -26,15 +29,39 @@ def name_live(manifest: VersionManifest | None) -> None:
         log.warning("alias_not_moved", version=manifest.name, reason=error.message)
 
 
+def loaded(
+    root: Path, name: str, *, declared: MilvusConfig | None, verified: Verified | None = None
+) -> LoadedVersion:
+    """As `load_version`; and Corrupt where its index lies in another Milvus than is declared, and
+    that is away: nobody waits for it.
+    """
+    try:
+        return load_version(root, name, verified=verified)
+    except Retryable as error:
+        at = read_version_manifest(root, name).index_at
+        if at is None or at.service == declared:
+            raise
+        raise Corrupt(f"version {name} lies where nothing answers: {error.message}") from error
+
+
 def unneeded_by(
     versions: Iterable[VersionManifest], staying: Collection[str], *, declared: MilvusConfig | None
 ) -> Unneeded:
     """What lies in each Milvus that a version or the configuration names, and belongs to none of
-    the versions that stay. Raises Retryable where one is away, Refused where it is another's.
+    the versions that stay. Raises Retryable where the declared one is away, Refused where it is
+    another's; of one that is not declared any more nothing is told then.
     """
     named = [(each.name, each.index_at) for each in versions if each.index_at]
     services = dict.fromkeys([*(at.service for _, at in named), *([declared] if declared else [])])
-    return {service: _unneeded(service, named, staying) for service in services}
+    found = {}
+    for service in services:
+        try:
+            found[service] = _unneeded(service, named, staying)
+        except TwintideError as error:
+            if service == declared:
+                raise
+            log.warning("collections_kept", milvus=service.uri, reason=error.message)
+    return found
 
 
 def drop(unneeded: Unneeded) -> None:

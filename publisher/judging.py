@@ -3,10 +3,10 @@
 from contextlib import suppress
 from pathlib import Path
 
-from publisher import gate, registry
+from publisher import elsewhere, gate, registry
 from publisher.build import Draft
 from publisher.gate.anchor import best_first
-from publisher.reader import LoadedVersion, load_version
+from publisher.reader import LoadedVersion
 from publisher.unlearnt import Evidence, newest_clicks
 from twintide.checkpoints import CheckpointManifest, list_checkpoints, sequence_of
 from twintide.clock import Clock
@@ -70,16 +70,16 @@ def rivals_of(
 ) -> Beside:
     """What is live and what was, up to `state`, beside a draft of this checkpoint."""
     root, among = deployment.versions_dir, deployment.publishing.gate.best_of
-    live, note = _live_version(root, state, verified)
+    live, note = _live_version(deployment, state, verified)
     were_live = _were_live(root, state) if live else []
     before = best_first(were_live, among=among)
-    best = _first_to_be_asked(root, before, own.model, verified)
+    best = _first_to_be_asked(deployment, before, own.model, verified)
     reports = tuple(each.gate for each in were_live[-max(1, among) :])
     return gate.Rivals(live, best, reports), note
 
 
 def _live_version(
-    root: Path, state: ServingState, verified: Verified
+    deployment: Deployment, state: ServingState, verified: Verified
 ) -> tuple[LoadedVersion | None, tuple[str, ...]]:
     """The live version to compare with, or why there is none. Where it was refreshed, as it was
     before: what is live has counted the clicks that it would be asked about.
@@ -88,9 +88,14 @@ def _live_version(
     if name is None:
         return None, ()
     try:
-        return load_version(root, name, verified=verified), ()
+        return _loaded(deployment, name, verified), ()
     except (Corrupt, Refused) as error:
         return None, (f"the live version {name} cannot be read: {error.message}",)
+
+
+def _loaded(deployment: Deployment, name: str, verified: Verified) -> LoadedVersion:
+    declared = deployment.publishing.milvus
+    return elsewhere.loaded(deployment.versions_dir, name, declared=declared, verified=verified)
 
 
 def _were_live(root: Path, state: ServingState) -> list[VersionManifest]:
@@ -105,13 +110,13 @@ def _were_live(root: Path, state: ServingState) -> list[VersionManifest]:
 
 
 def _first_to_be_asked(
-    root: Path, before: list[VersionManifest], spec: ModelSpec, verified: Verified
+    deployment: Deployment, before: list[VersionManifest], spec: ModelSpec, verified: Verified
 ) -> LoadedVersion | None:
     """The first of these that can be read, and reads nothing of a click that the draft does not."""
     for manifest in before:
         if gate.can_be_asked(manifest.model, spec):
             with suppress(Corrupt, Refused):
-                return load_version(root, manifest.name, verified=verified)
+                return _loaded(deployment, manifest.name, verified)
     return None
 
 

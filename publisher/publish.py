@@ -83,7 +83,7 @@ def publish(
         state = read_state(root)
         if judge:  # what went live on too few clicks, before anything is held against it
             state = look_again(deployment, state, clock=clock, verified=verified)
-        manifest = _built_before(root, chosen, state, judge=judge, verified=verified)
+        manifest = _built_before(deployment, chosen, state, judge=judge, verified=verified)
         if manifest is None or (judge and _judged_otherwise(manifest, state)):
             manifest = _build(  # 2. a version, not live yet
                 deployment,
@@ -155,12 +155,18 @@ def _head(deployment: Deployment) -> str:
 
 
 def _built_before(
-    root: Path, chosen: _Chosen, state: ServingState, *, judge: bool, verified: Verified
+    deployment: Deployment,
+    chosen: _Chosen,
+    state: ServingState,
+    *,
+    judge: bool,
+    verified: Verified,
 ) -> VersionManifest | None:
     """The newest sound version that was made of the same, the live one before all others; of those
     that refresh another only that. Without `judge`, one that was refused is built anew, since what
     the gate found is part of a version.
     """
+    root = deployment.versions_dir
     newest_first = sorted(version_names(root), reverse=True)
     for name in sorted(newest_first, key=lambda name: name != state.current):
         try:
@@ -168,6 +174,9 @@ def _built_before(
             if not chosen.made(found) or (found.counted is not None and name != state.current):
                 continue
             manifest = registry.check_files(root, name, verified=verified)
+            if manifest.index_at is not None:  # no hash vouches for what lies there
+                declared = deployment.publishing.milvus
+                elsewhere.loaded(root, name, declared=declared, verified=verified)
         except Corrupt as error:
             log.warning("damaged_version_passed_over", version=name, reason=error.message)
             continue
