@@ -39,7 +39,7 @@ def loaded(
         return load_version(root, name, verified=verified)
     except Retryable as error:
         at = read_version_manifest(root, name).index_at
-        if at is None or at.service == declared:
+        if at is None or (declared and at.service.place == declared.place):
             raise
         raise Corrupt(f"version {name} lies where nothing answers: {error.message}") from error
 
@@ -52,9 +52,10 @@ def unneeded_by(
     another's; of one that is not declared any more nothing is told then.
     """
     named = [(each.name, each.index_at) for each in versions if each.index_at]
-    services = dict.fromkeys([*(at.service for _, at in named), *([declared] if declared else [])])
+    own = [declared] if declared else []
+    services = {each.place: each for each in (*(at.service for _, at in named), *own)}
     found = {}
-    for service in services:
+    for service in services.values():
         try:
             found[service] = _unneeded(service, named, staying)
         except TwintideError as error:
@@ -75,7 +76,7 @@ def drop(unneeded: Unneeded) -> None:
 def _unneeded(
     service: MilvusConfig, named: list[tuple[str, IndexAt]], staying: Collection[str]
 ) -> tuple[str, ...]:
-    own = [(name, at.collection) for name, at in named if at.service == service]
+    own = [(name, at.collection) for name, at in named if at.service.place == service.place]
     needed = {collection for name, collection in own if name in staying}
     known = {collection for _, collection in own}
     return tuple(backend_called("milvus").unneeded(service, known=known, needed=needed))

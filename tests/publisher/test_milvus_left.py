@@ -13,7 +13,7 @@ from publisher.reader import load_version
 from tests.publisher import checkpoint_fixture as made
 from tests.publisher import hours
 from tests.publisher.milvus_fixture import Milvus, milvus_in
-from tests.publisher.test_milvus import deployment_in
+from tests.publisher.test_milvus import at_of, deployment_in, hour_of
 from twintide.config import Deployment, fill_in
 from twintide.errors import Retryable
 from twintide.versions import read_state, read_version_manifest, version_names
@@ -49,6 +49,26 @@ def test_a_checkpoint_whose_collection_is_lost_is_published_again(
     assert (again.version, again.promoted) == ("v000002", True)
     assert load_version(deployment.versions_dir, "v000002").index.items == 100
     assert same.why.startswith("nothing new: version v000002")
+
+
+def test_a_milvus_that_is_reached_otherwise_is_the_same_one(tmp_path: Path, milvus: Milvus) -> None:
+    """With more patience or another token: an hour goes on in the collection of its night, and what
+    versions name is not taken for another installation's.
+    """
+    deployment = deployment_in(tmp_path, milvus, prefix="patient")
+    night(deployment, 1)
+    publish(deployment, clock=CLOCK, judge=False)
+    patient = fill_in(deployment, {"publishing": {"milvus": {"timeout_seconds": 31.0}}})
+    hour_of(patient, 1010)
+
+    published = publish(patient, clock=CLOCK, judge=False)
+
+    assert published.promoted
+    assert gc.run(patient).collections == ()
+    places = [at_of(patient, number) for number in (1, 2)]
+    assert [each.collection for each in places] == ["patient_000001"] * 2
+    assert [each.service.timeout_seconds for each in places] == [30.0, 31.0]
+    assert verify(patient) == {"v000001": None, "v000002": None}
 
 
 @pytest.mark.parametrize("to", ["files", "another Milvus"])

@@ -98,6 +98,11 @@ class MilvusConfig(Config):
     timeout_seconds: Annotated[float, Field(gt=0, le=600)] = 10.0
     """How long an answer may take before the Milvus counts as away."""
 
+    @property
+    def place(self) -> tuple[str, str]:
+        """Where collections are, however that is reached."""
+        return self.uri, self.prefix
+
     def token(self) -> str | None:
         """The token out of the environment. Raises Refused where the variable is not set."""
         return secret_in(self.token_env, key="publishing.milvus.token_env", what="token")
@@ -168,7 +173,7 @@ class PublishingConfig(Config):
         items and by what they are filtered. Not how it is judged, kept or reached.
         """
         parts = self.model_dump(mode="json", exclude=_SHAPES_NO_VERSION)
-        parts["milvus"] = self.milvus and (self.milvus.uri, self.milvus.prefix)
+        parts["milvus"] = self.milvus and self.milvus.place
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     @property

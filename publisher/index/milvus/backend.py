@@ -136,7 +136,8 @@ def _gone_on(service: Service, wanted: Wanted, base: MilvusBase) -> Indexed | No
         return None
     halves = base.halves.gone_on(kept, before)
     vectors = halves.at(np.arange(len(kept)))
-    now = at.model_copy(update={"epoch": at.epoch + 1, "rows": at.rows + len(changed)})
+    come_to = {"epoch": at.epoch + 1, "rows": at.rows + len(changed)}
+    now = at.model_copy(update={"service": service.config, **come_to})
     new = rows_of(now, wanted.keys, vectors, wanted.attributes, changed, first=at.rows)
     add(service, at.collection, new)  # 1. what no version sees yet
     ended = np.concatenate((gone, wanted.keys[changed][before[changed] >= 0]))

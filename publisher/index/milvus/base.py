@@ -85,7 +85,7 @@ def _newest_like(
             at = manifest.index_at
             if (manifest.base, manifest.model) != (own.base, own.model):
                 continue
-            if at is None or at.service != config.milvus:
+            if at is None or config.milvus is None or at.service.place != config.milvus.place:
                 return None
             epochs = _epochs_of(at.collection, named)
             if epochs[-1] != at.epoch:
