@@ -1,10 +1,15 @@
 """What rows of a collection say of an item, so that a filter finds it."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 from publisher.attributes import Attribute
 from publisher.index.milvus.columns import MOST_KEYS, having, single_in, values_of
+from publisher.index.milvus.found import MilvusIndex
+from publisher.index.milvus.halves import Halves
+from publisher.index.selection import Selection
 from twintide.config import MilvusConfig
 from twintide.errors import Refused
 from twintide.ragged import Ids, one_id_each
@@ -67,3 +72,23 @@ def test_more_values_than_a_list_of_milvus_holds_are_refused() -> None:
 
     with pytest.raises(Refused, match="4,097 values"):
         values_of(AT, TOLD | {"tags": Attribute(many)}, np.array([0]))
+
+
+@pytest.mark.promise("P11")
+@pytest.mark.parametrize("without", [[], [3, 18_000]])
+def test_more_items_than_milvus_finds_at_once_are_found_here(without: list[int]) -> None:
+    """All that may be answered is looked at, in the vectors that lie beside the version; no Milvus
+    is asked.
+    """
+    vectors = np.random.default_rng(1).normal(size=(20_000, 5)).astype(np.float16)
+    halves = Halves.whole(vectors.astype(np.float32))
+    nobody: Any = None
+    index = MilvusIndex(nobody, AT, np.arange(20_000).astype(np.uint64), halves)
+    query = np.ones((1, 5), np.float32)
+
+    scores, positions = index.best(query, 17_000, Selection(np.array(without, np.int64)))
+
+    products = vectors.astype(np.float32) @ query[0]
+    products[without] = -np.inf
+    assert positions.tolist() == np.argsort(-products, kind="stable")[:17_000].tolist()
+    assert (np.diff(scores) <= 0).all()

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from publisher.index.best import Ask, best
+from publisher.index.best import Ask, best, best_of
 from publisher.index.milvus.columns import having, numbers
 from publisher.index.milvus.halves import Halves
 from publisher.index.milvus.service import Reads, Service
@@ -96,8 +96,12 @@ class MilvusIndex:
     def best(
         self, query: Vectors, k: int, selection: Selection = EVERYTHING, *, is_exact: bool = False
     ) -> tuple[Scores, Positions]:
-        """As ItemIndex.best."""
-        return best(self, query, k, selection, is_exact=is_exact)
+        """As ItemIndex.best. For more than Milvus gives, each that may be answered is looked at."""
+        if k < MOST_FOUND:
+            return best(self, query, k, selection, is_exact=is_exact)
+        mask = selection.mask(self.items)
+        among = np.arange(self.items) if mask is None else mask.positions()
+        return best_of(self, query, k, among)
 
     def asking(self, query: Vectors, selection: Selection, mask: Mask | None) -> Ask:
         """As Searchable.asking: Milvus is told in words."""
