@@ -243,6 +243,15 @@ def test_nobody_there_is_unavailable_and_names_the_address(ask: Ask) -> None:
     assert "/livez" in raised.value.hint
 
 
+@pytest.mark.parametrize("steps", [[(422, {})], [(200, {})], [None] * 3])
+def test_what_is_said_of_an_address_holds_no_password(ask: Ask, steps: list[Step]) -> None:
+    """That a proxy asks for: errors end up in logs."""
+    with told(*steps) as server, pytest.raises(TwintideError, match=r"http://127") as raised:
+        ask(server.url.replace("//", "//me:geheim@"))
+
+    assert "geheim" not in str(raised.value)
+
+
 def test_an_address_that_is_none_is_said_at_once(ask: Ask) -> None:
     """Without a scheme nothing can be asked, today or later."""
     with pytest.raises(Failed, match="cannot be asked") as raised:

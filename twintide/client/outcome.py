@@ -97,7 +97,7 @@ def read(outcome: Outcome, answer: Callable[[Any], Read]) -> Read:
     try:
         return answer(said)
     except NO_ANSWER as error:
-        where = outcome.request.url
+        where = _where(outcome)
         raise Failed(
             f"{where} answered 200 with what is no answer: {error!r}", hint=_WHO
         ) from error
@@ -106,13 +106,18 @@ def read(outcome: Outcome, answer: Callable[[Any], Read]) -> Read:
 _WHO = "is it the address of a Twintide server?"
 
 
+def _where(outcome: Outcome) -> httpx.URL:
+    """Who was asked for what, without the password that a proxy may ask for."""
+    return outcome.request.url.copy_with(userinfo=b"")
+
+
 def _said(outcome: Outcome) -> dict[str, Any]:
     if not isinstance(outcome, httpx.Response):
         raise _unanswered(outcome)
     said = _json_of(outcome)
     if outcome.is_success and said is not None:
         return said
-    status, where = outcome.status_code, outcome.request.url
+    status, where = outcome.status_code, _where(outcome)
     message = (said or {}).get("message") or f"{where} answered {status} without a word of Twintide"
     hint = (said or {}).get("hint") or _WHO
     raise _refusal(status, message, hint)
@@ -133,7 +138,7 @@ def _refusal(status: int, message: str, hint: str) -> TwintideError:
 
 
 def _unanswered(error: httpx.RequestError) -> TwintideError:
-    where, why = error.request.url, str(error) or type(error).__name__
+    where, why = _where(error), str(error) or type(error).__name__
     if may_pass(error):
         hint = "does the server run, and is it reached from here? /livez answers without a token"
         return Unavailable(f"{where} did not answer: {why}", hint=hint)
