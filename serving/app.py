@@ -80,14 +80,14 @@ def create_app(
     )
     metrics = Metrics(follower, clock=clock)
     bodies = Bodies(MAX_BODY_BYTES_IN_ALL)
-    turns = Turns()
+    threads = Threads()
     app.add_exception_handler(Refusal, _refusal)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(Exception, _unexpected(log))
 
     @app.post(PATH, openapi_extra=_RECOMMEND)
     async def recommend(request: Request) -> Response:
-        answer = await _or_mistake(_recommend(request, follower, metrics, bodies, turns), log)
+        answer = await _or_mistake(_recommend(request, follower, metrics, bodies, threads), log)
         metrics.answers_of(answer.status_code).inc()
         return answer
 
@@ -95,7 +95,7 @@ def create_app(
     async def recommend_batch(request: Request) -> Response:
         answered = partial(_batch, follower=follower, log=log)
         received = _received(
-            request, bodies, lambda body: turns.take(request, partial(answered, body))
+            request, bodies, lambda body: threads.large.take(request, partial(answered, body))
         )
         answer = await _or_mistake(received, log)
         metrics.batches.labels(answer.status_code).inc()
@@ -202,36 +202,40 @@ async def _part(request: Request) -> tuple[bytes, bool]:
 
 
 class Turns:
-    """Large requests are answered in a thread of their own, one after the other."""
+    """Threads in which so many requests at once are answered, the others in their turn."""
 
-    def __init__(self) -> None:
-        self._turn = asyncio.Lock()
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="large-requests")
-        self._beside = ThreadPoolExecutor(WAITING, thread_name_prefix="waiting-requests")
+    def __init__(self, at_once: int, *, name: str) -> None:
+        self._free = asyncio.Semaphore(at_once)
+        self._threads = ThreadPoolExecutor(at_once, thread_name_prefix=name)
 
     async def take(self, request: Request, answer: Callable[[], Response]) -> Response:
         """An answer in its turn; none is made for a client that has hung up meanwhile."""
-        async with self._turn:
+        async with self._free:
             if await request.is_disconnected():
                 raise ClientDisconnect
-            return await asyncio.get_running_loop().run_in_executor(self._thread, answer)
+            return await asyncio.get_running_loop().run_in_executor(self._threads, answer)
 
-    async def beside(self, answer: Callable[[], Response]) -> Response:
-        """An answer that waits for another machine, while others are made."""
-        return await asyncio.get_running_loop().run_in_executor(self._beside, answer)
+
+class Threads:
+    """In which requests are answered for which others must not wait."""
+
+    def __init__(self) -> None:
+        self.large = Turns(1, name="large-requests")
+        self.waiting = Turns(WAITING, name="waiting-requests")
+        """For an index on another machine."""
 
 
 async def _recommend(
-    request: Request, follower: Follower, metrics: Metrics, bodies: Bodies, turns: Turns
+    request: Request, follower: Follower, metrics: Metrics, bodies: Bodies, threads: Threads
 ) -> Response:
     async def answered(body: bytes) -> Response:
         if len(body) > SMALL_BODY_BYTES:
-            return await turns.take(request, partial(_answer, body, follower, metrics))
+            return await threads.large.take(request, partial(_answer, body, follower, metrics))
         parsed = _parsed(body, metrics)
-        if parsed.takes_long:
-            return await turns.take(request, partial(_answer_to, parsed, follower, metrics))
         answer = partial(_answer_to, parsed, follower, metrics)
-        return await turns.beside(answer) if follower.waits else answer()
+        if parsed.takes_long:
+            return await threads.large.take(request, answer)
+        return await threads.waiting.take(request, answer) if follower.waits else answer()
 
     return await _received(request, bodies, answered)
 
