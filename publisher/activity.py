@@ -8,7 +8,7 @@ import numpy.typing as npt
 from twintide.arrays import Arrays
 from twintide.errors import Corrupt
 from twintide.features.user_statistics import UserStatistics
-from twintide.keys import Keys, places_of
+from twintide.keys import NO_KEY, Keys, places_of
 from twintide.modelspec import ModelSpec
 from twintide.ragged import Encoded, Numbers
 
@@ -25,6 +25,11 @@ class UserNumbers:
 
     values: npt.NDArray[np.float32]
     """[U, spec.count]"""
+
+    def knows(self, users: Keys) -> npt.NDArray[np.bool_]:
+        """Which of these users have clicked."""
+        found: npt.NDArray[np.bool_] = places_of(users, self.users)[1] & (users != NO_KEY)
+        return found
 
     def of(self, users: Keys) -> Encoded:
         """The feature of each of these users."""

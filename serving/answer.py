@@ -16,8 +16,8 @@ class Answer(msgspec.Struct, frozen=True):
     """None: of no version."""
 
     known_user: bool
-    """Whether the version has a row or a history of this user. Without one, the answer is that of
-    an anonymous user with the rest of the request.
+    """Whether the version has a row or a history of this user, or counts its clicks. Else the
+    answer is that of an anonymous user with the rest of the request.
     """
 
     item_ids: list[Id]
@@ -103,7 +103,7 @@ def answer_schema() -> dict[str, Any]:
             "known_user": {
                 "type": "boolean",
                 "description": "false: the version has neither a row nor a history of this user, "
-                "so the answer is that of an anonymous one",
+                "and counts none of its clicks, so the answer is that of an anonymous one",
             },
             "answered_from": {
                 "enum": ["model", "model and popularity", "popularity"],

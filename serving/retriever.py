@@ -188,12 +188,15 @@ class Retriever:
         return self.version.positions_of(keys)
 
     def _knows(self, user: Keys) -> bool:
-        """Whether the histories, the tables that are read by user id, or what users said have this
-        one.
+        """Whether the tables that are read by user id, what users said, how active they are, or the
+        histories have this one.
         """
         if any(table.rows_of(user)[0] for table in self._user_tables):
             return True
-        if self.version.told is not None and self.version.told.knows(user)[0]:
+        told, counted = self.version.told, self.version.user_numbers
+        if told is not None and told.knows(user)[0]:
+            return True
+        if counted is not None and counted.knows(user)[0]:
             return True
         return any(each.knows(user)[0] for each in self.version.memories.values())
 

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from publisher.activity import UserNumbers
 from publisher.reader import load_version
 from serving.request import RecommendRequest, parse_request
 from serving.retriever import Retriever
@@ -17,6 +19,7 @@ from twintide.clock import HeldClock
 from twintide.config import Deployment
 from twintide.errors import Refused
 from twintide.features.columns import encode
+from twintide.features.user_statistics import UserStatistics
 from twintide.keys import keys_of
 from twintide.modelspec import CLICKS
 
@@ -155,6 +158,20 @@ def test_unknown_and_anonymous_users_are_answered(retriever: Retriever) -> None:
 
     assert len(unknown) == 5
     assert unknown == anonymous
+
+
+def test_a_user_whose_clicks_are_counted_is_known(retriever: Retriever, clock: HeldClock) -> None:
+    """Where a model asks how active users are, and has neither a row nor a history of this one."""
+    spec = UserStatistics.model_validate({"kind": "user_statistics", "name": "active"})
+    values = np.zeros((1, spec.count), np.float32)
+    counted = UserNumbers(spec, keys_of(pa.array([777])), values)
+    version = replace(retriever.version, user_numbers=counted)
+    counting = Retriever(version, clock=clock, max_k=250)
+
+    assert not retriever.answer(request_of(user_id=777, k=1)).known_user
+    assert counting.answer(request_of(user_id=777, k=1)).known_user
+    for other in (778, None):
+        assert not counting.answer(request_of(user_id=other, k=1)).known_user
 
 
 def test_k_is_bounded_by_the_server_and_by_the_catalogue(retriever: Retriever) -> None:
