@@ -171,8 +171,12 @@ class Metrics:
         """What `run` makes of it; the time counts as that of the stage."""
         began = monotonic_seconds()
         made = run(given)
-        self._stages[stage].observe(monotonic_seconds() - began)
+        self.took(stage, began)
         return made
+
+    def took(self, stage: str, began: float) -> None:
+        """A stage has ended now; `began` is by the monotonic clock."""
+        self._stages[stage].observe(monotonic_seconds() - began)
 
 
 class _OfAll(Collector):

@@ -11,6 +11,7 @@ from structlog.testing import capture_logs
 
 from serving.at_once import MAX_BODY_BYTES, whole
 from serving.follower import Follower
+from serving.metrics import STAGES
 from serving.parser import Parser
 from tests.serving.conftest import TOKEN, Client, follower_of, serving
 from tests.serving.test_connections import all_of
@@ -148,6 +149,8 @@ def test_an_answer_is_the_same_either_way(
     assert at_once == long_way
     assert at_once.startswith(b"HTTP/1.1 %d " % status)
     assert f'twintide_recommend_answers_total{{status="{status}"}} 2.0' in page
+    for stage in STAGES if status == 200 else ():
+        assert f'twintide_recommend_stage_seconds_count{{stage="{stage}"}} 2.0' in page
     lines = [each for each in logged if each["event"] == "request_answered"]
     assert [(each["route"], each["status"]) for each in lines[:2]] == [
         ("/v1/recommend", status)
