@@ -34,6 +34,10 @@ class Attribute:
     ids: Ids
     """[items]"""
 
+    def prepare(self) -> None:
+        """Make what `having` looks into, which takes as long as hundreds of searches."""
+        _ = self._by_key
+
     def having(self, keys: Keys) -> Bools:
         """[items]: which items have one of these keys."""
         ascending, items = self._by_key

@@ -68,6 +68,8 @@ class Retriever:
         ]
         self._objectives = tuple(spec.every_objective())
         self._ids_at = _ids_at(version.item_ids)
+        for each in version.attributes.values():
+            each.prepare()  # the first request that filters by it would have all others wait
         self._anything = Selection()
         """What a request without limits may be answered with: all but what is blocked."""
 

@@ -1,6 +1,7 @@
 """Answers with filters, exclusions and what the user has seen are those of a plain loop."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from publisher.attributes import ATTRIBUTES, attribute_table, attributes_in, features_of
+from publisher.attributes import ATTRIBUTES, Attribute, attribute_table, attributes_in, features_of
 from publisher.publish import publish
 from publisher.reader import load_version
 from serving.request import RecommendRequest, parse_request
@@ -99,6 +100,17 @@ def test_answers_with_filters_are_those_of_a_plain_loop(retriever: Retriever) ->
         wanted += len(expected)
         found += len(set(answered) & set(expected))
     assert found >= 0.97 * wanted
+
+
+def test_what_filters_look_into_is_made_with_the_retriever(retriever: Retriever) -> None:
+    """And not by the first request, for which all others would wait."""
+    read = {name: Attribute(each.ids) for name, each in retriever.version.attributes.items()}
+    version = replace(retriever.version, attributes=read)
+    other = Retriever(version, clock=made.held_clock(), max_k=ITEMS)
+    ready = {name: set(vars(each)) for name, each in read.items()}
+    other.answer(request_of(user_id=1, k=1, filters={"category": 3, "tags": "tag 1"}))
+
+    assert {name: set(vars(each)) for name, each in read.items()} == ready
 
 
 @pytest.mark.parametrize(
