@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -127,6 +128,21 @@ def test_what_is_said_arrives_and_what_is_answered_is_read(ask: Ask) -> None:
         "recent": [{"item_id": 5, "at": 99}],
         "exclude": [1, "b"],
     }
+
+
+@pytest.mark.parametrize("counted", [{}, {"newest_counted_at": "2026-03-01T12:10:00Z"}])
+def test_what_is_served_is_read(counted: dict[str, str]) -> None:
+    """With how fresh it is by what it has learnt and by what it has counted, which an older server
+    does not say.
+    """
+    said = {"version": "v000001", "checkpoint": "hourly-000456", "kind": "hourly", "items": 3}
+    at = {"newest_event_at": "2026-03-01T12:00:00Z", "problem": None}
+    with told((200, said | at | counted)) as server, Client(server.url) as client:
+        served = client.version()
+
+    noon = datetime(2026, 3, 1, 12, tzinfo=UTC)
+    assert (served.version, served.newest_event_at) == ("v000001", noon)
+    assert served.newest_counted_at == (noon + timedelta(minutes=10) if counted else None)
 
 
 def test_an_explanation_is_read(ask: Ask) -> None:

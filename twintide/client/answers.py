@@ -119,17 +119,24 @@ class Served:
     problem: str | None
     """Why the server does not serve what is live; None where it does."""
 
+    newest_counted_at: datetime | None = None
+    """The same of the newest click that its statistics and histories know of, learnt or not."""
+
     @classmethod
     def read(cls, said: Mapping[str, Any]) -> Self:
-        newest = said["newest_event_at"]
         return cls(
             said["version"],
             said["checkpoint"],
             said["kind"],
             said["items"],
-            datetime.fromisoformat(newest) if newest else None,
+            _instant(said["newest_event_at"]),
             said["problem"],
+            _instant(said.get("newest_counted_at")),  # an older server does not say it
         )
+
+
+def _instant(said: str | None) -> datetime | None:
+    return datetime.fromisoformat(said) if said else None
 
 
 class Asked(TypedDict, total=False):
