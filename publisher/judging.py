@@ -8,7 +8,7 @@ from publisher.build import Draft
 from publisher.gate.anchor import best_first
 from publisher.reader import LoadedVersion
 from publisher.unlearnt import Evidence, newest_clicks
-from twintide.checkpoints import CheckpointManifest, list_checkpoints, sequence_of
+from twintide.checkpoints import CheckpointManifest, read_manifest, sequence_of
 from twintide.clock import Clock
 from twintide.config import Deployment
 from twintide.errors import Corrupt, Refused
@@ -126,11 +126,17 @@ def _rewound_to(
     """The checkpoint that an operator went back to after the live version's had been trained, if
     this one is or stands on what that made.
     """
-    made = {one.name: one for one in list_checkpoints(deployment.checkpoints_dir)}
     one: CheckpointManifest | None = own
     while one is not None and one.sequence > sequence_of(live.checkpoint):
         if one.is_rewound:
             return one.parent
-        parent = made.get(one.parent or "")
+        parent = _parent_of(deployment, one)
         one = parent if parent and parent.sequence < one.sequence else None  # never in circles
+    return None
+
+
+def _parent_of(deployment: Deployment, one: CheckpointManifest) -> CheckpointManifest | None:
+    """None where it has none, or that is gone or damaged."""
+    with suppress(Corrupt, Refused):
+        return read_manifest(deployment.checkpoints_dir, one.parent) if one.parent else None
     return None

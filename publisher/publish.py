@@ -17,7 +17,7 @@ from publisher.judging import judged, not_judged, rivals_of
 from publisher.reader import load_version
 from publisher.second_look import look_again
 from twintide import listings
-from twintide.checkpoints import list_checkpoints, read_manifest
+from twintide.checkpoints import checkpoint_names, read_manifest, sequence_of
 from twintide.clock import Clock
 from twintide.config import Deployment, PublishingConfig
 from twintide.errors import Corrupt, Refused
@@ -145,13 +145,13 @@ def sweep_elsewhere(root: Path, config: PublishingConfig) -> None:
 
 
 def _head(deployment: Deployment) -> str:
-    checkpoints = list_checkpoints(deployment.checkpoints_dir)
-    if not checkpoints:
+    names = checkpoint_names(deployment.checkpoints_dir)
+    if not names:
         raise Refused(
             f"there is no checkpoint in {deployment.checkpoints_dir}, so nothing to publish",
             hint="`twintide train nightly -c FILE` makes one",
         )
-    return checkpoints[-1].name
+    return max(names, key=sequence_of)
 
 
 def _built_before(

@@ -174,6 +174,19 @@ def test_a_damaged_checkpoint_is_not_published(line: Line) -> None:
     assert version_names(line.root) == ["v000001"]
 
 
+def test_a_damaged_checkpoint_stops_no_version_of_another(line: Line) -> None:
+    """Neither the newest nor one that is named: only what it stands on is looked at beside it."""
+    line.train()
+    line.publish()
+    (line.deployment.checkpoints_dir / line.train() / "manifest.json").write_bytes(b"{")
+    named, newest = line.train(), line.train()
+
+    first, second = line.publish(named), line.publish()
+
+    assert (first.promoted, second.promoted) == (True, True)
+    assert read_version_manifest(line.root, second.version).checkpoint == newest
+
+
 @pytest.mark.promise("P6")
 def test_on_hold_a_version_is_built_and_kept_and_release_lets_the_next_publish_promote_it(
     line: Line,
