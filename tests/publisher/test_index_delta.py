@@ -1,4 +1,5 @@
 import math
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,8 @@ import pytest
 from publisher.index.backend import Wanted
 from publisher.index.faiss import index as item_index
 from publisher.index.faiss.backend import index, is_as_good, least_recall
-from publisher.index.faiss.base import IndexBase, gone_on
+from publisher.index.faiss.base import IndexBase, base_in, gone_on
+from publisher.index.faiss.base import base_of as index_base_of
 from publisher.index.faiss.delta import Delta, laid_over, vectors_in
 from publisher.index.faiss.layout import inverted_file
 from publisher.itemids import item_ids_in, write_ids_behind
@@ -21,9 +23,11 @@ from publisher.tuning import Best, tune
 from tests.publisher import checkpoint_fixture as made
 from tests.publisher import hours
 from twintide.arrays import read_verified
+from twintide.checkpoints import read_manifest
 from twintide.config import Deployment, fill_in
 from twintide.errors import Corrupt, Refused
 from twintide.keys import GONE, Keys
+from twintide.verified import Verified
 from twintide.versions import VersionManifest, read_version_manifest
 
 Vectors = npt.NDArray[np.float32]
@@ -253,6 +257,22 @@ def test_the_hours_of_a_day_go_on_from_the_index_of_its_night(line: Deployment) 
     assert newer == sorted(newer)
     recalls = [manifest(line, number).index_recall for number in range(1, 6)]
     assert all(each is not None and each > 0.9 for each in recalls)
+
+
+def test_from_an_index_that_is_damaged_nothing_goes_on(line: Deployment, tmp_path: Path) -> None:
+    """A refresh of that version has a whole one of its own, and the next hour that of an older."""
+    shutil.copytree(line.versions_dir, tmp_path / "versions")
+    newer = tmp_path / "versions" / "v000004" / "index.newer.faiss"
+    newer.write_bytes(newer.read_bytes()[:-1])
+    hour = read_manifest(line.checkpoints_dir, manifest(line, 4).checkpoint)
+    root, config, verified = tmp_path / "versions", line.publishing, Verified()
+
+    refreshed = base_in(root, manifest(line, 4), config, verified=verified)
+    next_hour = index_base_of(root, hour, config, verified=verified)
+
+    assert refreshed is None
+    assert next_hour is not None
+    assert next_hour.as_of == "v000003"
 
 
 def test_an_hour_has_the_ids_of_its_night_by_a_link(line: Deployment) -> None:

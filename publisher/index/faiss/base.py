@@ -139,14 +139,25 @@ def base_of(
         with suppress(Corrupt, Refused):
             is_of_line = (manifest.base, manifest.model) == (checkpoint.base, checkpoint.model)
             if is_of_line and manifest.counted is None:
-                return base_in(root, manifest, config, verified=verified)
+                return _as_declared(root, manifest, config, verified)
     return None
 
 
 def base_in(
     root: Path, manifest: VersionManifest, config: PublishingConfig, *, verified: Verified
 ) -> IndexBase | None:
-    """The index of a version, where one that is declared now may go on from it."""
+    """The index of a version, where one that is declared now may go on from it; None also where it
+    is damaged.
+    """
+    with suppress(Corrupt, Refused):
+        return _as_declared(root, manifest, config, verified)
+    return None
+
+
+def _as_declared(
+    root: Path, manifest: VersionManifest, config: PublishingConfig, verified: Verified
+) -> IndexBase | None:
+    """Raises Corrupt where it is damaged."""
     if config.index == "flat" or not _is_searched_as_declared(manifest.index, config):
         return None
     return _in_version(root / manifest.name, manifest, verified)
