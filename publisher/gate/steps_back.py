@@ -38,7 +38,8 @@ def leaves_fewer(draft: Draft, live: VersionManifest, config: GateConfig) -> lis
     found = (
         f"the source of items leaves {left} items, the live version has "
         f"{live.items + live.idle_items}; {least} is the least allowed: is "
-        f"{draft.listing.ref.name} whole? `twintide publish --no-gate` says that it is"
+        f"{draft.listing.ref.name} whole? `twintide publish --checkpoint {draft.checkpoint.name} "
+        "--no-gate` says that it is"
     )
     return [found]
 

@@ -227,7 +227,9 @@ def test_a_bad_file_changes_nothing_that_is_served(shop: MakeShop) -> None:
 
 
 def test_a_source_that_loses_most_items_is_refused_by_the_gate(shop: MakeShop) -> None:
-    """An export that was cut off must not empty the index; an operator may say that it is meant."""
+    """An export that was cut off must not empty the index; an operator may say that it is meant,
+    of the checkpoint that was judged and not of whatever is the newest.
+    """
     own = shop(complete=True)
     own.publish(1)
     catalogue(own.file, range(30))
@@ -236,6 +238,8 @@ def test_a_source_that_loses_most_items_is_refused_by_the_gate(shop: MakeShop) -
 
     assert not refused.promoted
     assert "the source of items leaves 30 items, the live version has 200" in refused.why
+    judged = load_version(own.root, refused.version).manifest.checkpoint
+    assert f"`twintide publish --checkpoint {judged} --no-gate`" in refused.why
     assert own.publish(3, judge=False).promoted
     assert own.answers() == {*range(30)}
 
