@@ -93,7 +93,7 @@ def _interval(draft: Floats, other: Floats) -> tuple[float, float]:
     changes = []
     for _ in range(DRAWS // 100):
         drawn = rng.integers(0, len(draft), (100, len(draft)))
-        of_other = np.maximum(other[drawn].sum(axis=1), 1)
-        changes.append(draft[drawn].sum(axis=1) / of_other - 1)
+        of_other = other[drawn].sum(axis=1)
+        changes.append((draft[drawn].sum(axis=1) - of_other) / np.maximum(of_other, 1))
     low, high = np.quantile(np.concatenate(changes), (_TAIL, 1 - _TAIL))
     return float(low), float(high)

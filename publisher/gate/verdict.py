@@ -135,6 +135,8 @@ def _decided(trial: Trial, rivals: Rivals, evidence: Evidence, config: GateConfi
     if trial.live is None:
         return Finding(figures={"decided": rivals.live is None})
     beside, fall = trial.against(trial.live), power.fall_to_see(config.max_recall_drop_ratio)
+    if not beside.other:
+        return _nothing_to_fall_from(trial, rivals)
     needed = power.clicks_needed(
         beside.other,
         changed=beside.changed,
@@ -152,6 +154,16 @@ def _decided(trial: Trial, rivals: Rivals, evidence: Evidence, config: GateConfi
         f"{beside.clicks:,}{_advice(minutes)}"
     )
     return Finding(notes=[note], figures=figures)
+
+
+def _nothing_to_fall_from(trial: Trial, rivals: Rivals) -> Finding:
+    """The live version finds none of the clicks, as where all are on items that came since: who
+    finds none either may be any. One that does find them is better.
+    """
+    if trial.is_better_than_live() or rivals.live is None:
+        return Finding(figures={"decided": True})
+    found = f"{rivals.live.name} finds none of {len(trial.clicks):,} clicks"
+    return Finding([], [f"undecided: {found}, so no fall can be seen"], {"decided": False})
 
 
 def _unjudged(clicks: int, evidence: Evidence, config: GateConfig) -> Finding:

@@ -24,7 +24,7 @@ from twintide.keys import keys_of
 from twintide.model.two_tower import TwoTower
 from twintide.modelspec import TableSpec
 from twintide.ragged import one_id_each
-from twintide.slices import UNIT, USER_KEY
+from twintide.slices import ITEM_KEY, UNIT, USER_KEY
 from twintide.versions import GateReport
 
 ITEMS = made.item_range(1000, 300)
@@ -460,6 +460,24 @@ def test_recall_is_that_of_a_plain_loop(
     assert (report.events, report.k, report.live) == (1_000, 20, "v000001")
     assert report.live_recall is not None
     assert report.live_recall > 0.7
+
+
+@pytest.mark.promise("P7")
+def test_clicks_of_which_the_live_version_finds_none_decide_nothing(
+    drafted: Drafted, live: LoadedVersion, clicks: pa.Table
+) -> None:
+    """All are on items that came since: below nothing nothing can fall, so even an untrained tower
+    passes, and is judged again on other clicks.
+    """
+    new = pa.array(keys_of(pa.array(made.item_range(9000, len(clicks)))))
+    on_new = clicks.set_column(clicks.column_names.index(ITEM_KEY), ITEM_KEY, new)
+
+    report = judged(drafted(seed=9), live, on_new)
+
+    assert (report.passed, report.recall, report.live_recall) == (True, 0.0, 0.0)
+    assert (report.change_low, report.change_high) == (0.0, 0.0)
+    assert not report.decided
+    assert "undecided: v000001 finds none of 1,000 clicks, so no fall can be seen" in report.notes
 
 
 ADVICE = "training.hourly.holdback_minutes: 11 would hold back enough (auto finds it)"
