@@ -28,7 +28,7 @@ from twintide.checkpoints import checkpoint_names, list_checkpoints
 from twintide.clock import Clock, monotonic_seconds
 from twintide.config import Deployment
 from twintide.due import nightly_due
-from twintide.errors import Refused, Retryable, TwintideError
+from twintide.errors import Busy, Refused, TwintideError
 from twintide.listings import listing_names
 from twintide.probes import served
 from twintide.telemetry import get_log
@@ -148,7 +148,7 @@ class Rings:
         try:
             yield
             self.metrics.ended(what, None)
-        except Retryable as error:
+        except Busy as error:
             log.warning("run_postponed", run=what, why=error.message)
         except Refused as error:
             log.warning("run_waiting", run=what, why=error.message, hint=error.hint)

@@ -1,7 +1,8 @@
 """The errors of Twintide: the type says who must act, the hint says what to type next.
 
 TwintideError      exit code 1
-├── Retryable      try again later: Kafka away, disk full, another run holds the lock
+├── Retryable      try again later: Kafka away, disk full
+│   └── Busy       another process holds the lock, and does the same or is done soon
 ├── Refused        an operator must decide: wrong config, gap in offsets, gate (exit code 2)
 │   └── Misconfigured   a configuration, with all that is wrong in it (twintide/problems.py)
 ├── Corrupt        this file must not be used: its hash or its shape differs
@@ -28,6 +29,10 @@ class TwintideError(Exception):
 
 class Retryable(TwintideError):
     """It may work later, without anybody doing anything here."""
+
+
+class Busy(Retryable):
+    """Another process is at work where this one may not be beside it."""
 
 
 class Refused(TwintideError):

@@ -15,7 +15,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from twintide.clock import SystemClock, monotonic_seconds
-from twintide.errors import Refused, Retryable
+from twintide.errors import Busy, Refused
 
 TEMPORARY_SUFFIX = ".tmp"
 _NO_LINKS = {errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK}
@@ -161,7 +161,7 @@ def sweep_temporaries(root: Path, *, older_than_seconds: float = 3600.0, name: s
 def exclusive_lock(path: Path, *, who: str, wait_seconds: float = 0.0) -> Iterator[None]:
     """Hold the lock file `path` while the block runs; the kernel frees it when the holder dies.
 
-    Raises Retryable when somebody else holds it for longer than `wait_seconds`.
+    Raises Busy when somebody else holds it for longer than `wait_seconds`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
@@ -173,7 +173,7 @@ def exclusive_lock(path: Path, *, who: str, wait_seconds: float = 0.0) -> Iterat
                 break
             except BlockingIOError:
                 if monotonic_seconds() >= give_up_at:
-                    raise Retryable(
+                    raise Busy(
                         f"another process holds {path}, so {who} cannot run now",
                         hint="wait until it has finished: the lock goes when its holder ends",
                     ) from None

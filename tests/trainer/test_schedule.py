@@ -30,6 +30,7 @@ from twintide.checkpoints import list_checkpoints
 from twintide.clock import HeldClock, SystemClock, monotonic_seconds
 from twintide.days import Calendar
 from twintide.due import due_day
+from twintide.errors import Retryable
 
 ROOT = Path(__file__).parents[2]
 UTC_DAYS = Calendar(time(0), ZoneInfo("UTC"))
@@ -219,6 +220,11 @@ def test_a_run_in_another_process_postpones_this_one(scheduled: Scheduled) -> No
         pytest.param(
             ZeroDivisionError("a bug"),
             "nobody foresaw: ZeroDivisionError: a bug",
+            marks=pytest.mark.long,
+        ),
+        pytest.param(
+            Retryable("the publish changed nothing: the disk is full"),
+            "the disk is full",
             marks=pytest.mark.long,
         ),
     ],
