@@ -70,6 +70,9 @@ class Rings:
     _published_items: str | None = None
     """The listing that the last publish knew."""
 
+    _owes_publish: bool = False
+    """Whether the last publish failed, or was postponed."""
+
     def __post_init__(self) -> None:
         self.metrics = TrainMetrics(self.clock)
 
@@ -79,10 +82,13 @@ class Rings:
             self._hourly_and_publish()
 
     def nightly(self) -> None:
-        """Learn the days that are complete, hand over to the hourly line, then publish."""
+        """Learn the days that are complete, hand over to the hourly line, then publish. Where none
+        is, make up what a publish owes: the next ring of the hour may be an hour away.
+        """
         with self._tried_again_later("nightly"):
             due = nightly_due(self.deployment, clock=self.clock)
             if due.day is None:
+                self._publish_what_is_owed()
                 return
             self.read_items()
             outcomes = self._measured("nightly", lambda: nightly(self.deployment, clock=self.clock))
@@ -131,10 +137,17 @@ class Rings:
             self.metrics.had_nothing_to_do(line)
         return outcomes
 
+    def _publish_what_is_owed(self) -> None:
+        if self._owes_publish:
+            with self._tried_again_later("hourly"), self._hourly_turn:
+                self._publish()
+
     def _publish(self) -> None:
         if self.publish is not None:
             listings = listing_names(self.deployment.items_dir)
+            self._owes_publish = True
             self.publish()
+            self._owes_publish = False
             self._published_items = listings[-1] if listings else None
             self._count_and_refresh()  # or statistics would stand where the pass ended
 

@@ -232,8 +232,9 @@ def test_a_run_in_another_process_postpones_this_one(scheduled: Scheduled) -> No
 def test_what_failed_is_said_and_made_up_although_nothing_was_learnt(
     line: Line, failure: Exception, said: str
 ) -> None:
-    """The files say that the newest checkpoint is not live; the next ring tries again. Not even
-    what nobody foresaw ends the scheduler, for a run to come may well succeed.
+    """The files say that the newest checkpoint is not live; the next look for a night tries again,
+    and so does every ring of an hour. Not even what nobody foresaw ends the scheduler, for a run to
+    come may well succeed.
     """
     told: list[str] = []
     failures = [failure]
@@ -249,9 +250,13 @@ def test_what_failed_is_said_and_made_up_although_nothing_was_learnt(
     assert (told, rings.stop.is_set()) == ([], False)
     assert [said in each["why"] for each in logs if each["event"] == "run_failed"] == [True]
 
+    rings.nightly()
+    assert told == ["published"]
+    rings.nightly()
+    assert told == ["published"]
     rings.hourly()
 
-    assert told == ["published"]
+    assert told == ["published"] * 2
 
 
 @pytest.mark.long
