@@ -93,7 +93,7 @@ def create_app(
 
     @app.post("/v1/recommend/batch", openapi_extra=_BATCH)
     async def recommend_batch(request: Request) -> Response:
-        answered = partial(_batch, follower=follower, log=log)
+        answered = partial(_batch, follower=follower, metrics=metrics, log=log)
         received = _received(
             request, bodies, lambda body: threads.large.take(request, partial(answered, body))
         )
@@ -319,9 +319,7 @@ def _answer_to(parsed: RecommendRequest, follower: Follower, metrics: Metrics) -
         return Refusal(422, error.message, hint=error.hint).answer
     except Retryable as error:
         return Refusal(503, error.message, hint=error.hint).answer
-    metrics.users_of(_user(parsed, answer)).inc()
-    if answer.answered_from == "popularity":
-        metrics.popular.inc()
+    _count(parsed, answer, metrics)
     return Response(body, media_type="application/json")
 
 
@@ -331,6 +329,13 @@ def _found(parsed: RecommendRequest, follower: Follower, metrics: Metrics) -> An
     return metrics.timed("search", call, search)
 
 
+def _count(parsed: RecommendRequest, answer: Answer, metrics: Metrics) -> None:
+    """Whom an answer was for, alone or in a batch, and what it was made of."""
+    metrics.users_of(_user(parsed, answer)).inc()
+    if answer.answered_from == "popularity":
+        metrics.popular.inc()
+
+
 def _user(parsed: RecommendRequest, answer: Answer) -> str:
     """As metrics count them."""
     if parsed.user_id is None:
@@ -338,7 +343,7 @@ def _user(parsed: RecommendRequest, answer: Answer) -> str:
     return "known" if answer.known_user else "unknown"
 
 
-def _batch(body: bytes, follower: Follower, log: BoundedLog) -> Response:
+def _batch(body: bytes, follower: Follower, metrics: Metrics, log: BoundedLog) -> Response:
     """Each request of a batch answered by one version as it would be alone, or refused in its
     place; where the index is away, none of them.
     """
@@ -355,6 +360,9 @@ def _batch(body: bytes, follower: Follower, log: BoundedLog) -> Response:
         return Refusal(422, error.message, hint=error.hint).answer
     except Retryable as error:
         return Refusal(503, error.message, hint=error.hint).answer
+    for request, made in zip(requests, answers, strict=True):
+        if isinstance(request, RecommendRequest) and isinstance(made, Answer):
+            _count(request, made, metrics)
     return Response(batch_answer(answers), media_type="application/json")
 
 

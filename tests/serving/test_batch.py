@@ -41,8 +41,8 @@ def test_each_request_is_answered_as_alone(data: Path) -> None:
     ]
     with serving(follower, clock=clock) as port, Client(port) as client:
         status, answered = batch(client, {"requests": requests})
-        alone = [client.recommend(**each) if each != 7 else (422, None) for each in requests]
         _, metrics = client.ask("GET", "/metrics")
+        alone = [client.recommend(**each) if each != 7 else (422, None) for each in requests]
 
     assert status == 200
     for found, (code, expected) in zip(answered["answers"], alone, strict=True):
@@ -50,6 +50,8 @@ def test_each_request_is_answered_as_alone(data: Path) -> None:
         assert found == (expected if code == 200 else refused)
     assert [code for code, _ in alone] == [200, 200, 422, 422, 422, 200]
     assert b'twintide_batch_answers_total{status="200"} 1.0' in metrics
+    for user, count in (("known", 2), ("anonymous", 1)):
+        assert f'twintide_recommend_users_total{{user="{user}"}} {count}.0'.encode() in metrics
 
 
 @pytest.mark.parametrize(

@@ -181,7 +181,7 @@ def test_a_server_answers_so_until_there_is_a_version_and_says_so(
     assert version[0] == 503
     assert (then["version"], then["answered_from"]) == ("v000001", "model")
     assert follower.popular is None
-    assert b"twintide_recommend_popular_total 1.0" in page
+    assert b"twintide_recommend_popular_total 2.0" in page
 
 
 def test_without_any_click_there_is_no_answer(tmp_path: Path, clock: HeldClock) -> None:
