@@ -314,7 +314,9 @@ def test_nobody_waits_for_answers_to_those_who_have_left(follower: Follower) -> 
 
 @pytest.mark.promise("P3")
 def test_a_switch_while_large_requests_wait_mixes_no_versions(two_versions: Deployment) -> None:
-    """Each of them is answered from one version, whichever was served when its turn came."""
+    """Each of them is answered from one version, whichever was served when its turn came; that of
+    the last comes after the switch.
+    """
     clock = made.held_clock()
     follower = follower_of(two_versions, clock)
     follower.look()
@@ -322,11 +324,13 @@ def test_a_switch_while_large_requests_wait_mixes_no_versions(two_versions: Depl
     with (
         serving(follower, clock=clock) as port,
         connected(port, 20, saying=head + LARGER) as waiting,
+        connected(port, 1, saying=head + LARGER[:-1]) as (last,),
     ):
         assert waiting[0].recv(1, socket.MSG_PEEK)
         registry.rollback(two_versions.versions_dir, reason="odd", clock=clock)
         follower.look()
-        answers = [json.loads(all_of(one).partition(b"\r\n\r\n")[2]) for one in waiting]
+        last.sendall(LARGER[-1:])
+        answers = [json.loads(all_of(one).partition(b"\r\n\r\n")[2]) for one in (*waiting, last)]
 
     first_items = {"v000001": 1000, "v000002": 5000}
     for answer in answers:
