@@ -140,7 +140,8 @@ class Rings:
     def _publish_what_is_owed(self) -> None:
         if self._owes_publish:
             with self._tried_again_later("hourly"), self._hourly_turn:
-                self._publish()
+                if self._owes_publish:  # one that was at work may have ended meanwhile
+                    self._publish()
 
     def _publish(self) -> None:
         if self.publish is not None:
