@@ -9,11 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from trainer.run import Begun
-from twintide import line
 from twintide.checkpoints import (
     CheckpointManifest,
     checkpoint_name,
-    list_checkpoints,
+    next_sequence,
     publish_checkpoint,
 )
 from twintide.config import Deployment
@@ -89,7 +88,7 @@ def named_next(deployment: Deployment, unnamed: CheckpointManifest) -> Iterator[
     """
     folder = deployment.checkpoints_dir
     with exclusive_lock(folder / ".publish.lock", who="publishing", wait_seconds=600):
-        name = checkpoint_name(unnamed.kind, line.next_sequence(list_checkpoints(folder)))
+        name = checkpoint_name(unnamed.kind, next_sequence(folder))
         base = name if unnamed.kind == "nightly" else unnamed.base
         manifest = unnamed.model_copy(update={"name": name, "base": base})
         yield manifest

@@ -20,7 +20,12 @@ from trainer.slicing import Slicer
 from trainer.warm import warm_arrays
 from twintide import line
 from twintide.carried import carried
-from twintide.checkpoints import CheckpointManifest, OpenCheckpoint, open_checkpoint
+from twintide.checkpoints import (
+    CheckpointManifest,
+    OpenCheckpoint,
+    damage_said,
+    open_checkpoint,
+)
 from twintide.clock import Clock, from_unix_ms
 from twintide.config import Deployment
 from twintide.declaration import fitting_towers, misfits
@@ -245,9 +250,11 @@ def is_at_work(deployment: Deployment, kind: str) -> bool:
 
 @contextmanager
 def line_lock(deployment: Deployment, kind: str) -> Iterator[None]:
+    """Raises Busy while another run of the line is at work."""
     folder = deployment.checkpoints_dir
     # Waiting a moment outlasts one who only looks.
     path = folder / f".{kind}.lock"
     with exclusive_lock(path, who=f"this {kind} run", wait_seconds=0.2):
         sweep_temporaries(folder, older_than_seconds=0, name=f"{kind}-*")
-        yield
+        with damage_said(folder):  # rows are looked at when they are used
+            yield

@@ -10,7 +10,8 @@ the files of its parent under a second name, so that each folder is whole and an
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -53,6 +54,8 @@ STATE = "state."
 """What the names of the derived state's parts begin with."""
 
 _NAME = re.compile(r"^(nightly|hourly)-(\d{6})$")
+_NUMBERED = re.compile(r"^(?:nightly|hourly)-(\d{6})(?:\.|$)")
+"""Also what was put aside, such as hourly-000012.damaged."""
 
 
 class CheckpointManifest(Record):
@@ -278,9 +281,10 @@ def list_checkpoints(
     """All checkpoints by number. Their files are not verified here. One that is removed meanwhile
     is not among them. `read` gives a manifest where somebody has it already.
     """
-    found = [
-        _manifest_if_there(root, name, read or read_manifest) for name in checkpoint_names(root)
-    ]
+    with damage_said(root):
+        found = [
+            _manifest_if_there(root, name, read or read_manifest) for name in checkpoint_names(root)
+        ]
     return sorted((made for made in found if made is not None), key=lambda made: made.sequence)
 
 
@@ -289,6 +293,31 @@ def checkpoint_names(root: Path) -> list[str]:
     if not root.is_dir():
         return []
     return sorted(path.name for path in root.iterdir() if _NAME.match(path.name))
+
+
+def next_sequence(root: Path) -> int:
+    """The number of the next checkpoint. One that was put aside keeps its own: versions know it by
+    that.
+    """
+    taken = (_NUMBERED.match(path.name) for path in root.iterdir()) if root.is_dir() else ()
+    return max((int(found[1]) for found in taken if found), default=0) + 1
+
+
+@contextmanager
+def damage_said(root: Path) -> Iterator[None]:
+    """What to do about a checkpoint in `root`, where the block says that it is damaged."""
+    try:
+        yield
+    except Corrupt as error:
+        named = re.search(rf"{re.escape(str(root))}/([a-z]+-\d{{6}})/", error.message)
+        if named is None or error.hint:
+            raise
+        folder = root / named[1]
+        raise Corrupt(
+            error.message,
+            hint=f"`mv {folder} {folder}.damaged` puts it aside: the next run goes on from the "
+            "newest that is left, and learns again what this one had learnt",
+        ) from error
 
 
 def _manifest_if_there(
@@ -334,7 +363,8 @@ def open_checkpoint(root: Path, name: str, *, verified: Verified | None = None) 
     before it is first used, whoever uses it, but of files that are among `verified`: that raises
     Corrupt too. Raises Refused or Corrupt.
     """
-    return open_folder(root / name, read_manifest(root, name), verified=verified)
+    with damage_said(root):
+        return open_folder(root / name, read_manifest(root, name), verified=verified)
 
 
 def open_folder(

@@ -37,10 +37,6 @@ def hourly_parent(
     return nightly
 
 
-def next_sequence(checkpoints: Sequence[CheckpointManifest]) -> int:
-    return checkpoints[-1].sequence + 1 if checkpoints else 1
-
-
 def check_goes_on(deployment: Deployment, parent: CheckpointManifest) -> None:
     """Raises Refused where nothing that is declared now can go on from what `parent` has learnt."""
     topic = deployment.kafka.topic
