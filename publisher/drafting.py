@@ -69,16 +69,18 @@ def drafted_of_count(
 
 
 def made_since(deployment: Deployment, version: str) -> Since | None:
-    """What a version was made of, where that is still there; None also where another one was
-    declared, which may have let more vectors stay as they were.
+    """What a version was made of, where that is still there, and not another of its name; None also
+    where another one was declared, which may have let more vectors stay as they were.
     """
     with suppress(Refused, Corrupt):
         made = read_version_manifest(deployment.versions_dir, version)
         if not made.is_built_as(deployment.publishing.publishing_hash()):
             return None
+        manifest = read_manifest(deployment.checkpoints_dir, made.checkpoint)
+        if manifest.position != made.position:
+            return None
         if made.counted is not None:
             return _counted_since(deployment, made, made.counted)
-        manifest = read_manifest(deployment.checkpoints_dir, made.checkpoint)
         return Since(deployment.checkpoints_dir / made.checkpoint, manifest, made.listing)
     return None
 

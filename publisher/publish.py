@@ -173,6 +173,8 @@ def _built_before(
             found = read_version_manifest(root, name)
             if not chosen.made(found) or (found.counted is not None and name != state.current):
                 continue
+            if not _is_of_what_is_there(deployment, found):
+                continue
             manifest = registry.check_files(root, name, verified=verified)
             if manifest.index_at is not None:  # no hash vouches for what lies there
                 declared = deployment.publishing.milvus
@@ -182,6 +184,16 @@ def _built_before(
             continue
         return manifest if manifest.gate.passed or judge else None
     return None
+
+
+def _is_of_what_is_there(deployment: Deployment, manifest: VersionManifest) -> bool:
+    """Whether the checkpoint of the name that it has is the one that it was made of: of one that
+    somebody deleted the next has the number. True where there is none any more.
+    """
+    with suppress(Corrupt, Refused):
+        own = read_manifest(deployment.checkpoints_dir, manifest.checkpoint)
+        return own.position == manifest.position
+    return True
 
 
 def _judged_otherwise(manifest: VersionManifest, state: ServingState) -> bool:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from publisher.drafting import made_since
 from publisher.publish import publish
 from streaming.offline import write_shards
 from tests.trainer.conftest import Line, at, deployment_in, small_stream
@@ -70,6 +71,22 @@ def test_a_damaged_checkpoint_is_put_aside_and_learnt_again(
     assert publish(deployment, clock=HeldClock(at(1, 3)), judge=False).promoted
     live = read_state(deployment.versions_dir).current or ""
     assert read_version_manifest(deployment.versions_dir, live).checkpoint == made.name
+
+
+@pytest.mark.long
+@pytest.mark.promise("P2")
+def test_another_checkpoint_of_the_same_number_is_published(learnt: Path, tmp_path: Path) -> None:
+    """As where somebody deleted the newest one: the version of that is not taken for its own, and
+    its index does not go on from that one's as if it knew what has moved since.
+    """
+    shutil.copytree(learnt, tmp_path / "data")
+    deployment = deployment_in(tmp_path / "data")
+    shutil.rmtree(deployment.checkpoints_dir / HEAD)
+
+    assert Line(deployment).hour(1, 3).manifest.name == HEAD
+    assert made_since(deployment, "v000001") is None
+    assert publish(deployment, clock=HeldClock(at(1, 3)), judge=False).version == "v000002"
+    assert made_since(deployment, "v000002") is not None
 
 
 def test_a_number_is_not_used_again(tmp_path: Path) -> None:
