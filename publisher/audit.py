@@ -7,9 +7,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from publisher import elsewhere, samples
+from publisher import samples
 from publisher.index.searched import Positions, directions
-from publisher.reader import LoadedVersion, load_version
+from publisher.reader import LoadedVersion, load_version, load_where_declared
 from twintide.config import Deployment
 from twintide.errors import Corrupt, Refused
 from twintide.versions import version_names
@@ -101,7 +101,7 @@ def diff(deployment: Deployment, before: str, after: str) -> Difference:
 
 def _damage(deployment: Deployment, name: str) -> str | None:
     try:
-        elsewhere.loaded(deployment.versions_dir, name, declared=deployment.publishing.milvus)
+        load_where_declared(deployment.versions_dir, name, declared=deployment.publishing.milvus)
     except Corrupt as error:
         return error.message
     return None

@@ -1,15 +1,12 @@
 """Indexes that are no files of their versions: the name of the live one, and what nobody needs."""
 
 from collections.abc import Collection, Iterable, Mapping
-from pathlib import Path
 
 from publisher.index.backends import backend_called
-from publisher.reader import LoadedVersion, load_version
 from twintide.config import MilvusConfig
-from twintide.errors import Corrupt, Retryable, TwintideError
+from twintide.errors import TwintideError
 from twintide.telemetry import get_log
-from twintide.verified import Verified
-from twintide.versions import IndexAt, VersionManifest, read_version_manifest
+from twintide.versions import IndexAt, VersionManifest
 
 log = get_log("publisher")
 
@@ -27,21 +24,6 @@ def name_live(manifest: VersionManifest | None) -> None:
         backend_called(manifest.backend).made_live(manifest.index_at)
     except TwintideError as error:
         log.warning("alias_not_moved", version=manifest.name, reason=error.message)
-
-
-def loaded(
-    root: Path, name: str, *, declared: MilvusConfig | None, verified: Verified | None = None
-) -> LoadedVersion:
-    """As `load_version`; and Corrupt where its index lies in another Milvus than is declared, and
-    that is away: nobody waits for it.
-    """
-    try:
-        return load_version(root, name, verified=verified)
-    except Retryable as error:
-        at = read_version_manifest(root, name).index_at
-        if at is None or (declared and at.service.place == declared.place):
-            raise
-        raise Corrupt(f"version {name} lies where nothing answers: {error.message}") from error
 
 
 def unneeded_by(

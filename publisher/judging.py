@@ -3,10 +3,10 @@
 from contextlib import suppress
 from pathlib import Path
 
-from publisher import elsewhere, gate, registry
+from publisher import gate, registry
 from publisher.build import Draft
 from publisher.gate.anchor import best_first
-from publisher.reader import LoadedVersion
+from publisher.reader import LoadedVersion, load_where_declared
 from publisher.unlearnt import Evidence, newest_clicks
 from twintide.checkpoints import CheckpointManifest, read_manifest, sequence_of
 from twintide.clock import Clock
@@ -95,7 +95,7 @@ def _live_version(
 
 def _loaded(deployment: Deployment, name: str, verified: Verified) -> LoadedVersion:
     declared = deployment.publishing.milvus
-    return elsewhere.loaded(deployment.versions_dir, name, declared=declared, verified=verified)
+    return load_where_declared(deployment.versions_dir, name, declared=declared, verified=verified)
 
 
 def _were_live(root: Path, state: ServingState) -> list[VersionManifest]:

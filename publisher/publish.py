@@ -14,7 +14,7 @@ from publisher.build import next_name, publish_version
 from publisher.drafting import drafted
 from publisher.gc import sweep
 from publisher.judging import judged, not_judged, rivals_of
-from publisher.reader import load_version
+from publisher.reader import load_version, load_where_declared
 from publisher.second_look import look_again
 from twintide import listings
 from twintide.checkpoints import checkpoint_names, read_manifest, sequence_of
@@ -178,7 +178,7 @@ def _built_before(
             manifest = registry.check_files(root, name, verified=verified)
             if manifest.index_at is not None:  # no hash vouches for what lies there
                 declared = deployment.publishing.milvus
-                elsewhere.loaded(root, name, declared=declared, verified=verified)
+                load_where_declared(root, name, declared=declared, verified=verified)
         except Corrupt as error:
             log.warning("damaged_version_passed_over", version=name, reason=error.message)
             continue

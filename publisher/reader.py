@@ -25,8 +25,9 @@ from publisher.itemids import item_ids_in
 from publisher.shared import Shared
 from publisher.told import Told, told_in
 from twintide.arrays import Arrays, Contents, view_arrays
+from twintide.config import MilvusConfig
 from twintide.declaration import check_carried
-from twintide.errors import Corrupt
+from twintide.errors import Corrupt, Retryable
 from twintide.keys import Keys, distinct, keys_of, places_of
 from twintide.model.exported.query import QueryTower
 from twintide.ragged import Encoded
@@ -39,7 +40,14 @@ from twintide.versions import (
     read_version_manifest,
 )
 
-__all__ = ["Attributes", "LoadedVersion", "attributes_said", "load_version", "prepare_to_answer"]
+__all__ = [
+    "Attributes",
+    "LoadedVersion",
+    "attributes_said",
+    "load_version",
+    "load_where_declared",
+    "prepare_to_answer",
+]
 
 HISTORY_PREFIX = "history"
 
@@ -127,6 +135,21 @@ def load_version(root: Path, name: str, *, verified: Verified | None = None) -> 
     _replay_samples(version, view_arrays(own))  # 5. and answer as they did
     version.index.prepare()  # 6. many threads may ask from here on
     return version
+
+
+def load_where_declared(
+    root: Path, name: str, *, declared: MilvusConfig | None, verified: Verified | None = None
+) -> LoadedVersion:
+    """As `load_version`; and Corrupt where its index lies in another Milvus than is declared, and
+    that is away: nobody waits for it.
+    """
+    try:
+        return load_version(root, name, verified=verified)
+    except Retryable as error:
+        at = read_version_manifest(root, name).index_at
+        if at is None or (declared and at.service.place == declared.place):
+            raise
+        raise Corrupt(f"version {name} lies where nothing answers: {error.message}") from error
 
 
 def _parsed(
