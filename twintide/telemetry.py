@@ -31,7 +31,7 @@ def configure_logging(*, as_json: bool | None = None, level: int = logging.INFO)
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(cast("TextIO", _Written(sys.stderr))),
+        logger_factory=structlog.WriteLoggerFactory(cast("TextIO", _Written(sys.stderr))),
     )
 
 
