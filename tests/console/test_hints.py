@@ -327,6 +327,7 @@ def fixture_of(state: str) -> str:
 LONG = {
     *("events before 2000", "no topic", "nothing live to ask"),
     *("on hold", "not on hold", "rewind to what has no base", "a history that was broken off"),
+    *("live already", "nothing to go back to", "a broken pointer", "rewind to nothing"),
 }
 """They train or evaluate on the way."""
 
