@@ -1,11 +1,12 @@
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from publisher.publish import publish
 from tests.publisher import checkpoint_fixture as made
+from tests.publisher.milvus_fixture import Milvus, milvus_in
 from twintide.clock import HeldClock
 from twintide.config import Deployment
 
@@ -18,6 +19,12 @@ def deployment(tmp_path: Path) -> Deployment:
 @pytest.fixture
 def clock() -> HeldClock:
     return made.held_clock()
+
+
+@pytest.fixture(scope="module")
+def milvus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Milvus]:
+    with milvus_in(tmp_path_factory.mktemp("milvus") / "milvus.db") as running:
+        yield running
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,6 @@
 
 import json
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,12 +33,6 @@ from twintide.versions import IndexAt, read_state, read_version_manifest
 
 ITEMS = 1_200
 CLOCK = made.held_clock()
-
-
-@pytest.fixture(scope="module")
-def milvus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Milvus]:
-    with milvus_in(tmp_path_factory.mktemp("milvus") / "milvus.db") as running:
-        yield running
 
 
 def deployment_in(folder: Path, milvus: Milvus, *, prefix: str, index: str = "flat") -> Deployment:

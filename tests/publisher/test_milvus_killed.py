@@ -15,7 +15,7 @@ from publisher.audit import verify
 from publisher.reader import load_version
 from streaming.offline import write_shards
 from tests.dying import Runner
-from tests.publisher.milvus_fixture import Milvus, milvus_in
+from tests.publisher.milvus_fixture import Milvus
 from tests.publisher.test_milvus_refresh import WITHOUT_AGES, as_encoded_whole, places
 from tests.trainer.conftest import Line, at, deployment_in, small_stream
 from trainer.counting import count
@@ -28,12 +28,6 @@ COUNTED = ("rename", "replace")
 """Steps on the disk after which something has its name; all writes to Milvus are counted too."""
 
 pytestmark = pytest.mark.long
-
-
-@pytest.fixture(scope="module")
-def milvus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Milvus]:
-    with milvus_in(tmp_path_factory.mktemp("milvus") / "milvus.db") as running:
-        yield running
 
 
 @pytest.fixture(scope="module")

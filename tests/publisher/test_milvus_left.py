@@ -1,6 +1,5 @@
 """A Milvus that has lost what it held, and one that is no more: publishing goes on all the same."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +19,6 @@ from twintide.versions import read_state, read_version_manifest, version_names
 
 CLOCK = made.held_clock()
 pytestmark = pytest.mark.long
-
-
-@pytest.fixture(scope="module")
-def milvus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Milvus]:
-    with milvus_in(tmp_path_factory.mktemp("milvus") / "milvus.db") as running:
-        yield running
 
 
 def night(deployment: Deployment, sequence: int) -> None:

@@ -1,7 +1,6 @@
 """Refreshes of what is live whose index lies in a Milvus: upserts, as hours are."""
 
 import shutil
-from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from publisher.publish import Published, publish
 from publisher.reader import LoadedVersion, load_version
 from publisher.refresh import refresh
 from streaming.offline import write_shards
-from tests.publisher.milvus_fixture import Milvus, milvus_in
+from tests.publisher.milvus_fixture import Milvus
 from tests.publisher.test_refresh import clicks_between
 from tests.trainer.conftest import Line, at, deployment_in, small_stream
 from trainer.counting import count as count_what_came
@@ -30,12 +29,6 @@ from twintide.verified import Verified
 from twintide.versions import IndexAt, read_state, read_version_manifest, version_names
 
 pytestmark = pytest.mark.long
-
-
-@pytest.fixture(scope="module")
-def milvus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Milvus]:
-    with milvus_in(tmp_path_factory.mktemp("milvus") / "milvus.db") as running:
-        yield running
 
 
 @pytest.fixture(scope="module")
